@@ -1,0 +1,92 @@
+//! `NAME.toml`: from the file struct to [`PluginFile`].
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::Report;
+use crate::document::Document;
+use crate::{Match, PluginFile, PluginLimits, Positions, Problems, file, units};
+
+/// `file` says which plugin it is.
+pub(crate) fn check(document: Document<file::Plugin>, file: &Path) -> Result<PluginFile, Problems> {
+    let Document { mut content, positions } = document;
+    let mut report = Report::new(&positions);
+    let (cpu, time) = (content.limits.cpu.0, content.limits.time.0);
+    if time < cpu {
+        let path = if positions.has("limits.time") { "limits.time" } else { "limits.cpu" };
+        let (cpu, time) = (units::print_duration(cpu), units::print_duration(time));
+        report.add(
+            path,
+            format!("limits.time is {time}, less than limits.cpu, which is {cpu}"),
+            "the time of a call includes its CPU time: raise one or lower the other",
+        );
+    }
+    if let Some(link) = &content.link
+        && file.file_stem().is_some_and(|name| name == link.0.0.as_str())
+    {
+        report.add("link", format!("link: {:?} is this plugin itself", link.0.0), "name another one");
+    }
+    let config = std::mem::take(&mut content.config);
+    let config = json("config", toml::Value::Table(config), &mut report);
+    report.finish()?;
+    Ok(PluginFile { config, positions, ..without_file(content) })
+}
+
+/// What `content` says, but for the text-bound fields: an empty `config`, and no positions.
+pub(crate) fn without_file(content: file::Plugin) -> PluginFile {
+    PluginFile {
+        enabled: content.enabled,
+        on_error: content.on_error,
+        matching: Match {
+            hosts: content.matching.hosts.into_iter().map(|host| host.0.0).collect(),
+            paths: content.matching.paths.into_iter().map(|path| path.0.0).collect(),
+            methods: content.matching.methods.into_iter().map(|method| method.0.0).collect(),
+            listeners: content.matching.listeners,
+        },
+        limits: PluginLimits {
+            cpu: content.limits.cpu.0,
+            time: content.limits.time.0,
+            memory: content.limits.memory.0.in_memory(),
+            instances: content.limits.instances,
+            reuse: content.limits.reuse,
+        },
+        isolation: content.isolation,
+        routes: content.grants.routes,
+        link: content.link.map(|name| name.0.0),
+        config: Value::Object(serde_json::Map::new()),
+        positions: Positions::default(),
+    }
+}
+
+fn json(path: &str, value: toml::Value, report: &mut Report<'_>) -> Value {
+    match value {
+        toml::Value::String(text) => Value::String(text),
+        toml::Value::Integer(number) => number.into(),
+        toml::Value::Float(number) => match serde_json::Number::from_f64(number) {
+            Some(number) => Value::Number(number),
+            None => {
+                let message = format!("{path}: {number} is not a number in JSON");
+                report.add(
+                    path,
+                    message,
+                    "the plugin gets its configuration as JSON, where numbers are finite",
+                );
+                Value::Null
+            }
+        },
+        toml::Value::Boolean(value) => Value::Bool(value),
+        toml::Value::Datetime(date) => Value::String(date.to_string()),
+        toml::Value::Array(items) => {
+            let item = |(index, item)| json(&format!("{path}[{index}]"), item, report);
+            Value::Array(items.into_iter().enumerate().map(item).collect())
+        }
+        toml::Value::Table(table) => {
+            let entry = |(key, value): (String, _)| {
+                let value = json(&format!("{path}.{}", Positions::segment(&key)), value, report);
+                (key, value)
+            };
+            Value::Object(table.into_iter().map(entry).collect())
+        }
+    }
+}

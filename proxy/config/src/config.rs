@@ -1,0 +1,257 @@
+//! The checked content of `tidegate.toml`: what the rest of the proxy is built from.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::Positions;
+
+/// The checked content of `tidegate.toml`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// Where a request goes that no policy routed; `None` answers it with 404. Names an upstream.
+    pub default_upstream: Option<String>,
+    /// Threads that serve requests; 0 = one per core this process may use. Default 0.
+    pub workers: usize,
+    /// Peers whose `X-Forwarded-For` and `Forwarded` are believed. Default: none. A single address is
+    /// a network of its own; host bits are cleared.
+    pub trusted_proxies: Vec<IpNet>,
+    /// The chain. Default `plugins` beside the file. Absolute or relative to the working directory,
+    /// already joined with the directory of the file.
+    pub plugin_directory: PathBuf,
+    /// By name; never empty.
+    pub listeners: BTreeMap<String, Listener>,
+    /// By name.
+    pub upstreams: BTreeMap<String, Upstream>,
+    /// Sizes and counts.
+    pub limits: Limits,
+    /// Waits on the client's side; those towards servers are in [`Upstream`].
+    pub timeouts: Timeouts,
+    /// `[access-log]`.
+    pub access_log: AccessLog,
+    /// `[log]`: the proxy's own log, on stderr.
+    pub log: Log,
+    /// `[admin]`; `None` = off.
+    pub admin: Option<Admin>,
+    /// Where each key of the file stands.
+    pub positions: Positions,
+}
+
+/// `[listener.NAME]`: an address the proxy accepts connections on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Listener {
+    /// `IP:port`; port 0 lets the system choose (the log names the port). `[::]` is every IPv6
+    /// address and no IPv4 one, so it may stand beside `0.0.0.0`; nothing else overlaps.
+    pub address: SocketAddr,
+    /// HTTP versions spoken, `http = ["1.1", "2"]` (the default). On TLS the client chooses by ALPN,
+    /// on clear text HTTP/2 works by prior knowledge (RFC 9113 §3.3).
+    pub http: HttpVersions,
+    /// `None` = clear text.
+    pub tls: Option<Tls>,
+}
+
+/// Which HTTP versions a listener speaks. At least one is set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HttpVersions {
+    /// HTTP/1.1 (and 1.0).
+    pub http1: bool,
+    /// HTTP/2.
+    pub http2: bool,
+}
+
+/// `tls = { … }` of a listener. The files are read by the server, not here.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tls {
+    /// Chosen by the names in them (SNI); the first is used when nothing matches. Never empty.
+    pub certificates: Vec<Certificate>,
+    /// PEM file of the authorities that sign client certificates. Set exactly when `client_auth`
+    /// is not [`ClientAuth::None`].
+    pub client_ca: Option<PathBuf>,
+    /// Default [`ClientAuth::None`].
+    pub client_auth: ClientAuth,
+    /// Default [`TlsVersion::V1_2`].
+    pub min_version: TlsVersion,
+}
+
+/// One certificate of a listener; both files are PEM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Certificate {
+    /// The certificate and its intermediates, leaf first.
+    pub chain: PathBuf,
+    /// Its private key: PKCS#8, PKCS#1 or SEC1.
+    pub key: PathBuf,
+}
+
+/// Whether a client has to show a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClientAuth {
+    /// It is not asked for one.
+    None,
+    /// It is asked; one that is shown must verify.
+    Optional,
+    /// Without a verified certificate the handshake fails.
+    Required,
+}
+
+/// A TLS protocol version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum TlsVersion {
+    /// RFC 5246.
+    #[serde(rename = "1.2")]
+    V1_2,
+    /// RFC 8446.
+    #[serde(rename = "1.3")]
+    V1_3,
+}
+
+/// `[upstream.NAME]`: a group of servers that answer the same requests.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Upstream {
+    /// Never empty.
+    pub servers: Vec<Server>,
+    /// Default [`Balance::RoundRobin`].
+    pub balance: Balance,
+    /// `timeouts = { … }`.
+    pub timeouts: UpstreamTimeouts,
+    /// `pool = { … }`: idle connections kept for reuse.
+    pub pool: Pool,
+    /// Further servers tried after a failed attempt. Default 1.
+    pub retries: u32,
+}
+
+/// One server of an upstream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// `host:port` or `IP:port` (`[v6]:port`); the port is never 0. In one spelling (lower case,
+    /// shortest IPv6), so equal servers are equal texts; unique in its upstream.
+    pub address: String,
+    /// Its share of the requests; 1 to 1000. Default 1.
+    pub weight: u32,
+}
+
+/// How an upstream chooses among its servers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Balance {
+    /// In turn, in proportion to the weights.
+    RoundRobin,
+}
+
+/// Waits towards the servers of an upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UpstreamTimeouts {
+    /// For a connection to be established. Default 3 s.
+    pub connect: Duration,
+    /// From the end of the request to the head of the response. Default 30 s.
+    pub response: Duration,
+    /// Between two pieces of a response body. Default 60 s.
+    pub idle: Duration,
+}
+
+/// How long idle connections to a server are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pool {
+    /// Idle connections per server and worker. Default 64; 0 = no reuse.
+    pub max_idle: usize,
+    /// How long one may stay idle. Default 60 s.
+    pub idle_time: Duration,
+    /// How old one may grow. Default 1 h.
+    pub max_age: Duration,
+}
+
+/// `[limits]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of a request line and its fields; over it: 431. Default 32 KiB, at least 8 KiB.
+    pub request_headers: usize,
+    /// Bytes of a request target; over it: 414. Default 8 KiB.
+    pub request_target: usize,
+    /// Fields of a request; over it: 431. Default 100.
+    pub request_header_count: usize,
+    /// Bytes of a response's status line and fields; over it: 502. Default 64 KiB, at least 8 KiB.
+    pub response_headers: usize,
+    /// Bytes of a request body; over it: 413. Default 16 MiB.
+    pub request_body: u64,
+    /// Client connections in all; over it a new one is closed at once. Default 10,000.
+    pub connections: usize,
+    /// Client connections from one address (trusted proxies excepted). Default 256.
+    pub connections_per_client: usize,
+    /// Requests on one client connection before it is closed in an orderly way. Default 10,000.
+    pub requests_per_connection: u64,
+    /// Concurrent HTTP/2 streams on one connection; over it: REFUSED_STREAM. Default 100.
+    pub http2_streams: u32,
+}
+
+/// `[timeouts]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// For the head of a request; over it: 408 and close. Default 10 s.
+    pub request_headers: Duration,
+    /// For the TLS handshake; over it: close. Default 10 s.
+    pub tls_handshake: Duration,
+    /// Without a byte of a body moving, in either direction; over it: 408 or reset. Default 30 s.
+    pub body_idle: Duration,
+    /// Of a connection without a request; over it: close. Default 75 s.
+    pub keep_alive: Duration,
+    /// Age of a client connection before it is closed in an orderly way. Default 1 h.
+    pub connection_age: Duration,
+    /// Of an upgraded connection (WebSocket) without a byte in either direction. Default 1 h.
+    pub tunnel_idle: Duration,
+    /// For exchanges in flight on SIGTERM; then they are cut. Default 30 s.
+    pub drain: Duration,
+}
+
+/// `[access-log]`: one JSON line per exchange.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AccessLog {
+    /// `path = "off"`.
+    Off,
+    /// `path = "stdout"`, the default.
+    Stdout,
+    /// `path = "FILE"`, appended to; reopened on SIGHUP.
+    File(PathBuf),
+}
+
+/// `[log]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Log {
+    /// `level`: `error`, `warn`, `info` (default), `debug` or `trace`.
+    pub level: LogLevel,
+    /// `format`: `text` (default) or `json`.
+    pub format: LogFormat,
+}
+
+/// The least important message that is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+/// The form of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// `[admin]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Admin {
+    /// `IP:port`; keep it off public addresses, it has no authentication.
+    pub address: SocketAddr,
+}

@@ -1,0 +1,357 @@
+//! `tidegate.toml`: every key with its type, default and range.
+//!
+//! Documentation comments here are the descriptions of the published schema.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::text::{FilePath, Name, ServerAddress, Size, Text};
+use crate::{Balance, ClientAuth, LogFormat, LogLevel, TlsVersion};
+
+/// The configuration of tidegate.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+#[schemars(title = "tidegate.toml")]
+pub(crate) struct Config {
+    /// Where a request goes that no policy routed: the name of an upstream. Without it such a
+    /// request is answered with 404.
+    pub default_upstream: Option<String>,
+    /// Threads that serve requests; 0 = one per core this process may use.
+    #[schemars(range(max = 1024))]
+    pub workers: usize,
+    /// Peers whose X-Forwarded-For and Forwarded are believed: networks or single addresses.
+    pub trusted_proxies: Vec<Text<IpNet>>,
+    /// Where policies come from.
+    pub plugins: Plugins,
+    /// Addresses the proxy accepts connections on, by name. At least one is needed.
+    #[schemars(extend("propertyNames" = name_schema()))]
+    pub listener: BTreeMap<String, Listener>,
+    /// Groups of servers that answer the same requests, by name.
+    #[schemars(extend("propertyNames" = name_schema()))]
+    pub upstream: BTreeMap<String, Upstream>,
+    /// Sizes and counts, and what happens beyond them.
+    pub limits: Limits,
+    /// How long the proxy waits on the client's side.
+    pub timeouts: Timeouts,
+    /// One JSON line per exchange.
+    pub access_log: AccessLog,
+    /// The proxy's own log, on stderr.
+    pub log: Log,
+    /// The admin interface; off when absent.
+    pub admin: Option<Admin>,
+}
+
+/// Where policies come from.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub(crate) struct Plugins {
+    /// The chain: every NAME.wasm in this directory is one policy, and their order is that of
+    /// the file names. Relative to this file.
+    #[schemars(extend("examples" = ["plugins"]))]
+    pub directory: Text<FilePath>,
+}
+
+impl Default for Plugins {
+    fn default() -> Self {
+        Self { directory: Text(FilePath("plugins".to_owned())) }
+    }
+}
+
+/// An address the proxy accepts connections on.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct Listener {
+    /// IP address and port; with port 0 the system chooses one.
+    pub address: Text<SocketAddr>,
+    /// HTTP versions spoken. On TLS the client chooses by ALPN; on clear text HTTP/2 works by
+    /// prior knowledge.
+    #[serde(default = "every_http_version")]
+    #[schemars(length(min = 1), extend("uniqueItems" = true))]
+    pub http: Vec<Http>,
+    /// TLS; without it the listener speaks clear text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
+}
+
+/// An HTTP version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub(crate) enum Http {
+    /// HTTP/1.1, and 1.0.
+    #[serde(rename = "1.1")]
+    V1,
+    /// HTTP/2.
+    #[serde(rename = "2")]
+    V2,
+}
+
+/// TLS on a listener.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct Tls {
+    /// Chosen by the names in them (SNI); the first is used when none matches.
+    #[schemars(length(min = 1))]
+    pub certificates: Vec<Certificate>,
+    /// PEM file of the authorities that sign client certificates.
+    #[schemars(extend("examples" = ["certs/clients.pem"]))]
+    pub client_ca: Option<Text<FilePath>>,
+    /// Whether a client has to show a certificate.
+    #[serde(default = "no_client_auth")]
+    pub client_auth: ClientAuth,
+    /// The oldest version that is accepted.
+    #[serde(default = "tls_1_2")]
+    pub min_version: TlsVersion,
+}
+
+/// A certificate with its key, both PEM files.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct Certificate {
+    /// PEM file of the certificate and its intermediates, leaf first.
+    pub chain: Text<FilePath>,
+    /// PEM file of its private key: PKCS#8, PKCS#1 or SEC1.
+    #[schemars(extend("examples" = ["certs/a.key"]))]
+    pub key: Text<FilePath>,
+}
+
+/// A group of servers that answer the same requests.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct Upstream {
+    /// "host:port", or { address = "host:port", weight = 2 }. A host name stands for all its
+    /// addresses.
+    #[schemars(length(min = 1))]
+    pub servers: Vec<Server>,
+    /// How a server is chosen.
+    #[serde(default = "round_robin")]
+    pub balance: Balance,
+    /// How long the proxy waits for a server.
+    #[serde(default)]
+    pub timeouts: UpstreamTimeouts,
+    /// Idle connections kept for reuse.
+    #[serde(default)]
+    pub pool: Pool,
+    /// Further servers tried after a failed attempt.
+    #[serde(default = "one")]
+    #[schemars(range(max = 10))]
+    pub retries: u32,
+}
+
+/// One server.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub(crate) enum Server {
+    Address(Text<ServerAddress>),
+    Weighted(WeightedServer),
+}
+
+/// A server with its share of the requests.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct WeightedServer {
+    /// host:port, IP:port or [IPv6]:port.
+    pub address: Text<ServerAddress>,
+    /// Its share of the requests, in proportion to the other weights.
+    #[serde(default = "one")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub weight: u32,
+}
+
+/// How long the proxy waits for a server.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub(crate) struct UpstreamTimeouts {
+    /// For a connection to be established.
+    pub connect: Text<Duration>,
+    /// From the end of the request to the head of the response; over it: 504.
+    pub response: Text<Duration>,
+    /// Between two pieces of a response body.
+    pub idle: Text<Duration>,
+}
+
+impl Default for UpstreamTimeouts {
+    fn default() -> Self {
+        Self { connect: seconds(3), response: seconds(30), idle: seconds(60) }
+    }
+}
+
+/// Idle connections kept for reuse.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub(crate) struct Pool {
+    /// Idle connections per server and worker; 0 = no reuse.
+    #[schemars(range(max = 100_000))]
+    pub idle: usize,
+    /// How long one may stay idle.
+    pub idle_time: Text<Duration>,
+    /// How old one may grow.
+    pub age: Text<Duration>,
+}
+
+impl Default for Pool {
+    fn default() -> Self {
+        Self { idle: 64, idle_time: seconds(60), age: seconds(3600) }
+    }
+}
+
+/// Sizes and counts, and what happens beyond them.
+//
+// Upper bounds are where a larger number would not limit anything, or where the machinery ends:
+// HTTP/2 counts header bytes in 32 bits and `http::HeaderMap` holds at most 24,576 fields.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub(crate) struct Limits {
+    /// Bytes of a request line and its fields; over it: 431.
+    #[schemars(extend("x-minimum" = "8KiB", "x-maximum" = "16MiB"))]
+    pub request_headers: Text<Size>,
+    /// Bytes of a request target, at most request-headers; over it: 414.
+    #[schemars(extend("x-minimum" = "1B", "x-maximum" = "16MiB"))]
+    pub request_target: Text<Size>,
+    /// Fields of a request; over it: 431.
+    #[schemars(range(min = 1, max = 10_000))]
+    pub request_header_count: usize,
+    /// Bytes of a response's status line and fields; over it: 502.
+    #[schemars(extend("x-minimum" = "8KiB", "x-maximum" = "16MiB"))]
+    pub response_headers: Text<Size>,
+    /// Bytes of a request body; over it: 413.
+    pub request_body: Text<Size>,
+    /// Client connections in all; over it a new one is closed at once.
+    #[schemars(range(min = 1, max = 1_000_000_000))]
+    pub connections: usize,
+    /// Client connections from one address, trusted proxies excepted; over it a new one is closed
+    /// at once.
+    #[schemars(range(min = 1, max = 1_000_000_000))]
+    pub connections_per_client: usize,
+    /// Requests on one client connection before it is closed in an orderly way.
+    #[schemars(range(min = 1, max = 1_000_000_000_000u64))]
+    pub requests_per_connection: u64,
+    /// Concurrent HTTP/2 streams on one connection; over it: REFUSED_STREAM.
+    #[schemars(range(min = 1, max = 100_000))]
+    pub http2_streams: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            request_headers: Text(Size(32 << 10)),
+            request_target: Text(Size(8 << 10)),
+            request_header_count: 100,
+            response_headers: Text(Size(64 << 10)),
+            request_body: Text(Size(16 << 20)),
+            connections: 10_000,
+            connections_per_client: 256,
+            requests_per_connection: 10_000,
+            http2_streams: 100,
+        }
+    }
+}
+
+/// How long the proxy waits on the client's side.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub(crate) struct Timeouts {
+    /// For the head of a request; over it: 408 and close.
+    pub request_headers: Text<Duration>,
+    /// For the TLS handshake; over it: close.
+    pub tls_handshake: Text<Duration>,
+    /// Without a byte of a body moving, in either direction; over it: 408 or reset.
+    pub body_idle: Text<Duration>,
+    /// Of a connection without a request; over it: close.
+    pub keep_alive: Text<Duration>,
+    /// Age of a client connection before it is closed in an orderly way.
+    pub connection_age: Text<Duration>,
+    /// Of an upgraded connection (WebSocket) without a byte in either direction; over it: close.
+    pub tunnel_idle: Text<Duration>,
+    /// For exchanges in flight when the proxy is told to stop; then they are cut. "0s" cuts them
+    /// at once.
+    #[schemars(extend("x-minimum" = "0s"))]
+    pub drain: Text<Duration>,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            request_headers: seconds(10),
+            tls_handshake: seconds(10),
+            body_idle: seconds(30),
+            keep_alive: seconds(75),
+            connection_age: seconds(3600),
+            tunnel_idle: seconds(3600),
+            drain: seconds(30),
+        }
+    }
+}
+
+/// One JSON line per exchange.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub(crate) struct AccessLog {
+    /// "stdout", "off", or a file that is appended to and reopened on SIGHUP. Relative to this file.
+    #[schemars(extend("examples" = ["/var/log/tidegate/access.log"]))]
+    pub path: Text<FilePath>,
+}
+
+impl Default for AccessLog {
+    fn default() -> Self {
+        Self { path: Text(FilePath("stdout".to_owned())) }
+    }
+}
+
+/// The proxy's own log, on stderr.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub(crate) struct Log {
+    /// The least important message that is written.
+    pub level: LogLevel,
+    /// The form of a log line.
+    pub format: LogFormat,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: LogLevel::Info, format: LogFormat::Text }
+    }
+}
+
+/// The admin interface.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct Admin {
+    /// IP address and port. It has no authentication: keep it off public addresses.
+    pub address: Text<SocketAddr>,
+}
+
+fn name_schema() -> schemars::Schema {
+    let mut schema = Text::<Name>::json_schema(&mut schemars::SchemaGenerator::default());
+    // Whatever a key is, it is a string.
+    schema.remove("type");
+    schema
+}
+
+fn every_http_version() -> Vec<Http> {
+    vec![Http::V1, Http::V2]
+}
+
+fn no_client_auth() -> ClientAuth {
+    ClientAuth::None
+}
+
+fn tls_1_2() -> TlsVersion {
+    TlsVersion::V1_2
+}
+
+fn round_robin() -> Balance {
+    Balance::RoundRobin
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn seconds(seconds: u64) -> Text<Duration> {
+    Text(Duration::from_secs(seconds))
+}

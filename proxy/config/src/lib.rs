@@ -1,0 +1,80 @@
+//! What the operator wrote, made trustworthy: `tidegate.toml` and `NAME.toml` in, checked values out.
+//!
+//! Nothing here opens a socket, reads a certificate or compiles a plugin. Text goes in; either a
+//! value comes out whose every field can be relied on, or *every* problem of the text, each with
+//! the file, line and column it stands at.
+//!
+//! A text passes these modules in turn:
+//!
+//! * `document`: TOML → a tree of values that know where they stand, and [`Positions`];
+//! * `later`: takes out keys of later versions, so that they are refused by name;
+//! * `schema` and `validate`: the tree against the JSON Schema that [`schema`] publishes;
+//! * `file`: the structs that schema is generated from, filled with what was written or defaulted;
+//! * `check`: what one key says about another; out comes a [`Config`] or a [`PluginFile`].
+//!
+//! A key is therefore declared once, as a field in `file`: its name, type, default, range and
+//! description all come from there.
+
+use std::path::Path;
+
+mod check;
+mod config;
+mod document;
+mod file;
+mod later;
+mod plugin;
+mod positions;
+mod problem;
+mod schema;
+mod suggest;
+pub mod units;
+mod validate;
+
+#[cfg(test)]
+mod tests;
+
+pub use config::{
+    AccessLog, Admin, Balance, Certificate, ClientAuth, Config, HttpVersions, Limits, Listener, Log,
+    LogFormat, LogLevel, Pool, Server, Timeouts, Tls, TlsVersion, Upstream, UpstreamTimeouts,
+};
+pub use plugin::{Isolation, Match, OnError, PluginFile, PluginLimits};
+pub use positions::Positions;
+pub use problem::{Position, Problem, Problems};
+
+/// Reads the text of a `tidegate.toml`.
+///
+/// `file` names it in messages, and relative paths in it are joined with the directory of `file`;
+/// it is not opened.
+///
+/// # Errors
+///
+/// Every problem, in the order of the text. They are found in three steps, and a step is only
+/// taken when the one before found nothing: TOML syntax; keys, types and values one by one; what
+/// one key says about another.
+pub fn parse(text: &str, file: &Path) -> Result<Config, Problems> {
+    check::config(document::read(text, file)?, file)
+}
+
+/// Reads the text of a plugin's `NAME.toml`. An empty text is [`PluginFile::default`].
+///
+/// `file` names it in messages; it is not opened.
+///
+/// # Errors
+///
+/// As [`parse`]. Whether the listeners, upstreams and plugins it names exist is not known here.
+pub fn parse_plugin(text: &str, file: &Path) -> Result<PluginFile, Problems> {
+    check::plugin(document::read(text, file)?, file)
+}
+
+/// The JSON Schema (2020-12) of `tidegate.toml`, with descriptions and defaults, for editors.
+///
+/// Bounds of values with a unit stand in `x-minimum` and `x-maximum`, as JSON Schema has no word
+/// for them.
+pub fn schema() -> serde_json::Value {
+    schema::of::<file::Config>()
+}
+
+/// The JSON Schema (2020-12) of `NAME.toml`; see [`schema`].
+pub fn plugin_schema() -> serde_json::Value {
+    schema::of::<file::Plugin>()
+}

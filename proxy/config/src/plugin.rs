@@ -1,0 +1,86 @@
+//! The checked content of `NAME.toml`: what the operator says about one plugin.
+
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{Positions, check, file};
+
+/// The checked content of `NAME.toml` beside a plugin. `PluginFile::default()` is that of a plugin
+/// that has none.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PluginFile {
+    /// Default true; `false` takes the plugin out of the chain.
+    pub enabled: bool,
+    /// What a failed call means for the exchange. Default [`OnError::Deny`].
+    pub on_error: OnError,
+    /// Requests the plugin is called for; all kinds given must hold. Default: all requests.
+    pub matching: Match,
+    /// What one call may use.
+    pub limits: PluginLimits,
+    /// Default [`Isolation::Worker`].
+    pub isolation: Isolation,
+    /// Upstreams the policy may route to; `None` = all.
+    pub routes: Option<Vec<String>>,
+    /// Runs the code of this other plugin with this file's settings.
+    pub link: Option<String>,
+    /// `[config]`, handed to the plugin's `configure`. An empty object when absent.
+    pub config: serde_json::Value,
+    /// Where each key of the file stands.
+    pub positions: Positions,
+}
+
+impl Default for PluginFile {
+    fn default() -> Self {
+        check::plugin_without_file(file::Plugin::default())
+    }
+}
+
+/// `on-error`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnError {
+    /// The request is answered with 503.
+    Deny,
+    /// The request goes on as if the policy were not there.
+    Skip,
+}
+
+/// `match`. An empty list leaves its kind open.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Match {
+    /// Exact hosts or `*.example.org`, compared without regard to case; in lower case here.
+    pub hosts: Vec<String>,
+    /// Globs over the normalised path.
+    pub paths: Vec<String>,
+    /// Method names.
+    pub methods: Vec<String>,
+    /// Names of listeners.
+    pub listeners: Vec<String>,
+}
+
+/// `limits` of a plugin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PluginLimits {
+    /// CPU time of one call. Default 10 ms, at least 1 ms.
+    pub cpu: Duration,
+    /// Time of one call with its waits. Default 1 s.
+    pub time: Duration,
+    /// Bytes of all memories of one instance. Default 32 MiB.
+    pub memory: usize,
+    /// Instances per worker. Default 64, at least 1.
+    pub instances: usize,
+    /// Exchanges after which an instance is replaced. Default 10,000, at least 1.
+    pub reuse: u32,
+}
+
+/// `isolation`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Isolation {
+    /// An instance serves one exchange after another.
+    Worker,
+    /// Every exchange gets a fresh instance.
+    Request,
+}
