@@ -1,0 +1,88 @@
+//! What `wit-bindgen` makes of `wit/`: the imports once, and each exported interface by itself so that a
+//! plugin exports only the phases it has.
+
+/// Every interface this version of the SDK uses.
+pub mod imports {
+    wit_bindgen::generate!({
+        path: "../wit",
+        inline: "
+            package tidegate:sdk;
+            world imports {
+                import tidegate:policy/http@0.1.0;
+                import tidegate:policy/log@0.1.0;
+                import tidegate:policy/environment@0.1.0;
+                import tidegate:policy/activation@0.1.0;
+                import tidegate:policy/matching@0.1.0;
+            }
+        ",
+        world: "tidegate:sdk/imports",
+        generate_all,
+    });
+}
+
+/// `lifecycle`, required of every plugin.
+#[cfg(target_family = "wasm")]
+pub mod lifecycle {
+    wit_bindgen::generate!({
+        path: "../wit",
+        inline: "package tidegate:sdk; world lifecycle { export tidegate:policy/lifecycle@0.1.0; }",
+        world: "tidegate:sdk/lifecycle",
+        pub_export_macro: true,
+        export_macro_name: "export_lifecycle",
+        default_bindings_module: "::tidegate_plugin_sdk::bindings::lifecycle",
+        generate_all,
+    });
+}
+
+/// `request-phase`.
+#[cfg(target_family = "wasm")]
+pub mod request {
+    wit_bindgen::generate!({
+        path: "../wit",
+        inline: "package tidegate:sdk; world request { export tidegate:policy/request-phase@0.1.0; }",
+        world: "tidegate:sdk/request",
+        pub_export_macro: true,
+        export_macro_name: "export_request",
+        default_bindings_module: "::tidegate_plugin_sdk::bindings::request",
+        with: { "tidegate:policy/http@0.1.0": crate::bindings::imports::tidegate::policy::http },
+        generate_all,
+    });
+}
+
+/// `response-phase`.
+#[cfg(target_family = "wasm")]
+pub mod response {
+    wit_bindgen::generate!({
+        path: "../wit",
+        inline: "package tidegate:sdk; world response { export tidegate:policy/response-phase@0.1.0; }",
+        world: "tidegate:sdk/response",
+        pub_export_macro: true,
+        export_macro_name: "export_response",
+        default_bindings_module: "::tidegate_plugin_sdk::bindings::response",
+        with: { "tidegate:policy/http@0.1.0": crate::bindings::imports::tidegate::policy::http },
+        generate_all,
+    });
+}
+
+/// `log-phase`.
+#[cfg(target_family = "wasm")]
+pub mod log {
+    wit_bindgen::generate!({
+        path: "../wit",
+        inline: "package tidegate:sdk; world log { export tidegate:policy/log-phase@0.1.0; }",
+        world: "tidegate:sdk/log",
+        pub_export_macro: true,
+        export_macro_name: "export_log",
+        default_bindings_module: "::tidegate_plugin_sdk::bindings::log",
+        with: { "tidegate:policy/http@0.1.0": crate::bindings::imports::tidegate::policy::http },
+        generate_all,
+    });
+}
+
+/// The export macros of the phases, by the names `#[policy]` uses.
+#[cfg(target_family = "wasm")]
+pub mod phases {
+    pub use super::log::export_log;
+    pub use super::request::export_request;
+    pub use super::response::export_response;
+}

@@ -1,0 +1,96 @@
+//! The host for tests: the imported functions with the signatures of the bindings, in plain Rust.
+//!
+//! What a function would do in the proxy it does here as far as one policy and one exchange can tell; the
+//! operator's limits are not enforced.
+
+pub(crate) mod http;
+pub(crate) mod matching;
+mod path;
+
+/// Messages go into a list per thread; tests run in one thread each.
+pub(crate) mod log {
+    use std::cell::RefCell;
+
+    pub(crate) use crate::bindings::imports::tidegate::policy::log::Level;
+
+    thread_local! {
+        static LINES: RefCell<Vec<(Level, String)>> = const { RefCell::new(Vec::new()) };
+    }
+
+    pub(crate) fn enabled(_level: Level) -> bool {
+        true
+    }
+
+    pub(crate) fn write(level: Level, message: &str) {
+        LINES.with_borrow_mut(|lines| lines.push((level, message.to_owned())));
+    }
+
+    pub(crate) fn take() -> Vec<(Level, String)> {
+        LINES.take()
+    }
+}
+
+/// The clocks of this process.
+pub(crate) mod environment {
+    use std::hash::{BuildHasher, RandomState};
+    use std::sync::LazyLock;
+    use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+    static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+    pub(crate) fn wall_clock() -> u64 {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        since.as_millis().try_into().unwrap_or(u64::MAX)
+    }
+
+    pub(crate) fn monotonic_clock() -> u64 {
+        ORIGIN.elapsed().as_nanos().try_into().unwrap_or(u64::MAX)
+    }
+
+    pub(crate) fn random() -> u64 {
+        // Seeded by the operating system, and differently each time.
+        RandomState::new().hash_one(())
+    }
+
+    pub(crate) fn plugin_name() -> String {
+        "test".to_owned()
+    }
+}
+
+/// Checks what it is given; tests call the phases themselves.
+pub(crate) mod activation {
+    use super::matching::{self, PatternKind};
+
+    pub(crate) fn only_paths(patterns: &[String]) -> Result<(), String> {
+        for (index, glob) in patterns.iter().enumerate() {
+            if !glob.starts_with(['/', '*']) {
+                return Err(format!("[{index}]: `{glob}` matches nothing, paths begin with `/`"));
+            }
+        }
+        matching::patterns(PatternKind::Glob, patterns, false).map(drop)
+    }
+
+    pub(crate) fn only_hosts(patterns: &[String]) -> Result<(), String> {
+        refuse(patterns, "a host", |host| {
+            let name = host.strip_prefix("*.").unwrap_or(host);
+            !name.is_empty() && !name.contains(['*', '/', ' '])
+        })
+    }
+
+    pub(crate) fn only_methods(methods: &[String]) -> Result<(), String> {
+        refuse(methods, "a method", super::http::is_token)
+    }
+
+    pub(crate) fn only_with_headers(names: &[String]) -> Result<(), String> {
+        refuse(names, "a field name", super::http::is_token)
+    }
+
+    pub(crate) fn pure() {}
+
+    fn refuse(items: &[String], what: &str, valid: impl Fn(&str) -> bool) -> Result<(), String> {
+        match items.iter().position(|item| !valid(item)) {
+            Some(index) => Err(format!("[{index}]: `{}` is not {what}", items[index])),
+            None => Ok(()),
+        }
+    }
+}

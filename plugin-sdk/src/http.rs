@@ -1,0 +1,94 @@
+//! What goes with requests and responses: verdicts, replies and refusals.
+
+use thiserror::Error;
+
+pub use crate::bindings::imports::tidegate::policy::http::{TlsInfo, Verdict, Version};
+use crate::host;
+
+/// A response made by a policy: `Reply::new(403).text("not from here\n")`.
+///
+/// Sent with [`Request::respond`](crate::Request::respond) or
+/// [`Response::respond`](crate::Response::respond), which check it. The proxy adds `content-length` and `date`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use = "a reply is sent with `respond`"]
+pub struct Reply {
+    /// 200 to 599.
+    pub status: u16,
+    /// In order. Values need not be UTF-8.
+    pub headers: Vec<(String, Vec<u8>)>,
+    /// Not sent where the status or the method rules a body out (RFC 9110 §6.4.1).
+    pub body: Vec<u8>,
+}
+
+impl Reply {
+    /// Without headers and body.
+    pub const fn new(status: u16) -> Self {
+        Self { status, headers: Vec::new(), body: Vec::new() }
+    }
+
+    /// Sends the client to another place. `status` is 301, 302, 303, 307 or 308 (RFC 9110 §15.4).
+    pub fn redirect(status: u16, location: impl AsRef<[u8]>) -> Self {
+        Self::new(status).header("location", location)
+    }
+
+    /// One more header field.
+    pub fn header(mut self, name: impl Into<String>, value: impl AsRef<[u8]>) -> Self {
+        self.headers.push((name.into(), value.as_ref().to_vec()));
+        self
+    }
+
+    /// A plain text body and its `content-type`.
+    pub fn text(self, text: impl Into<String>) -> Self {
+        self.header("content-type", "text/plain; charset=utf-8").body(text.into())
+    }
+
+    /// The body; set `content-type` with [`Reply::header`].
+    pub fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
+        self.body = body.into();
+        self
+    }
+}
+
+/// Why an edit was refused. A refused edit changes nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum EditError {
+    /// A bad name, value, target or status.
+    #[error("not valid HTTP")]
+    Invalid,
+    /// Framing and hop-by-hop fields, or an edit in a phase where it is too late.
+    #[error("owned by the proxy")]
+    Forbidden,
+    /// Over the operator's size limits.
+    #[error("over the size limit")]
+    TooLarge,
+}
+
+impl From<host::http::EditError> for EditError {
+    fn from(error: host::http::EditError) -> Self {
+        match error {
+            host::http::EditError::Invalid => Self::Invalid,
+            host::http::EditError::Forbidden => Self::Forbidden,
+            host::http::EditError::TooLarge => Self::TooLarge,
+        }
+    }
+}
+
+/// Why a route was refused. The route chosen before stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum RouteError {
+    /// No upstream or file root of this name in the running configuration.
+    #[error("no upstream or file root has this name")]
+    Unknown,
+    /// Not among `grants.routes` of this plugin.
+    #[error("the operator did not grant this route")]
+    NotGranted,
+}
+
+impl From<host::http::RouteError> for RouteError {
+    fn from(error: host::http::RouteError) -> Self {
+        match error {
+            host::http::RouteError::Unknown => Self::Unknown,
+            host::http::RouteError::NotGranted => Self::NotGranted,
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Matchers built once in [`configure`](crate::Policy::configure) and run by the proxy: comparing a request
+//! with a thousand patterns costs one call that returns a number.
+//!
+//! They can be built only in `configure`. Patterns come in six kinds:
+//!
+//! - *exact*, *prefix*, *suffix*, *contains*: plain text;
+//! - *glob*: the whole text; `*` is any characters but `/`, `**` any characters, `?` one character but `/`,
+//!   all others stand for themselves. `/admin/**` matches `/admin` too;
+//! - *regex*: the syntax of the `regex` crate, not anchored: write `^` and `$` where they are meant.
+
+use std::net::IpAddr;
+
+use crate::host;
+use crate::host::matching::PatternKind;
+use crate::{Error, Request};
+
+/// A set of networks and addresses.
+#[derive(Debug)]
+pub struct IpSet(host::matching::Matcher);
+
+impl IpSet {
+    /// From CIDR blocks (`10.0.0.0/8`, `fd00::/8`) and single addresses.
+    ///
+    /// # Errors
+    ///
+    /// Names the entry that is neither ([`Error::within`] adds the key); also when called outside `configure`.
+    pub fn new(entries: impl IntoIterator<Item = impl Into<String>>) -> Result<Self, Error> {
+        let entries: Vec<String> = entries.into_iter().map(Into::into).collect();
+        host::matching::ip_set(&entries).map(Self).map_err(Error::from_host)
+    }
+
+    /// Whether the client, after trusted-proxy handling, is in the set.
+    pub fn has_client(&self, request: &Request) -> bool {
+        host::matching::ip_set_has_client(self.0, &request.0)
+    }
+
+    /// Whether this address is in the set.
+    pub fn has(&self, address: IpAddr) -> bool {
+        let address = match address {
+            IpAddr::V4(address) => {
+                let [a, b, c, d] = address.octets();
+                host::http::IpAddress::Ipv4((a, b, c, d))
+            }
+            IpAddr::V6(address) => {
+                let [a, b, c, d, e, f, g, h] = address.segments();
+                host::http::IpAddress::Ipv6((a, b, c, d, e, f, g, h))
+            }
+        };
+        host::matching::ip_set_has(self.0, address)
+    }
+}
+
+/// A list of patterns of one kind. Matching returns the index of the first that matches.
+///
+/// `Patterns::glob(["/api/**", "/v1/*"])?` regards case, `Patterns::ignore_case().glob(…)?` does not. An empty
+/// list matches nothing.
+#[derive(Debug)]
+pub struct Patterns(host::matching::Matcher);
+
+impl Patterns {
+    /// Whether the text matches.
+    pub fn matches(&self, text: &str) -> Option<usize> {
+        host::matching::match_text(self.0, text).map(index)
+    }
+
+    /// Whether the normalised path of the request matches.
+    pub fn matches_path(&self, request: &Request) -> Option<usize> {
+        host::matching::match_path(self.0, &request.0).map(index)
+    }
+
+    /// Whether any value of the header field matches. Bytes that are not UTF-8 count as U+FFFD.
+    pub fn matches_header(&self, request: &Request, name: &str) -> Option<usize> {
+        host::matching::match_header(self.0, &request.0, name).map(index)
+    }
+
+    /// Makes patterns that do not regard case.
+    pub const fn ignore_case() -> IgnoreCase {
+        IgnoreCase(())
+    }
+
+    fn build(
+        kind: PatternKind,
+        patterns: impl IntoIterator<Item = impl Into<String>>,
+        ignore_case: bool,
+    ) -> Result<Self, Error> {
+        let patterns: Vec<String> = patterns.into_iter().map(Into::into).collect();
+        host::matching::patterns(kind, &patterns, ignore_case).map(Self).map_err(Error::from_host)
+    }
+}
+
+/// The constructors of [`Patterns`] for patterns that do not regard case.
+#[derive(Debug, Clone, Copy)]
+pub struct IgnoreCase(());
+
+macro_rules! constructors {
+    ($($(#[$doc:meta])* $name:ident $kind:ident)*) => {
+        impl Patterns {
+            $($(#[$doc])*
+            ///
+            /// # Errors
+            ///
+            /// Names the pattern that does not parse ([`Error::within`] adds the key); also when called outside `configure`.
+            pub fn $name(patterns: impl IntoIterator<Item = impl Into<String>>) -> Result<Self, Error> {
+                Self::build(PatternKind::$kind, patterns, false)
+            })*
+        }
+
+        impl IgnoreCase {
+            $($(#[$doc])*
+            ///
+            /// # Errors
+            ///
+            /// Names the pattern that does not parse ([`Error::within`] adds the key); also when called outside `configure`.
+            pub fn $name(self, patterns: impl IntoIterator<Item = impl Into<String>>) -> Result<Patterns, Error> {
+                Patterns::build(PatternKind::$kind, patterns, true)
+            })*
+        }
+    };
+}
+
+constructors! {
+    /// The whole text.
+    exact Exact
+    /// The beginning of the text.
+    prefix Prefix
+    /// The end of the text.
+    suffix Suffix
+    /// Any part of the text.
+    contains Contains
+    /// The whole text, with `*`, `**` and `?`.
+    glob Glob
+    /// Any part of the text, in the syntax of the `regex` crate.
+    regex Regex
+}
+
+fn index(index: u32) -> usize {
+    // wasm32 and everything tests run on have at least 32 bits.
+    index as usize
+}

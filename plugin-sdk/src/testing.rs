@@ -1,0 +1,252 @@
+//! Tests of a policy without a proxy: `cargo test` on the machine you write it on.
+//!
+//! [`configure`] makes the policy, [`Request`] and [`Response`] what it decides about; both can be given to the
+//! phases as they are. Afterwards they show what the policy did: edits through the same methods the policy
+//! reads with, the rest through [`Request::reply`] and its neighbours.
+//!
+//! ```
+//! # use tidegate_plugin_sdk::prelude::*;
+//! # struct P;
+//! # #[policy]
+//! # impl Policy for P {
+//! #     type Config = ();
+//! #     fn configure((): ()) -> Result<Self, Error> { Ok(P) }
+//! #     fn on_request(&self, request: &Request) -> Verdict {
+//! #         request.set_header("x-seen", "yes").unwrap();
+//! #         Verdict::Next
+//! #     }
+//! # }
+//! let policy = testing::configure::<P>(serde_json::json!({})).unwrap();
+//! let request = testing::Request::new("GET", "/path?x=1").with_host("example.org").with_header("accept", "*/*");
+//! assert_eq!(policy.on_request(&request), Verdict::Next);
+//! assert_eq!(request.header("x-seen").as_deref(), Some("yes"));
+//! assert_eq!(request.reply(), None);
+//! ```
+//!
+//! Matchers work with the crates the proxy uses. A policy must be used in the thread that configured it.
+//! Activation is checked but not applied, and the operator's limits are not enforced.
+
+use std::cell::RefCell;
+use std::net::IpAddr;
+use std::ops::Deref;
+use std::time::Duration;
+
+use crate::bindings::imports::tidegate::policy::http::{TlsInfo, Version};
+use crate::double::http::{Fields, RequestFacts, ResponseFacts};
+use crate::log::Level;
+use crate::policy::read_config;
+use crate::{Policy, Reply, double};
+
+/// Configures a policy as the proxy does.
+///
+/// # Errors
+///
+/// The text the proxy would report, beginning with the key at fault.
+pub fn configure<P: Policy>(config: serde_json::Value) -> Result<P, String> {
+    read_config(&config.to_string()).and_then(P::configure).map_err(|error| error.to_string())
+}
+
+/// What was logged in this thread since the last call, whatever the level.
+pub fn take_log() -> Vec<(Level, String)> {
+    double::log::take()
+}
+
+/// A request: from 192.0.2.1 over HTTP/1.1 without TLS, for `example.com`, to the listener `test`, unless
+/// said otherwise. Use it wherever a [`Request`](crate::Request) is asked for.
+pub struct Request(crate::Request);
+
+impl Request {
+    /// `target` is the path with or without query.
+    ///
+    /// # Panics
+    ///
+    /// If the target does not begin with `/`.
+    pub fn new(method: &str, target: &str) -> Self {
+        assert!(target.starts_with('/'), "{target:?} does not begin with /");
+        Self(crate::Request(double::http::Request(RefCell::new(RequestFacts {
+            listener: "test".to_owned(),
+            client: IpAddr::from([192, 0, 2, 1]),
+            tls: None,
+            server_name: None,
+            client_certificate: None,
+            version: Version::Http11,
+            method: method.to_owned(),
+            scheme: "http",
+            authority: "example.com".to_owned(),
+            target: target.to_owned(),
+            headers: Fields::default(),
+            routes: None,
+            route: None,
+            timeout_milliseconds: None,
+            hash_key: None,
+            reply: None,
+            token: 0,
+            attributes: Vec::new(),
+        }))))
+    }
+
+    /// Host and, if wanted, port.
+    #[must_use]
+    pub fn with_host(self, authority: &str) -> Self {
+        self.with(|facts| facts.authority = authority.to_owned())
+    }
+
+    /// One more header field, `content-length` included; bytes that are not UTF-8 as well.
+    #[must_use]
+    pub fn with_header(self, name: &str, value: impl AsRef<[u8]>) -> Self {
+        let field = (name.to_ascii_lowercase(), value.as_ref().to_vec());
+        self.with(|facts| facts.headers.0.push(field))
+    }
+
+    /// Where it comes from.
+    ///
+    /// # Panics
+    ///
+    /// If it is not an IP address.
+    #[must_use]
+    pub fn with_client(self, address: &str) -> Self {
+        let address = address.parse().unwrap_or_else(|_| panic!("{address:?} is not an address"));
+        self.with(|facts| facts.client = address)
+    }
+
+    /// Name of the listener.
+    #[must_use]
+    pub fn with_listener(self, name: &str) -> Self {
+        self.with(|facts| facts.listener = name.to_owned())
+    }
+
+    /// The version the client speaks.
+    #[must_use]
+    pub fn with_version(self, version: Version) -> Self {
+        self.with(|facts| facts.version = version)
+    }
+
+    /// Over TLS, with the name the client asked for.
+    #[must_use]
+    pub fn with_tls(self, tls: TlsInfo, server_name: Option<&str>) -> Self {
+        self.with(|facts| {
+            facts.tls = Some(tls);
+            facts.server_name = server_name.map(str::to_owned);
+            facts.scheme = "https";
+        })
+    }
+
+    /// With a client certificate of this SHA-256 and these names (`DNS:…`); whether it was verified is said in
+    /// [`Request::with_tls`].
+    #[must_use]
+    pub fn with_client_certificate(self, sha256: [u8; 32], names: &[&str]) -> Self {
+        let names = names.iter().map(|&name| name.to_owned()).collect();
+        self.with(|facts| facts.client_certificate = Some((sha256.to_vec(), names)))
+    }
+
+    /// The destinations that exist and are granted; without this, every name is.
+    #[must_use]
+    pub fn with_routes(self, names: &[&str]) -> Self {
+        let names = names.iter().map(|&name| name.to_owned()).collect();
+        self.with(|facts| facts.routes = Some(names))
+    }
+
+    /// As another policy set it before.
+    #[must_use]
+    pub fn with_attribute(self, key: &str, value: &str) -> Self {
+        self.with(|facts| facts.attributes.push((key.to_owned(), value.to_owned())))
+    }
+
+    /// The reply that would be sent if the phase returned [`Verdict::Respond`](crate::Verdict::Respond).
+    pub fn reply(&self) -> Option<Reply> {
+        self.0.0.0.borrow().reply.clone()
+    }
+
+    /// What [`set_timeout`](crate::Request::set_timeout) set.
+    pub fn timeout(&self) -> Option<Duration> {
+        self.0
+            .0
+            .0
+            .borrow()
+            .timeout_milliseconds
+            .map(|milliseconds| Duration::from_millis(milliseconds.into()))
+    }
+
+    /// What [`set_hash_key`](crate::Request::set_hash_key) set.
+    pub fn hash_key(&self) -> Option<String> {
+        self.0.0.0.borrow().hash_key.clone()
+    }
+
+    fn with(self, change: impl FnOnce(&mut RequestFacts)) -> Self {
+        change(&mut self.0.0.0.borrow_mut());
+        self
+    }
+}
+
+impl Deref for Request {
+    type Target = crate::Request;
+
+    fn deref(&self) -> &crate::Request {
+        &self.0
+    }
+}
+
+/// A response without fields from the upstream `test`, after a millisecond, unless said otherwise. Use it
+/// wherever a [`Response`](crate::Response) is asked for.
+pub struct Response(crate::Response);
+
+impl Response {
+    /// With this status.
+    pub fn new(status: u16) -> Self {
+        Self(crate::Response(double::http::Response(RefCell::new(ResponseFacts {
+            status,
+            headers: Fields::default(),
+            origin: Some("test".to_owned()),
+            failure: None,
+            elapsed_microseconds: 1000,
+            reply: None,
+        }))))
+    }
+
+    /// One more header field, `content-length` included.
+    #[must_use]
+    pub fn with_header(self, name: &str, value: impl AsRef<[u8]>) -> Self {
+        let field = (name.to_ascii_lowercase(), value.as_ref().to_vec());
+        self.with(|facts| facts.headers.0.push(field))
+    }
+
+    /// The upstream or file root it came from; `None` = made by a policy or the proxy.
+    #[must_use]
+    pub fn with_origin(self, origin: Option<&str>) -> Self {
+        self.with(|facts| facts.origin = origin.map(str::to_owned))
+    }
+
+    /// Made by the proxy for this reason.
+    #[must_use]
+    pub fn with_failure(self, reason: &str) -> Self {
+        self.with(|facts| {
+            facts.failure = Some(reason.to_owned());
+            facts.origin = None;
+        })
+    }
+
+    /// Since the request head was complete; whole microseconds count.
+    #[must_use]
+    pub fn with_elapsed(self, elapsed: Duration) -> Self {
+        let microseconds = elapsed.as_micros().try_into().unwrap_or(u64::MAX);
+        self.with(|facts| facts.elapsed_microseconds = microseconds)
+    }
+
+    /// The reply that would be sent if the phase returned [`Verdict::Respond`](crate::Verdict::Respond).
+    pub fn reply(&self) -> Option<Reply> {
+        self.0.0.0.borrow().reply.clone()
+    }
+
+    fn with(self, change: impl FnOnce(&mut ResponseFacts)) -> Self {
+        change(&mut self.0.0.0.borrow_mut());
+        self
+    }
+}
+
+impl Deref for Response {
+    type Target = crate::Response;
+
+    fn deref(&self) -> &crate::Response {
+        &self.0
+    }
+}
