@@ -1,0 +1,168 @@
+//! The `rewrite` policy: rewrites request targets and header fields, and redirects.
+
+mod headers;
+mod template;
+
+use regex_lite::Regex;
+use tidegate_plugin_sdk::prelude::*;
+use tidegate_plugin_sdk::rules::{Conditions, Rules};
+
+use crate::headers::{Edits, HeaderEdits};
+use crate::template::Template;
+
+/// What is rewritten. Rules come first, then `request-headers`; `response-headers` apply to every response,
+/// redirects included.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Config {
+    /// Asked in order; the first that applies counts, and only that one.
+    #[serde(default)]
+    rules: Vec<Rule>,
+    /// Edits of what is sent upstream. `host` under `set` replaces the authority.
+    #[serde(default)]
+    request_headers: HeaderEdits,
+    /// Edits of what is sent to the client.
+    #[serde(default)]
+    response_headers: HeaderEdits,
+}
+
+/// Applies if the path matches and all other conditions hold; one that is left out always holds. Exactly one
+/// of `to` and `redirect` says what then happens.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Rule {
+    /// One of these hosts: `example.org`, or `*.example.org` for every name below it. Case and port do not
+    /// count.
+    #[serde(default)]
+    hosts: Vec<String>,
+    /// One of these methods, with regard to case.
+    #[serde(default)]
+    methods: Vec<String>,
+    /// A regular expression found in the normalised path, without the query. Not anchored: write `^` and `$`
+    /// where they are meant.
+    path: String,
+    /// The target to send upstream. `$1` and `${name}` are what the groups of `path` captured, `$$` is `$`. The
+    /// query is kept unless this has one.
+    to: Option<String>,
+    /// Where to send the client: `/path` or `https://host/path`, with groups as in `to` except in the host.
+    /// The query is kept unless this has one.
+    redirect: Option<String>,
+    /// Of the redirect: 301 (the default), 302, 303, 307 or 308.
+    status: Option<u16>,
+}
+
+struct Rewrite {
+    /// One list of all `path`, run by the proxy: a request that no rule is about costs one call.
+    paths: Patterns,
+    conditions: Rules,
+    rewrites: Vec<Rewriting>,
+    request_headers: Edits,
+    response_headers: Edits,
+}
+
+struct Rewriting {
+    /// The same as in `paths`; the proxy does not tell what groups captured.
+    path: Regex,
+    action: Action,
+}
+
+enum Action {
+    To(Template),
+    Redirect { status: u16, location: Template },
+}
+
+#[policy]
+impl Policy for Rewrite {
+    type Config = Config;
+
+    fn configure(config: Config) -> Result<Self, Error> {
+        let mut paths = Vec::new();
+        let mut conditions = Vec::new();
+        let mut rewrites = Vec::new();
+        for (index, rule) in config.rules.into_iter().enumerate() {
+            let key = || format!("rules[{index}]");
+            rewrites.push(Rewriting::new(&rule).map_err(|error| error.within(key()))?);
+            // The proxy's engine knows more than ours; what only one of them takes is refused here.
+            Patterns::regex([&rule.path]).map_err(|error| Error::at(key() + ".path", error))?;
+            paths.push(rule.path);
+            conditions.push(Conditions { hosts: rule.hosts, methods: rule.methods, ..Conditions::default() });
+        }
+        Ok(Self {
+            paths: Patterns::regex(paths)?,
+            conditions: Rules::new(&conditions)?,
+            rewrites,
+            request_headers: Edits::of_request(config.request_headers)
+                .map_err(|error| error.within("request-headers"))?,
+            response_headers: Edits::of_response(config.response_headers)
+                .map_err(|error| error.within("response-headers"))?,
+        })
+    }
+
+    fn on_request(&self, request: &Request) -> Verdict {
+        if let Some((action, rewritten)) = self.rewritten(request) {
+            let Some(rewritten) = rewritten else {
+                return request.respond(Reply::new(400).text("bad request\n"));
+            };
+            match action {
+                Action::To(_) => {
+                    if let Err(error) = request.set_target(&rewritten) {
+                        log::error!("the target {rewritten:?} was refused: {error}");
+                        return Verdict::Fail;
+                    }
+                }
+                Action::Redirect { status, .. } => {
+                    return request.respond(Reply::redirect(*status, rewritten));
+                }
+            }
+        }
+        self.request_headers.apply(request)
+    }
+
+    fn on_response(&self, _request: &Request, response: &Response) -> Verdict {
+        self.response_headers.apply(response)
+    }
+}
+
+impl Rewrite {
+    /// The action of the first rule that applies and what its template becomes; `None` inside = it cannot be
+    /// filled safely ([`Template::fill`]).
+    fn rewritten(&self, request: &Request) -> Option<(&Action, Option<String>)> {
+        let first = self.paths.matches_path(request)?;
+        let path = request.normalized_path();
+        let rules = self.conditions.matching(request).skip_while(|&rule| rule < first);
+        let (action, captures) = rules
+            .map(|rule| &self.rewrites[rule])
+            .find_map(|rewriting| Some((&rewriting.action, rewriting.path.captures(&path)?)))?;
+        let (Action::To(template) | Action::Redirect { location: template, .. }) = action;
+        Some((action, template.fill(&captures, || request.query())))
+    }
+}
+
+impl Rewriting {
+    fn new(rule: &Rule) -> Result<Self, Error> {
+        let path = Regex::new(&rule.path).map_err(|error| Error::at("path", error))?;
+        let action = match (&rule.to, &rule.redirect, rule.status) {
+            (Some(to), None, None) => {
+                Action::To(Template::of_target(to, &path).map_err(|reason| Error::at("to", reason))?)
+            }
+            (Some(_), None, Some(_)) => return Err(Error::at("status", "belongs to `redirect`")),
+            (None, Some(redirect), status) => {
+                let status = status.unwrap_or(301);
+                if ![301, 302, 303, 307, 308].contains(&status) {
+                    return Err(Error::at("status", format!("{status} is not 301, 302, 303, 307 or 308")));
+                }
+                let location = Template::of_redirect(redirect, &path);
+                Action::Redirect {
+                    status,
+                    location: location.map_err(|reason| Error::at("redirect", reason))?,
+                }
+            }
+            (Some(_), Some(_), _) => return Err("has both `to` and `redirect`".into()),
+            (None, None, _) => return Err("has neither `to` nor `redirect`".into()),
+        };
+        Ok(Self { path, action })
+    }
+}
+
+#[cfg(test)]
+mod tests;
