@@ -1,0 +1,277 @@
+//! Changes a policy makes to an exchange: checked first, recorded second, made last.
+
+mod journal;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::uri::PathAndQuery;
+use http::{Method, StatusCode};
+
+use crate::bindings::tidegate::policy::http::{EditError, RouteError};
+use crate::code::Phase;
+use crate::exchange::{Exchange, Reply, is_owned_by_proxy, is_valid_authority};
+
+pub(crate) use journal::Journal;
+
+/// Attributes of one exchange. They stand in the access log, a line of which should stay readable.
+const MAX_ATTRIBUTES: usize = 64;
+const MAX_ATTRIBUTE_KEY: usize = 128;
+const MAX_ATTRIBUTE_VALUE: usize = 4 << 10;
+/// A longer key tells upstream servers apart no better.
+const MAX_HASH_KEY: usize = 1 << 10;
+/// A host name has at most 253 characters, a port 5.
+const MAX_AUTHORITY: usize = 260;
+/// `": "` and CR LF around each field on the wire.
+const FIELD_OVERHEAD: usize = 4;
+
+/// Write access to the exchange of the call in progress.
+pub(crate) struct Editor<'a> {
+    pub(crate) exchange: &'a mut Exchange,
+    pub(crate) journal: &'a mut Journal,
+    pub(crate) phase: Phase,
+    /// Number of the plugin.
+    pub(crate) plugin: u64,
+    /// Routes it was granted; `None` = all.
+    pub(crate) routes: Option<&'a [String]>,
+}
+
+/// Which of the two messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Message {
+    Request,
+    Response,
+}
+
+type Edit<T = ()> = Result<T, EditError>;
+
+impl Editor<'_> {
+    pub(crate) fn set_method(&mut self, method: &str) -> Edit {
+        self.may_edit(Message::Request)?;
+        let method = Method::from_bytes(method.as_bytes()).map_err(|_| EditError::Invalid)?;
+        // A tunnel is framed differently, which is the proxy's business.
+        if method == Method::CONNECT {
+            return Err(EditError::Forbidden);
+        }
+        let old = std::mem::replace(&mut self.exchange.request.method, method);
+        self.journal.method(old);
+        Ok(())
+    }
+
+    pub(crate) fn set_authority(&mut self, authority: String) -> Edit {
+        self.may_edit(Message::Request)?;
+        if authority.len() > MAX_AUTHORITY {
+            return Err(EditError::TooLarge);
+        }
+        if !is_valid_authority(&authority) {
+            return Err(EditError::Invalid);
+        }
+        let old = std::mem::replace(&mut self.exchange.request.authority, authority);
+        self.journal.authority(old);
+        Ok(())
+    }
+
+    pub(crate) fn set_target(&mut self, target: String) -> Edit {
+        self.may_edit(Message::Request)?;
+        if target.len() > self.exchange.limits.request_target {
+            return Err(EditError::TooLarge);
+        }
+        // A fragment is never sent (RFC 9110 §7.1), and the parser would drop it without a word.
+        if !target.starts_with('/') || target.contains('#') {
+            return Err(EditError::Invalid);
+        }
+        let target = PathAndQuery::from_maybe_shared(Bytes::from(target)).map_err(|_| EditError::Invalid)?;
+        let old = self.exchange.request.set_target(target);
+        self.journal.target(old);
+        Ok(())
+    }
+
+    pub(crate) fn set_header(&mut self, message: Message, name: &str, value: Vec<u8>) -> Edit {
+        let (name, value) = self.field(message, name, value)?;
+        self.has_room(message, &name, &value, true)?;
+        self.headers(message, &name)?.insert(name, value);
+        Ok(())
+    }
+
+    pub(crate) fn append_header(&mut self, message: Message, name: &str, value: Vec<u8>) -> Edit {
+        let (name, value) = self.field(message, name, value)?;
+        self.has_room(message, &name, &value, false)?;
+        self.headers(message, &name)?.append(name, value);
+        Ok(())
+    }
+
+    /// Returns how many values were removed.
+    pub(crate) fn remove_header(&mut self, message: Message, name: &str) -> Edit<u32> {
+        self.may_edit(message)?;
+        let name = editable_name(name)?;
+        let count = self.map(message)?.get_all(&name).iter().count();
+        if count > 0 {
+            self.headers(message, &name)?.remove(&name);
+        }
+        Ok(u32::try_from(count).unwrap_or(u32::MAX))
+    }
+
+    pub(crate) fn set_status(&mut self, status: u16) -> Edit {
+        self.may_edit(Message::Response)?;
+        let status = final_status(status)?;
+        let response = self.exchange.response.as_mut().ok_or(EditError::Forbidden)?;
+        let old = std::mem::replace(&mut response.status, status);
+        self.journal.status(old);
+        Ok(())
+    }
+
+    /// In a phase after the request nothing is granted any more.
+    pub(crate) fn route_to(&mut self, name: &str) -> Result<(), RouteError> {
+        if self.may_edit(Message::Request).is_err() {
+            return Err(RouteError::NotGranted);
+        }
+        let destination = self.exchange.destinations.get(name).ok_or(RouteError::Unknown)?;
+        if let Some(granted) = self.routes
+            && !granted.iter().any(|granted| granted == name)
+        {
+            return Err(RouteError::NotGranted);
+        }
+        let old = self.exchange.route.replace(destination.clone());
+        self.journal.route(old);
+        Ok(())
+    }
+
+    /// 0 means as configured. Without effect after the request phase.
+    pub(crate) fn set_timeout(&mut self, milliseconds: u32) {
+        if self.may_edit(Message::Request).is_ok() {
+            let timeout = (milliseconds > 0).then(|| Duration::from_millis(milliseconds.into()));
+            let old = std::mem::replace(&mut self.exchange.timeout, timeout);
+            self.journal.timeout(old);
+        }
+    }
+
+    /// Without effect after the request phase.
+    pub(crate) fn set_hash_key(&mut self, mut key: String) {
+        if self.may_edit(Message::Request).is_ok() {
+            key.truncate(key.floor_char_boundary(MAX_HASH_KEY));
+            let old = self.exchange.hash_key.replace(key);
+            self.journal.hash_key(old);
+        }
+    }
+
+    /// Stores a response; the last one counts. It is dropped unless the call returns `respond`, so
+    /// there is nothing to undo.
+    pub(crate) fn respond(
+        &mut self,
+        message: Message,
+        status: u16,
+        fields: Vec<(String, Vec<u8>)>,
+        body: Vec<u8>,
+    ) -> Edit {
+        self.may_edit(message)?;
+        let status = final_status(status)?;
+        let mut headers = HeaderMap::with_capacity(fields.len());
+        let mut size = 0;
+        for (name, value) in fields {
+            let name = editable_name(&name)?;
+            let value = valid_value(value)?;
+            size += field_size(&name, &value);
+            if size > self.exchange.limits.response_headers {
+                return Err(EditError::TooLarge);
+            }
+            headers.append(name, value);
+        }
+        self.exchange.reply = Some(Reply { status, headers, body: body.into() });
+        Ok(())
+    }
+
+    pub(crate) fn set_token(&mut self, token: u64) {
+        self.journal.token(self.exchange.token(self.plugin));
+        self.exchange.set_token(self.plugin, token);
+    }
+
+    /// Allowed in every phase: the access log comes last.
+    pub(crate) fn set_attribute(&mut self, key: String, value: String) -> Edit {
+        if key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(EditError::Invalid);
+        }
+        let old = self.exchange.attribute(&key);
+        let full = old.is_none() && self.exchange.attributes.len() >= MAX_ATTRIBUTES;
+        if full || key.len() > MAX_ATTRIBUTE_KEY || value.len() > MAX_ATTRIBUTE_VALUE {
+            return Err(EditError::TooLarge);
+        }
+        if !self.journal.attribute(&key, old) {
+            return Err(EditError::TooLarge);
+        }
+        self.exchange.put_attribute(key, Some(value));
+        Ok(())
+    }
+
+    /// The request may be changed until it is sent, the response until it is.
+    fn may_edit(&self, message: Message) -> Edit {
+        match (message, self.phase) {
+            (Message::Request, Phase::Request) | (Message::Response, Phase::Response) => Ok(()),
+            _ => Err(EditError::Forbidden),
+        }
+    }
+
+    fn field(&self, message: Message, name: &str, value: Vec<u8>) -> Edit<(HeaderName, HeaderValue)> {
+        self.may_edit(message)?;
+        Ok((editable_name(name)?, valid_value(value)?))
+    }
+
+    fn has_room(&self, message: Message, name: &HeaderName, value: &HeaderValue, replaces: bool) -> Edit {
+        let limits = &self.exchange.limits;
+        let (bytes, count) = match message {
+            Message::Request => (limits.request_headers, limits.request_header_count),
+            Message::Response => (limits.response_headers, usize::MAX),
+        };
+        let stays = |(known, _): &(&HeaderName, &HeaderValue)| !(replaces && *known == name);
+        let fields = self.map(message)?.iter().filter(stays);
+        let (size, number) = fields.fold((field_size(name, value), 1), |(size, number), (name, value)| {
+            (size + field_size(name, value), number + 1)
+        });
+        if size > bytes || number > count { Err(EditError::TooLarge) } else { Ok(()) }
+    }
+
+    fn map(&self, message: Message) -> Edit<&HeaderMap> {
+        match message {
+            Message::Request => Ok(&self.exchange.request.headers),
+            Message::Response => Ok(&self.exchange.response.as_ref().ok_or(EditError::Forbidden)?.headers),
+        }
+    }
+
+    /// The fields of a message, with this one recorded as it is.
+    fn headers(&mut self, message: Message, name: &HeaderName) -> Edit<&mut HeaderMap> {
+        let (headers, recorded) = match message {
+            Message::Request => {
+                let headers = &mut self.exchange.request.headers;
+                let recorded = self.journal.request_header(name, headers);
+                (headers, recorded)
+            }
+            Message::Response => {
+                let headers = &mut self.exchange.response.as_mut().ok_or(EditError::Forbidden)?.headers;
+                let recorded = self.journal.response_header(name, headers);
+                (headers, recorded)
+            }
+        };
+        if recorded { Ok(headers) } else { Err(EditError::TooLarge) }
+    }
+}
+
+fn editable_name(name: &str) -> Edit<HeaderName> {
+    let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| EditError::Invalid)?;
+    if is_owned_by_proxy(&name) { Err(EditError::Forbidden) } else { Ok(name) }
+}
+
+fn valid_value(value: Vec<u8>) -> Edit<HeaderValue> {
+    HeaderValue::from_maybe_shared(Bytes::from(value)).map_err(|_| EditError::Invalid)
+}
+
+/// Interim responses (1xx) are the proxy's, and what comes after 599 is nobody's.
+fn final_status(status: u16) -> Edit<StatusCode> {
+    let in_range = (200..=599).contains(&status);
+    StatusCode::from_u16(status).ok().filter(|_| in_range).ok_or(EditError::Invalid)
+}
+
+fn field_size(name: &HeaderName, value: &HeaderValue) -> usize {
+    name.as_str().len() + value.len() + FIELD_OVERHEAD
+}

@@ -1,0 +1,252 @@
+//! What a policy may change, and that a failed call changed nothing.
+
+use http::header::HeaderValue;
+use http::{HeaderMap, StatusCode};
+
+use super::{Editor, Journal, MAX_ATTRIBUTES, Message};
+use crate::bindings::tidegate::policy::http::{EditError, RouteError};
+use crate::code::Phase;
+use crate::exchange::tests::exchange;
+use crate::exchange::{EditLimits, Exchange, ResponseHead};
+
+const PLUGIN: u64 = 7;
+
+struct Call {
+    exchange: Box<Exchange>,
+    journal: Journal,
+    phase: Phase,
+    routes: Option<Vec<String>>,
+}
+
+impl Call {
+    fn new(phase: Phase) -> Self {
+        let mut exchange = exchange("GET", "example.org", "/old?q");
+        exchange.request.headers.insert("x-old", HeaderValue::from_static("1"));
+        exchange.request.headers.append("x-old", HeaderValue::from_static("2"));
+        let mut response = ResponseHead::new(StatusCode::OK, HeaderMap::new());
+        response.headers.insert("server", HeaderValue::from_static("app"));
+        exchange.response = Some(response);
+        exchange.attributes.push(("earlier".to_owned(), "a".to_owned()));
+        Self { exchange, journal: Journal::default(), phase, routes: None }
+    }
+
+    fn editor(&mut self) -> Editor<'_> {
+        Editor {
+            exchange: &mut self.exchange,
+            journal: &mut self.journal,
+            phase: self.phase,
+            plugin: PLUGIN,
+            routes: self.routes.as_deref(),
+        }
+    }
+
+    /// Everything a policy can change.
+    fn picture(&self) -> String {
+        let Exchange { request, response, route, timeout, hash_key, attributes, .. } = &*self.exchange;
+        let response = response.as_ref().map(|response| (response.status, &response.headers));
+        let token = self.exchange.token(PLUGIN);
+        let normalized = request.normalized_path();
+        format!(
+            "{request:?} {normalized} {response:?} {route:?} {timeout:?} {hash_key:?} {attributes:?} {token}"
+        )
+    }
+}
+
+fn value(text: &str) -> Vec<u8> {
+    text.as_bytes().to_vec()
+}
+
+#[test]
+fn a_reverted_call_leaves_nothing_behind() {
+    let mut call = Call::new(Phase::Request);
+    let before = call.picture();
+    let mut edit = call.editor();
+    edit.set_method("PUT").expect("valid");
+    edit.set_method("POST").expect("valid");
+    edit.set_authority("other.example:81".to_owned()).expect("valid");
+    edit.set_target("/new/../x?y".to_owned()).expect("valid");
+    edit.set_header(Message::Request, "X-New", value("1")).expect("valid");
+    edit.append_header(Message::Request, "x-new", value("2")).expect("valid");
+    edit.set_header(Message::Request, "x-old", value("3")).expect("valid");
+    assert_eq!(edit.remove_header(Message::Request, "x-old"), Ok(1));
+    edit.route_to("app").expect("known");
+    edit.route_to("images").expect("known");
+    edit.set_timeout(5);
+    edit.set_hash_key("k".to_owned());
+    edit.set_token(1);
+    edit.set_token(2);
+    edit.set_attribute("earlier".to_owned(), "b".to_owned()).expect("valid");
+    edit.set_attribute("new".to_owned(), "c".to_owned()).expect("valid");
+    assert_ne!(call.picture(), before);
+    call.journal.revert(PLUGIN, &mut call.exchange);
+    assert_eq!(call.picture(), before);
+}
+
+#[test]
+fn a_reverted_response_phase_leaves_nothing_behind() {
+    let mut call = Call::new(Phase::Response);
+    let before = call.picture();
+    let mut edit = call.editor();
+    edit.set_status(503).expect("valid");
+    assert_eq!(edit.remove_header(Message::Response, "server"), Ok(1));
+    edit.append_header(Message::Response, "vary", value("accept")).expect("valid");
+    assert_ne!(call.picture(), before);
+    call.journal.revert(PLUGIN, &mut call.exchange);
+    assert_eq!(call.picture(), before);
+}
+
+#[test]
+fn a_committed_call_is_not_undone_by_the_next() {
+    let mut call = Call::new(Phase::Request);
+    call.editor().set_header(Message::Request, "x-old", value("kept")).expect("valid");
+    call.editor().set_token(3);
+    call.journal.commit();
+    let before = call.picture();
+    call.editor().set_header(Message::Request, "x-old", value("gone")).expect("valid");
+    call.journal.revert(PLUGIN, &mut call.exchange);
+    assert_eq!(call.picture(), before);
+    assert_eq!(call.exchange.request.headers["x-old"], "kept");
+    assert_eq!(call.exchange.token(PLUGIN), 3);
+}
+
+#[test]
+fn framing_and_hop_by_hop_fields_belong_to_the_proxy() {
+    let mut call = Call::new(Phase::Request);
+    let before = call.picture();
+    for name in [
+        "Connection",
+        "Content-Length",
+        "Host",
+        "Keep-Alive",
+        "Proxy-Connection",
+        "TE",
+        "Trailer",
+        "Transfer-Encoding",
+        "Upgrade",
+    ] {
+        let mut edit = call.editor();
+        assert_eq!(edit.set_header(Message::Request, name, value("1")), Err(EditError::Forbidden), "{name}");
+        assert_eq!(
+            edit.append_header(Message::Request, name, value("1")),
+            Err(EditError::Forbidden),
+            "{name}"
+        );
+        assert_eq!(edit.remove_header(Message::Request, name), Err(EditError::Forbidden), "{name}");
+        let fields = vec![(name.to_owned(), value("1"))];
+        assert_eq!(
+            edit.respond(Message::Request, 200, fields, Vec::new()),
+            Err(EditError::Forbidden),
+            "{name}"
+        );
+    }
+    assert_eq!(call.editor().set_method("CONNECT"), Err(EditError::Forbidden));
+    assert_eq!(call.picture(), before);
+}
+
+#[test]
+fn what_is_not_http_is_refused() {
+    let mut call = Call::new(Phase::Request);
+    let before = call.picture();
+    let mut edit = call.editor();
+    for text in ["a\r\nb: c", "a\nb", "a\0b", "a\x7f"] {
+        assert_eq!(edit.set_header(Message::Request, "x", value(text)), Err(EditError::Invalid), "{text:?}");
+    }
+    for name in ["", "a b", "a:b", "a\r\n", "é"] {
+        assert_eq!(edit.set_header(Message::Request, name, value("1")), Err(EditError::Invalid), "{name:?}");
+    }
+    for target in ["", "x", "*", "http://a/", "/a b", "/a\r\nX: y", "/a#b"] {
+        assert_eq!(edit.set_target(target.to_owned()), Err(EditError::Invalid), "{target:?}");
+    }
+    for authority in ["", ":80", "a b", "user@host", "a/b", "a\r\nb"] {
+        assert_eq!(edit.set_authority(authority.to_owned()), Err(EditError::Invalid), "{authority:?}");
+    }
+    for method in ["", "GE T", "G\r\n"] {
+        assert_eq!(edit.set_method(method), Err(EditError::Invalid), "{method:?}");
+    }
+    for status in [0, 101, 199, 600, 999] {
+        assert_eq!(
+            edit.respond(Message::Request, status, Vec::new(), Vec::new()),
+            Err(EditError::Invalid),
+            "{status}"
+        );
+    }
+    for key in ["", "a b", "a\n"] {
+        assert_eq!(edit.set_attribute(key.to_owned(), String::new()), Err(EditError::Invalid), "{key:?}");
+    }
+    assert_eq!(call.picture(), before);
+    assert!(call.exchange.reply.is_none());
+}
+
+#[test]
+fn bytes_that_are_not_utf8_may_be_values() {
+    let mut call = Call::new(Phase::Request);
+    call.editor().set_header(Message::Request, "x", vec![0xff, b'\t', b'a']).expect("obs-text is allowed");
+    assert_eq!(call.exchange.request.headers["x"].as_bytes(), [0xff, b'\t', b'a']);
+}
+
+#[test]
+fn messages_do_not_outgrow_their_limits() {
+    let mut call = Call::new(Phase::Request);
+    // `x-old: 1` and `x-old: 2` with their line ends.
+    call.exchange.limits = EditLimits {
+        request_headers: 20 + 8,
+        request_header_count: 3,
+        request_target: 4,
+        response_headers: 30,
+    };
+    let mut edit = call.editor();
+    assert_eq!(edit.append_header(Message::Request, "x", value("1234")), Err(EditError::TooLarge));
+    assert_eq!(edit.append_header(Message::Request, "x", value("123")), Ok(()));
+    assert_eq!(edit.append_header(Message::Request, "y", value("")), Err(EditError::TooLarge));
+    // Replacing two values by one makes room.
+    assert_eq!(edit.set_header(Message::Request, "x-old", value("123456789")), Ok(()));
+    assert_eq!(edit.set_target("/abcd".to_owned()), Err(EditError::TooLarge));
+    let fields = vec![("a".to_owned(), vec![b'a'; 26])];
+    assert_eq!(edit.respond(Message::Request, 200, fields, Vec::new()), Err(EditError::TooLarge));
+    assert_eq!(edit.set_authority("a".repeat(261)), Err(EditError::TooLarge));
+
+    for number in 1..MAX_ATTRIBUTES {
+        assert_eq!(edit.set_attribute(format!("k{number}"), String::new()), Ok(()));
+    }
+    assert_eq!(edit.set_attribute("one-more".to_owned(), String::new()), Err(EditError::TooLarge));
+    assert_eq!(edit.set_attribute("k1".to_owned(), "again".to_owned()), Ok(()));
+}
+
+#[test]
+fn each_message_is_edited_in_its_own_phase() {
+    for (phase, request, response) in
+        [(Phase::Request, true, false), (Phase::Response, false, true), (Phase::Log, false, false)]
+    {
+        let mut call = Call::new(phase);
+        let before = call.picture();
+        let mut edit = call.editor();
+        assert_eq!(edit.set_header(Message::Request, "x", value("1")).is_ok(), request, "{phase:?}");
+        assert_eq!(edit.remove_header(Message::Request, "absent").is_ok(), request, "{phase:?}");
+        assert_eq!(edit.set_method("PUT").is_ok(), request, "{phase:?}");
+        assert_eq!(edit.route_to("app").is_ok(), request, "{phase:?}");
+        assert_eq!(edit.respond(Message::Request, 200, Vec::new(), Vec::new()).is_ok(), request, "{phase:?}");
+        assert_eq!(edit.set_header(Message::Response, "x", value("1")).is_ok(), response, "{phase:?}");
+        assert_eq!(edit.set_status(204).is_ok(), response, "{phase:?}");
+        assert_eq!(
+            edit.respond(Message::Response, 200, Vec::new(), Vec::new()).is_ok(),
+            response,
+            "{phase:?}"
+        );
+        if phase == Phase::Log {
+            edit.set_timeout(1);
+            edit.set_hash_key("k".to_owned());
+            assert_eq!(call.picture(), before);
+        }
+    }
+}
+
+#[test]
+fn routes_are_known_and_granted() {
+    let mut call = Call::new(Phase::Request);
+    call.routes = Some(vec!["images".to_owned(), "elsewhere".to_owned()]);
+    assert_eq!(call.editor().route_to("elsewhere"), Err(RouteError::Unknown));
+    assert_eq!(call.editor().route_to("app"), Err(RouteError::NotGranted));
+    assert_eq!(call.exchange.route, None);
+    assert_eq!(call.editor().route_to("images"), Ok(()));
+    assert_eq!(call.exchange.route.as_deref(), Some("images"));
+}

@@ -1,0 +1,140 @@
+//! The engine all plugins share, and the clock that bounds their time.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use wasmtime::component::Linker;
+use wasmtime::{Config, Engine};
+
+use crate::error::HostError;
+use crate::imports;
+use crate::state::State;
+
+/// How often running plugins look at their budgets. Ten looks within the default CPU budget; each
+/// costs the process one wake-up.
+pub(crate) const TICK: Duration = Duration::from_millis(1);
+
+/// Deepest recursion of a plugin, bytes of stack. Fits a thread of 2 MiB several times over.
+const WASM_STACK: usize = 512 << 10;
+
+/// Stack of a plugin that waits: its own recursion and the host's functions on top.
+const ASYNC_STACK: usize = 1 << 20;
+
+/// Frames named when a plugin crashes.
+const BACKTRACE: NonZeroUsize = NonZeroUsize::new(8).expect("is not zero");
+
+/// The sandbox: one per process, cheap to clone.
+///
+/// It owns a thread that ticks every millisecond. The thread ends when the last clone is dropped;
+/// [`Code`](crate::Code) and [`Plugin`](crate::Plugin) hold one.
+#[derive(Clone)]
+pub struct Host(Arc<Inner>);
+
+struct Inner {
+    engine: Engine,
+    /// Links the contract.
+    plain: Linker<State>,
+    /// Links the contract and WASI; its functions may wait.
+    wasi: Linker<State>,
+    /// Origin of the plugins' monotonic clock.
+    started: Instant,
+    next_id: AtomicU64,
+    /// Dropped last.
+    _clock: Clock,
+}
+
+impl Host {
+    /// Sets up the engine and starts its clock.
+    ///
+    /// # Errors
+    ///
+    /// When this machine cannot run WebAssembly or cannot start another thread.
+    pub fn new() -> Result<Self, HostError> {
+        let set_up = |error: wasmtime::Error| HostError::Engine(format!("{error:#}"));
+        let engine = Engine::new(&config()).map_err(set_up)?;
+        let mut plain = Linker::new(&engine);
+        imports::link(&mut plain).map_err(set_up)?;
+        let mut wasi = plain.clone();
+        imports::link_wasi(&mut wasi).map_err(set_up)?;
+        let clock = Clock::start(engine.clone()).map_err(HostError::Clock)?;
+        Ok(Self(Arc::new(Inner {
+            engine,
+            plain,
+            wasi,
+            started: Instant::now(),
+            next_id: AtomicU64::new(1),
+            _clock: clock,
+        })))
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.0.engine
+    }
+
+    pub(crate) fn linker(&self, wasi: bool) -> &Linker<State> {
+        if wasi { &self.0.wasi } else { &self.0.plain }
+    }
+
+    pub(crate) fn started(&self) -> Instant {
+        self.0.started
+    }
+
+    /// A number no other plugin of this host has.
+    pub(crate) fn next_id(&self) -> u64 {
+        self.0.next_id.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+/// Instances are allocated on demand, not from a pool: they are kept warm anyway, and a pool would
+/// put one size on all plugins and on the tables and core instances of every language's runtime.
+fn config() -> Config {
+    let mut config = Config::new();
+    config
+        .wasm_component_model(true)
+        // Adds half a microsecond to every call. Said here too in case a dependency switches the
+        // cargo feature on.
+        .concurrency_support(false)
+        .epoch_interruption(true)
+        .max_wasm_stack(WASM_STACK)
+        .async_stack_size(ASYNC_STACK)
+        .wasm_backtrace_max_frames(Some(BACKTRACE))
+        // Only offsets into the code would come of it.
+        .generate_address_map(false)
+        // A reload happens beside the traffic: compiling on all cores would be felt there, on one
+        // it takes a fraction of a second longer and nobody waits for it.
+        .parallel_compilation(false);
+    config
+}
+
+/// Ticks until it is dropped.
+struct Clock {
+    stop: Option<mpsc::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Clock {
+    fn start(engine: Engine) -> std::io::Result<Self> {
+        let (stop, stopped) = mpsc::channel();
+        let tick = move || {
+            while stopped.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
+                engine.increment_epoch();
+            }
+        };
+        let thread = std::thread::Builder::new().name("plugin-clock".to_owned()).spawn(tick)?;
+        Ok(Self { stop: Some(stop), thread: Some(thread) })
+    }
+}
+
+impl Drop for Clock {
+    fn drop(&mut self) {
+        self.stop.take();
+        if let Some(thread) = self.thread.take() {
+            // It cannot panic: it only counts.
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! What goes wrong with plugins, and whose fault it is.
+
+/// The sandbox itself could not be set up; the machine's fault.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    /// wasmtime refused the settings, usually because this processor is not supported.
+    #[error("cannot set up WebAssembly: {0}")]
+    Engine(String),
+    /// The thread that drives the time budgets did not start.
+    #[error("cannot start the plugin clock: {0}")]
+    Clock(#[source] std::io::Error),
+}
+
+/// A plugin cannot be used as it is; the running version stays.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LoadError {
+    /// The file is something else.
+    #[error("not WebAssembly: a plugin is a component or a core module, and begins with the bytes `\\0asm`")]
+    NotWasm,
+    /// A WebAssembly file that does not validate; a copy that is not complete looks like this.
+    #[error("not a valid component (is the copy complete?): {0}")]
+    Invalid(String),
+    /// A core module that cannot be made into a component.
+    #[error("a core module that is not a policy: {0}; build it with the plugin SDK")]
+    Module(String),
+    /// A core module built for WASI preview 1.
+    #[error(
+        "imports `wasi_snapshot_preview1`, which plugins cannot use; build for `wasm32-unknown-unknown` \
+         (core module) or `wasm32-wasip2` (component)"
+    )]
+    Preview1,
+    /// A capability of the contract that this version cannot grant.
+    #[error("imports `{0}`, which this version of tidegate does not offer")]
+    Unavailable(String),
+    /// Imports nobody knows here.
+    #[error("imports what tidegate does not know: {}; plugins may import `tidegate:policy` 0.1 and WASI 0.2", .0.join(", "))]
+    UnknownImports(Vec<String>),
+    /// A phase of the contract that this version does not run, or a newer contract's.
+    #[error("exports `{0}`, which this version of tidegate does not run")]
+    UnknownExport(String),
+    /// Types or functions differ from the contract.
+    #[error("does not fit the contract `tidegate:policy@0.1`: {0}")]
+    Mismatch(String),
+    /// The interface every plugin needs.
+    #[error("does not export `tidegate:policy/lifecycle`; is this a tidegate policy?")]
+    NoLifecycle,
+    /// There would never be a reason to call it.
+    #[error("exports no phase: it needs at least one of `request-phase`, `response-phase`, `log-phase`")]
+    NoPhase,
+    /// The operator's `match` is wrong.
+    #[error("{0}")]
+    Match(String),
+    /// The plugin's own text. It begins with the place in `[config]`, such as `rules[2].allow: …`.
+    #[error("refuses its configuration: {0}")]
+    Refused(String),
+    /// The plugin crashed.
+    #[error("failed in `{during}`: {trap}")]
+    Trap {
+        /// `instantiate`, `describe` or `configure`.
+        during: &'static str,
+        /// What wasmtime says; a panic's own message is in the log.
+        trap: String,
+    },
+    /// The plugin did not come to an end.
+    #[error("used more than {limit} in `{during}`")]
+    Budget {
+        /// `instantiate`, `describe` or `configure`.
+        during: &'static str,
+        /// The budget and its size.
+        limit: String,
+    },
+}
+
+/// A call gave no verdict. What the call had edited is undone; the operator's `on-error` decides.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    /// Over `limits.cpu`.
+    #[error("used more processor time than its limit")]
+    Cpu,
+    /// Over `limits.time`.
+    #[error("took longer than its limit")]
+    Time,
+    /// Over `limits.memory`.
+    #[error("needed more memory than its limit")]
+    Memory,
+    /// The plugin crashed.
+    #[error("trap: {0}")]
+    Trap(String),
+    /// All instances were busy for as long as the call may take.
+    #[error("all of its instances were busy")]
+    Instances,
+    /// A fresh instance refused the configuration that the first one accepted, or crashed over it.
+    #[error("a fresh instance failed to configure itself: {0}")]
+    Configure(String),
+    /// The verdict was `respond`, and there was no response.
+    #[error("returned `respond` without storing a response")]
+    NoReply,
+}
+
+impl CallError {
+    /// A short name for logs and metrics.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::Time => "time",
+            Self::Memory => "memory",
+            Self::Trap(_) => "trap",
+            Self::Instances => "instances",
+            Self::Configure(_) => "configure",
+            Self::NoReply => "no-reply",
+        }
+    }
+}

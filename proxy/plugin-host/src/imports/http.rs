@@ -1,0 +1,313 @@
+//! `http`: requests and responses as a policy reads and edits them.
+//!
+//! The handles carry nothing: there is one exchange per call, and it is in the store.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use http::header::{HeaderMap, HeaderValue};
+use wasmtime::StoreContextMut;
+use wasmtime::component::{LinkerInstance, Resource, ResourceType, WasmStr};
+
+use crate::bindings::tidegate::policy::http::{
+    Body, BodyMode, EditError, IpAddress, Request, Response, TlsInfo, Version,
+};
+use crate::edit::Message;
+use crate::state::State;
+
+type Store<'a> = StoreContextMut<'a, State>;
+/// Borrowed for the length of a call.
+type Req = Resource<Request>;
+type Resp = Resource<Response>;
+type Fields = Vec<(String, Vec<u8>)>;
+
+pub(super) fn link(http: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
+    http.resource("request", ResourceType::host::<Request>(), |_, _| Ok(()))?;
+    http.resource("response", ResourceType::host::<Response>(), |_, _| Ok(()))?;
+    link_connection(http)?;
+    link_request(http)?;
+    link_request_edits(http)?;
+    link_notes(http)?;
+    link_response(http)?;
+    link_response_edits(http)?;
+    link_body(http)
+}
+
+/// Facts of the connection.
+fn link_connection(http: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
+    http.func_wrap("[method]request.id", |store: Store<'_>, (_,): (Req,)| {
+        Ok((store.data().exchange()?.id,))
+    })?;
+    http.func_wrap("[method]request.listener", |store: Store<'_>, (_,): (Req,)| {
+        Ok((store.data().exchange()?.connection.listener.clone(),))
+    })?;
+    http.func_wrap("[method]request.client-ip", |store: Store<'_>, (_,): (Req,)| {
+        Ok((ip_address(store.data().exchange()?.client),))
+    })?;
+    http.func_wrap("[method]request.client-ip-text", |store: Store<'_>, (_,): (Req,)| {
+        Ok((store.data().exchange()?.client.to_canonical().to_string(),))
+    })?;
+    http.func_wrap("[method]request.peer-address", |store: Store<'_>, (_,): (Req,)| {
+        let peer = store.data().exchange()?.connection.peer;
+        Ok((SocketAddr::new(peer.ip().to_canonical(), peer.port()).to_string(),))
+    })?;
+    http.func_wrap("[method]request.tls", |store: Store<'_>, (_,): (Req,)| {
+        let tls = store.data().exchange()?.connection.tls.as_ref();
+        Ok((tls.map(|tls| TlsInfo {
+            version: tls.version,
+            cipher_suite: tls.cipher_suite,
+            client_verified: tls.client_verified,
+        }),))
+    })?;
+    http.func_wrap("[method]request.server-name", |store: Store<'_>, (_,): (Req,)| {
+        let tls = store.data().exchange()?.connection.tls.as_ref();
+        Ok((tls.and_then(|tls| tls.server_name.clone()),))
+    })?;
+    http.func_wrap("[method]request.client-certificate-sha256", |store: Store<'_>, (_,): (Req,)| {
+        let tls = store.data().exchange()?.connection.tls.as_ref();
+        Ok((tls.and_then(|tls| tls.client_certificate_sha256).map(Vec::from),))
+    })?;
+    http.func_wrap("[method]request.client-certificate-names", |store: Store<'_>, (_,): (Req,)| {
+        let tls = store.data().exchange()?.connection.tls.as_ref();
+        Ok((tls.map(|tls| tls.client_certificate_names.clone()).unwrap_or_default(),))
+    })
+}
+
+fn link_request(http: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
+    http.func_wrap("[method]request.version", |store: Store<'_>, (_,): (Req,)| {
+        Ok((match store.data().exchange()?.request.version {
+            http::Version::HTTP_10 | http::Version::HTTP_09 => Version::Http10,
+            http::Version::HTTP_2 => Version::Http2,
+            http::Version::HTTP_3 => Version::Http3,
+            _ => Version::Http11,
+        },))
+    })?;
+    http.func_wrap("[method]request.method", |store: Store<'_>, (_,): (Req,)| {
+        Ok((store.data().exchange()?.request.method.as_str().to_owned(),))
+    })?;
+    http.func_wrap("[method]request.method-is", |store: Store<'_>, (_, method): (Req, WasmStr)| {
+        let method = method.to_str(&store)?;
+        Ok((store.data().exchange()?.request.method.as_str() == method,))
+    })?;
+    http.func_wrap("[method]request.scheme", |store: Store<'_>, (_,): (Req,)| {
+        Ok((store.data().exchange()?.request.scheme,))
+    })?;
+    http.func_wrap("[method]request.authority", |store: Store<'_>, (_,): (Req,)| {
+        Ok((store.data().exchange()?.request.authority.clone(),))
+    })?;
+    http.func_wrap("[method]request.path", |store: Store<'_>, (_,): (Req,)| {
+        Ok((store.data().exchange()?.request.path().to_owned(),))
+    })?;
+    http.func_wrap("[method]request.normalized-path", |store: Store<'_>, (_,): (Req,)| {
+        Ok((store.data().exchange()?.request.normalized_path().to_owned(),))
+    })?;
+    http.func_wrap("[method]request.path-starts-with", |store: Store<'_>, (_, prefix): (Req, WasmStr)| {
+        let prefix = prefix.to_str(&store)?;
+        Ok((store.data().exchange()?.request.normalized_path().starts_with(&*prefix),))
+    })?;
+    http.func_wrap("[method]request.query", |store: Store<'_>, (_,): (Req,)| {
+        Ok((store.data().exchange()?.request.target().query().map(str::to_owned),))
+    })?;
+    http.func_wrap("[method]request.header", |store: Store<'_>, (_, name): (Req, WasmStr)| {
+        let name = name.to_str(&store)?;
+        let value = store.data().exchange()?.request.values(&name).next();
+        Ok((value.and_then(|value| str::from_utf8(value).ok()).map(str::to_owned),))
+    })?;
+    http.func_wrap("[method]request.header-values", |store: Store<'_>, (_, name): (Req, WasmStr)| {
+        let name = name.to_str(&store)?;
+        let values = store.data().exchange()?.request.values(&name);
+        Ok((values.map(<[u8]>::to_vec).collect::<Vec<_>>(),))
+    })?;
+    http.func_wrap("[method]request.header-count", |store: Store<'_>, (_, name): (Req, WasmStr)| {
+        let name = name.to_str(&store)?;
+        Ok((count(store.data().exchange()?.request.values(&name)),))
+    })?;
+    http.func_wrap(
+        "[method]request.header-contains",
+        |store: Store<'_>, (_, name, text): (Req, WasmStr, WasmStr)| {
+            let name = name.to_str(&store)?;
+            let text = text.to_str(&store)?;
+            let mut values = store.data().exchange()?.request.values(&name);
+            Ok((values.any(|value| String::from_utf8_lossy(value).contains(&*text)),))
+        },
+    )?;
+    http.func_wrap("[method]request.headers", |store: Store<'_>, (_,): (Req,)| {
+        let request = &store.data().exchange()?.request;
+        let mut fields = vec![("host".to_owned(), request.authority.clone().into_bytes())];
+        fields.extend(copy(&request.headers).filter(|(name, _)| name != "host"));
+        Ok((fields,))
+    })?;
+    http.func_wrap("[method]request.content-length", |store: Store<'_>, (_,): (Req,)| {
+        Ok((store.data().exchange()?.request.content_length,))
+    })?;
+    // Bodies stream through: no phase of this version looks at one, whatever the mode.
+    http.func_wrap("[method]request.set-body-mode", |_: Store<'_>, (_, _): (Req, BodyMode)| Ok(()))
+}
+
+fn link_request_edits(http: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
+    http.func_wrap("[method]request.set-method", |mut store: Store<'_>, (_, method): (Req, String)| {
+        Ok((store.data_mut().editor()?.set_method(&method),))
+    })?;
+    http.func_wrap(
+        "[method]request.set-authority",
+        |mut store: Store<'_>, (_, authority): (Req, String)| {
+            Ok((store.data_mut().editor()?.set_authority(authority),))
+        },
+    )?;
+    http.func_wrap("[method]request.set-target", |mut store: Store<'_>, (_, target): (Req, String)| {
+        Ok((store.data_mut().editor()?.set_target(target),))
+    })?;
+    http.func_wrap(
+        "[method]request.set-header",
+        |mut store: Store<'_>, (_, name, value): (Req, String, Vec<u8>)| {
+            Ok((store.data_mut().editor()?.set_header(Message::Request, &name, value),))
+        },
+    )?;
+    http.func_wrap(
+        "[method]request.append-header",
+        |mut store: Store<'_>, (_, name, value): (Req, String, Vec<u8>)| {
+            Ok((store.data_mut().editor()?.append_header(Message::Request, &name, value),))
+        },
+    )?;
+    http.func_wrap("[method]request.remove-header", |mut store: Store<'_>, (_, name): (Req, String)| {
+        Ok((store.data_mut().editor()?.remove_header(Message::Request, &name),))
+    })?;
+    http.func_wrap("[method]request.route-to", |mut store: Store<'_>, (_, name): (Req, String)| {
+        Ok((store.data_mut().editor()?.route_to(&name),))
+    })?;
+    http.func_wrap("[method]request.set-timeout", |mut store: Store<'_>, (_, milliseconds): (Req, u32)| {
+        store.data_mut().editor()?.set_timeout(milliseconds);
+        Ok(())
+    })?;
+    http.func_wrap("[method]request.set-hash-key", |mut store: Store<'_>, (_, key): (Req, String)| {
+        store.data_mut().editor()?.set_hash_key(key);
+        Ok(())
+    })?;
+    http.func_wrap(
+        "[method]request.respond",
+        |mut store: Store<'_>, (_, status, headers, body): (Req, u16, Fields, Vec<u8>)| {
+            Ok((store.data_mut().editor()?.respond(Message::Request, status, headers, body),))
+        },
+    )
+}
+
+/// What policies note about the exchange.
+fn link_notes(http: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
+    http.func_wrap("[method]request.route", |store: Store<'_>, (_,): (Req,)| {
+        Ok((store.data().exchange()?.route.clone(),))
+    })?;
+    http.func_wrap("[method]request.token", |store: Store<'_>, (_,): (Req,)| {
+        Ok((store.data().exchange()?.token(store.data().plugin.id),))
+    })?;
+    http.func_wrap("[method]request.set-token", |mut store: Store<'_>, (_, token): (Req, u64)| {
+        store.data_mut().editor()?.set_token(token);
+        Ok(())
+    })?;
+    http.func_wrap("[method]request.attribute", |store: Store<'_>, (_, key): (Req, WasmStr)| {
+        let key = key.to_str(&store)?;
+        Ok((store.data().exchange()?.attribute(&key).map(str::to_owned),))
+    })?;
+    http.func_wrap(
+        "[method]request.set-attribute",
+        |mut store: Store<'_>, (_, key, value): (Req, String, String)| {
+            Ok((store.data_mut().editor()?.set_attribute(key, value),))
+        },
+    )
+}
+
+fn link_response(http: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
+    http.func_wrap("[method]response.status", |store: Store<'_>, (_,): (Resp,)| {
+        Ok((store.data().response()?.status.as_u16(),))
+    })?;
+    http.func_wrap("[method]response.header", |store: Store<'_>, (_, name): (Resp, WasmStr)| {
+        let name = name.to_str(&store)?;
+        let value = store.data().response()?.headers.get(&*name).map(HeaderValue::as_bytes);
+        Ok((value.and_then(|value| str::from_utf8(value).ok()).map(str::to_owned),))
+    })?;
+    http.func_wrap("[method]response.header-values", |store: Store<'_>, (_, name): (Resp, WasmStr)| {
+        let name = name.to_str(&store)?;
+        let values = store.data().response()?.headers.get_all(&*name);
+        Ok((values.iter().map(|value| value.as_bytes().to_vec()).collect::<Vec<_>>(),))
+    })?;
+    http.func_wrap("[method]response.header-count", |store: Store<'_>, (_, name): (Resp, WasmStr)| {
+        let name = name.to_str(&store)?;
+        Ok((count(store.data().response()?.headers.get_all(&*name).iter()),))
+    })?;
+    http.func_wrap("[method]response.headers", |store: Store<'_>, (_,): (Resp,)| {
+        Ok((copy(&store.data().response()?.headers).collect::<Vec<_>>(),))
+    })?;
+    http.func_wrap("[method]response.content-length", |store: Store<'_>, (_,): (Resp,)| {
+        Ok((store.data().response()?.content_length,))
+    })?;
+    // Like the request's.
+    http.func_wrap("[method]response.set-body-mode", |_: Store<'_>, (_, _): (Resp, BodyMode)| Ok(()))?;
+    http.func_wrap("[method]response.origin", |store: Store<'_>, (_,): (Resp,)| {
+        Ok((store.data().response()?.origin.clone(),))
+    })?;
+    http.func_wrap("[method]response.failure", |store: Store<'_>, (_,): (Resp,)| {
+        Ok((store.data().response()?.failure.map(Arc::<str>::from),))
+    })?;
+    http.func_wrap("[method]response.elapsed", |store: Store<'_>, (_,): (Resp,)| {
+        let elapsed = store.data().exchange()?.started.elapsed();
+        Ok((u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),))
+    })
+}
+
+fn link_response_edits(http: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
+    http.func_wrap("[method]response.set-status", |mut store: Store<'_>, (_, status): (Resp, u16)| {
+        Ok((store.data_mut().editor()?.set_status(status),))
+    })?;
+    http.func_wrap(
+        "[method]response.set-header",
+        |mut store: Store<'_>, (_, name, value): (Resp, String, Vec<u8>)| {
+            Ok((store.data_mut().editor()?.set_header(Message::Response, &name, value),))
+        },
+    )?;
+    http.func_wrap(
+        "[method]response.append-header",
+        |mut store: Store<'_>, (_, name, value): (Resp, String, Vec<u8>)| {
+            Ok((store.data_mut().editor()?.append_header(Message::Response, &name, value),))
+        },
+    )?;
+    http.func_wrap("[method]response.remove-header", |mut store: Store<'_>, (_, name): (Resp, String)| {
+        Ok((store.data_mut().editor()?.remove_header(Message::Response, &name),))
+    })?;
+    http.func_wrap(
+        "[method]response.respond",
+        |mut store: Store<'_>, (_, status, headers, body): (Resp, u16, Fields, Vec<u8>)| {
+            Ok((store.data_mut().editor()?.respond(Message::Response, status, headers, body),))
+        },
+    )
+}
+
+/// Languages that import the whole interface find the functions of bodies here. No phase of this
+/// version hands out a body, so a call fails over its handle before it arrives.
+fn link_body(http: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
+    type Handle = Resource<Body>;
+    fn no_body<T>() -> wasmtime::Result<T> {
+        Err(wasmtime::Error::msg("there is no body in this phase"))
+    }
+    http.resource("body", ResourceType::host::<Body>(), |_, _| Ok(()))?;
+    http.func_wrap("[method]body.len", |_, (_,): (Handle,)| no_body::<(u64,)>())?;
+    http.func_wrap("[method]body.read", |_, (_, _, _): (Handle, u64, u32)| no_body::<(Vec<u8>,)>())?;
+    http.func_wrap("[method]body.find", |_, (_, _, _): (Handle, Vec<u8>, u64)| no_body::<(Option<u64>,)>())?;
+    http.func_wrap("[method]body.replace", |_, (_, _): (Handle, Vec<u8>)| {
+        no_body::<(Result<(), EditError>,)>()
+    })?;
+    http.func_wrap("[method]body.is-last", |_, (_,): (Handle,)| no_body::<(bool,)>())
+}
+
+pub(super) fn ip_address(ip: IpAddr) -> IpAddress {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => IpAddress::Ipv4(ip.octets().into()),
+        IpAddr::V6(ip) => IpAddress::Ipv6(ip.segments().into()),
+    }
+}
+
+fn count<T>(values: impl Iterator<Item = T>) -> u32 {
+    u32::try_from(values.count()).unwrap_or(u32::MAX)
+}
+
+fn copy(headers: &HeaderMap) -> impl Iterator<Item = (String, Vec<u8>)> {
+    headers.iter().map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()))
+}

@@ -1,0 +1,83 @@
+//! `matching`: matchers that a plugin defines once and the host runs.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use wasmtime::StoreContextMut;
+use wasmtime::component::{LinkerInstance, Resource, WasmStr};
+
+use crate::bindings::tidegate::policy::http::{IpAddress, Request};
+use crate::bindings::tidegate::policy::matching::PatternKind;
+use crate::matching::{Definition, Kind};
+use crate::state::{Stage, State};
+
+type Store<'a> = StoreContextMut<'a, State>;
+type Req = Resource<Request>;
+
+pub(super) fn link(matching: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
+    matching.func_wrap("ip-set", |store: Store<'_>, (entries,): (Vec<String>,)| {
+        Ok((define(store, Definition::Ips(entries)),))
+    })?;
+    matching.func_wrap(
+        "patterns",
+        |store: Store<'_>, (kind, patterns, ignore_case): (PatternKind, Vec<String>, bool)| {
+            Ok((define(store, Definition::Patterns { kind: kind.into(), patterns, ignore_case }),))
+        },
+    )?;
+    matching.func_wrap("ip-set-has", |store: Store<'_>, (set, ip): (u32, IpAddress)| {
+        Ok((store.data().matchers.ips(set).is_some_and(|set| set.has(ip.into())),))
+    })?;
+    matching.func_wrap("ip-set-has-client", |store: Store<'_>, (set, _): (u32, Req)| {
+        let client = store.data().exchange()?.client;
+        Ok((store.data().matchers.ips(set).is_some_and(|set| set.has(client)),))
+    })?;
+    matching.func_wrap("match-text", |store: Store<'_>, (patterns, text): (u32, WasmStr)| {
+        let text = text.to_str(&store)?;
+        Ok((store.data().matchers.patterns(patterns).and_then(|patterns| patterns.first_match(&text)),))
+    })?;
+    matching.func_wrap("match-path", |store: Store<'_>, (patterns, _): (u32, Req)| {
+        let path = store.data().exchange()?.request.normalized_path();
+        Ok((store.data().matchers.patterns(patterns).and_then(|patterns| patterns.first_match(path)),))
+    })?;
+    matching.func_wrap("match-header", |store: Store<'_>, (patterns, _, name): (u32, Req, WasmStr)| {
+        let name = name.to_str(&store)?;
+        let Some(patterns) = store.data().matchers.patterns(patterns) else { return Ok((None,)) };
+        let values = store.data().exchange()?.request.values(&name);
+        // Bytes that are not UTF-8 must not hide the rest of a value from a pattern.
+        Ok((values.filter_map(|value| patterns.first_match(&String::from_utf8_lossy(value))).min(),))
+    })
+}
+
+/// The first instance defines; later ones find what it defined.
+fn define(mut store: Store<'_>, definition: Definition) -> Result<u32, String> {
+    let state = store.data_mut();
+    match state.stage {
+        Stage::Defining(_) => Arc::make_mut(&mut state.matchers).define(definition),
+        Stage::Configuring => state.matchers.find(&definition).ok_or_else(|| {
+            "this matcher was not defined when the plugin was loaded; `configure` must do the same every time".to_owned()
+        }),
+        Stage::Starting | Stage::Serving(_) => Err("matchers are defined in `configure` only".to_owned()),
+    }
+}
+
+impl From<PatternKind> for Kind {
+    fn from(kind: PatternKind) -> Self {
+        match kind {
+            PatternKind::Exact => Self::Exact,
+            PatternKind::Prefix => Self::Prefix,
+            PatternKind::Suffix => Self::Suffix,
+            PatternKind::Contains => Self::Contains,
+            PatternKind::Glob => Self::Glob,
+            PatternKind::Regex => Self::Regex,
+        }
+    }
+}
+
+impl From<IpAddress> for IpAddr {
+    fn from(ip: IpAddress) -> Self {
+        match ip {
+            IpAddress::Ipv4((a, b, c, d)) => [a, b, c, d].into(),
+            IpAddress::Ipv6((a, b, c, d, e, f, g, h)) => [a, b, c, d, e, f, g, h].into(),
+        }
+    }
+}

@@ -1,0 +1,377 @@
+//! One running copy of a plugin.
+
+use std::fmt;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use wasmtime::component::{ComponentNamedList, Lift, Lower, Resource, TypedFunc};
+use wasmtime::{Store, Trap, WasmBacktrace};
+
+use crate::activation::Narrowing;
+use crate::bindings::exports::tidegate::policy::lifecycle;
+use crate::bindings::tidegate::policy::http;
+use crate::code::{Code, Phase};
+use crate::error::{CallError, LoadError};
+use crate::exchange::Exchange;
+use crate::instances::Slot;
+use crate::limits::{Breach, Meter};
+use crate::matching::Matchers;
+use crate::plugin::Shared;
+use crate::state::{Stage, State};
+
+/// CPU time to instantiate, to describe and to configure, each. Configuring may compile thousands of
+/// patterns; but a fresh instance can be needed in the middle of traffic, so it cannot be much.
+const START_CPU: Duration = Duration::from_secs(1);
+/// The same with everything it waits for.
+const START_TIME: Duration = Duration::from_secs(10);
+/// What one call into the host may copy out of the plugin, bytes. Bounds the body of a response
+/// that a policy makes.
+const HOSTCALL_BYTES: usize = 4 << 20;
+/// Handles a plugin may hold at once: a request, a response, and those of WASI.
+const MAX_HANDLES: usize = 64;
+
+/// What a policy decided in a phase.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Go on with the next policy of the chain.
+    Next,
+    /// Skip the rest of the chain for this phase.
+    Finish,
+    /// Send [`Exchange::reply`], which is set.
+    Respond,
+    /// No decision could be made: the operator's `on-error` applies. The call's edits are undone.
+    Fail,
+}
+
+impl Verdict {
+    /// `next`, `finish`, `respond` or `fail`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Next => "next",
+            Self::Finish => "finish",
+            Self::Respond => "respond",
+            Self::Fail => "fail",
+        }
+    }
+}
+
+/// One running copy of a plugin, with memory of its own. Dropped after anything but a verdict: what
+/// a crash leaves in its memory is not to be trusted.
+pub(crate) struct Instance {
+    store: Store<State>,
+    lifecycle: lifecycle::Guest,
+    request: Option<TypedFunc<(Resource<http::Request>,), (http::Verdict,)>>,
+    response: Option<TypedFunc<Messages, (http::Verdict,)>>,
+    log: Option<TypedFunc<Messages, ()>>,
+    /// Calls left until it is replaced; 0 = no longer usable.
+    calls_left: u64,
+    waits: bool,
+    /// `None` for the first instance of a plugin, which no worker counts.
+    slot: Option<Slot>,
+}
+
+type Messages = (Resource<http::Request>, Resource<http::Response>);
+
+impl Instance {
+    /// Instantiates the code, within [`START_CPU`] and [`START_TIME`].
+    pub(crate) async fn start(
+        code: &Code,
+        shared: &Arc<Shared>,
+        matchers: Arc<Matchers>,
+    ) -> Result<Self, LoadError> {
+        let waits = code.is_async();
+        let code = &*code.0;
+        let mut store = Store::new(code.host.engine(), State::new(shared.clone(), matchers, waits));
+        store.limiter(|state| &mut state.memory);
+        store.epoch_deadline_callback(|mut store| Ok(store.data_mut().budget.tick()));
+        store.set_hostcall_fuel(HOSTCALL_BYTES);
+        store.set_max_component_handles(MAX_HANDLES);
+        begin(&mut store, START_CPU, START_TIME);
+        let during = "instantiate";
+        let instance = if waits {
+            let meter = store.data().budget.meter.clone();
+            let started = metered(&meter, code.pre.instantiate_async(&mut store));
+            match tokio::time::timeout(START_TIME, started).await {
+                Ok(result) => result,
+                Err(_) => return Err(too_slow(during)),
+            }
+        } else {
+            code.pre.instantiate(&mut store)
+        };
+        let instance = instance.map_err(|error| failed_load(&mut store, during, &error))?;
+
+        let mismatch = |error: wasmtime::Error| LoadError::Mismatch(format!("{error:#}"));
+        let lifecycle = code.lifecycle.load(&mut store, &instance).map_err(mismatch)?;
+        let request = match &code.request {
+            Some(indices) => Some(indices.load(&mut store, &instance).map_err(mismatch)?.func_on_request()),
+            None => None,
+        };
+        let response = match &code.response {
+            Some(indices) => Some(indices.load(&mut store, &instance).map_err(mismatch)?.func_on_response()),
+            None => None,
+        };
+        let log = match &code.log {
+            Some(indices) => Some(indices.load(&mut store, &instance).map_err(mismatch)?.func_on_log()),
+            None => None,
+        };
+        let phases = [request.is_some(), response.is_some(), log.is_some()];
+        let phases = phases.iter().filter(|has| **has).count();
+        let calls_left = draw_calls(shared.limits.reuse, phases);
+        Ok(Self { store, lifecycle, request, response, log, calls_left, waits, slot: None })
+    }
+
+    /// Counts as one of its worker's instances from here on.
+    pub(crate) fn occupy(&mut self, slot: Slot) {
+        self.slot = Some(slot);
+    }
+
+    /// What the plugin says about itself.
+    pub(crate) async fn describe(&mut self) -> Result<Vec<(String, String)>, LoadError> {
+        let describe = self.lifecycle.func_describe();
+        let (description,) = prepare(&mut self.store, self.waits, "describe", describe, ()).await?;
+        Ok(description)
+    }
+
+    /// Hands the configuration over. `stage` says what becomes of what it defines.
+    pub(crate) async fn configure(&mut self, stage: Stage) -> Result<(), LoadError> {
+        self.store.data_mut().stage = stage;
+        let configure = self.lifecycle.func_configure();
+        let shared = self.store.data().plugin.clone();
+        let config = (shared.config.as_str(),);
+        let (configured,) = prepare(&mut self.store, self.waits, "configure", configure, config).await?;
+        configured.map_err(LoadError::Refused)
+    }
+
+    /// What the first instance of a plugin defined while it was configured.
+    pub(crate) fn into_definitions(self) -> (Matchers, Narrowing) {
+        let state = self.store.into_data();
+        let narrowing = match state.stage {
+            Stage::Defining(narrowing) => *narrowing,
+            Stage::Starting | Stage::Configuring | Stage::Serving(_) => Narrowing::default(),
+        };
+        (Arc::unwrap_or_clone(state.matchers), narrowing)
+    }
+
+    /// Lets the policy look at an exchange, within the operator's limits less the time it waited.
+    pub(crate) async fn serve(
+        &mut self,
+        phase: Phase,
+        mut exchange: Box<Exchange>,
+        waited: Duration,
+    ) -> (Box<Exchange>, Result<Verdict, CallError>) {
+        exchange.reply = None;
+        let calls_left = std::mem::replace(&mut self.calls_left, 0);
+        let state = self.store.data_mut();
+        let limits = state.plugin.limits;
+        state.stage = Stage::Serving(phase);
+        state.exchange = Some(exchange);
+        let time = limits.time.saturating_sub(waited);
+        begin(&mut self.store, limits.cpu, time);
+        let called = if self.waits {
+            let meter = self.store.data().budget.meter.clone();
+            let call = metered(&meter, self.enter(phase));
+            match tokio::time::timeout(time, call).await {
+                Ok(called) => called.map_err(|error| self.diagnose(&error).into()),
+                Err(_) => Err(CallError::Time),
+            }
+        } else {
+            match self.enter_now(phase) {
+                Ok(verdict) => Ok(verdict),
+                Err(error) => Err(self.diagnose(&error).into()),
+            }
+        };
+        let state = self.store.data_mut();
+        let mut exchange = state.exchange.take().expect("was put there above, and nothing else takes it");
+        if called.is_ok() {
+            self.calls_left = calls_left.saturating_sub(1);
+        }
+        let result = match called {
+            Ok(Verdict::Respond) if exchange.reply.is_none() => Err(CallError::NoReply),
+            other => other,
+        };
+        if !matches!(result, Ok(Verdict::Respond)) {
+            exchange.reply = None;
+        }
+        match result {
+            Ok(Verdict::Fail) | Err(_) => state.journal.revert(state.plugin.id, &mut exchange),
+            Ok(_) => state.journal.commit(),
+        }
+        (exchange, result)
+    }
+
+    fn enter_now(&mut self, phase: Phase) -> wasmtime::Result<Verdict> {
+        let store = &mut self.store;
+        let messages = || (Resource::new_borrow(0), Resource::new_borrow(0));
+        match (phase, &self.request, &self.response, &self.log) {
+            (Phase::Request, Some(function), _, _) => {
+                function.call(store, (Resource::new_borrow(0),)).map(|(verdict,)| verdict.into())
+            }
+            (Phase::Response, _, Some(function), _) => {
+                function.call(store, messages()).map(|(verdict,)| verdict.into())
+            }
+            (Phase::Log, _, _, Some(function)) => function.call(store, messages()).map(|()| Verdict::Next),
+            _ => Ok(Verdict::Next),
+        }
+    }
+
+    async fn enter(&mut self, phase: Phase) -> wasmtime::Result<Verdict> {
+        let store = &mut self.store;
+        let messages = || (Resource::new_borrow(0), Resource::new_borrow(0));
+        match (phase, &self.request, &self.response, &self.log) {
+            (Phase::Request, Some(function), _, _) => {
+                let (verdict,) = function.call_async(store, (Resource::new_borrow(0),)).await?;
+                Ok(verdict.into())
+            }
+            (Phase::Response, _, Some(function), _) => {
+                let (verdict,) = function.call_async(store, messages()).await?;
+                Ok(verdict.into())
+            }
+            (Phase::Log, _, _, Some(function)) => {
+                function.call_async(store, messages()).await?;
+                Ok(Verdict::Next)
+            }
+            _ => Ok(Verdict::Next),
+        }
+    }
+
+    fn diagnose(&mut self, error: &wasmtime::Error) -> Failure {
+        Failure::of(self.store.data_mut(), error)
+    }
+
+    /// False after anything but a verdict, and at the end of its calls.
+    pub(crate) fn is_usable(&self) -> bool {
+        self.calls_left > 0
+    }
+}
+
+impl fmt::Debug for Instance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Instance").field("slot", &self.slot.is_some()).finish_non_exhaustive()
+    }
+}
+
+impl From<http::Verdict> for Verdict {
+    fn from(verdict: http::Verdict) -> Self {
+        match verdict {
+            http::Verdict::Next => Self::Next,
+            http::Verdict::Finish => Self::Finish,
+            http::Verdict::Respond => Self::Respond,
+            http::Verdict::Fail => Self::Fail,
+        }
+    }
+}
+
+/// How many calls an instance serves: as many as `reuse` exchanges make, less up to a quarter by
+/// chance.
+fn draw_calls(reuse: u32, phases: usize) -> u64 {
+    let calls = u64::from(reuse.max(1)).saturating_mul(phases as u64);
+    let quarter = calls / 4;
+    calls - rand::random::<u64>() % (quarter + 1)
+}
+
+/// Starts the budgets of a call. The first tick comes within a millisecond, and from then on the
+/// call's time is watched.
+fn begin(store: &mut Store<State>, cpu: Duration, time: Duration) {
+    let state = store.data_mut();
+    state.budget.begin(cpu, time);
+    state.memory.begin();
+    state.last_words = None;
+    store.set_epoch_deadline(1);
+}
+
+/// A function of `lifecycle`, within [`START_CPU`] and [`START_TIME`].
+async fn prepare<P, R>(
+    store: &mut Store<State>,
+    waits: bool,
+    during: &'static str,
+    function: TypedFunc<P, R>,
+    parameters: P,
+) -> Result<R, LoadError>
+where
+    P: ComponentNamedList + Lower + Send + Sync,
+    R: ComponentNamedList + Lift + Send + Sync + 'static,
+{
+    begin(store, START_CPU, START_TIME);
+    let called = if waits {
+        let meter = store.data().budget.meter.clone();
+        let call = metered(&meter, function.call_async(&mut *store, parameters));
+        match tokio::time::timeout(START_TIME, call).await {
+            Ok(called) => called,
+            Err(_) => return Err(too_slow(during)),
+        }
+    } else {
+        function.call(&mut *store, parameters)
+    };
+    called.map_err(|error| failed_load(store, during, &error))
+}
+
+/// Counts CPU time only while the work is polled.
+async fn metered<T>(meter: &Meter, work: impl Future<Output = T>) -> T {
+    let mut work = pin!(work);
+    std::future::poll_fn(|context| {
+        let polled = work.as_mut().poll(context);
+        meter.pause();
+        polled
+    })
+    .await
+}
+
+/// Why a call into a plugin came back without a result.
+enum Failure {
+    Cpu,
+    Time,
+    Memory,
+    Trap(String),
+}
+
+impl Failure {
+    fn of(state: &mut State, error: &wasmtime::Error) -> Self {
+        match state.budget.breach() {
+            Some(Breach::Cpu) => return Self::Cpu,
+            Some(Breach::Time) => return Self::Time,
+            None if state.memory.refused() => return Self::Memory,
+            None => {}
+        }
+        let mut text = match state.last_words.take() {
+            Some(words) => format!("{words} ({})", error.root_cause()),
+            None => error.root_cause().to_string(),
+        };
+        // Names exist unless they were stripped; without words they are all there is to go by.
+        if error.downcast_ref::<Trap>().is_some()
+            && let Some(backtrace) = error.downcast_ref::<WasmBacktrace>()
+        {
+            let names = backtrace.frames().iter().filter_map(|frame| frame.func_name());
+            for (index, name) in names.enumerate() {
+                text.push_str(if index == 0 { " in " } else { " < " });
+                text.push_str(name);
+            }
+        }
+        Self::Trap(text)
+    }
+}
+
+impl From<Failure> for CallError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Cpu => Self::Cpu,
+            Failure::Time => Self::Time,
+            Failure::Memory => Self::Memory,
+            Failure::Trap(text) => Self::Trap(text),
+        }
+    }
+}
+
+fn failed_load(store: &mut Store<State>, during: &'static str, error: &wasmtime::Error) -> LoadError {
+    let limit = match Failure::of(store.data_mut(), error) {
+        Failure::Trap(trap) => return LoadError::Trap { during, trap },
+        Failure::Time => return too_slow(during),
+        Failure::Cpu => format!("{START_CPU:?} of processor time"),
+        Failure::Memory => format!("{} bytes of memory (`limits.memory`)", store.data().plugin.limits.memory),
+    };
+    LoadError::Budget { during, limit }
+}
+
+fn too_slow(during: &'static str) -> LoadError {
+    LoadError::Budget { during, limit: format!("{START_TIME:?}") }
+}

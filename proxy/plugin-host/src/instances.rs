@@ -1,0 +1,203 @@
+//! The instances of one plugin on one worker.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::code::Phase;
+use crate::error::{CallError, LoadError};
+use crate::exchange::Exchange;
+use crate::instance::{Instance, Verdict};
+use crate::matching::Matchers;
+use crate::plugin::{Isolation, Plugin, finish_now};
+use crate::state::Stage;
+
+/// The instances of one plugin on one worker; for that worker's thread only.
+pub struct Instances {
+    plugin: Plugin,
+    /// The plugin's, with caches of this worker.
+    matchers: Arc<Matchers>,
+    /// The one used last is used next: it is in the caches.
+    #[expect(clippy::vec_box, reason = "taken and put back at every call: one pointer instead of the whole")]
+    idle: RefCell<Vec<Box<Instance>>>,
+    slots: Arc<Slots>,
+}
+
+impl Instances {
+    /// No instance yet; the first call makes one, or [`Instances::warm`].
+    pub fn new(plugin: Plugin) -> Self {
+        let matchers = Arc::new(plugin.matchers().clone());
+        Self { plugin, matchers, idle: RefCell::default(), slots: Arc::default() }
+    }
+
+    /// Whose they are.
+    pub fn plugin(&self) -> &Plugin {
+        &self.plugin
+    }
+
+    /// Makes an instance ready unless there is one. A failure shows in the first call.
+    ///
+    /// Does nothing for a plugin that may wait ([`Plugin::is_async`]) or gets a fresh instance for
+    /// each exchange.
+    pub fn warm(&self) {
+        let shared = self.plugin.shared();
+        let worthwhile = !self.plugin.is_async() && shared.isolation == Isolation::Worker;
+        if worthwhile
+            && self.idle.borrow().is_empty()
+            && let Some(slot) = self.slots.take(shared.limits.instances)
+            && let Ok(instance) = finish_now(self.fresh(slot))
+        {
+            self.idle.borrow_mut().push(instance);
+        }
+    }
+
+    /// Calls the policy about an exchange.
+    ///
+    /// A plugin without the phase, and a response or log phase without a response, decide
+    /// [`Verdict::Next`]. So does the log phase always. After [`Verdict::Fail`] and errors the
+    /// exchange is as it was before the call.
+    ///
+    /// Dropping the future while it waits drops the exchange and the instance.
+    ///
+    /// # Errors
+    ///
+    /// When there is no verdict; see [`CallError`] for the causes. The instance is dropped unless
+    /// it merely stored no response.
+    pub async fn call(
+        &self,
+        phase: Phase,
+        mut exchange: Box<Exchange>,
+    ) -> (Box<Exchange>, Result<Verdict, CallError>) {
+        let lacks_response = phase != Phase::Request && exchange.response.is_none();
+        if lacks_response || !self.plugin.has(phase) {
+            return (exchange, Ok(Verdict::Next));
+        }
+        let shared = self.plugin.shared();
+        let kept = match shared.isolation {
+            Isolation::Worker => None,
+            Isolation::Request => exchange.take_instance(shared.id),
+        };
+        let (mut instance, waited) = match kept {
+            Some(instance) => (instance, Duration::ZERO),
+            None => match self.take().await {
+                Ok(taken) => taken,
+                Err(error) => return (exchange, Err(error)),
+            },
+        };
+        let (mut exchange, result) = instance.serve(phase, exchange, waited).await;
+        if instance.is_usable() {
+            match shared.isolation {
+                Isolation::Worker => self.put_back(instance),
+                Isolation::Request => exchange.keep_instance(shared.id, instance),
+            }
+        }
+        (exchange, result)
+    }
+
+    /// An idle instance, a fresh one, or, when there are as many as may be, the next that is free;
+    /// and how long that was waited for.
+    async fn take(&self) -> Result<(Box<Instance>, Duration), CallError> {
+        if let Some(taken) = self.try_take().await {
+            return Ok((taken?, Duration::ZERO));
+        }
+        let _waiting = self.slots.wait();
+        let began = Instant::now();
+        let deadline = began + self.plugin.limits().time;
+        loop {
+            let freed = self.slots.freed.notified();
+            if tokio::time::timeout_at(deadline, freed).await.is_err() {
+                return Err(CallError::Instances);
+            }
+            let waited = began.elapsed();
+            if let Some(taken) = self.try_take().await {
+                return Ok((taken?, waited));
+            }
+        }
+    }
+
+    /// `None` when all are busy.
+    async fn try_take(&self) -> Option<Result<Box<Instance>, CallError>> {
+        if let Some(instance) = self.idle.borrow_mut().pop() {
+            return Some(Ok(instance));
+        }
+        let slot = self.slots.take(self.plugin.limits().instances)?;
+        Some(self.fresh(slot).await)
+    }
+
+    async fn fresh(&self, slot: Slot) -> Result<Box<Instance>, CallError> {
+        let refused = |error: LoadError| CallError::Configure(error.to_string());
+        let (code, shared) = (self.plugin.code(), self.plugin.shared());
+        let mut instance = Instance::start(code, shared, self.matchers.clone()).await.map_err(refused)?;
+        instance.configure(Stage::Configuring).await.map_err(refused)?;
+        instance.occupy(slot);
+        Ok(Box::new(instance))
+    }
+
+    fn put_back(&self, instance: Box<Instance>) {
+        self.idle.borrow_mut().push(instance);
+        self.slots.tell();
+    }
+}
+
+impl fmt::Debug for Instances {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Instances").field("plugin", &self.plugin).finish_non_exhaustive()
+    }
+}
+
+/// How many instances there are. Shared with the instances themselves, some of which live in
+/// exchanges.
+#[derive(Debug, Default)]
+struct Slots {
+    alive: AtomicUsize,
+    waiting: AtomicUsize,
+    freed: Notify,
+}
+
+impl Slots {
+    fn take(self: &Arc<Self>, limit: usize) -> Option<Slot> {
+        // Only the worker's own thread adds, so nothing comes between the look and the step.
+        if self.alive.load(Ordering::Relaxed) >= limit.max(1) {
+            return None;
+        }
+        self.alive.fetch_add(1, Ordering::Relaxed);
+        Some(Slot(self.clone()))
+    }
+
+    fn wait(self: &Arc<Self>) -> Waiting {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        Waiting(self.clone())
+    }
+
+    /// Something became free.
+    fn tell(&self) {
+        if self.waiting.load(Ordering::Relaxed) > 0 {
+            self.freed.notify_one();
+        }
+    }
+}
+
+/// The place of one living instance.
+#[derive(Debug)]
+pub(crate) struct Slot(Arc<Slots>);
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.0.alive.fetch_sub(1, Ordering::Relaxed);
+        self.0.tell();
+    }
+}
+
+/// The place of one waiting call.
+struct Waiting(Arc<Slots>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}

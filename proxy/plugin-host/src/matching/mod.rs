@@ -1,0 +1,93 @@
+//! Matchers: sets of patterns or addresses that are built once and asked many times.
+//!
+//! A plugin defines its matchers while it is configured. Its first instance decides which there
+//! are; they are then frozen and every later instance, which must do the same, finds its own
+//! definitions again and gets the same numbers.
+
+mod ip_set;
+mod patterns;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+pub(crate) use ip_set::IpSet;
+pub(crate) use patterns::{Kind, Patterns};
+
+/// Matchers a plugin may define. A rule set needs a handful per rule.
+const MAX_MATCHERS: usize = 4096;
+
+/// All matchers of one plugin; a plugin names them by their position.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Matchers {
+    list: Vec<Matcher>,
+    ids: Arc<HashMap<Definition, u32>>,
+}
+
+/// Cloning is cheap, and gives the clone regex caches of its own: workers do not contend for them.
+#[derive(Debug, Clone)]
+enum Matcher {
+    Ips(Arc<IpSet>),
+    Patterns(Patterns),
+}
+
+/// What a plugin asked for, word by word.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Definition {
+    /// CIDR blocks or single addresses.
+    Ips(Vec<String>),
+    /// Texts of one kind.
+    Patterns {
+        /// How each is read.
+        kind: Kind,
+        /// In order of preference.
+        patterns: Vec<String>,
+        /// Whether upper and lower case are the same.
+        ignore_case: bool,
+    },
+}
+
+impl Matchers {
+    /// The number of a matcher defined before.
+    pub(crate) fn find(&self, definition: &Definition) -> Option<u32> {
+        self.ids.get(definition).copied()
+    }
+
+    /// Builds a matcher, or finds it when it was defined before. The error is for the plugin's
+    /// author and says which entry is wrong.
+    pub(crate) fn define(&mut self, definition: Definition) -> Result<u32, String> {
+        if let Some(id) = self.find(&definition) {
+            return Ok(id);
+        }
+        if self.list.len() == MAX_MATCHERS {
+            return Err(format!("more than {MAX_MATCHERS} matchers"));
+        }
+        let matcher = match &definition {
+            Definition::Ips(entries) => Matcher::Ips(Arc::new(IpSet::new(entries)?)),
+            Definition::Patterns { kind, patterns, ignore_case } => {
+                Matcher::Patterns(Patterns::new(*kind, patterns, *ignore_case)?)
+            }
+        };
+        let id = u32::try_from(self.list.len()).expect("MAX_MATCHERS fits");
+        self.list.push(matcher);
+        Arc::make_mut(&mut self.ids).insert(definition, id);
+        Ok(id)
+    }
+
+    /// `None` when the number is unknown or names another kind of matcher.
+    pub(crate) fn ips(&self, id: u32) -> Option<&IpSet> {
+        match self.list.get(usize::try_from(id).ok()?)? {
+            Matcher::Ips(set) => Some(set),
+            Matcher::Patterns(_) => None,
+        }
+    }
+
+    /// `None` when the number is unknown or names another kind of matcher.
+    pub(crate) fn patterns(&self, id: u32) -> Option<&Patterns> {
+        match self.list.get(usize::try_from(id).ok()?)? {
+            Matcher::Patterns(patterns) => Some(patterns),
+            Matcher::Ips(_) => None,
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! Code with the operator's settings, configured and ready to serve.
+
+use std::fmt;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use crate::activation::{Activation, Match};
+use crate::code::{Code, Phase};
+use crate::engine::Host;
+use crate::error::LoadError;
+use crate::imports::log::Rate;
+use crate::instance::Instance;
+use crate::limits::Limits;
+use crate::matching::Matchers;
+use crate::state::Stage;
+
+/// What the operator decided about a plugin.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The file name without its ending; names the plugin in logs and metrics.
+    pub name: String,
+    /// `[config]` as JSON, handed to `configure`.
+    pub config: String,
+    /// What it may use.
+    pub limits: Limits,
+    /// Whether exchanges share instances.
+    pub isolation: Isolation,
+    /// Destinations it may route to; `None` = all.
+    pub routes: Option<Vec<String>>,
+    /// Which requests it is called for; the plugin itself may narrow that further.
+    pub matching: Match,
+}
+
+/// Whether exchanges share instances of a plugin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Isolation {
+    /// An instance serves one exchange after the other on its worker. Default.
+    #[default]
+    Worker,
+    /// Each exchange gets a fresh instance for all its phases: what a request leaves in the
+    /// plugin's memory cannot reach another. Costs tens of microseconds per exchange.
+    Request,
+}
+
+/// A plugin that can serve. Cheap to clone; shared by all workers.
+#[derive(Clone)]
+pub struct Plugin(Arc<Inner>);
+
+struct Inner {
+    code: Code,
+    shared: Arc<Shared>,
+    description: Vec<(String, String)>,
+    activation: Activation,
+    matchers: Matchers,
+}
+
+/// What every instance of a plugin refers to, the first one included.
+pub(crate) struct Shared {
+    /// A reloaded plugin is another one.
+    pub(crate) id: u64,
+    pub(crate) host: Host,
+    pub(crate) name: String,
+    pub(crate) config: String,
+    pub(crate) limits: Limits,
+    pub(crate) isolation: Isolation,
+    pub(crate) routes: Option<Vec<String>>,
+    /// Lines it has logged lately.
+    pub(crate) log: Rate,
+}
+
+impl Shared {
+    fn new(host: &Host, settings: Settings) -> Arc<Self> {
+        Arc::new(Self {
+            id: host.next_id(),
+            host: host.clone(),
+            name: settings.name,
+            config: settings.config,
+            limits: settings.limits,
+            isolation: settings.isolation,
+            routes: settings.routes,
+            log: Rate::new(host.started()),
+        })
+    }
+}
+
+impl Host {
+    /// Configures a first instance and keeps what it defined.
+    ///
+    /// Runs the plugin and blocks meanwhile: ordinarily for milliseconds, but to instantiate, to
+    /// describe and to configure itself a plugin may use 1 s of processor time or 10 s of waiting
+    /// each. Call it where nobody waits.
+    ///
+    /// # Errors
+    ///
+    /// When the plugin refuses its configuration, crashes, or exceeds a budget.
+    pub fn load(&self, code: &Code, settings: Settings) -> Result<Plugin, LoadError> {
+        let activation = Activation::new(&settings.matching).map_err(LoadError::Match)?;
+        let shared = Shared::new(self, settings);
+        let probe = async {
+            let mut probe = Instance::start(code, &shared, Arc::default()).await?;
+            let description = probe.describe().await?;
+            probe.configure(Stage::Defining(Box::default())).await?;
+            let (matchers, narrowing) = probe.into_definitions();
+            Ok((description, matchers, narrowing))
+        };
+        let (description, matchers, narrowing) = complete(code, probe)?;
+        let activation = activation.narrowed(narrowing);
+        Ok(Plugin(Arc::new(Inner { code: code.clone(), shared, description, activation, matchers })))
+    }
+}
+
+impl Plugin {
+    /// The file name without its ending.
+    pub fn name(&self) -> &str {
+        &self.0.shared.name
+    }
+
+    /// The phases it takes part in, in the order of an exchange.
+    pub fn phases(&self) -> &[Phase] {
+        self.0.code.phases()
+    }
+
+    /// Whether it takes part in a phase.
+    pub fn has(&self, phase: Phase) -> bool {
+        self.phases().contains(&phase)
+    }
+
+    /// What it says about itself: `name`, `version`, `description` …
+    pub fn description(&self) -> &[(String, String)] {
+        &self.0.description
+    }
+
+    /// The interfaces it imports, sorted.
+    pub fn capabilities(&self) -> Vec<String> {
+        self.0.code.capabilities()
+    }
+
+    /// Which requests it is called for.
+    pub fn activation(&self) -> &Activation {
+        &self.0.activation
+    }
+
+    /// The operator's budgets.
+    pub fn limits(&self) -> Limits {
+        self.0.shared.limits
+    }
+
+    /// True if a call may wait: it imports WASI. Other calls end within the poll that begins them,
+    /// unless all instances are busy.
+    pub fn is_async(&self) -> bool {
+        self.0.code.is_async()
+    }
+
+    /// True for clones of one plugin. A reloaded plugin is another one.
+    pub fn ptr_eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    pub(crate) fn code(&self) -> &Code {
+        &self.0.code
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.0.shared
+    }
+
+    pub(crate) fn matchers(&self) -> &Matchers {
+        &self.0.matchers
+    }
+}
+
+impl fmt::Debug for Plugin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Plugin").field("name", &self.name()).finish_non_exhaustive()
+    }
+}
+
+pub(crate) fn describe(code: &Code) -> Result<Vec<(String, String)>, LoadError> {
+    let settings = Settings {
+        name: "inspect".to_owned(),
+        config: String::new(),
+        limits: Limits::default(),
+        isolation: Isolation::default(),
+        routes: None,
+        matching: Match::default(),
+    };
+    let shared = Shared::new(&code.0.host, settings);
+    complete(code, async { Instance::start(code, &shared, Arc::default()).await?.describe().await })
+}
+
+/// Runs what a plugin does while it is loaded to its end.
+///
+/// WASI needs a runtime with timers under it. The caller may well stand in one already, and a
+/// runtime cannot block inside another: a thread of its own is right everywhere.
+fn complete<T: Send>(
+    code: &Code,
+    work: impl Future<Output = Result<T, LoadError>> + Send,
+) -> Result<T, LoadError> {
+    if !code.is_async() {
+        return finish_now(work);
+    }
+    let failed = |error: std::io::Error| LoadError::Trap { during: "instantiate", trap: error.to_string() };
+    let run = || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        runtime.map_err(failed)?.block_on(work)
+    };
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("plugin-load".to_owned());
+        match thread.spawn_scoped(scope, run).map(|thread| thread.join()) {
+            Ok(Ok(result)) => result,
+            Ok(Err(panic)) => std::panic::resume_unwind(panic),
+            Err(error) => Err(failed(error)),
+        }
+    })
+}
+
+/// For work of a plugin that cannot wait.
+pub(crate) fn finish_now<T>(work: impl Future<Output = T>) -> T {
+    match std::pin::pin!(work).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(done) => done,
+        Poll::Pending => unreachable!("a component without asynchronous imports does not wait"),
+    }
+}

@@ -1,0 +1,94 @@
+//! What belongs to one instance: the data of its store.
+
+use std::sync::Arc;
+
+use wasmtime_wasi::{WasiCtxView, WasiView};
+
+use crate::activation::Narrowing;
+use crate::code::Phase;
+use crate::edit::{Editor, Journal};
+use crate::exchange::{Exchange, ResponseHead};
+use crate::imports::wasi::Wasi;
+use crate::limits::{Budget, MemoryLimiter};
+use crate::matching::Matchers;
+use crate::plugin::Shared;
+
+/// The data of one instance's store.
+pub(crate) struct State {
+    pub(crate) plugin: Arc<Shared>,
+    pub(crate) stage: Stage,
+    /// Empty in a plugin's first instance until it defines them; frozen in all others.
+    pub(crate) matchers: Arc<Matchers>,
+    /// For the length of a call.
+    pub(crate) exchange: Option<Box<Exchange>>,
+    /// What the call has changed so far.
+    pub(crate) journal: Journal,
+    pub(crate) budget: Budget,
+    pub(crate) memory: MemoryLimiter,
+    /// The last error the call logged: a panic says why there, before it traps.
+    pub(crate) last_words: Option<String>,
+    /// Only for components that import it.
+    wasi: Option<Box<Wasi>>,
+}
+
+/// What the instance is asked to do.
+#[derive(Debug)]
+pub(crate) enum Stage {
+    /// Instantiate or describe itself.
+    Starting,
+    /// Configure itself as the first instance of its plugin: what it defines is kept.
+    Defining(Box<Narrowing>),
+    /// Configure itself like the first instance did.
+    Configuring,
+    /// Look at an exchange.
+    Serving(Phase),
+}
+
+impl State {
+    pub(crate) fn new(plugin: Arc<Shared>, matchers: Arc<Matchers>, wasi: bool) -> Self {
+        Self {
+            wasi: wasi.then(|| Box::new(Wasi::new(&plugin))),
+            memory: MemoryLimiter::new(plugin.limits.memory),
+            plugin,
+            stage: Stage::Starting,
+            matchers,
+            exchange: None,
+            journal: Journal::default(),
+            budget: Budget::new(),
+            last_words: None,
+        }
+    }
+
+    /// The exchange of the call. No handle to it exists outside of one, so a failure here would be
+    /// a flaw of the host; it becomes a trap of the guest rather than a panic.
+    pub(crate) fn exchange(&self) -> wasmtime::Result<&Exchange> {
+        self.exchange
+            .as_deref()
+            .ok_or_else(|| wasmtime::Error::msg("there is no exchange outside of a phase"))
+    }
+
+    pub(crate) fn response(&self) -> wasmtime::Result<&ResponseHead> {
+        let response = self.exchange()?.response.as_ref();
+        response.ok_or_else(|| wasmtime::Error::msg("there is no response in this phase"))
+    }
+
+    /// For changes to the exchange.
+    pub(crate) fn editor(&mut self) -> wasmtime::Result<Editor<'_>> {
+        match (&mut self.exchange, &self.stage) {
+            (Some(exchange), Stage::Serving(phase)) => Ok(Editor {
+                exchange,
+                journal: &mut self.journal,
+                phase: *phase,
+                plugin: self.plugin.id,
+                routes: self.plugin.routes.as_deref(),
+            }),
+            _ => Err(wasmtime::Error::msg("there is no exchange outside of a phase")),
+        }
+    }
+}
+
+impl WasiView for State {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        self.wasi.as_mut().expect("WASI is linked only for components that import it").view()
+    }
+}
