@@ -1,0 +1,315 @@
+//! One JSON line per exchange, written by a thread of its own so that a slow disk holds up no request.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufWriter, Write};
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime};
+
+use http::{HeaderValue, Method, Request, StatusCode, Uri, Version, header};
+use serde::Serialize;
+use tidegate_config::AccessLog;
+
+use crate::policy::Step;
+
+/// Lines that may wait for the disk; more are counted and dropped, and the proxy's log says so.
+const QUEUE: usize = 16 << 10;
+
+/// What nginx writes for a client that went away before there was a response.
+const CLIENT_CLOSED: u16 = 499;
+
+/// A running access log. Dropping the last handle lets its thread finish what is queued and end.
+#[derive(Clone)]
+pub(crate) struct Handle {
+    lines: SyncSender<Message>,
+    dropped: Arc<AtomicU64>,
+}
+
+enum Message {
+    Line(Vec<u8>),
+    Reopen,
+}
+
+/// Opens the log and starts its thread; `None` where the operator turned it off.
+pub(crate) fn start(log: &AccessLog) -> io::Result<Option<(Handle, JoinHandle<()>)>> {
+    let output = match log {
+        AccessLog::Off => return Ok(None),
+        AccessLog::Stdout => Output::Stdout(io::stdout()),
+        AccessLog::File(path) => Output::File(BufWriter::new(open(path)?), path.clone()),
+    };
+    let (lines, queue) = sync_channel(QUEUE);
+    let dropped = Arc::new(AtomicU64::new(0));
+    let counter = dropped.clone();
+    let thread = std::thread::Builder::new()
+        .name("access-log".to_owned())
+        .spawn(move || write_lines(&queue, output, &counter))?;
+    Ok(Some((Handle { lines, dropped }, thread)))
+}
+
+impl Handle {
+    /// Opens the file by its name again, after it was renamed by log rotation.
+    pub(crate) fn reopen(&self) {
+        // A full queue is being written to the old file; the next signal finds it shorter.
+        let _ = self.lines.try_send(Message::Reopen);
+    }
+
+    fn line(&self, line: Vec<u8>) {
+        // Disconnected: the writer has reported why.
+        if let Err(TrySendError::Full(_)) = self.lines.try_send(Message::Line(line)) {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+enum Output {
+    Stdout(io::Stdout),
+    File(BufWriter<File>, PathBuf),
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().append(true).create(true).open(path)
+}
+
+fn write_lines(queue: &Receiver<Message>, mut output: Output, dropped: &AtomicU64) {
+    // Reported once, until writing works again.
+    let mut failing = false;
+    while let Ok(message) = queue.recv() {
+        // What is queued is written in one go, then flushed.
+        let mut next = Some(message);
+        let mut result = Ok(());
+        while let Some(message) = next {
+            result = result.and(output.take(message));
+            next = queue.try_recv().ok();
+        }
+        result = result.and(output.flush());
+        match result {
+            Err(error) if !failing => {
+                failing = true;
+                tracing::error!(target: "access_log", "cannot write: {error}; lines are lost until this is mended");
+            }
+            Ok(()) => failing = false,
+            Err(_) => {}
+        }
+        let lost = dropped.swap(0, Ordering::Relaxed);
+        if lost > 0 {
+            tracing::warn!(target: "access_log", lost, "lines were lost: the output is slower than the traffic");
+        }
+    }
+}
+
+impl Output {
+    fn take(&mut self, message: Message) -> io::Result<()> {
+        match (message, self) {
+            (Message::Line(line), Self::Stdout(stdout)) => stdout.lock().write_all(&line),
+            (Message::Line(line), Self::File(file, _)) => file.write_all(&line),
+            (Message::Reopen, Self::Stdout(_)) => Ok(()),
+            (Message::Reopen, Self::File(file, path)) => {
+                file.flush()?;
+                *file = BufWriter::new(open(path)?);
+                Ok(())
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Stdout(stdout) => stdout.flush(),
+            Self::File(file, _) => file.flush(),
+        }
+    }
+}
+
+/// The line of one exchange in the making. It is written when it is dropped, so that an exchange the
+/// client abandons has one as well.
+pub(crate) struct Record {
+    log: Option<Rc<Handle>>,
+    begun: Instant,
+    id: u64,
+    listener: Arc<str>,
+    peer: SocketAddr,
+    /// Copied only for a log that is on.
+    asked: Option<Asked>,
+    pub(crate) client: IpAddr,
+    pub(crate) scheme: &'static str,
+    pub(crate) request_id: Option<HeaderValue>,
+    pub(crate) status: Option<StatusCode>,
+    pub(crate) route: Option<Arc<str>>,
+    pub(crate) server: Option<Arc<str>>,
+    pub(crate) failure: Option<&'static str>,
+    pub(crate) bytes_in: u64,
+    pub(crate) bytes_out: u64,
+    /// From the complete request head to the head of the upstream's response.
+    pub(crate) upstream: Option<Duration>,
+    pub(crate) attributes: Vec<(String, String)>,
+    pub(crate) policies: Vec<Step>,
+}
+
+/// The request as it came.
+struct Asked {
+    version: Version,
+    method: Method,
+    uri: Uri,
+    host: Option<HeaderValue>,
+    user_agent: Option<HeaderValue>,
+}
+
+impl Record {
+    pub(crate) fn begin<B>(
+        log: Option<Rc<Handle>>,
+        id: u64,
+        listener: &Arc<str>,
+        peer: SocketAddr,
+        scheme: &'static str,
+        request: &Request<B>,
+    ) -> Self {
+        let asked = log.is_some().then(|| Asked {
+            version: request.version(),
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            host: request.headers().get(header::HOST).cloned(),
+            user_agent: request.headers().get(header::USER_AGENT).cloned(),
+        });
+        Self {
+            log,
+            begun: Instant::now(),
+            id,
+            listener: listener.clone(),
+            peer,
+            asked,
+            client: peer.ip().to_canonical(),
+            scheme,
+            request_id: None,
+            status: None,
+            route: None,
+            server: None,
+            failure: None,
+            bytes_in: 0,
+            bytes_out: 0,
+            upstream: None,
+            attributes: Vec::new(),
+            policies: Vec::new(),
+        }
+    }
+
+    /// The exchange's number, unique in this process.
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The whole response, of so many bytes, is on its way: there is nothing more to note.
+    pub(crate) fn sent(mut self, bytes: u64) {
+        self.bytes_out = bytes;
+    }
+
+    /// Since the request head was complete.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.begun.elapsed()
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        let (Some(log), Some(asked)) = (&self.log, &self.asked) else { return };
+        let line = Line {
+            time: Timestamp::now().to_string(),
+            id: format!("{:016x}", self.id),
+            request_id: self.request_id.as_ref().map(text),
+            listener: &self.listener,
+            client: self.client,
+            peer: self.peer,
+            version: version_text(asked.version),
+            method: asked.method.as_str(),
+            scheme: self.scheme,
+            host: asked
+                .uri
+                .authority()
+                .map(|host| host.as_str().into())
+                .or_else(|| asked.host.as_ref().map(text)),
+            target: asked.uri.path_and_query().map_or("", |target| target.as_str()),
+            status: self.status.map_or(CLIENT_CLOSED, |status| status.as_u16()),
+            route: self.route.as_deref(),
+            server: self.server.as_deref(),
+            failure: self.failure.or_else(|| self.status.is_none().then_some("client-closed")),
+            bytes_in: self.bytes_in,
+            bytes_out: self.bytes_out,
+            duration_us: micros(self.begun.elapsed()),
+            upstream_us: self.upstream.map(micros),
+            user_agent: asked.user_agent.as_ref().map(text),
+            attributes: self.attributes.iter().map(|(key, value)| (&**key, &**value)).collect(),
+            policies: &self.policies,
+        };
+        // Strings and numbers always serialise.
+        if let Ok(mut bytes) = serde_json::to_vec(&line) {
+            bytes.push(b'\n');
+            log.line(bytes);
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    time: String,
+    id: String,
+    request_id: Option<Cow<'a, str>>,
+    listener: &'a str,
+    client: IpAddr,
+    peer: SocketAddr,
+    version: &'static str,
+    method: &'a str,
+    scheme: &'static str,
+    host: Option<Cow<'a, str>>,
+    target: &'a str,
+    status: u16,
+    route: Option<&'a str>,
+    server: Option<&'a str>,
+    failure: Option<&'static str>,
+    bytes_in: u64,
+    bytes_out: u64,
+    duration_us: u64,
+    upstream_us: Option<u64>,
+    user_agent: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    attributes: BTreeMap<&'a str, &'a str>,
+    policies: &'a [Step],
+}
+
+fn text(value: &HeaderValue) -> Cow<'_, str> {
+    String::from_utf8_lossy(value.as_bytes())
+}
+
+fn version_text(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_2 => "HTTP/2",
+        _ => "HTTP/1.1",
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Now in UTC, to the millisecond, as RFC 3339 writes it.
+struct Timestamp(time::OffsetDateTime);
+
+impl Timestamp {
+    fn now() -> Self {
+        Self(SystemTime::now().into())
+    }
+}
+
+impl std::fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (date, time) = (self.0.date(), self.0.time());
+        let (hour, minute, second, milli) = time.as_hms_milli();
+        let (year, month, day) = (date.year(), u8::from(date.month()), date.day());
+        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z")
+    }
+}

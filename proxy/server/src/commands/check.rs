@@ -1,0 +1,50 @@
+//! `tidegate check`: everything that `run` would stumble over, without running.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use tidegate_config::Problem;
+use tidegate_plugin_host::{Host, HostError};
+use tokio::sync::mpsc;
+
+use crate::reload::Directory;
+use crate::tls;
+
+/// Prints every problem, one a line, and a last line that counts them.
+#[expect(clippy::print_stdout, reason = "printing is what the command is for")]
+pub(crate) fn run(file: &Path) -> Result<ExitCode, HostError> {
+    let problems = problems(file)?;
+    for problem in &problems {
+        println!("{problem}");
+    }
+    match problems.len() {
+        0 => println!("{}: no problem found", file.display()),
+        1 => println!("1 problem"),
+        count => println!("{count} problems"),
+    }
+    Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn problems(file: &Path) -> Result<Vec<Problem>, HostError> {
+    let text = match std::fs::read_to_string(file) {
+        Ok(text) => text,
+        Err(error) => {
+            let message = format!("cannot read it: {error}");
+            return Ok(vec![Problem { file: file.to_owned(), position: None, message, help: None }]);
+        }
+    };
+    let config = match tidegate_config::parse(&text, file) {
+        Ok(config) => config,
+        // Where the plugins and certificates are is in the file.
+        Err(problems) => return Ok(problems.0),
+    };
+    let (_, findings) = tls::Loader::new().load(&config);
+    let mut problems = findings.problems;
+    problems.extend(findings.warnings);
+    let (bad_version, _) = mpsc::channel(1);
+    match Directory::new(Host::new()?, bad_version).scan(&config, 1, false) {
+        Ok(scan) => problems.extend(scan.problems),
+        Err(problem) => problems.push(problem),
+    }
+    Ok(problems)
+}

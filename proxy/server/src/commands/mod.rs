@@ -1,0 +1,85 @@
+//! The command line.
+
+mod check;
+mod demo;
+mod inspect;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::server;
+
+/// A programmable edge proxy: policies are WebAssembly plugins in a directory.
+#[derive(Parser)]
+#[command(name = "tidegate", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve until SIGTERM (drain, then exit 0); SIGHUP reloads.
+    Run {
+        /// The configuration.
+        #[arg(long, value_name = "FILE", default_value = "tidegate.toml")]
+        config: PathBuf,
+    },
+    /// Report every problem of the files, the certificates and the plugins; exit 1 if there is any.
+    Check {
+        /// The configuration.
+        #[arg(long, value_name = "FILE", default_value = "tidegate.toml")]
+        config: PathBuf,
+    },
+    /// Run a self-contained edge: own certificate, three small origins, the stock policies.
+    Demo {
+        /// Where the stock policies are, as `cargo xtask build` leaves them.
+        #[arg(long, value_name = "DIRECTORY")]
+        plugins: Option<PathBuf>,
+        /// The HTTPS port; 0 lets the system choose.
+        #[arg(long, default_value_t = 8443)]
+        port: u16,
+    },
+    /// Work with plugins.
+    #[command(subcommand)]
+    Plugin(PluginCommand),
+    /// Print the JSON Schemas of tidegate.toml and of NAME.toml.
+    Schema,
+}
+
+#[derive(Subcommand)]
+enum PluginCommand {
+    /// Show what a plugin exports, wants and says of itself.
+    Inspect {
+        /// The plugin.
+        #[arg(value_name = "FILE.wasm")]
+        file: PathBuf,
+    },
+}
+
+#[expect(clippy::print_stderr, reason = "an error of a command is for who called it, not for the log")]
+pub(crate) fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Run { config } => server::run(config).map_err(|error| error.to_string()),
+        Command::Check { config } => check::run(&config).map_err(|error| error.to_string()),
+        Command::Demo { plugins, port } => demo::run(plugins, port),
+        Command::Plugin(PluginCommand::Inspect { file }) => inspect::run(&file),
+        Command::Schema => schema(),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("{error}");
+        ExitCode::FAILURE
+    })
+}
+
+#[expect(clippy::print_stdout, reason = "printing is what the command is for")]
+fn schema() -> Result<ExitCode, String> {
+    let schemas = serde_json::json!({
+        "tidegate.toml": tidegate_config::schema(),
+        "NAME.toml": tidegate_config::plugin_schema(),
+    });
+    println!("{schemas:#}");
+    Ok(ExitCode::SUCCESS)
+}

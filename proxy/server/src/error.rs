@@ -1,0 +1,134 @@
+//! Why an exchange could not be completed as asked, and whose fault it was.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+
+/// The failure of one exchange. [`crate::response`] turns it into a response; nothing else does.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(crate) enum Error {
+    /// The client's request is malformed or ambiguous (RFC 9112 §3, §6, §11; RFC 9113 §8).
+    #[error("bad request: {0}")]
+    BadRequest(&'static str),
+    /// The target is over `limits.request-target`.
+    #[error("the request target is over limits.request-target")]
+    TargetTooLong,
+    /// The head is over `limits.request-headers` or `limits.request-header-count`.
+    #[error("the request head is over {0}")]
+    HeadersTooLarge(&'static str),
+    /// The body is over `limits.request-body`.
+    #[error("the request body is over limits.request-body")]
+    BodyTooLarge,
+    /// The client sent nothing of its body for `timeouts.body-idle`.
+    #[error("the client sent nothing of its body for timeouts.body-idle")]
+    BodyTimeout,
+    /// The client's body broke off or its framing is wrong.
+    #[error("the request body broke off or is badly framed")]
+    BodyBroken,
+    /// A method this proxy does not forward: CONNECT, TRACE.
+    #[error("this method is not forwarded")]
+    MethodRefused,
+    /// An expectation other than `100-continue` (RFC 9110 §10.1.1).
+    #[error("only the expectation 100-continue can be met")]
+    ExpectationFailed,
+    /// No policy chose a destination and there is no `default-upstream`.
+    #[error("no policy chose a destination and there is no default-upstream")]
+    NoRoute,
+    /// A policy could not decide and its `on-error` is `deny`.
+    #[error("policy {policy} made no decision: {cause}")]
+    Policy {
+        /// The policy's name.
+        policy: Arc<str>,
+        /// What kept it from deciding.
+        cause: String,
+    },
+    /// No server of the upstream accepted a connection.
+    #[error("cannot connect to {server}: {cause}")]
+    Connect {
+        /// The last server tried.
+        server: Arc<str>,
+        /// The system's message.
+        cause: String,
+    },
+    /// No server of the upstream accepted a connection within `timeouts.connect`.
+    #[error("no connection to {server} within timeouts.connect")]
+    ConnectTimeout {
+        /// The last server tried.
+        server: Arc<str>,
+    },
+    /// The server did not begin its response within `timeouts.response`.
+    #[error("{server} did not answer in time")]
+    ResponseTimeout {
+        /// The server asked.
+        server: Arc<str>,
+    },
+    /// The server closed the connection or sent something that is not an HTTP response.
+    #[error("bad response from {server}: {cause}")]
+    BadResponse {
+        /// The server asked.
+        server: Arc<str>,
+        /// What was wrong.
+        cause: String,
+    },
+}
+
+impl Error {
+    /// The status the client gets.
+    pub(crate) fn status(&self) -> StatusCode {
+        match self {
+            Self::BadRequest(_) | Self::BodyBroken => StatusCode::BAD_REQUEST,
+            Self::TargetTooLong => StatusCode::URI_TOO_LONG,
+            Self::HeadersTooLarge(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::MethodRefused => StatusCode::METHOD_NOT_ALLOWED,
+            Self::ExpectationFailed => StatusCode::EXPECTATION_FAILED,
+            Self::NoRoute => StatusCode::NOT_FOUND,
+            Self::Policy { .. } | Self::Connect { .. } | Self::ConnectTimeout { .. } => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            Self::ResponseTimeout { .. } => StatusCode::GATEWAY_TIMEOUT,
+            Self::BadResponse { .. } => StatusCode::BAD_GATEWAY,
+        }
+    }
+
+    /// The name in the access log and in `response.failure` of the plugin contract.
+    pub(crate) fn as_str(&self) -> &'static str {
+        match self {
+            Self::BadRequest(_) => "bad-request",
+            Self::TargetTooLong => "target-too-long",
+            Self::HeadersTooLarge(_) => "headers-too-large",
+            Self::BodyTooLarge => "body-too-large",
+            Self::BodyTimeout => "body-timeout",
+            Self::BodyBroken => "body-broken",
+            Self::MethodRefused => "method-refused",
+            Self::ExpectationFailed => "expectation-failed",
+            Self::NoRoute => "no-route",
+            Self::Policy { .. } => "policy",
+            Self::Connect { .. } => "connect",
+            Self::ConnectTimeout { .. } => "connect-timeout",
+            Self::ResponseTimeout { .. } => "response-timeout",
+            Self::BadResponse { .. } => "bad-response",
+        }
+    }
+
+    /// Whether what the client sends next on this connection can no longer be trusted to be a
+    /// request: the connection is closed after the response.
+    pub(crate) fn poisons_connection(&self) -> bool {
+        matches!(
+            self,
+            Self::BadRequest(_)
+                | Self::TargetTooLong
+                | Self::HeadersTooLarge(_)
+                | Self::BodyTooLarge
+                | Self::BodyTimeout
+                | Self::BodyBroken
+        )
+    }
+
+    /// Whether the client alone caused it: such failures are for the access log, not for the log an
+    /// operator is woken by.
+    pub(crate) fn is_clients(&self) -> bool {
+        self.status().is_client_error()
+    }
+}

@@ -1,0 +1,326 @@
+//! One exchange: a request and its response (RFC 9110 §3.4), from the parsed head to the last byte.
+//!
+//! ```text
+//! head ─▶ accept ─▶ policies ─▶ upstream ─▶ policies ─▶ body ─▶ log line, policies
+//!           │       (request)      │       (response)                    (log)
+//!           ▼           ▼          ▼            ▲
+//!        refusal      reply     failure ────────┘
+//! ```
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, StatusCode, Version, header};
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+use tidegate_plugin_host::{Connection, Exchange, Reply, RequestHead, ResponseHead};
+use tokio::task::spawn_local;
+use tokio::time::Instant;
+
+use crate::access_log::Record;
+use crate::body::{Body, End, Progress, RequestBody};
+use crate::error::Error;
+use crate::http::connection::Arrival;
+use crate::http::forwarded::Introduction;
+use crate::http::request::Accepted;
+use crate::http::{fields, forwarded, request, tunnel};
+use crate::policy::{Decision, Trail};
+use crate::response;
+use crate::snapshot::Generation;
+use crate::upstream::{self, Answer, Hop, Lease};
+use crate::worker::Worker;
+
+/// The other end of a client connection.
+pub(crate) struct Peer {
+    connection: Arc<Connection>,
+    introduction: Introduction,
+}
+
+impl Peer {
+    pub(crate) fn new(connection: Connection) -> Rc<Self> {
+        let introduction = Introduction::new(connection.peer.ip());
+        Rc::new(Self { connection: Arc::new(connection), introduction })
+    }
+}
+
+/// Answers one request. Dropping the future gives the exchange up on both sides: the client is gone.
+pub(crate) async fn serve(
+    worker: Rc<Worker>,
+    peer: Rc<Peer>,
+    mut incoming: Request<Incoming>,
+    arrival: Arrival,
+) -> Response<Body> {
+    let generation = worker.generation();
+    let mut record = worker.record(&generation, &peer.connection, &incoming);
+    let version = incoming.version();
+
+    // No policy sees a request that could be read in two ways.
+    let accepted = match request::accept(&incoming, arrival, &generation.config.limits) {
+        Ok(accepted) => accepted,
+        Err(error) => return refuse(&error, version, record),
+    };
+    let upgrade = fields::upgrade(incoming.headers()).filter(|_| version == Version::HTTP_11);
+    let client_side = upgrade.is_some().then(|| hyper::upgrade::on(&mut incoming));
+    let hop = Hop { upgrade, trailers: fields::accepts_trailers(incoming.headers()) };
+    let (parts, body) = incoming.into_parts();
+    let config = &generation.config;
+    let body = RequestBody::new(body, config.limits.request_body, config.timeouts.body_idle);
+    let progress = body.progress();
+    let mut trail = Trail::default();
+
+    let exchange = begin(&worker, &generation, &peer, parts, accepted, &mut record);
+    let (mut exchange, decision) = generation.chain.on_request(exchange, &mut trail).await;
+    let (head, mut source) = match decision {
+        Ok(Decision::Forward) => match forward(&generation, &exchange, &hop, body, &mut record).await {
+            Ok(answer) => answer,
+            Err(error) => failed(&error, &mut record),
+        },
+        Ok(Decision::Reply(reply)) => replied(reply),
+        Err(error) => failed(&error, &mut record),
+    };
+    exchange.response = Some(head);
+    let (mut exchange, outcome) = generation.chain.on_response(exchange, &mut trail).await;
+    let replacement = match outcome {
+        Ok(None) => None,
+        Ok(Some(reply)) => Some(replied(reply)),
+        Err(error) => Some(failed(&error, &mut record)),
+    };
+    if let Some((head, other)) = replacement {
+        exchange.response = Some(head);
+        source = other;
+    }
+    finish(Ending { worker, generation, exchange, trail, record, progress }, source, client_side, version)
+}
+
+/// Refuses a request before it becomes an exchange.
+fn refuse(error: &Error, version: Version, mut record: Record) -> Response<Body> {
+    record.status = Some(error.status());
+    record.failure = Some(error.as_str());
+    let mut response = response::of_reply(response::of_error(error));
+    if error.poisons_connection() {
+        response::close_after(response.headers_mut(), version);
+    }
+    response.body_mut().on_end(move |end| record.sent(end.bytes));
+    response
+}
+
+/// The exchange as policies see it: the fields of the client's hop are gone, and what it says of the
+/// client is true.
+fn begin(
+    worker: &Worker,
+    generation: &Generation,
+    peer: &Peer,
+    parts: http::request::Parts,
+    accepted: Accepted,
+    record: &mut Record,
+) -> Box<Exchange> {
+    let Peer { connection, introduction } = peer;
+    let address = connection.peer.ip();
+    let mut headers = parts.headers;
+    fields::remove_hop_by_hop(&mut headers);
+    // Host is the authority, the length is in the head, and the expectation is met here: the client
+    // is told to continue when the upstream begins to take the body.
+    for name in [header::HOST, header::CONTENT_LENGTH, header::EXPECT] {
+        headers.remove(name);
+    }
+    let client = forwarded::client(address, record.scheme, &headers, &generation.config.trusted_proxies);
+    introduction.set(&mut headers, &client, &accepted.authority, parts.version);
+    record.client = client.address;
+    record.scheme = client.scheme;
+    record.request_id = Some(forwarded::request_id(&mut headers, worker.process(), record.id()));
+    let Accepted { authority, target, content_length } = accepted;
+    let mut head = RequestHead::new(parts.method, parts.version, client.scheme, authority, target, headers);
+    head.content_length = content_length;
+    let destinations = generation.destinations.clone();
+    Exchange::new(record.id(), connection.clone(), client.address, head, destinations, generation.edit_limits)
+}
+
+/// Where the body of a response comes from.
+enum Source {
+    Upstream {
+        body: Body,
+        lease: Lease,
+        server_side: Option<OnUpgrade>,
+    },
+    /// The proxy or a policy made it. `close`: the client's connection must not be used again.
+    Local {
+        body: Bytes,
+        close: bool,
+    },
+}
+
+/// Sends the request to the upstream of its route and waits for the head of the response.
+async fn forward(
+    generation: &Generation,
+    exchange: &Exchange,
+    hop: &Hop,
+    body: RequestBody,
+    record: &mut Record,
+) -> Result<(ResponseHead, Source), Error> {
+    let upstream = generation.upstream(exchange.route.as_deref()).ok_or(Error::NoRoute)?;
+    record.route = Some(upstream.name.clone());
+    let deadline = exchange.timeout.map(|allowed| Instant::now() + allowed);
+    let answer = upstream::forward(upstream, exchange, hop, body, deadline, &mut record.server).await;
+    record.upstream = Some(record.elapsed());
+    let Answer { mut response, lease } = answer?;
+    let content_length = response::check(&response, &exchange.request.method, hop.upgrade.is_some())
+        .map_err(|cause| Error::BadResponse { server: lease.server().clone(), cause: cause.to_owned() })?;
+
+    let switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    let server_side = switching.then(|| hyper::upgrade::on(&mut response));
+    let (parts, incoming) = response.into_parts();
+    let mut head = ResponseHead::new(parts.status, parts.headers);
+    let protocol = head.headers.get(header::UPGRADE).cloned();
+    fields::remove_hop_by_hop(&mut head.headers);
+    if let Some(protocol) = protocol.filter(|_| switching) {
+        head.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        head.headers.insert(header::UPGRADE, protocol);
+    }
+    head.content_length = content_length;
+    head.origin = Some(upstream.name.clone());
+    let body = Body::upstream(incoming, upstream.idle(), deadline);
+    Ok((head, Source::Upstream { body, lease, server_side }))
+}
+
+/// The response a policy made.
+fn replied(reply: Reply) -> (ResponseHead, Source) {
+    let Reply { status, headers, body } = reply;
+    let mut head = ResponseHead::new(status, headers);
+    head.content_length = Some(body.len() as u64);
+    (head, Source::Local { body, close: false })
+}
+
+/// The response the proxy makes when there is no other.
+fn failed(error: &Error, record: &mut Record) -> (ResponseHead, Source) {
+    if !error.is_clients() {
+        tracing::warn!(target: "exchange", id = record.id(), failure = error.as_str(), "{error}");
+    }
+    record.failure = Some(error.as_str());
+    let Reply { status, headers, body } = response::of_error(error);
+    let mut head = ResponseHead::new(status, headers);
+    head.content_length = Some(body.len() as u64);
+    head.failure = Some(error.as_str());
+    (head, Source::Local { body, close: error.poisons_connection() })
+}
+
+/// What is kept until the last byte of the response is on its way.
+struct Ending {
+    worker: Rc<Worker>,
+    generation: Rc<Generation>,
+    exchange: Box<Exchange>,
+    trail: Trail,
+    record: Record,
+    progress: Rc<Progress>,
+}
+
+/// Puts head and body together for the client.
+fn finish(
+    mut ending: Ending,
+    source: Source,
+    client_side: Option<OnUpgrade>,
+    version: Version,
+) -> Response<Body> {
+    let wants_log = ending.generation.chain.wants_log(&ending.trail);
+    let method = ending.exchange.request.method.clone();
+    let mut response = Response::new(Body::empty());
+    if let Some(head) = &mut ending.exchange.response {
+        *response.status_mut() = head.status;
+        // The log phase still sees them.
+        *response.headers_mut() =
+            if wants_log { head.headers.clone() } else { std::mem::take(&mut head.headers) };
+    }
+    let status = response.status();
+    ending.record.status = Some(status);
+    let bodyless = response::is_bodyless(status, &method);
+    if bodyless && status != StatusCode::NOT_MODIFIED && method != http::Method::HEAD {
+        // RFC 9110 §8.6: such a response has no length.
+        response.headers_mut().remove(header::CONTENT_LENGTH);
+    }
+    let lease = match source {
+        Source::Upstream { lease, server_side: Some(server), .. }
+            if status == StatusCode::SWITCHING_PROTOCOLS =>
+        {
+            if let Some(client) = client_side {
+                spawn_local(carry(ending, lease, client, server));
+            }
+            return response;
+        }
+        Source::Upstream { body, lease, .. } => {
+            *response.body_mut() = body;
+            Some(lease)
+        }
+        Source::Local { body, close } => {
+            if close {
+                response::close_after(response.headers_mut(), version);
+            }
+            if method == http::Method::HEAD {
+                response.headers_mut().insert(header::CONTENT_LENGTH, body.len().into());
+            } else if !bodyless {
+                *response.body_mut() = Body::full(body);
+            }
+            None
+        }
+    };
+    response.body_mut().on_end(move |end| ending.end(end, lease));
+    response
+}
+
+/// Carries an upgraded connection until it ends; the exchange lasts as long.
+async fn carry(ending: Ending, lease: Lease, client: OnUpgrade, server: OnUpgrade) {
+    let idle = ending.generation.config.timeouts.tunnel_idle;
+    let _in_use = ending.worker.open();
+    let carried = match tokio::try_join!(client, server) {
+        Ok((client, server)) => tunnel::carry(client, server, idle).await,
+        // One side went away between the 101 and the switch.
+        Err(_) => tunnel::Carried { from_client: 0, to_client: 0, complete: false },
+    };
+    drop(lease);
+    let mut ending = ending;
+    ending.record.bytes_in = carried.from_client;
+    ending.end(End { bytes: carried.to_client, complete: carried.complete }, None);
+}
+
+impl Ending {
+    fn end(mut self, end: End, lease: Option<Lease>) {
+        if let Some(lease) = lease.filter(|_| end.complete) {
+            lease.release();
+        }
+        let record = &mut self.record;
+        record.bytes_in += self.progress.bytes();
+        record.bytes_out = end.bytes;
+        if !end.complete {
+            record.failure = record.failure.or(Some("broken-off"));
+        }
+        let Self { worker, generation, exchange, trail, record, .. } = self;
+        let finished = Finished { generation, exchange, trail, record };
+        if finished.generation.chain.wants_log(&finished.trail) {
+            worker.log_phase(finished);
+        } else {
+            finished.write();
+        }
+    }
+}
+
+/// An exchange whose response is complete.
+pub(crate) struct Finished {
+    generation: Rc<Generation>,
+    exchange: Box<Exchange>,
+    trail: Trail,
+    record: Record,
+}
+
+impl Finished {
+    /// The log phase, off the latency path, and then the log line.
+    pub(crate) async fn log(mut self) {
+        self.exchange = self.generation.chain.on_log(self.exchange, &mut self.trail).await;
+        self.write();
+    }
+
+    /// The log line alone.
+    pub(crate) fn write(self) {
+        let Self { exchange, trail, mut record, .. } = self;
+        record.attributes = exchange.attributes;
+        record.policies = trail.steps;
+    }
+}

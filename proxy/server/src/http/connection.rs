@@ -1,0 +1,368 @@
+//! Serves the requests of one client connection and ends it when a limit or a wait says so.
+
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, StatusCode, Version, header};
+use http_body::{Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tidegate_config::{HttpVersions, Limits, Timeouts};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::sync::{Notify, watch};
+use tokio::task::spawn_local;
+use tokio::time::{sleep_until, timeout};
+
+use super::io::{Activity, Io};
+use crate::body::{Body, BoxError};
+
+/// What bounds a connection. It keeps those of the generation it was accepted under.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    pub(crate) limits: Limits,
+    pub(crate) timeouts: Timeouts,
+    pub(crate) versions: HttpVersions,
+}
+
+/// What the driver tells the handler of a request, beside the request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Arrival {
+    /// `Content-Length` lines in the head of an HTTP/1 request that has a body; the parser hides
+    /// repeated ones and those beside `Transfer-Encoding` (RFC 9112 §6.1, §6.3).
+    pub(crate) content_lengths: usize,
+}
+
+/// HTTP/2 streams the client may open and reset before they are answered, in `RESET_WINDOW`, until
+/// the connection is closed: beyond what h2 bounds itself.
+const MAX_EARLY_RESETS: u32 = 100;
+const RESET_WINDOW: Duration = Duration::from_secs(10);
+
+/// RFC 9113 §6.9.2: 64 KiB is the protocol's default and slows uploads over long links; a connection
+/// may hold four full streams.
+const HTTP2_STREAM_WINDOW: u32 = 256 << 10;
+const HTTP2_CONNECTION_WINDOW: u32 = 1 << 20;
+
+/// Serves `stream` until it ends; `negotiated` is the version ALPN chose, if any.
+///
+/// `handle` answers one request and is dropped, with the exchange, when the client goes away. When
+/// `drain` becomes true the connection finishes what is in flight and closes (HTTP/2: GOAWAY).
+pub(crate) async fn serve<S, H, F>(
+    stream: S,
+    negotiated: Option<Version>,
+    bounds: Bounds,
+    mut drain: watch::Receiver<bool>,
+    handle: H,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    H: Fn(Request<Incoming>, Arrival) -> F + 'static,
+    F: Future<Output = Response<Body>> + 'static,
+{
+    let activity = Activity::new();
+    let mut io = Io::new(stream, activity.clone());
+    let http2 = match negotiated {
+        Some(version) => version == Version::HTTP_2,
+        None if !bounds.versions.http1 => true,
+        None if !bounds.versions.http2 => false,
+        None => match timeout(bounds.timeouts.request_headers, io.starts_http2()).await {
+            Ok(Ok(http2)) => http2,
+            // Broken, or silent for too long: there is nobody to tell.
+            Ok(Err(_)) | Err(_) => return,
+        },
+    };
+    let state = Rc::new(State::new(activity, bounds, http2));
+    let service = {
+        let state = state.clone();
+        let handle = Rc::new(handle);
+        service_fn(move |request| {
+            let (state, handle) = (state.clone(), handle.clone());
+            async move { Ok::<_, Infallible>(serve_request(state, request, &*handle).await) }
+        })
+    };
+    if http2 {
+        state.activity.begin_request(false);
+        let limits = &bounds.limits;
+        let mut connection = pin!(
+            http2::Builder::new(LocalExecutor)
+                .initial_stream_window_size(HTTP2_STREAM_WINDOW)
+                .initial_connection_window_size(HTTP2_CONNECTION_WINDOW)
+                .max_concurrent_streams(limits.http2_streams)
+                .max_header_list_size(u32::try_from(limits.request_headers).unwrap_or(u32::MAX))
+                .serve_connection(TokioIo::new(io), service)
+        );
+        loop {
+            tokio::select! {
+                biased;
+                _ = connection.as_mut() => return,
+                next = state.next(&mut drain) => match next {
+                    Next::Check => {}
+                    Next::Close => connection.as_mut().graceful_shutdown(),
+                    Next::Cut | Next::RequestTimeout => return,
+                },
+            }
+        }
+    }
+    let mut connection = http1::Builder::new()
+        .max_headers(bounds.limits.request_header_count)
+        .max_header_size(bounds.limits.request_headers)
+        .header_read_timeout(None)
+        .serve_connection(TokioIo::new(io), service)
+        .with_upgrades();
+    loop {
+        tokio::select! {
+            biased;
+            _ = &mut connection => return,
+            next = state.next(&mut drain) => match next {
+                Next::Check => {}
+                Next::Close => Pin::new(&mut connection).graceful_shutdown(),
+                Next::Cut => return,
+                Next::RequestTimeout => break,
+            },
+        }
+    }
+    if let Some(parts) = connection.into_parts() {
+        answer_request_timeout(parts.io.into_inner()).await;
+    }
+}
+
+/// hyper cannot answer a request it has not parsed, so this is said on the bare stream.
+async fn answer_request_timeout<S: AsyncRead + AsyncWrite + Unpin>(mut io: Io<S>) {
+    const ANSWER: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+    let farewell = async {
+        io.write_all(ANSWER).await?;
+        io.shutdown().await
+    };
+    // A client that does not even read this is not waited for.
+    let _ = timeout(Duration::from_secs(1), farewell).await;
+}
+
+async fn serve_request<H, F>(state: Rc<State>, request: Request<Incoming>, handle: &H) -> Response<Watched>
+where
+    H: Fn(Request<Incoming>, Arrival) -> F,
+    F: Future<Output = Response<Body>>,
+{
+    let in_flight = InFlight::begin(state);
+    let state = &in_flight.state;
+    let requests = state.requests.get() + 1;
+    state.requests.set(requests);
+    let content_lengths = if state.http2 {
+        0
+    } else {
+        let headers = request.headers();
+        let framed =
+            headers.contains_key(header::CONTENT_LENGTH) || headers.contains_key(header::TRANSFER_ENCODING);
+        state.activity.begin_request(framed)
+    };
+    let mut response = handle(request, Arrival { content_lengths }).await;
+    if requests >= state.bounds.limits.requests_per_connection {
+        if state.http2 {
+            state.order(Next::Close);
+        } else {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+    }
+    in_flight.answered.set(true);
+    in_flight.upgraded.set(response.status() == StatusCode::SWITCHING_PROTOCOLS);
+    response.map(|body| Watched { body, _in_flight: in_flight })
+}
+
+/// A response body that keeps its exchange counted as in flight until it is sent or given up.
+struct Watched {
+    body: Body,
+    _in_flight: InFlight,
+}
+
+impl http_body::Body for Watched {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// One exchange of a connection, from its head to the end of its response.
+struct InFlight {
+    state: Rc<State>,
+    answered: Cell<bool>,
+    /// What follows are no more requests: nothing of it is kept.
+    upgraded: Cell<bool>,
+}
+
+impl InFlight {
+    fn begin(state: Rc<State>) -> Self {
+        state.in_flight.set(state.in_flight.get() + 1);
+        Self { state, answered: Cell::new(false), upgraded: Cell::new(false) }
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        let state = &self.state;
+        state.in_flight.set(state.in_flight.get() - 1);
+        if state.http2 {
+            if !self.answered.get() {
+                state.count_early_reset();
+            }
+        } else if !self.upgraded.get() {
+            state.activity.end_request();
+        }
+        state.idle_since.set(Instant::now());
+    }
+}
+
+/// What the driver does next with its connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// Nothing; look again later.
+    Check,
+    /// Finish what is in flight, take nothing new.
+    Close,
+    /// Drop it as it is.
+    Cut,
+    /// Tell the client that its request head took too long, then close.
+    RequestTimeout,
+}
+
+/// The life of one connection, as far as its bounds depend on it.
+struct State {
+    activity: Arc<Activity>,
+    bounds: Bounds,
+    http2: bool,
+    opened: Instant,
+    requests: Cell<u64>,
+    in_flight: Cell<u32>,
+    /// The end of the last exchange, or the start of the connection.
+    idle_since: Cell<Instant>,
+    closing: Cell<bool>,
+    early_resets: Cell<(Instant, u32)>,
+    /// An order from an exchange to the driver.
+    ordered: Cell<Option<Next>>,
+    order: Notify,
+}
+
+/// The client's share of an HTTP/2 handshake: the preface and an empty SETTINGS frame (RFC 9113 §3.4).
+const HTTP2_OPENING: u64 = 24 + 9;
+
+impl State {
+    fn new(activity: Arc<Activity>, bounds: Bounds, http2: bool) -> Self {
+        let now = Instant::now();
+        Self {
+            activity,
+            bounds,
+            http2,
+            opened: now,
+            requests: Cell::new(0),
+            in_flight: Cell::new(0),
+            idle_since: Cell::new(now),
+            closing: Cell::new(false),
+            early_resets: Cell::new((now, 0)),
+            ordered: Cell::new(None),
+            order: Notify::new(),
+        }
+    }
+
+    /// Waits for the next thing the driver has to do. Timers are set to the earliest moment at which
+    /// a bound could be reached and looked at again then, so that a request costs none.
+    async fn next(&self, drain: &mut watch::Receiver<bool>) -> Next {
+        let next = tokio::select! {
+            () = sleep_until(self.deadline().into()) => self.check(),
+            () = self.order.notified() => self.ordered.take().unwrap_or(Next::Check),
+            // An error means that the worker is gone; its runtime drops this task.
+            _ = drain.wait_for(|draining| *draining), if !self.closing.get() => Next::Close,
+        };
+        if next == Next::Close {
+            self.closing.set(true);
+        }
+        next
+    }
+
+    fn order(&self, next: Next) {
+        self.ordered.set(Some(next));
+        self.order.notify_one();
+    }
+
+    fn deadline(&self) -> Instant {
+        let now = Instant::now();
+        let timeouts = &self.bounds.timeouts;
+        let mut deadline = if self.in_flight.get() > 0 {
+            let stalled = self.activity.write_stalled().unwrap_or_default();
+            now + timeouts.body_idle.saturating_sub(stalled)
+        } else {
+            let head = self.activity.head_since().unwrap_or(now);
+            (self.idle_since.get() + timeouts.keep_alive).min(head + timeouts.request_headers)
+        };
+        if !self.closing.get() {
+            deadline = deadline.min(self.opened + timeouts.connection_age);
+        }
+        // What is due is handled by `check`; a bound that keeps being due must not spin.
+        deadline.max(now + Duration::from_millis(10))
+    }
+
+    fn check(&self) -> Next {
+        let timeouts = &self.bounds.timeouts;
+        if self.activity.write_stalled().is_some_and(|stalled| stalled >= timeouts.body_idle) {
+            return Next::Cut;
+        }
+        if self.in_flight.get() == 0 {
+            if self.activity.head_since().is_some_and(|since| since.elapsed() >= timeouts.request_headers) {
+                return Next::RequestTimeout;
+            }
+            let opening = if self.http2 {
+                self.activity.bytes_read() < HTTP2_OPENING
+            } else {
+                self.requests.get() == 0
+            };
+            if opening && self.opened.elapsed() >= timeouts.request_headers {
+                return Next::Cut;
+            }
+            if self.idle_since.get().elapsed() >= timeouts.keep_alive {
+                // A client that ignores GOAWAY is not waited for a second time.
+                return if self.closing.get() { Next::Cut } else { Next::Close };
+            }
+        }
+        if !self.closing.get() && self.opened.elapsed() >= timeouts.connection_age {
+            return Next::Close;
+        }
+        Next::Check
+    }
+
+    fn count_early_reset(&self) {
+        let (since, count) = self.early_resets.get();
+        let fresh = since.elapsed() >= RESET_WINDOW;
+        let next = if fresh { (Instant::now(), 1) } else { (since, count + 1) };
+        self.early_resets.set(next);
+        if next.1 > MAX_EARLY_RESETS {
+            self.order(Next::Cut);
+        }
+    }
+}
+
+/// Runs HTTP/2 streams on the worker's own thread.
+#[derive(Clone, Copy)]
+struct LocalExecutor;
+
+impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for LocalExecutor {
+    fn execute(&self, future: F) {
+        spawn_local(future);
+    }
+}

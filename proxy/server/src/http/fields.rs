@@ -1,0 +1,61 @@
+//! Fields that belong to one connection: found, removed, and set anew for the next (RFC 9110 §7.6.1).
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+/// Fields about a connection, whether or not `Connection` names them. `Trailer` is not among them: it
+/// announces what the next hop gets as well.
+const HOP_BY_HOP: [HeaderName; 6] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::TE,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
+/// Removes what `Connection` names and every other hop-by-hop field.
+///
+/// `Content-Length` and `Host` stay even if `Connection` names them: they are framing and routing, and
+/// a client has no say in whether they are passed on.
+pub(crate) fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    if headers.contains_key(header::CONNECTION) {
+        let named: Vec<HeaderName> = tokens(headers, &header::CONNECTION)
+            .filter_map(|token| HeaderName::from_bytes(token.as_bytes()).ok())
+            .filter(|name| *name != header::CONTENT_LENGTH && *name != header::HOST)
+            .collect();
+        for name in named {
+            headers.remove(name);
+        }
+    }
+    for name in &HOP_BY_HOP {
+        headers.remove(name);
+    }
+}
+
+/// The protocol a client or server wants to switch to, if its message says so in both places RFC 9110
+/// §7.8 asks for. Never `h2c`: a client that tunnels HTTP/2 past the policies would be out of sight.
+pub(crate) fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
+    let protocol = headers.get(header::UPGRADE)?;
+    let asked = tokens(headers, &header::CONNECTION).any(|token| token.eq_ignore_ascii_case("upgrade"));
+    let h2c = tokens(headers, &header::UPGRADE).any(|token| token.eq_ignore_ascii_case("h2c"));
+    (asked && !h2c).then(|| protocol.clone())
+}
+
+/// Whether the sender accepts trailers (RFC 9110 §10.1.4).
+pub(crate) fn accepts_trailers(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::TE)
+        && tokens(headers, &header::TE).any(|token| token.eq_ignore_ascii_case("trailers"))
+}
+
+/// The members of a comma-separated field, over all its lines. Lines that are not text have none.
+pub(crate) fn tokens<'a>(
+    headers: &'a HeaderMap,
+    name: &HeaderName,
+) -> impl DoubleEndedIterator<Item = &'a str> {
+    let lines: Vec<&str> = headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
+    lines
+        .into_iter()
+        .flat_map(|line| line.split(','))
+        .map(|token| token.trim_matches([' ', '\t']))
+        .filter(|token| !token.is_empty())
+}

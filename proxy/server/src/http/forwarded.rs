@@ -1,0 +1,188 @@
+//! Who the client is and what the next server is told about it: X-Forwarded-*, Forwarded (RFC 7239), Via.
+
+use std::cell::RefCell;
+use std::net::IpAddr;
+
+use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
+use ipnet::IpNet;
+
+use super::fields::tokens;
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// An `x-request-id` longer than this is replaced: it is copied into every log on the way.
+const MAX_REQUEST_ID: usize = 128;
+
+/// What a request says of the client, as far as its peer is believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Client {
+    pub(crate) address: IpAddr,
+    /// `http` or `https`, as the client connected to whoever met it first.
+    pub(crate) scheme: &'static str,
+    /// The peer is a trusted proxy: its fields are kept and added to.
+    pub(crate) peer_trusted: bool,
+}
+
+/// Finds the client of a request that came from `peer` over `scheme`.
+///
+/// From a trusted peer, the addresses it lists are read from the last to the first until one is not a
+/// trusted proxy; that is the client. `X-Forwarded-For` is read if present, else `Forwarded`. Text that
+/// is no address ends the search at the last address that was believed.
+pub(crate) fn client(peer: IpAddr, scheme: &'static str, headers: &HeaderMap, trusted: &[IpNet]) -> Client {
+    let peer = peer.to_canonical();
+    let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(&address));
+    if !is_trusted(peer) {
+        return Client { address: peer, scheme, peer_trusted: false };
+    }
+    let mut address = peer;
+    let mut follow = |hop: Option<IpAddr>| match hop {
+        Some(hop) => {
+            address = hop.to_canonical();
+            is_trusted(address)
+        }
+        None => false,
+    };
+    if headers.contains_key(&X_FORWARDED_FOR) {
+        let _ = tokens(headers, &X_FORWARDED_FOR).rev().all(|hop| follow(node(hop)));
+    } else {
+        let _ =
+            tokens(headers, &header::FORWARDED).rev().all(|hop| follow(parameter(hop, "for").and_then(node)));
+    }
+    let told = tokens(headers, &X_FORWARDED_PROTO)
+        .next()
+        .or_else(|| tokens(headers, &header::FORWARDED).next().and_then(|hop| parameter(hop, "proto")));
+    let scheme = match told {
+        Some(told) if told.eq_ignore_ascii_case("https") => "https",
+        Some(told) if told.eq_ignore_ascii_case("http") => "http",
+        _ => scheme,
+    };
+    Client { address, scheme, peer_trusted: true }
+}
+
+/// What the next server is told about one client connection. Most of it is the same for every request
+/// on it, so it is put into words once.
+#[derive(Debug)]
+pub(crate) struct Introduction {
+    peer: IpAddr,
+    peer_text: HeaderValue,
+    last: RefCell<Option<Words>>,
+}
+
+#[derive(Debug)]
+struct Words {
+    authority: String,
+    scheme: &'static str,
+    host: HeaderValue,
+    forwarded: HeaderValue,
+}
+
+impl Introduction {
+    pub(crate) fn new(peer: IpAddr) -> Self {
+        let peer = peer.to_canonical();
+        Self { peer, peer_text: value(peer.to_string()), last: RefCell::default() }
+    }
+
+    /// Sets the forwarding fields of a request: added to what a trusted peer said, in place of what
+    /// anybody else did. `authority` is what the client asked for.
+    pub(crate) fn set(&self, headers: &mut HeaderMap, client: &Client, authority: &str, version: Version) {
+        let (host, forwarded) = self.words(authority, client.scheme);
+        let believed = |name: HeaderName| client.peer_trusted.then(|| joined(headers, &name)).flatten();
+        let with = |before: Option<String>, own: HeaderValue| match before {
+            Some(before) => value(format!("{before}, {}", own.to_str().unwrap_or_default())),
+            None => own,
+        };
+        let hops = with(believed(X_FORWARDED_FOR), self.peer_text.clone());
+        let forwarded = with(believed(header::FORWARDED), forwarded);
+        let host = believed(X_FORWARDED_HOST).map_or(host, value);
+        headers.insert(X_FORWARDED_FOR, hops);
+        headers.insert(header::FORWARDED, forwarded);
+        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(client.scheme));
+        headers.insert(X_FORWARDED_HOST, host);
+        // RFC 9110 §7.6.3: the version is that of the received message, our name a pseudonym.
+        let via = match version {
+            Version::HTTP_10 => "1.0 tidegate",
+            Version::HTTP_2 => "2 tidegate",
+            _ => "1.1 tidegate",
+        };
+        headers.append(header::VIA, HeaderValue::from_static(via));
+    }
+
+    /// `X-Forwarded-Host` and this hop's element of `Forwarded`.
+    fn words(&self, authority: &str, scheme: &'static str) -> (HeaderValue, HeaderValue) {
+        let mut last = self.last.borrow_mut();
+        if let Some(words) = &*last
+            && words.scheme == scheme
+            && words.authority == authority
+        {
+            return (words.host.clone(), words.forwarded.clone());
+        }
+        let mut forwarded = match self.peer {
+            IpAddr::V4(peer) => format!("for={peer}"),
+            IpAddr::V6(peer) => format!("for=\"[{peer}]\""),
+        };
+        if !authority.is_empty() {
+            forwarded.push_str(&format!(";host=\"{authority}\""));
+        }
+        forwarded.push_str(&format!(";proto={scheme}"));
+        let words = Words {
+            authority: authority.to_owned(),
+            scheme,
+            host: value(authority.to_owned()),
+            forwarded: value(forwarded),
+        };
+        let words = last.insert(words);
+        (words.host.clone(), words.forwarded.clone())
+    }
+}
+
+/// What is joined here are values that were fields before, addresses and an accepted authority: all of
+/// them visible ASCII.
+fn value(text: String) -> HeaderValue {
+    HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
+/// Keeps a usable `x-request-id`, or makes one of the process's own number and the exchange's.
+pub(crate) fn request_id(headers: &mut HeaderMap, process: u64, exchange: u64) -> HeaderValue {
+    if let Some(id) = headers.get(&X_REQUEST_ID)
+        && (1..=MAX_REQUEST_ID).contains(&id.len())
+        && id.as_bytes().iter().all(u8::is_ascii_graphic)
+    {
+        return id.clone();
+    }
+    let mut digits = [0; 32];
+    for (place, digit) in digits.iter_mut().enumerate() {
+        let half = if place < 16 { process } else { exchange };
+        *digit = b"0123456789abcdef"[(half >> (60 - 4 * (place % 16)) & 0xf) as usize];
+    }
+    let id = HeaderValue::from_bytes(&digits).unwrap_or_else(|_| HeaderValue::from_static("-"));
+    headers.insert(X_REQUEST_ID, id.clone());
+    id
+}
+
+fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
+    let members: Vec<&str> = tokens(headers, name).collect();
+    (!members.is_empty()).then(|| members.join(", "))
+}
+
+/// One parameter of a `Forwarded` element, without its quotes (RFC 7239 §4).
+fn parameter<'a>(element: &'a str, name: &str) -> Option<&'a str> {
+    element
+        .split(';')
+        .filter_map(|pair| pair.split_once('='))
+        .find(|(key, _)| key.trim().eq_ignore_ascii_case(name))
+        .map(|(_, value)| value.trim().trim_matches('"'))
+}
+
+/// An address as these fields write it: bare, with a port, or in brackets.
+fn node(text: &str) -> Option<IpAddr> {
+    if let Ok(address) = text.parse() {
+        return Some(address);
+    }
+    if let Some((address, _)) = text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        return address.parse().ok();
+    }
+    text.split_once(':').and_then(|(address, _)| address.parse().ok())
+}

@@ -1,0 +1,219 @@
+//! A client's byte stream, watched: what was read of the current request head, and whether writes stall.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, Bytes};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+
+/// What is known of a connection's bytes. Shared by the stream, which hyper owns, and the driver.
+///
+/// The fields are atomics and a mutex although one thread uses them: hyper asks for a `Send` stream
+/// where connections can be upgraded. Neither is ever contended.
+#[derive(Debug)]
+pub(crate) struct Activity {
+    epoch: Instant,
+    /// Milliseconds since `epoch` + 1 at which a write began to wait for the client; 0 = none waits.
+    write_stalled: AtomicU64,
+    bytes_read: AtomicU64,
+    head: Mutex<Head>,
+}
+
+#[derive(Debug, Default)]
+struct Head {
+    /// A request is being served: what is read now is its body or a pipelined request.
+    busy: bool,
+    /// Bytes of the head read so far, kept to see what the parser drops (`Content-Length` beside
+    /// `Transfer-Encoding`, or repeated). Never over `MAX_HEAD`.
+    bytes: Vec<u8>,
+    /// When the first of them came.
+    since: Option<Instant>,
+}
+
+/// No head is larger: `limits.request-headers` ends it before.
+const MAX_HEAD: usize = 1 << 20;
+
+impl Activity {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            epoch: Instant::now(),
+            write_stalled: AtomicU64::new(0),
+            bytes_read: AtomicU64::new(0),
+            head: Mutex::default(),
+        })
+    }
+
+    /// A head is complete and its request begins. Answers how many `Content-Length` lines were seen
+    /// in the head if asked to count them: the parser silently drops repeated ones, and any beside
+    /// `Transfer-Encoding`.
+    pub(crate) fn begin_request(&self, count_lengths: bool) -> usize {
+        let mut head = self.head();
+        head.busy = true;
+        head.since = None;
+        if count_lengths { content_lengths(&head.bytes) } else { 0 }
+    }
+
+    /// The response is complete: what is read next is the next head.
+    pub(crate) fn end_request(&self) {
+        let mut head = self.head();
+        head.busy = false;
+        head.bytes.clear();
+    }
+
+    /// Since when an incomplete head has been arriving.
+    pub(crate) fn head_since(&self) -> Option<Instant> {
+        self.head().since
+    }
+
+    /// For how long a write has been waiting for the client to read.
+    pub(crate) fn write_stalled(&self) -> Option<Duration> {
+        match self.write_stalled.load(Ordering::Relaxed) {
+            0 => None,
+            since => Some(self.epoch.elapsed().saturating_sub(Duration::from_millis(since - 1))),
+        }
+    }
+
+    /// Bytes the client has sent so far.
+    pub(crate) fn bytes_read(&self) -> u64 {
+        self.bytes_read.load(Ordering::Relaxed)
+    }
+
+    fn head(&self) -> std::sync::MutexGuard<'_, Head> {
+        // Nothing panics while it is held.
+        self.head.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read(&self, bytes: &[u8]) {
+        // One thread writes: no read-modify-write is needed.
+        self.bytes_read.store(self.bytes_read() + bytes.len() as u64, Ordering::Relaxed);
+        let mut head = self.head();
+        if head.busy || bytes.is_empty() {
+            return;
+        }
+        if head.since.is_none() {
+            head.since = Some(Instant::now());
+        }
+        let room = MAX_HEAD - head.bytes.len();
+        head.bytes.extend_from_slice(&bytes[..bytes.len().min(room)]);
+    }
+
+    fn wrote<T>(&self, result: &Poll<io::Result<T>>) {
+        if result.is_pending() {
+            if self.write_stalled.load(Ordering::Relaxed) == 0 {
+                let now = u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX - 1);
+                self.write_stalled.store(now + 1, Ordering::Relaxed);
+            }
+        } else if self.write_stalled.load(Ordering::Relaxed) != 0 {
+            self.write_stalled.store(0, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Lines of the head, before the empty line that ends it, that start with `content-length:`. A head
+/// whose beginning came together with the body before it (pipelining) is seen from where it was read
+/// on: a line may be missed, never invented. Missing it is harmless, as the parser then decides alone:
+/// it obeys `Transfer-Encoding` and closes the connection afterwards (RFC 9112 §6.3), and it refuses
+/// lengths that differ.
+fn content_lengths(head: &[u8]) -> usize {
+    const NAME: &[u8] = b"content-length:";
+    head.split(|byte| *byte == b'\n')
+        .skip_while(|line| matches!(line, [] | [b'\r']))
+        .take_while(|line| !matches!(line, [] | [b'\r']))
+        .filter(|line| line.len() >= NAME.len() && line[..NAME.len()].eq_ignore_ascii_case(NAME))
+        .count()
+}
+
+/// The stream of a client connection.
+#[derive(Debug)]
+pub(crate) struct Io<S> {
+    inner: S,
+    /// Bytes already read while the protocol was being recognised.
+    prefix: Bytes,
+    activity: Arc<Activity>,
+}
+
+/// What opens every HTTP/2 connection (RFC 9113 §3.4).
+const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Io<S> {
+    pub(crate) fn new(inner: S, activity: Arc<Activity>) -> Self {
+        Self { inner, prefix: Bytes::new(), activity }
+    }
+
+    /// Reads until the client has said whether it speaks HTTP/2 by prior knowledge (RFC 9113 §3.3);
+    /// what was read is read again by whoever serves the stream.
+    pub(crate) async fn starts_http2(&mut self) -> io::Result<bool> {
+        let mut read = Vec::with_capacity(HTTP2_PREFACE.len());
+        let mut buffer = [0; HTTP2_PREFACE.len()];
+        while read.len() < HTTP2_PREFACE.len() && HTTP2_PREFACE.starts_with(&read) {
+            let missing = HTTP2_PREFACE.len() - read.len();
+            let count = self.inner.read(&mut buffer[..missing]).await?;
+            if count == 0 {
+                break;
+            }
+            read.extend_from_slice(&buffer[..count]);
+        }
+        let http2 = read == HTTP2_PREFACE;
+        self.prefix = read.into();
+        Ok(http2)
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Io<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        if self.prefix.is_empty() {
+            let result = Pin::new(&mut self.inner).poll_read(cx, buffer);
+            if result.is_pending() {
+                return Poll::Pending;
+            }
+            self.activity.read(&buffer.filled()[before..]);
+            return result;
+        }
+        let count = self.prefix.len().min(buffer.remaining());
+        buffer.put_slice(&self.prefix[..count]);
+        self.prefix.advance(count);
+        self.activity.read(&buffer.filled()[before..]);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Io<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.inner).poll_write(cx, bytes);
+        self.activity.wrote(&result);
+        result
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.inner).poll_write_vectored(cx, slices);
+        self.activity.wrote(&result);
+        result
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let result = Pin::new(&mut self.inner).poll_flush(cx);
+        self.activity.wrote(&result);
+        result
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,12 @@
+//! HTTP on the client's side: drives a connection, refuses ambiguous requests, and keeps the fields
+//! that belong to one hop on that hop.
+
+pub(crate) mod connection;
+pub(crate) mod fields;
+pub(crate) mod forwarded;
+mod io;
+pub(crate) mod request;
+pub(crate) mod tunnel;
+
+#[cfg(test)]
+mod tests;

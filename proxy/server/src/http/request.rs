@@ -1,0 +1,141 @@
+//! Refuses requests that two HTTP implementations could read in two ways, before anybody decides on them.
+
+use http::uri::{Authority, PathAndQuery};
+use http::{Method, Request, Uri, Version, header};
+use tidegate_config::Limits;
+
+use super::connection::Arrival;
+use crate::error::Error;
+use crate::response::declared_length;
+
+/// What every accepted request has: exactly one of each.
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    /// Host and, if given, port; empty only for HTTP/1.0 without `Host`.
+    pub(crate) authority: String,
+    /// Path and query.
+    pub(crate) target: PathAndQuery,
+    /// The length of the body where the client declared one.
+    pub(crate) content_length: Option<u64>,
+}
+
+/// Checks a request head against RFC 9110, RFC 9112, RFC 9113 and the operator's limits.
+pub(crate) fn accept<B>(request: &Request<B>, arrival: Arrival, limits: &Limits) -> Result<Accepted, Error> {
+    let headers = request.headers();
+    if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
+        return Err(Error::MethodRefused);
+    }
+    let target = target(request.uri(), request.method(), limits)?;
+    if headers.len() > limits.request_header_count {
+        return Err(Error::HeadersTooLarge("limits.request-header-count"));
+    }
+    let authority = authority(request)?;
+    let content_length = framing(request, arrival)?;
+    if content_length.is_some_and(|length| length > limits.request_body) {
+        return Err(Error::BodyTooLarge);
+    }
+    if headers
+        .get_all(header::EXPECT)
+        .iter()
+        .any(|value| !value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+    {
+        return Err(Error::ExpectationFailed);
+    }
+    Ok(Accepted { authority, target, content_length })
+}
+
+/// The target in origin form, or `*` for OPTIONS (RFC 9112 §3.2).
+fn target(uri: &Uri, method: &Method, limits: &Limits) -> Result<PathAndQuery, Error> {
+    if uri.scheme_str().is_some_and(|scheme| scheme != "http" && scheme != "https") {
+        return Err(Error::BadRequest("the scheme of the target is neither http nor https"));
+    }
+    let target = match uri.path_and_query() {
+        Some(target) => target.clone(),
+        // `OPTIONS http://example.com` (RFC 9112 §3.2.4) and `GET http://example.com`.
+        None if uri.scheme().is_some() => PathAndQuery::from_static("/"),
+        None => return Err(Error::BadRequest("the target is neither a path nor a whole URI")),
+    };
+    let text = target.as_str();
+    if text.len() > limits.request_target {
+        return Err(Error::TargetTooLong);
+    }
+    if text.bytes().any(|byte| !byte.is_ascii_graphic()) {
+        return Err(Error::BadRequest("the target has characters that must be percent-encoded"));
+    }
+    if !text.starts_with('/') && !(text == "*" && *method == Method::OPTIONS) {
+        return Err(Error::BadRequest("the target is not an absolute path"));
+    }
+    Ok(target)
+}
+
+/// One authority, from one place (RFC 9112 §3.2, RFC 9113 §8.3.1).
+fn authority<B>(request: &Request<B>) -> Result<String, Error> {
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    let host = hosts.next();
+    if hosts.next().is_some() {
+        return Err(Error::BadRequest("more than one Host"));
+    }
+    let host = match host {
+        Some(host) => Some(host.to_str().map_err(|_| Error::BadRequest("Host is not ASCII"))?.trim()),
+        None => None,
+    };
+    let of_target = request.uri().authority().map(Authority::as_str);
+    let authority = match (request.version(), of_target, host) {
+        (Version::HTTP_2, Some(of_target), Some(host)) if !of_target.eq_ignore_ascii_case(host) => {
+            return Err(Error::BadRequest(":authority and Host differ"));
+        }
+        // In HTTP/1 a whole URI as the target overrules Host (RFC 9112 §3.2.2).
+        (_, Some(of_target), _) => of_target,
+        (_, None, Some(host)) => host,
+        (Version::HTTP_10, None, None) => return Ok(String::new()),
+        (_, None, None) => return Err(Error::BadRequest("no Host")),
+    };
+    if is_authority(authority) {
+        Ok(authority.to_owned())
+    } else {
+        Err(Error::BadRequest("Host is not a host name or address with an optional port"))
+    }
+}
+
+/// `uri-host [ ":" port ]` (RFC 9110 §7.2), without user information.
+fn is_authority(text: &str) -> bool {
+    let (host, port) = match text.strip_prefix('[') {
+        Some(rest) => {
+            let Some((address, rest)) = rest.split_once(']') else { return false };
+            if address.parse::<std::net::Ipv6Addr>().is_err() {
+                return false;
+            }
+            ("v6", rest)
+        }
+        None => text.find(':').map_or((text, ""), |colon| text.split_at(colon)),
+    };
+    let port_is_valid = match port.strip_prefix(':') {
+        Some("") => true,
+        Some(digits) => digits.bytes().all(|byte| byte.is_ascii_digit()) && digits.parse::<u16>().is_ok(),
+        None => port.is_empty(),
+    };
+    // RFC 3986 §3.2.2 without the comma, which some receivers take for a list.
+    let host_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=".contains(&byte);
+    !host.is_empty() && host.bytes().all(host_byte) && port_is_valid
+}
+
+/// One framing (RFC 9112 §6): a declared length, chunks, or no body.
+fn framing<B>(request: &Request<B>, arrival: Arrival) -> Result<Option<u64>, Error> {
+    let headers = request.headers();
+    if headers.contains_key(header::TRANSFER_ENCODING) {
+        if arrival.content_lengths > 0 || headers.contains_key(header::CONTENT_LENGTH) {
+            return Err(Error::BadRequest("Content-Length beside Transfer-Encoding"));
+        }
+        let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+        let chunked = codings.next().is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"chunked"));
+        return if chunked && codings.next().is_none() {
+            Ok(None)
+        } else {
+            Err(Error::BadRequest("a Transfer-Encoding other than exactly one chunked"))
+        };
+    }
+    if arrival.content_lengths > 1 {
+        return Err(Error::BadRequest("more than one Content-Length"));
+    }
+    declared_length(headers).map_err(Error::BadRequest)
+}

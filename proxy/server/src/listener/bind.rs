@@ -1,0 +1,45 @@
+//! Opens one socket per worker on the same address.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// Connections the kernel keeps until a worker accepts them; it lowers this to `net.core.somaxconn`.
+const BACKLOG: i32 = 4096;
+
+/// Binds `count` sockets to `address`, among which the kernel spreads connections (SO_REUSEPORT). With
+/// port 0 all get the port that the system chose for the first.
+///
+/// # Errors
+/// The address is in use, also by another process that spreads connections in this way: two proxies
+/// must not share a port by accident.
+pub(crate) fn bind(address: SocketAddr, count: usize) -> io::Result<Vec<TcpListener>> {
+    // Fails where SO_REUSEPORT would join in. Closed before the others are bound.
+    let probe = socket(address, false)?;
+    drop(probe);
+    let mut address = address;
+    let mut sockets = Vec::with_capacity(count);
+    for _ in 0..count {
+        let socket = socket(address, true)?;
+        address = socket.local_addr()?;
+        sockets.push(socket);
+    }
+    Ok(sockets)
+}
+
+fn socket(address: SocketAddr, reuse_port: bool) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // Connections of a previous process in TIME_WAIT must not keep a new one from starting.
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(reuse_port)?;
+    if address.is_ipv6() {
+        // `[::]` and `0.0.0.0` are two addresses; whether the first includes the second would depend
+        // on the system.
+        socket.set_only_v6(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}

@@ -1,0 +1,266 @@
+//! Asks the policies of the chain about an exchange, in order, and says what they decided.
+
+mod breaker;
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde::Serialize;
+use tidegate_config::OnError;
+use tidegate_plugin_host::{Activation, CallError, Exchange, Instances, Phase, Plugin, Reply, Verdict};
+
+pub(crate) use self::breaker::Breaker;
+use crate::error::Error;
+
+/// One policy of a generation, as all workers share it.
+#[derive(Clone)]
+pub(crate) struct Link {
+    pub(crate) name: Arc<str>,
+    pub(crate) on_error: OnError,
+    pub(crate) policy: Policy,
+    /// Shared by all workers; a new version of the policy gets a new one.
+    pub(crate) breaker: Arc<Breaker>,
+}
+
+impl Link {
+    /// Whether both are the same version of the same policy under the same rule for failures.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        let same_policy = match (&self.policy, &other.policy) {
+            (Policy::Serving(one), Policy::Serving(other)) => one.ptr_eq(other),
+            (Policy::Refused(one), Policy::Refused(other)) => Arc::ptr_eq(one, other),
+            _ => false,
+        };
+        same_policy && self.name == other.name && self.on_error == other.on_error
+    }
+}
+
+/// What stands at a place of the chain.
+#[derive(Clone)]
+pub(crate) enum Policy {
+    Serving(Plugin),
+    /// No version of it could be loaded: every request it applies to fails as if a call had.
+    Refused(Arc<Activation>),
+}
+
+/// The chain of one generation on one worker.
+pub(crate) struct Chain {
+    places: Vec<Place>,
+}
+
+struct Place {
+    link: Link,
+    /// `None` for a refused policy.
+    instances: Option<Rc<Instances>>,
+}
+
+/// What the policies decided about a request.
+pub(crate) enum Decision {
+    /// Send it to the route of the exchange.
+    Forward,
+    /// Answer it with this.
+    Reply(Reply),
+}
+
+/// What the policies did to one exchange.
+#[derive(Default)]
+pub(crate) struct Trail {
+    /// Places that saw the request, in order: the response phase takes them backwards.
+    seen: Vec<usize>,
+    pub(crate) steps: Vec<Step>,
+}
+
+/// One call, or what stood in its place.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Step {
+    pub(crate) policy: Arc<str>,
+    pub(crate) phase: &'static str,
+    pub(crate) verdict: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) error: Option<&'static str>,
+    pub(crate) us: u64,
+}
+
+impl Chain {
+    /// Instances of plugins that `previous` runs as well are taken over, warm.
+    pub(crate) fn new(links: &[Link], previous: Option<&Self>) -> Self {
+        let kept = |plugin: &Plugin| {
+            let mut instances = previous?.places.iter().filter_map(|place| place.instances.as_ref());
+            instances.find(|instances| instances.plugin().ptr_eq(plugin)).cloned()
+        };
+        let places = links.iter().map(|link| {
+            let instances = match &link.policy {
+                Policy::Serving(plugin) => {
+                    Some(kept(plugin).unwrap_or_else(|| Rc::new(Instances::new(plugin.clone()))))
+                }
+                Policy::Refused(_) => None,
+            };
+            Place { link: link.clone(), instances }
+        });
+        Self { places: places.collect() }
+    }
+
+    /// Makes one instance of each plugin ready, so that no request waits for it.
+    pub(crate) fn warm(&self) {
+        for instances in self.places.iter().filter_map(|place| place.instances.as_ref()) {
+            instances.warm();
+        }
+    }
+
+    /// The request phase: every policy that applies, in order, until one finishes or responds.
+    pub(crate) async fn on_request(
+        &self,
+        mut exchange: Box<Exchange>,
+        trail: &mut Trail,
+    ) -> (Box<Exchange>, Result<Decision, Error>) {
+        for (index, place) in self.places.iter().enumerate() {
+            if !place.applies(&exchange) {
+                continue;
+            }
+            trail.seen.push(index);
+            let outcome;
+            (exchange, outcome) = place.call(Phase::Request, exchange, trail).await;
+            match outcome {
+                Ok(Verdict::Finish) => break,
+                Ok(Verdict::Respond) => {
+                    if let Some(reply) = exchange.reply.take() {
+                        return (exchange, Ok(Decision::Reply(reply)));
+                    }
+                }
+                Ok(Verdict::Next | Verdict::Fail) => {}
+                Err(error) => return (exchange, Err(error)),
+            }
+        }
+        (exchange, Ok(Decision::Forward))
+    }
+
+    /// The response phase: the policies that saw the request, backwards. Answers with the response
+    /// one of them put in place of the one there was.
+    pub(crate) async fn on_response(
+        &self,
+        mut exchange: Box<Exchange>,
+        trail: &mut Trail,
+    ) -> (Box<Exchange>, Result<Option<Reply>, Error>) {
+        for position in (0..trail.seen.len()).rev() {
+            let Some(place) = self.places.get(trail.seen[position]) else { continue };
+            let outcome;
+            (exchange, outcome) = place.call(Phase::Response, exchange, trail).await;
+            match outcome {
+                Ok(Verdict::Finish) => break,
+                Ok(Verdict::Respond) => {
+                    if let Some(reply) = exchange.reply.take() {
+                        return (exchange, Ok(Some(reply)));
+                    }
+                }
+                Ok(Verdict::Next | Verdict::Fail) => {}
+                Err(error) => return (exchange, Err(error)),
+            }
+        }
+        (exchange, Ok(None))
+    }
+
+    /// Whether any policy that saw the request wants to see the end of the exchange.
+    pub(crate) fn wants_log(&self, trail: &Trail) -> bool {
+        trail.seen.iter().any(|index| self.places[*index].runs(Phase::Log))
+    }
+
+    /// The log phase. Failures count and are logged, but there is nothing left to deny.
+    pub(crate) async fn on_log(&self, mut exchange: Box<Exchange>, trail: &mut Trail) -> Box<Exchange> {
+        for position in 0..trail.seen.len() {
+            let Some(place) = self.places.get(trail.seen[position]) else { continue };
+            (exchange, _) = place.call(Phase::Log, exchange, trail).await;
+        }
+        exchange
+    }
+}
+
+impl Place {
+    fn applies(&self, exchange: &Exchange) -> bool {
+        match &self.link.policy {
+            Policy::Serving(plugin) => plugin.activation().applies(exchange),
+            Policy::Refused(activation) => activation.applies(exchange),
+        }
+    }
+
+    fn runs(&self, phase: Phase) -> bool {
+        self.instances.as_ref().is_some_and(|instances| instances.plugin().has(phase))
+    }
+
+    /// Calls the policy and applies the operator's `on-error` to whatever is not a decision.
+    async fn call(
+        &self,
+        phase: Phase,
+        exchange: Box<Exchange>,
+        trail: &mut Trail,
+    ) -> (Box<Exchange>, Result<Verdict, Error>) {
+        let Some(instances) = &self.instances else {
+            if phase != Phase::Request {
+                return (exchange, Ok(Verdict::Next));
+            }
+            return (exchange, self.failed(phase, "refused", "no version of it could be loaded", 0, trail));
+        };
+        if !instances.plugin().has(phase) {
+            return (exchange, Ok(Verdict::Next));
+        }
+        if self.link.breaker.is_open() {
+            return (
+                exchange,
+                self.failed(phase, "quarantined", "it kept failing and is quarantined", 0, trail),
+            );
+        }
+        let begun = Instant::now();
+        let (exchange, outcome) = instances.call(phase, exchange).await;
+        let us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let outcome = match outcome {
+            Ok(Verdict::Fail) => self.failed(phase, "fail", "it returned fail", us, trail),
+            Ok(verdict) => {
+                let step = Step {
+                    policy: self.link.name.clone(),
+                    phase: phase.as_str(),
+                    verdict: verdict.as_str(),
+                    error: None,
+                    us,
+                };
+                trail.steps.push(step);
+                Ok(verdict)
+            }
+            Err(error) => {
+                self.link.breaker.failed();
+                self.log_failure(phase, &error, &exchange);
+                self.failed(phase, error.as_str(), &error.to_string(), us, trail)
+            }
+        };
+        (exchange, outcome)
+    }
+
+    fn failed(
+        &self,
+        phase: Phase,
+        error: &'static str,
+        cause: &str,
+        us: u64,
+        trail: &mut Trail,
+    ) -> Result<Verdict, Error> {
+        let verdict = match self.link.on_error {
+            OnError::Deny => "fail",
+            OnError::Skip => "skipped",
+        };
+        let policy = self.link.name.clone();
+        trail.steps.push(Step { policy, phase: phase.as_str(), verdict, error: Some(error), us });
+        match self.link.on_error {
+            OnError::Deny => Err(Error::Policy { policy: self.link.name.clone(), cause: cause.to_owned() }),
+            OnError::Skip => Ok(Verdict::Next),
+        }
+    }
+
+    fn log_failure(&self, phase: Phase, error: &CallError, exchange: &Exchange) {
+        tracing::warn!(
+            target: "policy",
+            policy = %self.link.name,
+            phase = phase.as_str(),
+            error = error.as_str(),
+            id = exchange.id,
+            "{error}"
+        );
+    }
+}

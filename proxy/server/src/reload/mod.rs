@@ -1,0 +1,400 @@
+//! The control thread: turns files into generations and hands them to the workers, while they serve.
+
+mod directory;
+mod watch;
+
+use std::collections::HashMap;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use tidegate_config::{self as config, Config, Problem};
+use tidegate_plugin_host::Host;
+use tokio::sync::{mpsc, oneshot};
+
+pub(crate) use self::directory::{Directory, State as PolicyState, Status as PolicyStatus};
+use self::watch::{Fingerprint, Watcher};
+use crate::access_log;
+use crate::listener;
+use crate::snapshot::Snapshot;
+use crate::tls;
+use crate::worker::Command;
+
+/// Files that changed are read when they have not changed for this long.
+const SETTLED: Duration = Duration::from_millis(100);
+/// How often files are looked at in case the system reported nothing.
+const LOOK: Duration = Duration::from_secs(1);
+/// A file that never stops changing is read after this all the same.
+const LONGEST_SETTLING: Duration = Duration::from_secs(10);
+
+/// Reaches the control thread.
+#[derive(Clone)]
+pub(crate) struct Handle {
+    requests: SyncSender<Request>,
+    status: Arc<Mutex<Status>>,
+}
+
+enum Request {
+    /// Something happened to a file.
+    Look,
+    /// Load now, whatever the files look like, and say what came of it.
+    Reload(oneshot::Sender<Result<Outcome, Vec<Problem>>>),
+    /// Log rotation.
+    ReopenLogs,
+    Stop,
+}
+
+/// What a reload did.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Outcome {
+    /// The generation that serves now.
+    pub(crate) generation: u64,
+    /// Whether it is a new one.
+    pub(crate) changed: bool,
+}
+
+/// What the admin interface shows.
+#[derive(Clone, Default)]
+pub(crate) struct Status {
+    /// What serves; `None` before the first generation.
+    pub(crate) config: Option<Arc<Config>>,
+    pub(crate) plugins: Vec<PolicyStatus>,
+}
+
+impl Handle {
+    pub(crate) fn status(&self) -> Status {
+        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        status.plugins.iter_mut().for_each(PolicyStatus::look_at_breaker);
+        status
+    }
+
+    /// Loads the files again and waits for the result; `None` if the proxy is stopping.
+    pub(crate) async fn reload(&self) -> Option<Result<Outcome, Vec<Problem>>> {
+        let (reply, result) = oneshot::channel();
+        self.request(Request::Reload(reply)).await;
+        result.await.ok()
+    }
+
+    /// Opens log files by their names again.
+    pub(crate) async fn reopen_logs(&self) {
+        self.request(Request::ReopenLogs).await;
+    }
+
+    pub(crate) async fn stop(&self) {
+        self.request(Request::Stop).await;
+    }
+
+    async fn request(&self, request: Request) {
+        let requests = self.requests.clone();
+        // The queue is short and its thread may be compiling: wait off the runtime.
+        let _ = tokio::task::spawn_blocking(move || requests.send(request)).await;
+    }
+}
+
+/// Everything the control thread owns.
+struct Control {
+    file: PathBuf,
+    directory: Directory,
+    tls: tls::Loader,
+    workers: Vec<mpsc::Sender<Command>>,
+    /// What each open listener was asked to bind, and the address it has.
+    listening: HashMap<Arc<str>, SocketAddr>,
+    access_log: Option<(config::AccessLog, Option<access_log::Handle>)>,
+    log_threads: Vec<JoinHandle<()>>,
+    current: Option<Arc<Snapshot>>,
+    /// The problems that were reported last, so that they are reported once.
+    reported: Vec<Problem>,
+    again_at: Option<Instant>,
+    bad_versions: mpsc::Receiver<u64>,
+    status: Arc<Mutex<Status>>,
+}
+
+/// A control thread that has put its first generation into service.
+pub(crate) struct Started {
+    pub(crate) handle: Handle,
+    /// Ends after [`Handle::stop`]; it gives the writers of access logs back, which end with the workers.
+    pub(crate) thread: JoinHandle<Vec<JoinHandle<()>>>,
+    pub(crate) config: Arc<Config>,
+}
+
+/// Puts the first generation into service and goes on watching its files.
+///
+/// # Errors
+/// The configuration cannot be used. Plugins that cannot be loaded are no error: their `on-error`
+/// decides, and the log says so.
+pub(crate) fn start(
+    file: PathBuf,
+    host: Host,
+    workers: Vec<mpsc::Sender<Command>>,
+) -> Result<Started, Vec<Problem>> {
+    let (bad_version, bad_versions) = mpsc::channel(16);
+    let status = Arc::new(Mutex::new(Status::default()));
+    let mut control = Control {
+        file,
+        directory: Directory::new(host, bad_version),
+        tls: tls::Loader::new(),
+        workers,
+        listening: HashMap::new(),
+        access_log: None,
+        log_threads: Vec::new(),
+        current: None,
+        reported: Vec::new(),
+        again_at: None,
+        bad_versions,
+        status: status.clone(),
+    };
+    control.load(false)?;
+    let config = control.current.as_ref().map(|current| current.config.clone()).ok_or_else(Vec::new)?;
+    let (requests, queue) = sync_channel(16);
+    let handle = Handle { requests: requests.clone(), status };
+    let thread = std::thread::Builder::new()
+        .name("control".to_owned())
+        .spawn(move || control.run(&queue, requests))
+        .map_err(|error| vec![config.positions.problem("", format!("cannot start a thread: {error}"))])?;
+    Ok(Started { handle, thread, config })
+}
+
+impl Control {
+    fn run(mut self, queue: &Receiver<Request>, requests: SyncSender<Request>) -> Vec<JoinHandle<()>> {
+        // A full queue means that looking is due anyway.
+        let mut watcher = Watcher::new(move || drop(requests.try_send(Request::Look)));
+        let mut loaded = self.fingerprint();
+        watcher.follow(self.files());
+        loop {
+            let wait =
+                self.again_at.map_or(LOOK, |at| at.saturating_duration_since(Instant::now()).min(LOOK));
+            match queue.recv_timeout(wait) {
+                Ok(Request::Stop) | Err(RecvTimeoutError::Disconnected) => return self.log_threads,
+                Ok(Request::ReopenLogs) => {
+                    if let Some((_, Some(log))) = &self.access_log {
+                        log.reopen();
+                    }
+                }
+                Ok(Request::Reload(reply)) => {
+                    let result = self.load(false);
+                    loaded = self.fingerprint();
+                    watcher.follow(self.files());
+                    // Who asked may have gone.
+                    let _ = reply.send(result);
+                }
+                Ok(Request::Look) | Err(RecvTimeoutError::Timeout) => {
+                    self.roll_back();
+                    let now = self.fingerprint();
+                    let due = self.again_at.is_some_and(|at| at <= Instant::now());
+                    if now != loaded || due {
+                        loaded = self.settle(now);
+                        // Reported where it happens.
+                        let _ = self.load(true);
+                        watcher.follow(self.files());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits until the files stop changing.
+    fn settle(&self, mut before: Fingerprint) -> Fingerprint {
+        let begun = Instant::now();
+        loop {
+            std::thread::sleep(SETTLED);
+            let now = self.fingerprint();
+            if now == before || begun.elapsed() >= LONGEST_SETTLING {
+                return now;
+            }
+            before = now;
+        }
+    }
+
+    fn config(&self) -> Option<&Config> {
+        self.current.as_ref().map(|current| &*current.config)
+    }
+
+    fn fingerprint(&self) -> Fingerprint {
+        let certificates = self.config().into_iter().flat_map(tls::files).map(PathBuf::from);
+        Fingerprint::take(&self.file, self.config(), certificates)
+    }
+
+    /// Files whose directories are watched: the directory of plugins stands for itself by a file in it.
+    fn files(&self) -> impl Iterator<Item = PathBuf> {
+        let mut files = vec![self.file.clone()];
+        if let Some(config) = self.config() {
+            files.push(config.plugin_directory.join("plugin"));
+            let entries = std::fs::read_dir(&config.plugin_directory).into_iter().flatten().flatten();
+            files.extend(entries.map(|entry| entry.path()));
+            files.extend(tls::files(config).map(PathBuf::from));
+        }
+        files.into_iter()
+    }
+
+    /// Makes a generation of the files as they are and puts it into service; or, if the configuration
+    /// cannot be used, changes nothing. Problems are logged, each once.
+    fn load(&mut self, patient: bool) -> Result<Outcome, Vec<Problem>> {
+        self.again_at = None;
+        let result = self.build(patient);
+        let problems = match &result {
+            Ok((_, problems)) | Err(problems) => problems.clone(),
+        };
+        if problems != self.reported {
+            for problem in problems.iter().filter(|problem| !self.reported.contains(problem)) {
+                tracing::error!(target: "reload", "{problem}");
+            }
+            self.reported = problems;
+        }
+        self.publish_status();
+        result.map(|(outcome, _)| outcome)
+    }
+
+    fn build(&mut self, patient: bool) -> Result<(Outcome, Vec<Problem>), Vec<Problem>> {
+        let file = &self.file;
+        let text = std::fs::read_to_string(file).map_err(|error| {
+            let message = format!("cannot read it: {error}");
+            vec![Problem { file: file.clone(), position: None, message, help: None }]
+        })?;
+        let config = Arc::new(config::parse(&text, file).map_err(|problems| problems.0)?);
+        let (tls, findings) = self.tls.load(&config);
+        let mut problems = findings.problems;
+        for warning in findings.warnings.iter().filter(|warning| !self.reported.contains(warning)) {
+            tracing::warn!(target: "tls", "{warning}");
+        }
+        let generation = self.current.as_ref().map_or(0, |current| current.number) + 1;
+        let scan = match self.directory.scan(&config, generation, patient) {
+            Ok(scan) => scan,
+            Err(problem) => {
+                problems.push(problem);
+                return Err(problems);
+            }
+        };
+        self.again_at = scan.again_after.map(|after| Instant::now() + after);
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let access_log = self.access_log(&config).map_err(|problem| vec![problem])?;
+        let next =
+            Snapshot { number: generation, config: config.clone(), links: scan.links, tls, access_log };
+        if let Some(current) = &self.current
+            && current.serves_like(&next)
+        {
+            return Ok((Outcome { generation: current.number, changed: false }, scan.problems));
+        }
+        let opened = self.open_listeners(&config)?;
+        self.serve(next, opened);
+        Ok((Outcome { generation, changed: true }, scan.problems))
+    }
+
+    /// The access log as configured: the running one if nothing about it changed.
+    fn access_log(&mut self, config: &Config) -> Result<Option<access_log::Handle>, Problem> {
+        if let Some((running, handle)) = &self.access_log
+            && *running == config.access_log
+        {
+            return Ok(handle.clone());
+        }
+        let started = access_log::start(&config.access_log).map_err(|error| {
+            config.positions.problem("access-log.path", format!("cannot write the access log: {error}"))
+        })?;
+        let handle = started.map(|(handle, thread)| {
+            self.log_threads.push(thread);
+            handle
+        });
+        self.access_log = Some((config.access_log.clone(), handle.clone()));
+        Ok(handle)
+    }
+
+    /// Binds what is new, for every worker; a listener that stays keeps its sockets.
+    fn open_listeners(&self, config: &Config) -> Result<Vec<(Arc<str>, Vec<TcpListener>)>, Vec<Problem>> {
+        let before = self.config();
+        let mut opened = Vec::new();
+        let mut problems = Vec::new();
+        for (name, listener) in &config.listeners {
+            let stays = before
+                .and_then(|before| before.listeners.get(name))
+                .is_some_and(|old| old.address == listener.address);
+            if stays {
+                continue;
+            }
+            match listener::bind(listener.address, self.workers.len()) {
+                Ok(sockets) => opened.push((Arc::from(name.as_str()), sockets)),
+                Err(error) => {
+                    let message = format!("cannot listen on {}: {error}", listener.address);
+                    problems.push(config.positions.problem(&format!("listener.{name}.address"), message));
+                }
+            }
+        }
+        if problems.is_empty() { Ok(opened) } else { Err(problems) }
+    }
+
+    /// Hands a generation to every worker and waits until all serve by it.
+    fn serve(&mut self, next: Snapshot, opened: Vec<(Arc<str>, Vec<TcpListener>)>) {
+        let closed: Vec<Arc<str>> = self
+            .listening
+            .keys()
+            .filter(|name| {
+                !next.config.listeners.contains_key(&***name) || opened.iter().any(|(new, _)| new == *name)
+            })
+            .cloned()
+            .collect();
+        for name in &closed {
+            self.listening.remove(name);
+            tracing::info!(target: "listener", listener = %name, "closed");
+        }
+        for (name, sockets) in &opened {
+            if let Some(Ok(address)) = sockets.first().map(TcpListener::local_addr) {
+                self.listening.insert(name.clone(), address);
+            }
+        }
+        let snapshot = Arc::new(next);
+        let mut opened = opened;
+        let mut adopted = Vec::new();
+        for worker in &self.workers {
+            let sockets =
+                opened.iter_mut().filter_map(|(name, sockets)| Some((name.clone(), sockets.pop()?)));
+            let (done, wait) = oneshot::channel();
+            let command = Command::Serve {
+                snapshot: snapshot.clone(),
+                opened: sockets.collect(),
+                closed: closed.clone(),
+                done,
+            };
+            // A worker that ended takes the process with it; see `server`.
+            if worker.blocking_send(command).is_ok() {
+                adopted.push(wait);
+            }
+        }
+        for worker in adopted {
+            // Dropped when the worker serves by the new generation.
+            let _ = worker.blocking_recv();
+        }
+        for (name, _) in &opened {
+            if let Some(address) = self.listening.get(name) {
+                tracing::info!(target: "listener", listener = %name, %address, "listening");
+            }
+        }
+        let chain: Vec<&str> = snapshot.links.iter().map(|link| &*link.name).collect();
+        tracing::info!(target: "reload", generation = snapshot.number, chain = %chain.join(" "), "serving");
+        self.current = Some(snapshot);
+    }
+
+    /// Puts back the last good version of policies that failed as soon as they served.
+    fn roll_back(&mut self) {
+        let mut rolled_back = false;
+        while let Ok(version) = self.bad_versions.try_recv() {
+            if let Some(problem) = self.directory.roll_back(version) {
+                tracing::error!(target: "reload", "{problem}");
+                rolled_back = true;
+            }
+        }
+        if rolled_back {
+            // Reported where it happens.
+            let _ = self.load(true);
+        }
+    }
+
+    fn publish_status(&self) {
+        let config = self.current.as_ref().map(|current| current.config.clone());
+        let status = Status { config, plugins: self.directory.status() };
+        *self.status.lock().unwrap_or_else(PoisonError::into_inner) = status;
+    }
+}

@@ -1,0 +1,106 @@
+//! Notices that a file the running generation was made of has changed.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use notify::event::{AccessKind, AccessMode, EventKind};
+use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher as _};
+use tidegate_config::Config;
+
+/// What the files look like from outside. Two that are equal hold the same, as far as `stat` can tell;
+/// symbolic links are followed, so that swapping one (as Kubernetes does) is a change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Fingerprint(Vec<(PathBuf, Option<Stat>)>);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stat {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Fingerprint {
+    /// Of the configuration file and, as it names them, the plugins and certificates.
+    pub(crate) fn take(file: &Path, config: Option<&Config>, others: impl Iterator<Item = PathBuf>) -> Self {
+        let mut paths = BTreeSet::from([file.to_owned()]);
+        paths.extend(others);
+        if let Some(config) = config {
+            let entries = fs::read_dir(&config.plugin_directory).into_iter().flatten().flatten();
+            let plugins = entries.map(|entry| entry.path());
+            paths.extend(
+                plugins.filter(|path| path.extension().is_some_and(|end| end == "wasm" || end == "toml")),
+            );
+        }
+        Self(paths.into_iter().map(|path| (stat(&path), path)).map(|(stat, path)| (path, stat)).collect())
+    }
+}
+
+fn stat(path: &Path) -> Option<Stat> {
+    let metadata = fs::metadata(path).ok()?;
+    Some(Stat {
+        device: metadata.dev(),
+        inode: metadata.ino(),
+        size: metadata.size(),
+        modified: (metadata.mtime(), metadata.mtime_nsec()),
+        changed: (metadata.ctime(), metadata.ctime_nsec()),
+    })
+}
+
+/// Wakes the control thread when something happens in a directory of interest. Only a hint: where the
+/// system gives no events (network file systems), looking once a second finds changes as well.
+pub(crate) struct Watcher {
+    watcher: Option<RecommendedWatcher>,
+    watched: BTreeSet<PathBuf>,
+}
+
+impl Watcher {
+    /// `wake` must not block.
+    pub(crate) fn new(wake: impl Fn() + Send + 'static) -> Self {
+        let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
+            // Our own reading opens files; waking for that would never end.
+            if event.is_ok_and(|event| !is_read(event.kind)) {
+                wake();
+            }
+        });
+        let watcher = watcher
+            .inspect_err(
+                |error| tracing::warn!(target: "reload", "no file events ({error}): looking once a second"),
+            )
+            .ok();
+        Self { watcher, watched: BTreeSet::new() }
+    }
+
+    /// Watches the directories of these files, and those that their links lead to: a file that is
+    /// replaced takes a watch on itself with it.
+    pub(crate) fn follow(&mut self, files: impl Iterator<Item = PathBuf>) {
+        let Some(watcher) = &mut self.watcher else { return };
+        let mut wanted = BTreeSet::new();
+        for file in files {
+            let real = fs::canonicalize(&file).ok();
+            wanted.extend(
+                [Some(file), real].into_iter().flatten().filter_map(|path| path.parent().map(Path::to_owned)),
+            );
+        }
+        for gone in self.watched.difference(&wanted) {
+            // Fails if the directory is gone, which is as good.
+            let _ = watcher.unwatch(gone);
+        }
+        self.watched = wanted
+            .into_iter()
+            .filter(|directory| self.watched.contains(directory) || watch(watcher, directory))
+            .collect();
+    }
+}
+
+fn watch(watcher: &mut RecommendedWatcher, directory: &Path) -> bool {
+    let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+    watcher.watch(directory, RecursiveMode::NonRecursive).is_ok()
+}
+
+fn is_read(kind: EventKind) -> bool {
+    matches!(kind, EventKind::Access(access) if access != AccessKind::Close(AccessMode::Write))
+}

@@ -1,0 +1,116 @@
+//! Assembles the proxy from its configuration and runs it until it is told to stop.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::thread::{JoinHandle, available_parallelism};
+
+use tidegate_config::{Config, Problem};
+use tidegate_plugin_host::Host;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::admin;
+use crate::listener::Admission;
+use crate::log;
+use crate::reload::{self, Started};
+use crate::worker::{self, Command};
+
+/// Why the proxy did not start or did not end well.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// The files cannot be used.
+    #[error("{}", .0.iter().map(Problem::to_string).collect::<Vec<_>>().join("\n"))]
+    Config(Vec<Problem>),
+    /// The machine's fault.
+    #[error("cannot start: {0}")]
+    System(#[from] std::io::Error),
+    /// The machine's fault.
+    #[error(transparent)]
+    Host(#[from] tidegate_plugin_host::HostError),
+}
+
+/// Serves until SIGTERM or SIGINT, then drains. SIGHUP reloads.
+pub(crate) fn run(file: PathBuf) -> Result<ExitCode, Error> {
+    let config = read(&file)?;
+    log::init(config.log);
+    let host = Host::new()?;
+    let workers = start_workers(&config)?;
+    let commands = workers.iter().map(|worker| worker.commands.clone()).collect();
+    let Started { handle, thread, config } = reload::start(file, host, commands).map_err(Error::Config)?;
+
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        if let Some(settings) = config.admin {
+            admin::start(settings.address, handle.clone()).await.map_err(|error| {
+                let message = format!("cannot listen on {}: {error}", settings.address);
+                Error::Config(vec![config.positions.problem("admin.address", message)])
+            })?;
+        }
+        until_stopped(&handle).await?;
+        // The limit is that of the generation that serves now.
+        let limit = handle.status().config.map_or(config.timeouts.drain, |serving| serving.timeouts.drain);
+        tracing::info!(target: "shutdown", "draining for at most {limit:?}");
+        handle.stop().await;
+        for worker in &workers {
+            // Fails only if the worker has ended already.
+            let _ = worker.commands.send(Command::Drain { limit }).await;
+        }
+        Ok::<_, Error>(())
+    })?;
+    let whole = workers.into_iter().all(|worker| worker.thread.join().is_ok());
+    // The writers of access logs end when the last exchange is written.
+    drop(handle);
+    let writers: Vec<JoinHandle<()>> = thread.join().unwrap_or_default();
+    for writer in writers {
+        // A writer that panicked has nothing left to write.
+        let _ = writer.join();
+    }
+    tracing::info!(target: "shutdown", "done");
+    Ok(if whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn read(file: &PathBuf) -> Result<Config, Error> {
+    let text = std::fs::read_to_string(file).map_err(|error| {
+        let message = format!("cannot read it: {error}");
+        let help = Some("name the configuration with --config FILE".to_owned());
+        Error::Config(vec![Problem { file: file.clone(), position: None, message, help }])
+    })?;
+    tidegate_config::parse(&text, file).map_err(|problems| Error::Config(problems.0))
+}
+
+fn start_workers(config: &Config) -> Result<Vec<worker::Handle>, Error> {
+    let count = match config.workers {
+        0 => available_parallelism()?.get(),
+        count => count,
+    };
+    // Tells this process's request ids from those of others; std's hash keys are random.
+    let process = RandomState::new().build_hasher().finish();
+    let admission = Arc::new(Admission::default());
+    let workers = (0..count).map(|index| worker::start(index, process, admission.clone()));
+    Ok(workers.collect::<Result<_, _>>()?)
+}
+
+/// Waits for the signal to stop; does what the others ask for.
+async fn until_stopped(handle: &reload::Handle) -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            _ = hangup.recv() => {
+                handle.reopen_logs().await;
+                match handle.reload().await {
+                    Some(Ok(outcome)) => {
+                        tracing::info!(target: "reload", generation = outcome.generation, changed = outcome.changed, "reloaded on SIGHUP");
+                    }
+                    // The problems are in the log.
+                    Some(Err(_)) => tracing::error!(target: "reload", "nothing changed: the files cannot be used"),
+                    None => return Ok(()),
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! One whole running generation: built aside, then swapped in; an exchange keeps the one it began with.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tidegate_config::Config;
+use tidegate_plugin_host::{Destinations, EditLimits};
+
+use crate::access_log;
+use crate::policy::{Chain, Link};
+use crate::upstream::{Servers, Upstream};
+
+/// A generation as the control side hands it to every worker. Nothing in it changes.
+pub(crate) struct Snapshot {
+    /// Counts the generations of this process, from 1.
+    pub(crate) number: u64,
+    pub(crate) config: Arc<Config>,
+    /// The chain, in order.
+    pub(crate) links: Vec<Link>,
+    /// By listener, for those that terminate TLS.
+    pub(crate) tls: HashMap<String, Arc<rustls::ServerConfig>>,
+    pub(crate) access_log: Option<access_log::Handle>,
+}
+
+impl Snapshot {
+    /// Whether `other` would change nothing for a request.
+    pub(crate) fn serves_like(&self, other: &Self) -> bool {
+        let same_tls = self.tls.len() == other.tls.len()
+            && self
+                .tls
+                .iter()
+                .all(|(name, tls)| other.tls.get(name).is_some_and(|other| Arc::ptr_eq(tls, other)));
+        let same_chain = self.links.len() == other.links.len()
+            && self.links.iter().zip(&other.links).all(|(link, other)| link.is_same(other));
+        self.config == other.config && same_tls && same_chain
+    }
+}
+
+/// A generation as one worker runs it: the snapshot, with the worker's own instances and connections.
+pub(crate) struct Generation {
+    pub(crate) config: Arc<Config>,
+    pub(crate) chain: Chain,
+    pub(crate) destinations: Arc<Destinations>,
+    pub(crate) edit_limits: EditLimits,
+    pub(crate) access_log: Option<Rc<access_log::Handle>>,
+    pub(crate) tls: HashMap<String, Arc<rustls::ServerConfig>>,
+    upstreams: HashMap<Arc<str>, Rc<Upstream>>,
+    default: Option<Rc<Upstream>>,
+}
+
+impl Generation {
+    /// Takes over from `previous` what both have: warm instances and, through `servers`, connections.
+    pub(crate) fn new(
+        snapshot: &Snapshot,
+        previous: Option<&Self>,
+        servers: &Servers,
+        worker: usize,
+    ) -> Self {
+        let config = &snapshot.config;
+        let upstreams: HashMap<Arc<str>, Rc<Upstream>> = config
+            .upstreams
+            .iter()
+            .map(|(name, upstream)| {
+                let name: Arc<str> = name.as_str().into();
+                let headers = config.limits.response_headers;
+                (name.clone(), Rc::new(Upstream::new(name, upstream, headers, servers, worker)))
+            })
+            .collect();
+        let default = config.default_upstream.as_deref().and_then(|name| upstreams.get(name)).cloned();
+        let limits = &config.limits;
+        Self {
+            config: config.clone(),
+            chain: Chain::new(&snapshot.links, previous.map(|previous| &previous.chain)),
+            destinations: Arc::new(upstreams.keys().cloned().collect()),
+            edit_limits: EditLimits {
+                request_headers: limits.request_headers,
+                request_header_count: limits.request_header_count,
+                request_target: limits.request_target,
+                response_headers: limits.response_headers,
+            },
+            access_log: snapshot.access_log.clone().map(Rc::new),
+            tls: snapshot.tls.clone(),
+            upstreams,
+            default,
+        }
+    }
+
+    /// Where an exchange goes: to the route a policy chose, else to the default.
+    pub(crate) fn upstream(&self, route: Option<&str>) -> Option<&Rc<Upstream>> {
+        match route {
+            Some(name) => self.upstreams.get(name),
+            None => self.default.as_ref(),
+        }
+    }
+
+    /// Whether `peer` is a proxy whose word about clients is believed.
+    pub(crate) fn trusts(&self, peer: IpAddr) -> bool {
+        self.config.trusted_proxies.iter().any(|network| network.contains(&peer.to_canonical()))
+    }
+}

@@ -1,0 +1,55 @@
+//! The handshake with one client, and what it established.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Version;
+use rustls::ServerConfig;
+use sha2::{Digest, Sha256};
+use tidegate_plugin_host::TlsFacts;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use super::certificates::alternative_names;
+use super::config::{ALPN_HTTP2, speaks_only_http2};
+
+/// A connection whose handshake is done.
+pub(crate) struct Accepted {
+    pub(crate) stream: TlsStream<TcpStream>,
+    /// What ALPN chose (RFC 7301); HTTP/1.1 for a client that does not use it.
+    pub(crate) version: Version,
+    pub(crate) facts: TlsFacts,
+}
+
+/// Shakes hands within `limit`. Dropping the future closes the connection.
+pub(crate) async fn accept(
+    stream: TcpStream,
+    config: Arc<ServerConfig>,
+    limit: Duration,
+) -> io::Result<Accepted> {
+    let only_http2 = speaks_only_http2(&config);
+    let stream = match timeout(limit, TlsAcceptor::from(config).accept(stream)).await {
+        Ok(stream) => stream?,
+        Err(_) => return Err(io::Error::new(io::ErrorKind::TimedOut, "over timeouts.tls-handshake")),
+    };
+    let (_, session) = stream.get_ref();
+    let version = match session.alpn_protocol() {
+        Some(ALPN_HTTP2) => Version::HTTP_2,
+        None if only_http2 => Version::HTTP_2,
+        _ => Version::HTTP_11,
+    };
+    let certificate = session.peer_certificates().and_then(|chain| chain.first());
+    let facts = TlsFacts {
+        version: session.protocol_version().map_or(0, u16::from),
+        cipher_suite: session.negotiated_cipher_suite().map_or(0, |suite| suite.suite().into()),
+        server_name: session.server_name().map(str::to_owned),
+        client_certificate_sha256: certificate.map(|der| Sha256::digest(der).into()),
+        client_certificate_names: certificate.map(|der| alternative_names(der)).unwrap_or_default(),
+        // The verifier lets no certificate pass that does not verify.
+        client_verified: certificate.is_some(),
+    };
+    Ok(Accepted { stream, version, facts })
+}

@@ -1,0 +1,167 @@
+//! Certificates and keys from PEM files, and which of them a client gets.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+/// A certificate with its key, and what is in it.
+#[derive(Debug, Clone)]
+pub(crate) struct Certificate {
+    key: Arc<CertifiedKey>,
+    /// DNS names, in lower case; `*.` in front of some.
+    names: Vec<String>,
+    not_after: SystemTime,
+}
+
+/// What is wrong with a certificate: with which of its files, and how to mend it.
+pub(crate) enum Fault {
+    Chain(String),
+    Key(String),
+}
+
+impl Certificate {
+    /// Reads and checks one certificate.
+    pub(crate) fn load(chain: &Path, key: &Path, provider: &CryptoProvider) -> Result<Self, Vec<Fault>> {
+        let mut faults = Vec::new();
+        let chain = certificates(chain).map_err(|error| faults.push(Fault::Chain(error)));
+        let key = private_key(key).map_err(|error| faults.push(Fault::Key(error)));
+        let (Ok(chain), Ok(key)) = (chain, key) else { return Err(faults) };
+        let fault = |fault| vec![fault];
+
+        let key = provider
+            .key_provider
+            .load_private_key(key)
+            .map_err(|error| fault(Fault::Key(format!("cannot use this key: {error}"))))?;
+        let (_, leaf) = X509Certificate::from_der(&chain[0])
+            .map_err(|error| fault(Fault::Chain(format!("the first certificate is not X.509: {error}"))))?;
+        let names = dns_names(&leaf);
+        let seconds = u64::try_from(leaf.validity().not_after.timestamp()).unwrap_or(0);
+        let not_after = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        let key = CertifiedKey::new(chain, key);
+        match key.keys_match() {
+            Ok(()) | Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => {}
+            Err(_) => {
+                let message = "this key does not belong to the first certificate of the chain";
+                return Err(fault(Fault::Key(message.to_owned())));
+            }
+        }
+        Ok(Self { key: Arc::new(key), names, not_after })
+    }
+
+    /// What an operator should know although the certificate works.
+    pub(crate) fn warning(&self) -> Option<String> {
+        if self.not_after <= SystemTime::now() {
+            return Some("the certificate has expired: clients will refuse it".to_owned());
+        }
+        self.names
+            .is_empty()
+            .then(|| "the certificate names no host (subjectAltName): SNI never chooses it".to_owned())
+    }
+}
+
+/// The certificates of a PEM file, at least one.
+pub(crate) fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let certificates: Result<Vec<_>, _> =
+        CertificateDer::pem_file_iter(file).and_then(Iterator::collect).map_err(|error| pem_fault(&error));
+    match certificates {
+        Ok(certificates) if certificates.is_empty() => {
+            Err("there is no certificate in it: no `BEGIN CERTIFICATE` line".to_owned())
+        }
+        other => other,
+    }
+}
+
+fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, String> {
+    PrivateKeyDer::from_pem_file(file).map_err(|error| match error {
+        pem::Error::NoItemsFound => "there is no private key in it: no `BEGIN … PRIVATE KEY` line".to_owned(),
+        other => pem_fault(&other),
+    })
+}
+
+fn pem_fault(error: &pem::Error) -> String {
+    match error {
+        pem::Error::Io(error) => format!("cannot read it: {error}"),
+        other => format!("not PEM: {other}"),
+    }
+}
+
+fn dns_names(certificate: &X509Certificate<'_>) -> Vec<String> {
+    general_names(certificate, |name| match name {
+        GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
+        _ => None,
+    })
+}
+
+/// Subject alternative names with their kind (RFC 5280 §4.2.1.6): `DNS:…`, `URI:…`, `IP:…`, `email:…`.
+pub(crate) fn alternative_names(der: &[u8]) -> Vec<String> {
+    let Ok((_, certificate)) = X509Certificate::from_der(der) else { return Vec::new() };
+    general_names(&certificate, |name| match name {
+        GeneralName::DNSName(name) => Some(format!("DNS:{name}")),
+        GeneralName::URI(uri) => Some(format!("URI:{uri}")),
+        GeneralName::RFC822Name(address) => Some(format!("email:{address}")),
+        GeneralName::IPAddress(bytes) => ip_address(bytes).map(|address| format!("IP:{address}")),
+        _ => None,
+    })
+}
+
+fn general_names(
+    certificate: &X509Certificate<'_>,
+    pick: impl Fn(&GeneralName<'_>) -> Option<String>,
+) -> Vec<String> {
+    let Ok(Some(names)) = certificate.subject_alternative_name() else { return Vec::new() };
+    names.value.general_names.iter().filter_map(pick).collect()
+}
+
+fn ip_address(bytes: &[u8]) -> Option<std::net::IpAddr> {
+    let v4 = <[u8; 4]>::try_from(bytes).map(Into::into);
+    v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(Into::into)).ok()
+}
+
+/// Chooses a certificate by the name a client asks for (SNI, RFC 6066 §3).
+pub(crate) struct ByName {
+    names: HashMap<String, Arc<CertifiedKey>>,
+    default: Arc<CertifiedKey>,
+}
+
+impl ByName {
+    /// The first certificate is the default, and where two have a name the first of them has it.
+    pub(crate) fn new(certificates: &[Certificate]) -> Option<Self> {
+        let default = certificates.first()?.key.clone();
+        let mut names = HashMap::new();
+        for certificate in certificates {
+            for name in &certificate.names {
+                names.entry(name.clone()).or_insert_with(|| certificate.key.clone());
+            }
+        }
+        Some(Self { names, default })
+    }
+
+    fn find(&self, name: &str) -> &Arc<CertifiedKey> {
+        let name = name.to_ascii_lowercase();
+        // RFC 6125 §6.4.3: a wildcard stands for exactly the first label.
+        let wildcard = || name.split_once('.').and_then(|(_, parent)| self.names.get(&format!("*.{parent}")));
+        self.names.get(&name).or_else(wildcard).unwrap_or(&self.default)
+    }
+}
+
+impl fmt::Debug for ByName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.names.keys()).finish()
+    }
+}
+
+impl ResolvesServerCert for ByName {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(hello.server_name().map_or(&self.default, |name| self.find(name)).clone())
+    }
+}

@@ -1,0 +1,184 @@
+//! What a listener's `tls` table becomes: checked certificates in a rustls configuration.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::RootCertStore;
+use rustls::ServerConfig;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+use sha2::{Digest, Sha256};
+use tidegate_config::{ClientAuth, Config, HttpVersions, Problem, Tls, TlsVersion};
+
+use super::certificates::{ByName, Certificate, Fault, certificates};
+
+pub(crate) const ALPN_HTTP2: &[u8] = b"h2";
+const ALPN_HTTP1: &[u8] = b"http/1.1";
+
+/// Whether a client that does not use ALPN has to speak HTTP/2.
+pub(crate) fn speaks_only_http2(config: &ServerConfig) -> bool {
+    config.alpn_protocols == [ALPN_HTTP2]
+}
+
+/// Every file a configuration's TLS depends on.
+pub(crate) fn files(config: &Config) -> impl Iterator<Item = &Path> {
+    let tables = config.listeners.values().filter_map(|listener| listener.tls.as_ref());
+    tables.flat_map(|tls| {
+        let certificates = tls.certificates.iter().flat_map(|one| [one.chain.as_path(), one.key.as_path()]);
+        certificates.chain(tls.client_ca.as_deref())
+    })
+}
+
+/// Builds the TLS configurations of one generation after another. One whose table and files are
+/// unchanged is kept, so that sessions can be resumed across reloads.
+pub(crate) struct Loader {
+    provider: Arc<CryptoProvider>,
+    built: HashMap<String, (Inputs, Arc<ServerConfig>)>,
+}
+
+/// Everything a listener's configuration is made of.
+#[derive(PartialEq, Eq)]
+struct Inputs {
+    tls: String,
+    /// Digest of each file, in order; `None` where it cannot be read.
+    files: Vec<(PathBuf, Option<[u8; 32]>)>,
+}
+
+/// What a load found wrong.
+#[derive(Default)]
+pub(crate) struct Findings {
+    /// The configuration cannot be used.
+    pub(crate) problems: Vec<Problem>,
+    /// It can, but its operator will want to know.
+    pub(crate) warnings: Vec<Problem>,
+}
+
+impl Loader {
+    pub(crate) fn new() -> Self {
+        Self { provider: Arc::new(aws_lc_rs::default_provider()), built: HashMap::new() }
+    }
+
+    /// The TLS configurations of all listeners that have one, by listener.
+    pub(crate) fn load(&mut self, config: &Config) -> (HashMap<String, Arc<ServerConfig>>, Findings) {
+        let mut findings = Findings::default();
+        let mut built = HashMap::new();
+        for (name, listener) in &config.listeners {
+            let Some(tls) = &listener.tls else { continue };
+            let inputs = Inputs::of(tls, listener.http);
+            let kept = self.built.get(name).filter(|(before, _)| *before == inputs);
+            let one = match kept {
+                Some((_, kept)) => Some(kept.clone()),
+                None => self.build(name, tls, listener.http, config, &mut findings),
+            };
+            if let Some(one) = one {
+                built.insert(name.clone(), (inputs, one));
+            }
+        }
+        let configs = built.iter().map(|(name, (_, config))| (name.clone(), config.clone())).collect();
+        if findings.problems.is_empty() {
+            self.built = built;
+        }
+        (configs, findings)
+    }
+
+    fn build(
+        &self,
+        listener: &str,
+        tls: &Tls,
+        http: HttpVersions,
+        config: &Config,
+        findings: &mut Findings,
+    ) -> Option<Arc<ServerConfig>> {
+        let path = |key: &str| format!("listener.{listener}.tls.{key}");
+        let mut usable = Vec::new();
+        for (index, one) in tls.certificates.iter().enumerate() {
+            let problem = |fault| match fault {
+                Fault::Chain(what) => {
+                    let key = path(&format!("certificates[{index}].chain"));
+                    config.positions.problem(&key, format!("{}: {what}", one.chain.display()))
+                }
+                Fault::Key(what) => {
+                    let key = path(&format!("certificates[{index}].key"));
+                    config.positions.problem(&key, format!("{}: {what}", one.key.display()))
+                }
+            };
+            match Certificate::load(&one.chain, &one.key, &self.provider) {
+                Ok(certificate) => {
+                    let warning = certificate.warning().map(Fault::Chain).map(problem);
+                    findings.warnings.extend(warning);
+                    usable.push(certificate);
+                }
+                Err(faults) => findings.problems.extend(faults.into_iter().map(problem)),
+            }
+        }
+        let verifier = match &tls.client_ca {
+            None => Some(WebPkiClientVerifier::no_client_auth()),
+            Some(ca) => match self.client_verifier(ca, tls.client_auth) {
+                Ok(verifier) => Some(verifier),
+                Err(what) => {
+                    let message = format!("{}: {what}", ca.display());
+                    findings.problems.push(config.positions.problem(&path("client-ca"), message));
+                    None
+                }
+            },
+        };
+        if usable.len() < tls.certificates.len() {
+            return None;
+        }
+        let versions: &[_] = match tls.min_version {
+            TlsVersion::V1_2 => &[&rustls::version::TLS13, &rustls::version::TLS12],
+            TlsVersion::V1_3 => &[&rustls::version::TLS13],
+        };
+        let builder =
+            ServerConfig::builder_with_provider(self.provider.clone()).with_protocol_versions(versions);
+        let (resolver, ticketer) = (ByName::new(&usable)?, aws_lc_rs::Ticketer::new());
+        match (builder, ticketer) {
+            (Ok(builder), Ok(ticketer)) => {
+                let builder = builder.with_client_cert_verifier(verifier?);
+                let mut built = builder.with_cert_resolver(Arc::new(resolver));
+                built.ticketer = ticketer;
+                let http2 = http.http2.then(|| ALPN_HTTP2.to_vec());
+                let http1 = http.http1.then(|| ALPN_HTTP1.to_vec());
+                built.alpn_protocols = http2.into_iter().chain(http1).collect();
+                Some(Arc::new(built))
+            }
+            (Err(error), _) | (_, Err(error)) => {
+                let message = format!("TLS is not available: {error}");
+                findings
+                    .problems
+                    .push(config.positions.problem(&format!("listener.{listener}.tls"), message));
+                None
+            }
+        }
+    }
+
+    fn client_verifier(&self, ca: &Path, auth: ClientAuth) -> Result<Arc<dyn ClientCertVerifier>, String> {
+        let mut roots = RootCertStore::empty();
+        for certificate in certificates(ca)? {
+            roots
+                .add(certificate)
+                .map_err(|error| format!("a certificate in it is no authority: {error}"))?;
+        }
+        let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), self.provider.clone());
+        let builder = match auth {
+            ClientAuth::Required => builder,
+            ClientAuth::Optional | ClientAuth::None => builder.allow_unauthenticated(),
+        };
+        builder.build().map_err(|error| error.to_string())
+    }
+}
+
+impl Inputs {
+    fn of(tls: &Tls, http: HttpVersions) -> Self {
+        let certificates = tls.certificates.iter().flat_map(|one| [&one.chain, &one.key]);
+        let files = certificates.chain(&tls.client_ca).map(|file| {
+            let digest = std::fs::read(file).ok().map(|bytes| Sha256::digest(bytes).into());
+            (file.clone(), digest)
+        });
+        // What the table says, in a form that can be compared; the paths are in `files`.
+        let tls = format!("{:?} {:?} {:?} {http:?}", tls.client_auth, tls.min_version, tls.certificates);
+        Self { tls, files: files.collect() }
+    }
+}

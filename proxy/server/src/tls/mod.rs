@@ -1,0 +1,8 @@
+//! Terminates TLS: certificates chosen by SNI, client certificates, the handshake and its deadline.
+
+mod accept;
+mod certificates;
+mod config;
+
+pub(crate) use self::accept::{Accepted, accept};
+pub(crate) use self::config::{Loader, files};

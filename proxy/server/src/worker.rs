@@ -1,0 +1,277 @@
+//! One thread that serves requests: its listeners, connections, instances and pools, shared with nobody.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use http::Request;
+use tidegate_plugin_host::Connection;
+use tokio::net::TcpStream;
+use tokio::runtime::LocalRuntime;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::spawn_local;
+use tokio::time::{interval, sleep};
+
+use crate::access_log::Record;
+use crate::exchange::{self, Finished, Peer};
+use crate::http::connection::{self, Bounds};
+use crate::listener::{self, Admission};
+use crate::snapshot::{Generation, Snapshot};
+use crate::tls;
+use crate::upstream::Servers;
+
+/// Exchanges of one worker that may wait for their log phase; more skip it, and the log says so.
+const LOG_PHASES: usize = 4096;
+
+/// What the control side tells a worker.
+pub(crate) enum Command {
+    /// Serve by this generation from now on. `done` is dropped when the worker does.
+    Serve {
+        snapshot: Arc<Snapshot>,
+        opened: Vec<(Arc<str>, StdListener)>,
+        closed: Vec<Arc<str>>,
+        done: oneshot::Sender<()>,
+    },
+    /// Take no new connections, finish what is in flight within `limit`, and end.
+    Drain { limit: Duration },
+}
+
+/// The control side's end of a worker.
+pub(crate) struct Handle {
+    pub(crate) commands: mpsc::Sender<Command>,
+    pub(crate) thread: JoinHandle<()>,
+}
+
+/// Starts worker number `index`; it does nothing until it is given a generation.
+pub(crate) fn start(index: usize, process: u64, admission: Arc<Admission>) -> std::io::Result<Handle> {
+    // Bounded, and commands are rare: the control side waits for each one's effect.
+    let (commands, queue) = mpsc::channel(4);
+    let (ready, started) = std::sync::mpsc::sync_channel(1);
+    let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
+        let runtime = match tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build_local(Default::default())
+        {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                let _ = ready.send(Err(error));
+                return;
+            }
+        };
+        let _ = ready.send(Ok(()));
+        run(&runtime, index, process, admission, queue);
+    })?;
+    match started.recv() {
+        Ok(Ok(())) => Ok(Handle { commands, thread }),
+        Ok(Err(error)) => Err(error),
+        Err(_) => Err(std::io::Error::other("a worker ended while it started")),
+    }
+}
+
+/// What every task of a worker shares.
+pub(crate) struct Worker {
+    index: usize,
+    process: u64,
+    next_id: Cell<u64>,
+    /// `None` only before the first command.
+    generation: RefCell<Option<Rc<Generation>>>,
+    servers: Servers,
+    admission: Arc<Admission>,
+    draining: watch::Sender<bool>,
+    /// Connections and tunnels.
+    open: Cell<usize>,
+    log_phases: mpsc::Sender<Finished>,
+    skipped_log_phases: Cell<u64>,
+}
+
+/// Counts a connection or a tunnel as open.
+pub(crate) struct Open(Rc<Worker>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.set(self.0.open.get() - 1);
+    }
+}
+
+impl Worker {
+    /// Unique among the processes that may share an upstream, as far as chance goes.
+    pub(crate) fn process(&self) -> u64 {
+        self.process
+    }
+
+    /// The log line of a new exchange, with a number unique in this process.
+    pub(crate) fn record<B>(
+        &self,
+        generation: &Generation,
+        connection: &Connection,
+        request: &Request<B>,
+    ) -> Record {
+        let id = self.next_id.get();
+        self.next_id.set(id + 1);
+        let scheme = if connection.tls.is_some() { "https" } else { "http" };
+        let log = generation.access_log.clone();
+        Record::begin(log, id, &connection.listener, connection.peer, scheme, request)
+    }
+
+    /// Queues the log phase of an exchange.
+    pub(crate) fn log_phase(&self, finished: Finished) {
+        if let Err(error) = self.log_phases.try_send(finished) {
+            error.into_inner().write();
+            self.skipped_log_phases.set(self.skipped_log_phases.get() + 1);
+        }
+    }
+
+    /// Counts something that outlives its connection, until it is dropped.
+    pub(crate) fn open(self: &Rc<Self>) -> Open {
+        self.open.set(self.open.get() + 1);
+        Open(self.clone())
+    }
+}
+
+fn run(
+    runtime: &LocalRuntime,
+    index: usize,
+    process: u64,
+    admission: Arc<Admission>,
+    mut queue: mpsc::Receiver<Command>,
+) {
+    let (log_phases, mut finished) = mpsc::channel::<Finished>(LOG_PHASES);
+    let worker = Rc::new(Worker {
+        index,
+        process,
+        // The upper 16 bits are the worker's, the rest lasts for 10^14 requests.
+        next_id: Cell::new(((index as u64) << 48) + 1),
+        generation: RefCell::default(),
+        servers: Servers::default(),
+        admission,
+        draining: watch::Sender::new(false),
+        open: Cell::new(0),
+        log_phases,
+        skipped_log_phases: Cell::new(0),
+    });
+    runtime.block_on(async {
+        spawn_local(async move {
+            while let Some(finished) = finished.recv().await {
+                finished.log().await;
+            }
+        });
+        spawn_local(housekeeping(worker.clone()));
+        let mut listening: HashMap<Arc<str>, listener::Listening> = HashMap::new();
+        while let Some(command) = queue.recv().await {
+            match command {
+                Command::Serve { snapshot, opened, closed, done } => {
+                    worker.adopt(&snapshot);
+                    for name in closed {
+                        listening.remove(&name);
+                    }
+                    for (name, socket) in opened {
+                        let worker = worker.clone();
+                        let listener = name.clone();
+                        let accept = move |stream, peer| {
+                            spawn_local(serve_connection(worker.clone(), listener.clone(), stream, peer));
+                        };
+                        match listener::listen(socket, accept) {
+                            Ok(accepting) => drop(listening.insert(name, accepting)),
+                            Err(error) => {
+                                tracing::error!(target: "listener", listener = %name, "cannot listen: {error}");
+                            }
+                        }
+                    }
+                    drop(done);
+                }
+                Command::Drain { limit } => {
+                    drop(listening);
+                    worker.draining.send_replace(true);
+                    worker.drained(limit).await;
+                    return;
+                }
+            }
+        }
+    });
+}
+
+impl Worker {
+    /// The generation new exchanges begin with.
+    pub(crate) fn generation(&self) -> Rc<Generation> {
+        let generation = self.generation.borrow();
+        generation.clone().expect("listeners open only after the first generation was adopted")
+    }
+
+    /// Swaps the generation. Exchanges in flight keep theirs.
+    fn adopt(&self, snapshot: &Snapshot) {
+        let previous = self.generation.borrow().clone();
+        let next = Generation::new(snapshot, previous.as_deref(), &self.servers, self.index);
+        next.chain.warm();
+        *self.generation.borrow_mut() = Some(Rc::new(next));
+    }
+
+    async fn drained(&self, limit: Duration) {
+        let empty = async {
+            while self.open.get() > 0 {
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        if tokio::time::timeout(limit, empty).await.is_err() {
+            tracing::warn!(target: "shutdown", worker = self.index, connections = self.open.get(), "cut after timeouts.drain");
+        }
+    }
+}
+
+/// Once a second: closes upstream connections that were idle for too long, reports what was skipped.
+async fn housekeeping(worker: Rc<Worker>) {
+    let mut ticks = interval(Duration::from_secs(1));
+    loop {
+        ticks.tick().await;
+        worker.servers.sweep();
+        let skipped = worker.skipped_log_phases.take();
+        if skipped > 0 {
+            tracing::warn!(target: "policy", skipped, "log phases were skipped: they take longer than the traffic allows");
+        }
+    }
+}
+
+/// A client connection from accept to close: admission, TLS, HTTP.
+async fn serve_connection(worker: Rc<Worker>, name: Arc<str>, stream: TcpStream, peer: SocketAddr) {
+    let generation = worker.generation();
+    let config = &generation.config;
+    // Removed by a reload between accept and here.
+    let Some(listener) = config.listeners.get(&*name) else { return };
+    let Some(_admitted) = worker.admission.admit(peer.ip(), &config.limits, generation.trusts(peer.ip()))
+    else {
+        return;
+    };
+    let _open = worker.open();
+    let bounds = Bounds { limits: config.limits, timeouts: config.timeouts, versions: listener.http };
+    let draining = worker.draining.subscribe();
+    let tls = generation.tls.get(&*name).cloned();
+    drop(generation);
+    // A socket that is already closed fails at its first read.
+    let _ = stream.set_nodelay(true);
+    match tls {
+        None => {
+            let peer = Peer::new(Connection { listener: name, peer, tls: None });
+            let handle =
+                move |request, arrival| exchange::serve(worker.clone(), peer.clone(), request, arrival);
+            connection::serve(stream, None, bounds, draining, handle).await;
+        }
+        Some(config) => {
+            let accepted = match tls::accept(stream, config, bounds.timeouts.tls_handshake).await {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    // Anybody can cause this at any rate: not for the operator's log.
+                    tracing::debug!(target: "tls", listener = %name, %peer, "handshake failed: {error}");
+                    return;
+                }
+            };
+            let tls::Accepted { stream, version, facts } = accepted;
+            let peer = Peer::new(Connection { listener: name, peer, tls: Some(facts) });
+            let handle =
+                move |request, arrival| exchange::serve(worker.clone(), peer.clone(), request, arrival);
+            connection::serve(stream, Some(version), bounds, draining, handle).await;
+        }
+    }
+}
