@@ -119,6 +119,9 @@ fn begin(
     let address = connection.peer.ip();
     let mut headers = parts.headers;
     fields::remove_hop_by_hop(&mut headers);
+    if parts.version == Version::HTTP_2 {
+        fields::join_cookies(&mut headers);
+    }
     // Host is the authority, the length is in the head, and the expectation is met here: the client
     // is told to continue when the upstream begins to take the body.
     for name in [header::HOST, header::CONTENT_LENGTH, header::EXPECT] {
@@ -164,7 +167,7 @@ async fn forward(
     let answer = upstream::forward(upstream, exchange, hop, body, deadline, &mut record.server).await;
     record.upstream = Some(record.elapsed());
     let Answer { mut response, lease } = answer?;
-    let content_length = response::check(&response, &exchange.request.method, hop.upgrade.is_some())
+    let content_length = response::check(&response, hop.upgrade.is_some())
         .map_err(|cause| Error::BadResponse { server: lease.server().clone(), cause: cause.to_owned() })?;
 
     let switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;

@@ -36,11 +36,7 @@ pub(crate) fn of_error(error: &Error) -> Reply {
 
 /// Refuses a response whose framing two recipients could read in two ways (RFC 9112 §6), and answers
 /// with the length of its body where it declares one.
-pub(crate) fn check<B>(
-    response: &Response<B>,
-    method: &Method,
-    upgrade_asked: bool,
-) -> Result<Option<u64>, &'static str> {
+pub(crate) fn check<B>(response: &Response<B>, upgrade_asked: bool) -> Result<Option<u64>, &'static str> {
     let headers = response.headers();
     if response.status() == StatusCode::SWITCHING_PROTOCOLS && !upgrade_asked {
         return Err("101 although no upgrade was asked for");
@@ -51,10 +47,11 @@ pub(crate) fn check<B>(
     {
         return Err("a Transfer-Encoding other than exactly one chunked");
     }
-    if headers.contains_key(header::TRANSFER_ENCODING) && !is_bodyless(response.status(), method) {
-        return Ok(None);
+    let length = declared_length(headers)?;
+    if length.is_some() && headers.contains_key(header::TRANSFER_ENCODING) {
+        return Err("Content-Length beside Transfer-Encoding");
     }
-    declared_length(headers)
+    Ok(length)
 }
 
 /// The value of the only `Content-Length`, digits and nothing else (RFC 9110 §8.6).

@@ -8,7 +8,7 @@ use std::thread::{JoinHandle, available_parallelism};
 
 use tidegate_config::{Config, Problem};
 use tidegate_plugin_host::Host;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::admin;
 use crate::listener::Admission;
@@ -37,17 +37,18 @@ pub(crate) fn run(file: PathBuf) -> Result<ExitCode, Error> {
     let host = Host::new()?;
     let workers = start_workers(&config)?;
     let commands = workers.iter().map(|worker| worker.commands.clone()).collect();
-    let Started { handle, thread, config } = reload::start(file, host, commands).map_err(Error::Config)?;
-
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
+    // Before anything serves: a signal must not find the process without them.
+    let mut signals = runtime.block_on(async { Signals::listen() })?;
+    let Started { handle, thread, config } = reload::start(file, host, commands).map_err(Error::Config)?;
+    let whole = runtime.block_on(async {
         if let Some(settings) = config.admin {
             admin::start(settings.address, handle.clone()).await.map_err(|error| {
                 let message = format!("cannot listen on {}: {error}", settings.address);
                 Error::Config(vec![config.positions.problem("admin.address", message)])
             })?;
         }
-        until_stopped(&handle).await?;
+        signals.until_stopped(&handle).await;
         // The limit is that of the generation that serves now.
         let limit = handle.status().config.map_or(config.timeouts.drain, |serving| serving.timeouts.drain);
         tracing::info!(target: "shutdown", "draining for at most {limit:?}");
@@ -56,11 +57,12 @@ pub(crate) fn run(file: PathBuf) -> Result<ExitCode, Error> {
             // Fails only if the worker has ended already.
             let _ = worker.commands.send(Command::Drain { limit }).await;
         }
-        Ok::<_, Error>(())
+        // The admin interface answers meanwhile.
+        let drained = move || workers.into_iter().all(|worker| worker.thread.join().is_ok());
+        Ok::<_, Error>(tokio::task::spawn_blocking(drained).await.unwrap_or(false))
     })?;
-    let whole = workers.into_iter().all(|worker| worker.thread.join().is_ok());
     // The writers of access logs end when the last exchange is written.
-    drop(handle);
+    drop((handle, runtime));
     let writers: Vec<JoinHandle<()>> = thread.join().unwrap_or_default();
     for writer in writers {
         // A writer that panicked has nothing left to write.
@@ -91,24 +93,41 @@ fn start_workers(config: &Config) -> Result<Vec<worker::Handle>, Error> {
     Ok(workers.collect::<Result<_, _>>()?)
 }
 
-/// Waits for the signal to stop; does what the others ask for.
-async fn until_stopped(handle: &reload::Handle) -> std::io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hangup = signal(SignalKind::hangup())?;
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
-            _ = hangup.recv() => {
-                handle.reopen_logs().await;
-                match handle.reload().await {
-                    Some(Ok(outcome)) => {
-                        tracing::info!(target: "reload", generation = outcome.generation, changed = outcome.changed, "reloaded on SIGHUP");
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    /// Call within a runtime.
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for a signal to stop; does what the others ask for.
+    async fn until_stopped(&mut self, handle: &reload::Handle) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hangup.recv() => {
+                    handle.reopen_logs().await;
+                    match handle.reload().await {
+                        Some(Ok(outcome)) => {
+                            let (generation, changed) = (outcome.generation, outcome.changed);
+                            tracing::info!(target: "reload", generation, changed, "reloaded on SIGHUP");
+                        }
+                        // The problems are in the log.
+                        Some(Err(_)) => {
+                            tracing::error!(target: "reload", "nothing changed: the files cannot be used");
+                        }
+                        None => return,
                     }
-                    // The problems are in the log.
-                    Some(Err(_)) => tracing::error!(target: "reload", "nothing changed: the files cannot be used"),
-                    None => return Ok(()),
                 }
             }
         }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, InstancePre};
+use wasmtime::{Engine, Module};
 use wit_component::ComponentEncoder;
 
 use crate::bindings::exports::tidegate::policy::{lifecycle, log_phase, request_phase, response_phase};
@@ -80,7 +81,7 @@ impl Host {
         let component = match Layer::of(bytes)? {
             Layer::Component => bytes,
             Layer::Module => {
-                encoded = encode(bytes)?;
+                encoded = encode(self.engine(), bytes)?;
                 &encoded
             }
         };
@@ -164,9 +165,16 @@ impl Layer {
     }
 }
 
-fn encode(module: &[u8]) -> Result<Vec<u8>, LoadError> {
-    let encoder = ComponentEncoder::default().validate(true).module(module);
-    encoder.and_then(|mut encoder| encoder.encode()).map_err(|error| {
+fn encode(engine: &Engine, module: &[u8]) -> Result<Vec<u8>, LoadError> {
+    Module::validate(engine, module).map_err(|error| LoadError::Invalid(format!("{error:#}")))?;
+    // The encoder trusts the custom sections that it reads, which validation does not look into.
+    let encoded = std::panic::catch_unwind(|| {
+        let encoder = ComponentEncoder::default().validate(true).module(module);
+        encoder.and_then(|mut encoder| encoder.encode())
+    });
+    let encoded =
+        encoded.map_err(|_| LoadError::Module("its `component-type` section is broken".to_owned()))?;
+    encoded.map_err(|error| {
         let text = format!("{error:#}");
         if text.contains("wasi_snapshot_preview1") { LoadError::Preview1 } else { LoadError::Module(text) }
     })

@@ -61,7 +61,8 @@ async fn answer(request: &Request<Incoming>, control: &Handle) -> Response<Full<
         }
         "/api/v1/plugins" if get => json(StatusCode::OK, &json!(control.status().plugins)),
         "/api/v1/reload" if *request.method() == Method::POST => match control.reload().await {
-            Some(Ok(outcome)) => json(StatusCode::OK, &json!(outcome)),
+            Some(Ok(outcome)) if outcome.problems.is_empty() => json(StatusCode::OK, &json!(outcome)),
+            Some(Ok(outcome)) => json(StatusCode::UNPROCESSABLE_ENTITY, &json!(outcome)),
             Some(Err(problems)) => {
                 let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
                 json(StatusCode::UNPROCESSABLE_ENTITY, &json!({ "problems": problems }))
@@ -76,17 +77,14 @@ async fn answer(request: &Request<Incoming>, control: &Handle) -> Response<Full<
 
 /// Why requests are not, or not all, served as configured.
 fn not_ready(status: &Status) -> Vec<String> {
-    let denying =
+    let draining = status.draining.then(|| "draining".to_owned());
+    let without =
         status.plugins.iter().filter(|plugin| plugin.state == PolicyState::Refused && !plugin.last_good);
-    denying
-        .map(|plugin| {
-            format!(
-                "no version of policy {} could be loaded: {}",
-                plugin.name,
-                plugin.error.as_deref().unwrap_or("")
-            )
-        })
-        .collect()
+    let without = without.map(|plugin| {
+        let error = plugin.error.as_deref().unwrap_or_default();
+        format!("no version of policy {} could be loaded: {error}", plugin.name)
+    });
+    draining.into_iter().chain(without).collect()
 }
 
 fn text(status: StatusCode, text: String) -> Response<Full<Bytes>> {

@@ -7,21 +7,20 @@ use tidegate_config::Problem;
 use tidegate_plugin_host::{Host, HostError};
 use tokio::sync::mpsc;
 
+use super::print;
 use crate::reload::Directory;
 use crate::tls;
 
 /// Prints every problem, one a line, and a last line that counts them.
-#[expect(clippy::print_stdout, reason = "printing is what the command is for")]
-pub(crate) fn run(file: &Path) -> Result<ExitCode, HostError> {
-    let problems = problems(file)?;
-    for problem in &problems {
-        println!("{problem}");
-    }
-    match problems.len() {
-        0 => println!("{}: no problem found", file.display()),
-        1 => println!("1 problem"),
-        count => println!("{count} problems"),
-    }
+pub(crate) fn run(file: &Path) -> Result<ExitCode, String> {
+    let problems = problems(file).map_err(|error| error.to_string())?;
+    let mut lines: Vec<String> = problems.iter().map(Problem::to_string).collect();
+    lines.push(match problems.len() {
+        0 => format!("{}: no problem found", file.display()),
+        1 => "1 problem".to_owned(),
+        count => format!("{count} problems"),
+    });
+    print(&lines.join("\n"))?;
     Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

@@ -16,6 +16,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use serde_json::{Map, Value, json};
 
+use super::print;
 use crate::server;
 
 /// The origins, and with them the upstreams, of the demo.
@@ -64,7 +65,6 @@ const SPARE: (&str, &str, &str) =
     ("05-closed", "access-control", "[config]\nrules = [{ deny = true }]\nstatus = 503\n");
 
 /// Sets up a directory, starts the origins, says what to try, and serves until it is stopped.
-#[expect(clippy::print_stdout, reason = "saying what to try is what the command is for")]
 pub(crate) fn run(plugins: Option<PathBuf>, port: u16) -> Result<ExitCode, String> {
     let stock = plugins.map_or_else(find_stock_policies, Ok)?;
     let directory =
@@ -74,7 +74,7 @@ pub(crate) fn run(plugins: Option<PathBuf>, port: u16) -> Result<ExitCode, Strin
     let port = choose_port(port).map_err(|error| format!("cannot use port {port}: {error}; try --port 0"))?;
     lay_out(root, &stock, port, &origins)
         .map_err(|error| format!("cannot set up {}: {error}", root.display()))?;
-    println!("{}", what_to_try(root, port));
+    print(&what_to_try(root, port))?;
     server::run(root.join("tidegate.toml")).map_err(|error| error.to_string())
 }
 

@@ -6,7 +6,8 @@ use std::time::Instant;
 
 use tidegate_plugin_host::Host;
 
-#[expect(clippy::print_stdout, reason = "printing is what the command is for")]
+use super::print;
+
 pub(crate) fn run(file: &Path) -> Result<ExitCode, String> {
     let name = file.display();
     let bytes = std::fs::read(file).map_err(|error| format!("{name}: cannot read it: {error}"))?;
@@ -16,14 +17,17 @@ pub(crate) fn run(file: &Path) -> Result<ExitCode, String> {
     let compiled = begun.elapsed();
     let description = code.describe().map_err(|error| format!("{name}: {error}"))?;
 
-    println!("{name}");
-    println!("  size          {} bytes", bytes.len());
-    println!("  compile time  {compiled:.1?}");
     let phases: Vec<&str> = code.phases().iter().map(|phase| phase.as_str()).collect();
-    println!("  phases        {}", phases.join(", "));
-    println!("  wants         {}", code.capabilities().join("\n                "));
-    for (key, value) in &description {
-        println!("  {key:<13} {}", value.replace('\n', "\n                "));
-    }
+    let mut facts = vec![
+        ("size", format!("{} bytes", bytes.len())),
+        ("compile time", format!("{compiled:.1?}")),
+        ("phases", phases.join(", ")),
+        ("wants", code.capabilities().join("\n")),
+    ];
+    facts.extend(description.iter().map(|(key, value)| (key.as_str(), value.clone())));
+    let lines = facts
+        .iter()
+        .map(|(key, value)| format!("\n  {key:<13} {}", value.replace('\n', "\n                ")));
+    print(&format!("{name}{}", lines.collect::<String>()))?;
     Ok(ExitCode::SUCCESS)
 }

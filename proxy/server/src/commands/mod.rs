@@ -4,6 +4,7 @@ mod check;
 mod demo;
 mod inspect;
 
+use std::io::{ErrorKind, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -63,7 +64,7 @@ enum PluginCommand {
 pub(crate) fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Run { config } => server::run(config).map_err(|error| error.to_string()),
-        Command::Check { config } => check::run(&config).map_err(|error| error.to_string()),
+        Command::Check { config } => check::run(&config),
         Command::Demo { plugins, port } => demo::run(plugins, port),
         Command::Plugin(PluginCommand::Inspect { file }) => inspect::run(&file),
         Command::Schema => schema(),
@@ -74,12 +75,21 @@ pub(crate) fn main() -> ExitCode {
     })
 }
 
-#[expect(clippy::print_stdout, reason = "printing is what the command is for")]
+/// Prints the result of a command. A reader that has seen enough (`| head`) is no error.
+fn print(text: &str) -> Result<(), String> {
+    let mut stdout = std::io::stdout().lock();
+    let written = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
+    match written {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(format!("cannot write: {error}")),
+        _ => Ok(()),
+    }
+}
+
 fn schema() -> Result<ExitCode, String> {
     let schemas = serde_json::json!({
         "tidegate.toml": tidegate_config::schema(),
         "NAME.toml": tidegate_config::plugin_schema(),
     });
-    println!("{schemas:#}");
+    print(&format!("{schemas:#}"))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -72,10 +72,15 @@ pub(crate) async fn serve<S, H, F>(
         Some(version) => version == Version::HTTP_2,
         None if !bounds.versions.http1 => true,
         None if !bounds.versions.http2 => false,
-        None => match timeout(bounds.timeouts.request_headers, io.starts_http2()).await {
-            Ok(Ok(http2)) => http2,
-            // Broken, or silent for too long: there is nobody to tell.
-            Ok(Err(_)) | Err(_) => return,
+        None => tokio::select! {
+            biased;
+            recognised = timeout(bounds.timeouts.request_headers, io.starts_http2()) => match recognised {
+                Ok(Ok(http2)) => http2,
+                // Broken, or silent for too long: there is nobody to tell.
+                Ok(Err(_)) | Err(_) => return,
+            },
+            // Nothing was asked yet, so nothing is lost.
+            _ = drain.wait_for(|draining| *draining) => return,
         },
     };
     let state = Rc::new(State::new(activity, bounds, http2));
@@ -88,7 +93,7 @@ pub(crate) async fn serve<S, H, F>(
         })
     };
     if http2 {
-        state.activity.begin_request(false);
+        state.activity.expect_http2();
         let limits = &bounds.limits;
         let mut connection = pin!(
             http2::Builder::new(LocalExecutor)
@@ -122,6 +127,8 @@ pub(crate) async fn serve<S, H, F>(
             _ = &mut connection => return,
             next = state.next(&mut drain) => match next {
                 Next::Check => {}
+                // hyper would wait for a first request.
+                Next::Close if state.activity.bytes_read() == 0 => return,
                 Next::Close => Pin::new(&mut connection).graceful_shutdown(),
                 Next::Cut => return,
                 Next::RequestTimeout => break,
@@ -305,12 +312,17 @@ impl State {
         let now = Instant::now();
         let timeouts = &self.bounds.timeouts;
         let mut deadline = if self.in_flight.get() > 0 {
+            // The exchange may end right away, and then the other bounds count from there.
             let stalled = self.activity.write_stalled().unwrap_or_default();
-            now + timeouts.body_idle.saturating_sub(stalled)
+            let stall = timeouts.body_idle.saturating_sub(stalled);
+            now + stall.min(timeouts.keep_alive).min(timeouts.request_headers)
         } else {
-            let head = self.activity.head_since().unwrap_or(now);
-            (self.idle_since.get() + timeouts.keep_alive).min(head + timeouts.request_headers)
+            self.idle_since.get() + timeouts.keep_alive
         };
+        if self.http2 || self.in_flight.get() == 0 {
+            let head = self.activity.head_since().unwrap_or(now);
+            deadline = deadline.min(head + timeouts.request_headers);
+        }
         if !self.closing.get() {
             deadline = deadline.min(self.opened + timeouts.connection_age);
         }
@@ -323,10 +335,13 @@ impl State {
         if self.activity.write_stalled().is_some_and(|stalled| stalled >= timeouts.body_idle) {
             return Next::Cut;
         }
+        // In HTTP/2 nothing else can come before the rest of a head.
+        if (self.http2 || self.in_flight.get() == 0)
+            && self.activity.head_since().is_some_and(|since| since.elapsed() >= timeouts.request_headers)
+        {
+            return Next::RequestTimeout;
+        }
         if self.in_flight.get() == 0 {
-            if self.activity.head_since().is_some_and(|since| since.elapsed() >= timeouts.request_headers) {
-                return Next::RequestTimeout;
-            }
             let opening = if self.http2 {
                 self.activity.bytes_read() < HTTP2_OPENING
             } else {

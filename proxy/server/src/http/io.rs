@@ -25,16 +25,19 @@ pub(crate) struct Activity {
 
 #[derive(Debug, Default)]
 struct Head {
-    /// A request is being served: what is read now is its body or a pipelined request.
+    /// `None` for HTTP/1.
+    frames: Option<Frames>,
+    /// HTTP/1: a request is being served, so what is read now is its body or a pipelined request.
     busy: bool,
     /// Bytes of the head read so far, kept to see what the parser drops (`Content-Length` beside
-    /// `Transfer-Encoding`, or repeated). Never over `MAX_HEAD`.
+    /// `Transfer-Encoding`, or repeated). At most `MAX_HEAD`.
     bytes: Vec<u8>,
     /// When the first of them came.
     since: Option<Instant>,
 }
 
-/// No head is larger: `limits.request-headers` ends it before.
+/// What is beyond it of a head is not looked at: far more than `limits.request-headers` allows unless it
+/// was raised.
 const MAX_HEAD: usize = 1 << 20;
 
 impl Activity {
@@ -47,7 +50,12 @@ impl Activity {
         })
     }
 
-    /// A head is complete and its request begins. Answers how many `Content-Length` lines were seen
+    /// What follows is HTTP/2, from the preface on.
+    pub(crate) fn expect_http2(&self) {
+        self.head().frames = Some(Frames::default());
+    }
+
+    /// An HTTP/1 head is complete and its request begins. Answers how many `Content-Length` lines were seen
     /// in the head if asked to count them: the parser silently drops repeated ones, and any beside
     /// `Transfer-Encoding`.
     pub(crate) fn begin_request(&self, count_lengths: bool) -> usize {
@@ -91,6 +99,11 @@ impl Activity {
         // One thread writes: no read-modify-write is needed.
         self.bytes_read.store(self.bytes_read() + bytes.len() as u64, Ordering::Relaxed);
         let mut head = self.head();
+        if let Some(frames) = &mut head.frames {
+            let incomplete = frames.read(bytes);
+            head.since = incomplete.then(|| head.since.unwrap_or_else(Instant::now));
+            return;
+        }
         if head.busy || bytes.is_empty() {
             return;
         }
@@ -125,6 +138,65 @@ fn content_lengths(head: &[u8]) -> usize {
         .take_while(|line| !matches!(line, [] | [b'\r']))
         .filter(|line| line.len() >= NAME.len() && line[..NAME.len()].eq_ignore_ascii_case(NAME))
         .count()
+}
+
+/// Follows HTTP/2 frames (RFC 9113 §4.1) just far enough to know whether a request head is incomplete:
+/// hyper waits for the rest of one for ever.
+#[derive(Debug)]
+struct Frames {
+    /// Bytes of the preface or of a payload still to come.
+    skip: usize,
+    header: [u8; 9],
+    /// How much of `header` has come.
+    filled: usize,
+    /// Within HEADERS and its CONTINUATION frames (§4.3).
+    in_head: bool,
+    /// The frame whose payload is being skipped ends the head.
+    ends_head: bool,
+}
+
+impl Default for Frames {
+    fn default() -> Self {
+        Self { skip: HTTP2_PREFACE.len(), header: [0; 9], filled: 0, in_head: false, ends_head: false }
+    }
+}
+
+impl Frames {
+    const HEADERS: u8 = 1;
+    const END_HEADERS: u8 = 4;
+
+    /// Takes the next bytes; true if they end within a request head or a frame header.
+    fn read(&mut self, mut bytes: &[u8]) -> bool {
+        while !bytes.is_empty() {
+            if self.skip > 0 {
+                let skipped = self.skip.min(bytes.len());
+                bytes = &bytes[skipped..];
+                self.skip -= skipped;
+                self.end_frame();
+                continue;
+            }
+            let taken = (self.header.len() - self.filled).min(bytes.len());
+            self.header[self.filled..self.filled + taken].copy_from_slice(&bytes[..taken]);
+            self.filled += taken;
+            bytes = &bytes[taken..];
+            if self.filled == self.header.len() {
+                self.filled = 0;
+                let [a, b, c, kind, flags, ..] = self.header;
+                self.skip = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
+                self.in_head |= kind == Self::HEADERS;
+                self.ends_head = self.in_head && flags & Self::END_HEADERS != 0;
+                self.end_frame();
+            }
+        }
+        self.in_head || self.filled > 0
+    }
+
+    fn end_frame(&mut self) {
+        if self.skip == 0 && self.ends_head {
+            self.in_head = false;
+            self.ends_head = false;
+        }
+    }
 }
 
 /// The stream of a client connection.

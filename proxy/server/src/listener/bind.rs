@@ -9,15 +9,18 @@ use socket2::{Domain, Protocol, Socket, Type};
 const BACKLOG: i32 = 4096;
 
 /// Binds `count` sockets to `address`, among which the kernel spreads connections (SO_REUSEPORT). With
-/// port 0 all get the port that the system chose for the first.
+/// port 0 all get the port that the system chose for the first. With `join`, sockets of this process
+/// may be bound to it already: a listener that is renamed or whose address is widened has them until
+/// the new one serves.
 ///
 /// # Errors
-/// The address is in use, also by another process that spreads connections in this way: two proxies
-/// must not share a port by accident.
-pub(crate) fn bind(address: SocketAddr, count: usize) -> io::Result<Vec<TcpListener>> {
-    // Fails where SO_REUSEPORT would join in. Closed before the others are bound.
-    let probe = socket(address, false)?;
-    drop(probe);
+/// The address is in use, without `join` also by another process that spreads connections in this
+/// way: two proxies must not share a port by accident.
+pub(crate) fn bind(address: SocketAddr, count: usize, join: bool) -> io::Result<Vec<TcpListener>> {
+    if !join {
+        // Fails where SO_REUSEPORT would join in. Closed before the others are bound.
+        drop(socket(address, false)?);
+    }
     let mut address = address;
     let mut sockets = Vec::with_capacity(count);
     for _ in 0..count {

@@ -13,7 +13,7 @@ const WINDOW: Duration = Duration::from_secs(10);
 const QUARANTINE: Duration = Duration::from_secs(30);
 /// … but no longer than this.
 const LONGEST: Duration = Duration::from_secs(300);
-/// A version that fails like this within so long of its first request is not new and unlucky but bad:
+/// A version that fails like this within so long of being loaded is not unlucky but bad:
 /// the last good version is put back.
 const FRESH: Duration = Duration::from_secs(60);
 

@@ -71,7 +71,7 @@ struct Refusal {
 pub(crate) struct Scan {
     /// The chain, in order.
     pub(crate) links: Vec<Link>,
-    /// Problems not reported before.
+    /// Why newest versions are not in it.
     pub(crate) problems: Vec<Problem>,
     /// Something may be half-copied: look again after this.
     pub(crate) again_after: Option<Duration>,
@@ -290,7 +290,13 @@ impl Directory {
     }
 
     pub(crate) fn status(&self) -> Vec<Status> {
-        self.entries.iter().map(|(name, entry)| entry.status(name)).collect()
+        // What may be half-copied is not there yet.
+        let there = self.entries.iter().filter(|(_, entry)| {
+            !entry.enabled
+                || entry.serving.is_some()
+                || entry.refused.as_ref().is_some_and(|refused| refused.reported)
+        });
+        there.map(|(name, entry)| entry.status(name)).collect()
     }
 }
 
@@ -325,14 +331,11 @@ impl Entry {
         self.refused.as_ref().is_some_and(|refused| refused.key == *key)
     }
 
-    /// Reports a refusal once, and not before the files have settled.
+    /// Reports a refusal, but not before the files have settled.
     fn report(&mut self, patient: bool, scan: &mut Scan) {
         let Some(refused) = &mut self.refused else { return };
-        if refused.reported {
-            return;
-        }
         let age = refused.since.elapsed();
-        if patient && age < PATIENCE {
+        if patient && !refused.reported && age < PATIENCE {
             let wait = PATIENCE - age;
             scan.again_after = Some(scan.again_after.map_or(wait, |other| other.min(wait)));
         } else {

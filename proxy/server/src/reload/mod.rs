@@ -55,11 +55,15 @@ pub(crate) struct Outcome {
     pub(crate) generation: u64,
     /// Whether it is a new one.
     pub(crate) changed: bool,
+    /// Why plugins are not in it as their files are now; older versions of them serve if there are any.
+    pub(crate) problems: Vec<String>,
 }
 
 /// What the admin interface shows.
 #[derive(Clone, Default)]
 pub(crate) struct Status {
+    /// The proxy takes no new connections any more.
+    pub(crate) draining: bool,
     /// What serves; `None` before the first generation.
     pub(crate) config: Option<Arc<Config>>,
     pub(crate) plugins: Vec<PolicyStatus>,
@@ -84,8 +88,10 @@ impl Handle {
         self.request(Request::ReopenLogs).await;
     }
 
+    /// Ends the control thread: the generation that serves is the last.
     pub(crate) async fn stop(&self) {
         self.request(Request::Stop).await;
+        self.status.lock().unwrap_or_else(PoisonError::into_inner).draining = true;
     }
 
     async fn request(&self, request: Request) {
@@ -108,6 +114,8 @@ struct Control {
     current: Option<Arc<Snapshot>>,
     /// The problems that were reported last, so that they are reported once.
     reported: Vec<Problem>,
+    /// The same for what works but should be mended.
+    warned: Vec<Problem>,
     again_at: Option<Instant>,
     bad_versions: mpsc::Receiver<u64>,
     status: Arc<Mutex<Status>>,
@@ -143,6 +151,7 @@ pub(crate) fn start(
         log_threads: Vec::new(),
         current: None,
         reported: Vec::new(),
+        warned: Vec::new(),
         again_at: None,
         bad_versions,
         status: status.clone(),
@@ -162,8 +171,11 @@ impl Control {
     fn run(mut self, queue: &Receiver<Request>, requests: SyncSender<Request>) -> Vec<JoinHandle<()>> {
         // A full queue means that looking is due anyway.
         let mut watcher = Watcher::new(move || drop(requests.try_send(Request::Look)));
+        // Always taken before the files are read: a change in between is seen as one afterwards.
         let mut loaded = self.fingerprint();
         watcher.follow(self.files());
+        // Whatever changed while nobody watched yet. Reported where it happens.
+        let _ = self.load(true);
         loop {
             let wait =
                 self.again_at.map_or(LOOK, |at| at.saturating_duration_since(Instant::now()).min(LOOK));
@@ -175,8 +187,8 @@ impl Control {
                     }
                 }
                 Ok(Request::Reload(reply)) => {
-                    let result = self.load(false);
                     loaded = self.fingerprint();
+                    let result = self.load(false);
                     watcher.follow(self.files());
                     // Who asked may have gone.
                     let _ = reply.send(result);
@@ -238,17 +250,20 @@ impl Control {
         let problems = match &result {
             Ok((_, problems)) | Err(problems) => problems.clone(),
         };
-        if problems != self.reported {
+        // What keeps the proxy from starting is said by whoever started it.
+        if result.is_ok() || self.current.is_some() {
             for problem in problems.iter().filter(|problem| !self.reported.contains(problem)) {
                 tracing::error!(target: "reload", "{problem}");
             }
-            self.reported = problems;
         }
         self.publish_status();
-        result.map(|(outcome, _)| outcome)
+        let texts = problems.iter().map(Problem::to_string).collect();
+        self.reported = problems;
+        result.map(|((generation, changed), _)| Outcome { generation, changed, problems: texts })
     }
 
-    fn build(&mut self, patient: bool) -> Result<(Outcome, Vec<Problem>), Vec<Problem>> {
+    /// The generation that serves afterwards, whether it is new, and what is wrong with plugins.
+    fn build(&mut self, patient: bool) -> Result<((u64, bool), Vec<Problem>), Vec<Problem>> {
         let file = &self.file;
         let text = std::fs::read_to_string(file).map_err(|error| {
             let message = format!("cannot read it: {error}");
@@ -256,33 +271,28 @@ impl Control {
         })?;
         let config = Arc::new(config::parse(&text, file).map_err(|problems| problems.0)?);
         let (tls, findings) = self.tls.load(&config);
-        let mut problems = findings.problems;
-        for warning in findings.warnings.iter().filter(|warning| !self.reported.contains(warning)) {
+        for warning in findings.warnings.iter().filter(|warning| !self.warned.contains(warning)) {
             tracing::warn!(target: "tls", "{warning}");
         }
-        let generation = self.current.as_ref().map_or(0, |current| current.number) + 1;
-        let scan = match self.directory.scan(&config, generation, patient) {
-            Ok(scan) => scan,
-            Err(problem) => {
-                problems.push(problem);
-                return Err(problems);
-            }
-        };
-        self.again_at = scan.again_after.map(|after| Instant::now() + after);
-        if !problems.is_empty() {
-            return Err(problems);
+        self.warned = findings.warnings;
+        if !findings.problems.is_empty() {
+            return Err(findings.problems);
         }
+        let opened = self.open_listeners(&config)?;
+        let generation = self.current.as_ref().map_or(0, |current| current.number) + 1;
+        let scan = self.directory.scan(&config, generation, patient).map_err(|problem| vec![problem])?;
+        self.again_at = scan.again_after.map(|after| Instant::now() + after);
         let access_log = self.access_log(&config).map_err(|problem| vec![problem])?;
         let next =
             Snapshot { number: generation, config: config.clone(), links: scan.links, tls, access_log };
-        if let Some(current) = &self.current
-            && current.serves_like(&next)
-        {
-            return Ok((Outcome { generation: current.number, changed: false }, scan.problems));
+        if let Some(current) = &self.current {
+            if current.serves_like(&next) {
+                return Ok(((current.number, false), scan.problems));
+            }
+            warn_of_what_stays(&current.config, &config);
         }
-        let opened = self.open_listeners(&config)?;
         self.serve(next, opened);
-        Ok((Outcome { generation, changed: true }, scan.problems))
+        Ok(((generation, true), scan.problems))
     }
 
     /// The access log as configured: the running one if nothing about it changed.
@@ -315,7 +325,9 @@ impl Control {
             if stays {
                 continue;
             }
-            match listener::bind(listener.address, self.workers.len()) {
+            let port = listener.address.port();
+            let join = self.listening.values().any(|address| address.port() == port);
+            match listener::bind(listener.address, self.workers.len(), join) {
                 Ok(sockets) => opened.push((Arc::from(name.as_str()), sockets)),
                 Err(error) => {
                     let message = format!("cannot listen on {}: {error}", listener.address);
@@ -358,7 +370,7 @@ impl Control {
                 closed: closed.clone(),
                 done,
             };
-            // A worker that ended takes the process with it; see `server`.
+            // Fails for a worker that has ended, which only a panic could do.
             if worker.blocking_send(command).is_ok() {
                 adopted.push(wait);
             }
@@ -394,7 +406,19 @@ impl Control {
 
     fn publish_status(&self) {
         let config = self.current.as_ref().map(|current| current.config.clone());
-        let status = Status { config, plugins: self.directory.status() };
+        let status = Status { draining: false, config, plugins: self.directory.status() };
         *self.status.lock().unwrap_or_else(PoisonError::into_inner) = status;
+    }
+}
+
+/// Some settings are those of the process and not of a generation.
+fn warn_of_what_stays(before: &Config, after: &Config) {
+    let changed = [
+        ("workers", before.workers != after.workers),
+        ("log", before.log != after.log),
+        ("admin", before.admin != after.admin),
+    ];
+    for (key, _) in changed.iter().filter(|(_, changed)| *changed) {
+        tracing::warn!(target: "reload", key, "changed in the file; takes effect at the next start");
     }
 }

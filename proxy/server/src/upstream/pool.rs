@@ -80,16 +80,16 @@ impl Server {
         self.idle.borrow_mut().retain(|connection| self.may_keep(connection));
     }
 
-    /// What is too old is closed by the sweep, once a second: nearly in time, and for nothing.
     fn take_idle(&self) -> Option<Connection> {
         let mut idle = self.idle.borrow_mut();
-        std::iter::from_fn(|| idle.pop()).find(|connection| !connection.sender.is_closed())
+        std::iter::from_fn(|| idle.pop()).find(|connection| self.may_keep(connection))
     }
 
     fn may_keep(&self, connection: &Connection) -> bool {
+        let now = Instant::now();
         !connection.sender.is_closed()
-            && connection.idle_since.elapsed() < self.bounds.idle_time
-            && connection.made.elapsed() < self.bounds.max_age
+            && now - connection.idle_since < self.bounds.idle_time
+            && now - connection.made < self.bounds.max_age
     }
 
     async fn connect(&self) -> io::Result<SendRequest<RequestBody>> {

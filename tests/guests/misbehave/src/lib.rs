@@ -1,0 +1,109 @@
+//! Does to its host what the request asks it to: `x-do` in the request phase, `x-do-response`, `x-do-log`.
+
+use std::hint::black_box;
+
+use tidegate_plugin_sdk::prelude::*;
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+struct Config {
+    /// What `configure` does.
+    configure: String,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { configure: "nothing".to_owned() }
+    }
+}
+
+struct Misbehave;
+
+#[policy]
+impl Policy for Misbehave {
+    type Config = Config;
+
+    fn configure(config: Config) -> Result<Self, Error> {
+        match config.configure.as_str() {
+            "refuse" => Err(Error::at("configure", "asked to refuse")),
+            deed => {
+                act(deed);
+                Ok(Self)
+            }
+        }
+    }
+
+    fn on_request(&self, request: &Request) -> Verdict {
+        match request.header("x-do").as_deref() {
+            Some("fail") => Verdict::Fail,
+            Some("respond-without-reply") => Verdict::Respond,
+            Some("edit-then-trap") => {
+                let edited =
+                    request.set_header("x-edited", "yes").and_then(|()| request.set_target("/edited"));
+                assert!(edited.is_ok(), "the edits are valid");
+                trap()
+            }
+            Some(deed) => {
+                act(deed);
+                Verdict::Next
+            }
+            None => Verdict::Next,
+        }
+    }
+
+    fn on_response(&self, request: &Request, _: &Response) -> Verdict {
+        match request.header("x-do-response").as_deref() {
+            Some("fail") => Verdict::Fail,
+            Some("respond-without-reply") => Verdict::Respond,
+            Some("edit-request") => match request.set_header("x-late", "yes") {
+                Err(EditError::Forbidden) => Verdict::Next,
+                _ => Verdict::Fail,
+            },
+            Some(deed) => {
+                act(deed);
+                Verdict::Next
+            }
+            None => Verdict::Next,
+        }
+    }
+
+    fn on_log(&self, request: &Request, _: &Response) {
+        if let Some(deed) = request.header("x-do-log") {
+            act(&deed);
+        }
+    }
+}
+
+fn act(deed: &str) {
+    match deed {
+        "loop" => loop {
+            black_box(());
+        },
+        "memory" => {
+            let mut hoard = Vec::new();
+            loop {
+                hoard.push(black_box(vec![1_u8; 1 << 20]));
+            }
+        }
+        "stack" => {
+            black_box(deeper(black_box(1)));
+        }
+        "trap" => trap(),
+        "panic" => panic!("asked to panic"),
+        "log-flood" => {
+            for line in 0..100_000_u32 {
+                log::warn!("flood {line}");
+            }
+        }
+        _ => {}
+    }
+}
+
+fn deeper(depth: u64) -> u64 {
+    if depth == u64::MAX { 0 } else { black_box(deeper(black_box(depth + 1))) + depth }
+}
+
+/// Without a message: what the host alone says about it is in the log.
+fn trap() -> ! {
+    std::process::abort()
+}

@@ -1,0 +1,100 @@
+//! Bodies: known beforehand, large, or sent piece by piece as a test goes on.
+
+use std::convert::Infallible;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body, Frame};
+use http_body_util::{BodyExt, Full};
+use tokio::sync::mpsc;
+
+use crate::wait::within;
+
+/// Any body.
+pub type BoxBody = http_body_util::combinators::BoxBody<Bytes, io::Error>;
+
+/// A body of bytes known beforehand.
+pub fn full(bytes: impl Into<Bytes>) -> BoxBody {
+    Full::new(bytes.into()).map_err(|never: Infallible| match never {}).boxed()
+}
+
+/// A body that a test feeds; dropping [`Pieces`] ends it.
+#[must_use]
+pub fn pieces() -> (Pieces, BoxBody) {
+    let (sender, receiver) = mpsc::channel(1);
+    (Pieces { sender }, Fed { receiver }.boxed())
+}
+
+/// The feeding end of a body.
+#[derive(Debug)]
+pub struct Pieces {
+    sender: mpsc::Sender<io::Result<Frame<Bytes>>>,
+}
+
+impl Pieces {
+    /// Sends one piece, once the one before was taken. False when nobody wants the body any more.
+    pub async fn send(&self, bytes: impl Into<Bytes>) -> bool {
+        within("the body to be taken", self.sender.send(Ok(Frame::data(bytes.into())))).await.is_ok()
+    }
+
+    /// Sends the fields after the body.
+    pub async fn trailers(self, fields: HeaderMap) {
+        let _ = within("the body to be taken", self.sender.send(Ok(Frame::trailers(fields)))).await;
+    }
+
+    /// Breaks the body off.
+    pub async fn break_off(self) {
+        let broken = Err(io::Error::other("broken off by the test"));
+        let _ = within("the body to be taken", self.sender.send(broken)).await;
+    }
+
+    /// Waits until nobody wants the body any more.
+    pub async fn abandoned(&self) {
+        within("the body to be given up", self.sender.closed()).await;
+    }
+}
+
+struct Fed {
+    receiver: mpsc::Receiver<io::Result<Frame<Bytes>>>,
+}
+
+impl Body for Fed {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        self.receiver.poll_recv(cx)
+    }
+}
+
+/// A body of `left` bytes, all zero, never held in memory at once.
+#[derive(Debug)]
+pub struct Zeros {
+    /// What is still to come.
+    pub left: u64,
+}
+
+impl Body for Zeros {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        static PIECE: [u8; 64 * 1024] = [0; 64 * 1024];
+        if self.left == 0 {
+            return Poll::Ready(None);
+        }
+        let length = usize::try_from(self.left).map_or(PIECE.len(), |left| left.min(PIECE.len()));
+        self.left -= length as u64;
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&PIECE[..length])))))
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        http_body::SizeHint::with_exact(self.left)
+    }
+}

@@ -1,0 +1,308 @@
+//! A client that speaks HTTP/1.1 and HTTP/2, clear or over TLS.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::HOST;
+use http::{HeaderMap, Request, Response, Uri, Version};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::body::{BoxBody, full};
+use crate::certificates::{Authority, Leaf};
+use crate::wait::within;
+
+/// What a request is for unless it says otherwise.
+const DEFAULT_HOST: &str = "example.test";
+
+/// The start of a request to a path of `example.test`.
+pub fn request(method: &str, target: &str) -> http::request::Builder {
+    Request::builder().method(method).uri(target)
+}
+
+/// A body of bytes known beforehand.
+pub fn body(bytes: impl Into<Bytes>) -> BoxBody {
+    full(bytes)
+}
+
+/// No body.
+#[must_use]
+pub fn empty() -> BoxBody {
+    full(Bytes::new())
+}
+
+/// One connection.
+#[derive(Debug)]
+pub struct Client {
+    sender: Sender,
+    scheme: &'static str,
+    session: Option<Session>,
+}
+
+#[derive(Debug)]
+enum Sender {
+    Http1(http1::SendRequest<BoxBody>),
+    Http2(http2::SendRequest<BoxBody>),
+}
+
+/// What a TLS handshake settled.
+#[derive(Debug)]
+struct Session {
+    certificate: CertificateDer<'static>,
+    alpn: Option<String>,
+    version: rustls::ProtocolVersion,
+    key_exchange: Option<rustls::NamedGroup>,
+}
+
+/// How to open a TLS connection.
+#[derive(Debug)]
+pub struct TlsOptions<'a> {
+    /// The certificate of who has to have signed the server's, or the server's own.
+    pub trusted: &'a CertificateDer<'static>,
+    /// For SNI; an address sends none.
+    pub server_name: &'a str,
+    /// Offered in this order; nothing = no ALPN.
+    pub alpn: &'a [&'a str],
+    /// Versions offered.
+    pub versions: &'a [&'static rustls::SupportedProtocolVersion],
+    /// The certificate shown when the server asks.
+    pub client: Option<&'a Leaf>,
+}
+
+impl<'a> TlsOptions<'a> {
+    /// HTTP/2 or HTTP/1.1, the newest TLS, no client certificate.
+    #[must_use]
+    pub fn new(authority: &'a Authority, server_name: &'a str) -> Self {
+        Self::trusting(authority.der(), server_name)
+    }
+
+    /// [`Self::new`] where there is no authority but one certificate.
+    #[must_use]
+    pub fn trusting(trusted: &'a CertificateDer<'static>, server_name: &'a str) -> Self {
+        Self { trusted, server_name, alpn: &["h2", "http/1.1"], versions: rustls::ALL_VERSIONS, client: None }
+    }
+}
+
+/// A whole response.
+#[derive(Debug)]
+pub struct Answer {
+    /// Status code.
+    pub status: u16,
+    /// Version of the message.
+    pub version: Version,
+    /// Its fields.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub body: Bytes,
+    /// The fields after the body.
+    pub trailers: Option<HeaderMap>,
+}
+
+impl Answer {
+    /// First value of a field as text; empty when there is none.
+    #[must_use]
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().expect("a text value"))
+    }
+
+    /// The values of a field, joined by commas.
+    #[must_use]
+    pub fn all(&self, name: &str) -> String {
+        let values = self.headers.get_all(name).iter();
+        values.map(|value| value.to_str().expect("a text value")).collect::<Vec<_>>().join(",")
+    }
+
+    /// The body as text.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).expect("a text body")
+    }
+
+    /// The body as JSON.
+    #[must_use]
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
+    }
+
+    /// Reads a response to its end.
+    pub async fn read(response: Response<Incoming>) -> hyper::Result<Self> {
+        let (head, body) = response.into_parts();
+        let body = body.collect().await?;
+        let trailers = body.trailers().cloned();
+        Ok(Self {
+            status: head.status.as_u16(),
+            version: head.version,
+            headers: head.headers,
+            body: body.to_bytes(),
+            trailers,
+        })
+    }
+}
+
+impl Client {
+    /// HTTP/1.1 in clear text.
+    pub async fn http1(address: SocketAddr) -> Self {
+        let stream = connect(address).await;
+        Self { sender: http1_sender(stream).await.expect("a handshake"), scheme: "http", session: None }
+    }
+
+    /// HTTP/2 in clear text, by prior knowledge.
+    pub async fn http2(address: SocketAddr) -> Self {
+        let stream = connect(address).await;
+        Self { sender: http2_sender(stream).await.expect("a handshake"), scheme: "http", session: None }
+    }
+
+    /// TLS; the version of HTTP is what ALPN settles, HTTP/1.1 without.
+    pub async fn tls(address: SocketAddr, options: &TlsOptions<'_>) -> io::Result<Self> {
+        let stream = within("a TLS handshake", handshake(connect(address).await, options)).await?;
+        let session = Session::of(&stream);
+        let sender = match session.alpn.as_deref() {
+            Some("h2") => http2_sender(stream).await,
+            _ => http1_sender(stream).await,
+        };
+        let sender = sender.map_err(io::Error::other)?;
+        Ok(Self { sender, scheme: "https", session: Some(session) })
+    }
+
+    /// Sends and reads the whole response.
+    pub async fn send(&mut self, request: Request<BoxBody>) -> Answer {
+        let shown = format!("{} {}", request.method(), request.uri());
+        self.try_send(request).await.unwrap_or_else(|error| panic!("{shown}: {error:?}"))
+    }
+
+    /// [`Self::send`] where the connection or the body may end early.
+    pub async fn try_send(&mut self, request: Request<BoxBody>) -> hyper::Result<Answer> {
+        within("a response", async { Answer::read(self.start(request).await?).await }).await
+    }
+
+    /// Sends and returns with the head of the response.
+    pub async fn start(&mut self, mut request: Request<BoxBody>) -> hyper::Result<Response<Incoming>> {
+        match &mut self.sender {
+            Sender::Http1(sender) => {
+                let headers = request.headers_mut();
+                headers.entry(HOST).or_insert(http::HeaderValue::from_static(DEFAULT_HOST));
+                within("the connection to be free", sender.ready()).await?;
+                within("a response head", sender.send_request(request)).await
+            }
+            Sender::Http2(sender) => {
+                let host = request.headers_mut().remove(HOST);
+                let authority =
+                    host.as_ref().map_or(DEFAULT_HOST, |host| host.to_str().expect("a text host"));
+                let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
+                let uri = Uri::builder().scheme(self.scheme).authority(authority).path_and_query(target);
+                *request.uri_mut() = uri.build().expect("a valid target");
+                *request.version_mut() = Version::HTTP_2;
+                within("the connection to be free", sender.ready()).await?;
+                within("a response head", sender.send_request(request)).await
+            }
+        }
+    }
+
+    /// Another handle on the same HTTP/2 connection, for requests side by side. Panics on HTTP/1.1.
+    #[must_use]
+    pub fn share(&self) -> Self {
+        let Sender::Http2(sender) = &self.sender else { panic!("HTTP/1.1 has one request at a time") };
+        Self { sender: Sender::Http2(sender.clone()), scheme: self.scheme, session: None }
+    }
+
+    /// `GET` of a target.
+    pub async fn get(&mut self, target: &str) -> Answer {
+        self.send(request("GET", target).body(empty()).expect("a valid request")).await
+    }
+
+    /// Whether the proxy has closed the connection, or told that it will take no further request.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        match &self.sender {
+            Sender::Http1(sender) => sender.is_closed(),
+            Sender::Http2(sender) => sender.is_closed(),
+        }
+    }
+
+    /// The certificate that the server showed.
+    #[must_use]
+    pub fn certificate(&self) -> &CertificateDer<'static> {
+        &self.session().certificate
+    }
+
+    /// What ALPN settled.
+    #[must_use]
+    pub fn alpn(&self) -> Option<&str> {
+        self.session().alpn.as_deref()
+    }
+
+    /// The version of TLS.
+    #[must_use]
+    pub fn tls_version(&self) -> rustls::ProtocolVersion {
+        self.session().version
+    }
+
+    /// The key exchange of TLS.
+    #[must_use]
+    pub fn key_exchange(&self) -> Option<rustls::NamedGroup> {
+        self.session().key_exchange
+    }
+
+    fn session(&self) -> &Session {
+        self.session.as_ref().expect("a connection over TLS")
+    }
+}
+
+impl Session {
+    fn of(stream: &TlsStream<TcpStream>) -> Self {
+        let (_, tls) = stream.get_ref();
+        Self {
+            certificate: tls.peer_certificates().expect("a server certificate")[0].clone().into_owned(),
+            alpn: tls.alpn_protocol().map(|name| String::from_utf8_lossy(name).into_owned()),
+            version: tls.protocol_version().expect("a finished handshake"),
+            key_exchange: tls.negotiated_key_exchange_group().map(|group| group.name()),
+        }
+    }
+}
+
+async fn connect(address: SocketAddr) -> TcpStream {
+    let stream = within("a connection", TcpStream::connect(address)).await.expect("a connection");
+    stream.set_nodelay(true).expect("an open socket");
+    stream
+}
+
+async fn handshake(stream: TcpStream, options: &TlsOptions<'_>) -> io::Result<TlsStream<TcpStream>> {
+    let mut roots = RootCertStore::empty();
+    roots.add(options.trusted.clone()).expect("a valid root");
+    let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_protocol_versions(options.versions)
+        .expect("known versions")
+        .with_root_certificates(roots);
+    let mut config = match options.client {
+        Some(leaf) => {
+            config.with_client_auth_cert(vec![leaf.der()], leaf.key_der()).expect("a key that fits")
+        }
+        None => config.with_no_client_auth(),
+    };
+    config.alpn_protocols = options.alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+    let name = ServerName::try_from(options.server_name.to_owned()).expect("a valid name");
+    TlsConnector::from(Arc::new(config)).connect(name, stream).await
+}
+
+async fn http1_sender(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> hyper::Result<Sender> {
+    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(connection.with_upgrades());
+    Ok(Sender::Http1(sender))
+}
+
+async fn http2_sender(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> hyper::Result<Sender> {
+    let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
+    tokio::spawn(connection);
+    Ok(Sender::Http2(sender))
+}

@@ -1,0 +1,358 @@
+//! The real binary with files of its own, ended with the test.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use http::Request;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::body::BoxBody;
+use crate::client::{Answer, Client, TlsOptions};
+use crate::log::Lines;
+use crate::plugins::{Plugin, folder};
+use crate::raw::Raw;
+use crate::upstream::Upstream;
+use crate::wait::{eventually, within};
+
+/// The listener that the short forms talk to.
+const WEB: &str = "web";
+
+/// A `tidegate` command, not started yet.
+#[must_use]
+pub fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(folder("TIDEGATE_BIN"));
+    command.args(arguments);
+    command
+}
+
+/// What a proxy starts with.
+#[derive(Debug)]
+pub struct Builder {
+    top: String,
+    sections: String,
+    whole: Option<String>,
+    files: Vec<(String, Vec<u8>)>,
+}
+
+impl Builder {
+    /// A key before the tables of `tidegate.toml`, such as `trusted-proxies = ["127.0.0.1"]`.
+    #[must_use]
+    pub fn top(mut self, line: &str) -> Self {
+        self.top.push_str(line);
+        self.top.push('\n');
+        self
+    }
+
+    /// A table of `tidegate.toml` with its header.
+    #[must_use]
+    pub fn section(mut self, text: &str) -> Self {
+        self.sections.push_str(text);
+        self.sections.push('\n');
+        self
+    }
+
+    /// `tidegate.toml` as a whole, in place of what the other methods make.
+    #[must_use]
+    pub fn config(mut self, text: &str) -> Self {
+        self.whole = Some(text.to_owned());
+        self
+    }
+
+    /// Another upstream.
+    #[must_use]
+    pub fn upstream(self, name: &str, upstream: &Upstream) -> Self {
+        self.section(&format!("[upstream.{name}]\nservers = [\"{}\"]", upstream.address()))
+    }
+
+    /// `plugins/NAME.wasm`, and `plugins/NAME.toml` unless `toml` is empty.
+    #[must_use]
+    pub fn plugin(mut self, name: &str, plugin: Plugin, toml: &str) -> Self {
+        if !toml.is_empty() {
+            self = self.file(&format!("plugins/{name}.toml"), toml);
+        }
+        self.file(&format!("plugins/{name}.wasm"), plugin)
+    }
+
+    /// Any file, by its path beside `tidegate.toml`.
+    #[must_use]
+    pub fn file(mut self, path: &str, content: impl Into<Vec<u8>>) -> Self {
+        self.files.push((path.to_owned(), content.into()));
+        self
+    }
+
+    /// Writes the files and starts nothing.
+    #[must_use]
+    pub fn write(self) -> TempDir {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let config = self.whole.unwrap_or_else(|| format!("{}{}", self.top, self.sections));
+        fs::create_dir(folder.path().join("plugins")).expect("a new folder");
+        write(&folder.path().join("tidegate.toml"), config);
+        for (path, content) in self.files {
+            write(&folder.path().join(path), content);
+        }
+        folder
+    }
+
+    /// Starts `tidegate run` and waits until it serves; panics with its log when it ends instead.
+    pub async fn start(self) -> Proxy {
+        match self.try_start().await {
+            Ok(proxy) => proxy,
+            Err(ended) => panic!("tidegate ended with {}:\n{}", ended.status, ended.log),
+        }
+    }
+
+    /// Starts `tidegate run`; `Err` when it ends before it serves.
+    pub async fn try_start(self) -> Result<Proxy, Ended> {
+        let folder = self.write();
+        let mut child = command(&["run", "--config"])
+            .arg(folder.path().join("tidegate.toml"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary at TIDEGATE_BIN");
+        let log = Lines::of(child.stderr.take().expect("a pipe"));
+        let access = Lines::of(child.stdout.take().expect("a pipe"));
+        let serving = log.find_from(0, |line| is_serving(line).then_some(())).await;
+        let mut proxy = Proxy { child, folder, log, access, addresses: BTreeMap::new() };
+        if serving.is_none() {
+            let status = proxy.ended().await;
+            return Err(Ended { status, log: proxy.log.all().join("\n") });
+        }
+        // The admin interface opens last; a configuration without one names it nowhere.
+        if fs::read_to_string(proxy.folder().join("tidegate.toml")).is_ok_and(|text| text.contains("[admin]"))
+        {
+            proxy.log.find_from(0, |line| listening(line).filter(|(name, _)| name == "admin")).await;
+        }
+        proxy.addresses = proxy.log.all().iter().filter_map(|line| listening(line)).collect();
+        Ok(proxy)
+    }
+}
+
+/// A proxy that did not start.
+#[derive(Debug)]
+pub struct Ended {
+    /// Its exit status.
+    pub status: ExitStatus,
+    /// What it wrote to stderr.
+    pub log: String,
+}
+
+/// A running proxy. Dropping it kills the process and, when the test fails, shows its log.
+#[derive(Debug)]
+pub struct Proxy {
+    child: Child,
+    folder: TempDir,
+    log: Lines,
+    access: Lines,
+    addresses: BTreeMap<String, SocketAddr>,
+}
+
+impl Proxy {
+    /// One clear-text listener `web`, the admin interface, and `upstream` as `app`, the default.
+    #[must_use]
+    pub fn builder(upstream: &Upstream) -> Builder {
+        Self::bare()
+            .top("default-upstream = \"app\"")
+            .section("[listener.web]\naddress = \"127.0.0.1:0\"")
+            .upstream("app", upstream)
+    }
+
+    /// Two workers and the admin interface; listeners and upstreams are to be added.
+    #[must_use]
+    pub fn bare() -> Builder {
+        let builder = Builder { top: String::new(), sections: String::new(), whole: None, files: Vec::new() };
+        builder.top("workers = 2").section("[admin]\naddress = \"127.0.0.1:0\"")
+    }
+
+    /// The address of a listener, or of `admin`.
+    #[must_use]
+    pub fn address(&self, listener: &str) -> SocketAddr {
+        *self
+            .addresses
+            .get(listener)
+            .unwrap_or_else(|| panic!("no listener {listener}: {:?}", self.addresses))
+    }
+
+    /// The folder of `tidegate.toml`.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// A file in the plugin directory.
+    #[must_use]
+    pub fn plugin_path(&self, file: &str) -> PathBuf {
+        self.folder().join("plugins").join(file)
+    }
+
+    /// Its log.
+    #[must_use]
+    pub fn log(&self) -> &Lines {
+        &self.log
+    }
+
+    /// Its access log.
+    #[must_use]
+    pub fn access_log(&self) -> &Lines {
+        &self.access
+    }
+
+    /// A new HTTP/1.1 connection to `web`.
+    pub async fn http1(&self) -> Client {
+        Client::http1(self.address(WEB)).await
+    }
+
+    /// A new HTTP/2 connection to `web`, by prior knowledge.
+    pub async fn http2(&self) -> Client {
+        Client::http2(self.address(WEB)).await
+    }
+
+    /// A new TLS connection to `listener`.
+    pub async fn tls(&self, listener: &str, options: &TlsOptions<'_>) -> std::io::Result<Client> {
+        Client::tls(self.address(listener), options).await
+    }
+
+    /// A new connection to `web` for bytes.
+    pub async fn raw(&self) -> Raw {
+        Raw::connect(self.address(WEB)).await
+    }
+
+    /// One request on an HTTP/1.1 connection of its own.
+    pub async fn send(&self, request: Request<BoxBody>) -> Answer {
+        self.http1().await.send(request).await
+    }
+
+    /// `GET` on an HTTP/1.1 connection of its own.
+    pub async fn get(&self, target: &str) -> Answer {
+        self.http1().await.get(target).await
+    }
+
+    /// One request to the admin interface.
+    pub async fn admin(&self, method: &str, target: &str) -> Answer {
+        let mut client = Client::http1(self.address("admin")).await;
+        client.send(crate::request(method, target).body(crate::empty()).expect("a valid request")).await
+    }
+
+    /// What `api/v1/plugins` says about one plugin; `None` when it is not in the list.
+    pub async fn plugin(&self, name: &str) -> Option<Value> {
+        let plugins = self.admin("GET", "/api/v1/plugins").await.json();
+        let plugins = plugins.as_array().expect("a list of plugins").clone();
+        plugins.into_iter().find(|plugin| plugin["name"] == name)
+    }
+
+    /// Waits until a plugin is in this state and returns what is said about it.
+    pub async fn plugin_state(&self, name: &str, state: &str) -> Value {
+        eventually(&format!("{name} to be {state}"), async || {
+            self.plugin(name).await.filter(|plugin| plugin["state"] == state)
+        })
+        .await
+    }
+
+    /// Reloads through the admin interface and waits for it; the changes are live on return.
+    pub async fn reload(&self) -> Answer {
+        self.admin("POST", "/api/v1/reload").await
+    }
+
+    /// The access-log lines of the exchanges whose target is this, at least `count`.
+    pub async fn accesses(&self, target: &str, count: usize) -> Vec<Value> {
+        let field = format!("\"target\":{}", Value::from(target));
+        eventually(&format!("{count} access-log lines for {target}"), async || {
+            let lines = self.access.all();
+            let lines: Vec<&String> = lines.iter().filter(|line| line.contains(&field)).collect();
+            (lines.len() >= count).then(|| lines.iter().map(|line| json(line)).collect())
+        })
+        .await
+    }
+
+    /// The access-log line of the exchange with this target.
+    pub async fn access(&self, target: &str) -> Value {
+        self.accesses(target, 1).await.swap_remove(0)
+    }
+
+    /// The log line that says the next generation after `mark` lines is live.
+    pub async fn serving_from(&self, mark: usize) {
+        let found = self.log.find_from(mark, |line| is_serving(line).then_some(())).await;
+        assert!(found.is_some(), "no new generation:\n{}", self.log.all().join("\n"));
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).expect("a running process");
+    }
+
+    /// Waits until the process ends by itself.
+    pub async fn ended(&mut self) -> ExitStatus {
+        within("the process to end", self.log.end()).await;
+        self.child.wait().expect("a child of this process")
+    }
+
+    /// Memory in use, in bytes.
+    #[must_use]
+    pub fn resident_memory(&self) -> u64 {
+        let status = self.proc_file("status");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a line of the kernel");
+        let kibibytes: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
+        kibibytes * 1024
+    }
+
+    /// Open files and sockets.
+    #[must_use]
+    pub fn open_files(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("a running process").count()
+    }
+
+    fn proc_file(&self, name: &str) -> String {
+        fs::read_to_string(format!("/proc/{}/{name}", self.child.id())).expect("a running process")
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+}
+
+impl Drop for Proxy {
+    #[expect(clippy::print_stderr, reason = "the test runner shows it with the test that failed")]
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            let access = self.access.all();
+            let last = access.len().saturating_sub(20);
+            let config = fs::read_to_string(self.folder().join("tidegate.toml")).unwrap_or_default();
+            eprintln!("--- tidegate.toml\n{config}\n--- log\n{}", self.log.all().join("\n"));
+            eprintln!("--- access log\n{}\n---", access[last..].join("\n"));
+        }
+    }
+}
+
+/// A line of the log that says that a generation went live.
+fn is_serving(line: &str) -> bool {
+    line.contains(" serving ") && line.contains("generation=")
+}
+
+/// Name and address in a line of the log that says that a listener is open.
+fn listening(line: &str) -> Option<(String, SocketAddr)> {
+    line.split_once(" listening ")?;
+    let field = |name: &str| {
+        let value = line.split_whitespace().find_map(|word| word.strip_prefix(name))?;
+        Some(value.trim_matches('"').to_owned())
+    };
+    Some((field("listener=")?, field("address=")?.parse().ok()?))
+}
+
+fn json(line: &str) -> Value {
+    serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))
+}
+
+fn write(path: &Path, content: impl AsRef<[u8]>) {
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent).expect("a folder");
+    }
+    fs::write(path, content).expect("a writable folder");
+}

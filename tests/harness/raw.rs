@@ -1,0 +1,125 @@
+//! A client that sends exactly the bytes it is given.
+
+use std::net::SocketAddr;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::wait::within;
+
+/// One connection, byte by byte.
+#[derive(Debug)]
+pub struct Raw {
+    stream: TcpStream,
+    received: Vec<u8>,
+}
+
+impl Raw {
+    /// Connects.
+    pub async fn connect(address: SocketAddr) -> Self {
+        let stream = within("a connection", TcpStream::connect(address)).await.expect("a connection");
+        stream.set_nodelay(true).expect("an open socket");
+        Self { stream, received: Vec::new() }
+    }
+
+    /// Sends; a peer that has closed already is no failure, the answer tells.
+    pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        let _ = within("room to send", self.stream.write_all(bytes.as_ref())).await;
+    }
+
+    /// Sends as much of `bytes` as the peer takes within what the sockets buffer, and returns how much.
+    ///
+    /// Stops at the first write that would wait twice in a row without progress.
+    pub async fn send_until_blocked(&mut self, bytes: &[u8]) -> usize {
+        let mut sent = 0;
+        while sent < bytes.len() {
+            let quiet = tokio::time::Duration::from_millis(500);
+            match tokio::time::timeout(quiet, self.stream.write(&bytes[sent..])).await {
+                Ok(Ok(count)) if count > 0 => sent += count,
+                _ => break,
+            }
+        }
+        sent
+    }
+
+    /// Ends this direction; the other stays open.
+    pub async fn shutdown(&mut self) {
+        let _ = self.stream.shutdown().await;
+    }
+
+    /// The next bytes up to and with `end`; what comes after stays for the next call. Panics when the
+    /// peer closes before.
+    pub async fn read_until(&mut self, end: &str) -> String {
+        let found = within(&format!("{end:?}"), async {
+            loop {
+                if let Some(at) = find(&self.received, end.as_bytes()) {
+                    return Some(at + end.len());
+                }
+                if self.read_more().await == 0 {
+                    return None;
+                }
+            }
+        })
+        .await;
+        let Some(length) = found else {
+            panic!("closed before {end:?}: {:?}", String::from_utf8_lossy(&self.received))
+        };
+        text(self.received.drain(..length).collect())
+    }
+
+    /// The next response's status line and fields, with the empty line.
+    pub async fn read_head(&mut self) -> String {
+        self.read_until("\r\n\r\n").await
+    }
+
+    /// Exactly `length` further bytes.
+    pub async fn read_exactly(&mut self, length: usize) -> Vec<u8> {
+        within("the rest of a body", async {
+            while self.received.len() < length {
+                assert_ne!(
+                    self.read_more().await,
+                    0,
+                    "closed after {} of {length} bytes",
+                    self.received.len()
+                );
+            }
+        })
+        .await;
+        self.received.drain(..length).collect()
+    }
+
+    /// A response whose head has a `content-length`: head and body as text.
+    pub async fn read_response(&mut self) -> (String, String) {
+        let head = self.read_head().await;
+        let length = head
+            .lines()
+            .find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length:")?.trim().parse().ok())
+            .unwrap_or_else(|| panic!("no content-length: {head}"));
+        let body = self.read_exactly(length).await;
+        (head, text(body))
+    }
+
+    /// Everything until the peer closes.
+    pub async fn read_to_end(&mut self) -> String {
+        within("the peer to close", async { while self.read_more().await > 0 {} }).await;
+        text(std::mem::take(&mut self.received))
+    }
+
+    /// Whether the peer closes without sending anything more.
+    pub async fn is_closed_silently(&mut self) -> bool {
+        self.read_to_end().await.is_empty()
+    }
+
+    /// 0 when the peer has closed, orderly or not.
+    async fn read_more(&mut self) -> usize {
+        self.stream.read_buf(&mut self.received).await.unwrap_or(0)
+    }
+}
+
+fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
+    haystack.windows(needle.len()).position(|window| window == needle)
+}
+
+fn text(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+}

@@ -1,0 +1,184 @@
+//! One JSON line per exchange.
+
+use std::fs;
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use tidegate_tests::{Authority, Proxy, TlsOptions, Upstream, body, eventually, guest, request};
+
+#[tokio::test]
+async fn a_line_says_what_happened() {
+    let app = Upstream::echo("app").await;
+    let proxy =
+        Proxy::builder(&app).plugin("10-stamp", guest("stamp"), "[config]\nvalue = \"x\"").start().await;
+    let request = request("POST", "/a%20b?q=\"1\"".replace('"', "%22").as_str())
+        .header("host", "a.test:81")
+        .header("user-agent", "test \"agent\"\u{e9}")
+        .header("x-request-id", "the-id")
+        .body(body("hello"))
+        .expect("valid");
+    let answer = proxy.send(request).await;
+    let line = proxy.access("/a%20b?q=%221%22").await;
+
+    for (key, value) in [
+        ("request_id", json!("the-id")),
+        ("listener", json!("web")),
+        ("client", json!("127.0.0.1")),
+        ("version", json!("HTTP/1.1")),
+        ("method", json!("POST")),
+        ("scheme", json!("http")),
+        ("host", json!("a.test:81")),
+        ("status", json!(200)),
+        ("route", json!("app")),
+        ("server", json!(app.address().to_string())),
+        ("failure", Value::Null),
+        ("bytes_in", json!(5)),
+        ("bytes_out", json!(answer.body.len())),
+        ("user_agent", json!("test \"agent\"\u{e9}")),
+    ] {
+        assert_eq!(line[key], value, "{key}: {line}");
+    }
+    let text = |key: &str| line[key].as_str().unwrap_or_default();
+    assert!(text("peer").starts_with("127.0.0.1:"), "{line}");
+    assert_eq!((text("id").len(), text("time").len()), (16, "2030-01-01T00:00:00.000Z".len()), "{line}");
+    assert!(text("time").ends_with('Z') && text("time").as_bytes()[10] == b'T', "{line}");
+    let (duration, upstream) = (line["duration_us"].as_u64(), line["upstream_us"].as_u64());
+    assert!(upstream > Some(0) && duration >= upstream, "{line}");
+    let phases: Vec<_> = line["policies"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|step| {
+            (step["policy"].clone(), step["phase"].clone(), step["verdict"].clone(), step["us"].is_u64())
+        })
+        .collect();
+    assert_eq!(phases[0], (json!("10-stamp"), json!("request"), json!("next"), true));
+    assert_eq!(phases[1], (json!("10-stamp"), json!("response"), json!("next"), true));
+}
+
+#[tokio::test]
+async fn http_2_over_tls_is_named() {
+    let app = Upstream::echo("app").await;
+    let authority = Authority::new();
+    let leaf = authority.sign(&["a.test"]);
+    let secure = "[listener.secure]\naddress = \"127.0.0.1:0\"\ntls = { certificates = [{ chain = \"a.pem\", key = \"a.key\" }] }";
+    let proxy = Proxy::builder(&app)
+        .section(secure)
+        .file("a.pem", leaf.chain_pem())
+        .file("a.key", leaf.key_pem())
+        .start()
+        .await;
+    let mut client = proxy.tls("secure", &TlsOptions::new(&authority, "a.test")).await.expect("a handshake");
+    client.get("/x").await;
+    let line = proxy.access("/x").await;
+    assert_eq!(
+        (&line["version"], &line["scheme"], &line["listener"]),
+        (&json!("HTTP/2"), &json!("https"), &json!("secure"))
+    );
+    assert_eq!(line["host"], "example.test");
+}
+
+#[tokio::test]
+async fn every_exchange_has_a_line_and_an_id_of_its_own() {
+    let app = Upstream::echo("app").await;
+    let proxy = Proxy::builder(&app).start().await;
+    let mut client = proxy.http2().await;
+    for _ in 0..100 {
+        client.get("/many").await;
+    }
+    let lines = proxy.accesses("/many", 100).await;
+    let ids: std::collections::BTreeSet<_> = lines.iter().map(|line| line["id"].to_string()).collect();
+    assert_eq!((lines.len(), ids.len()), (100, 100));
+}
+
+#[tokio::test]
+async fn an_exchange_the_client_gave_up_has_a_line() {
+    let app = Upstream::serve(async |_| std::future::pending().await).await;
+    let proxy = Proxy::builder(&app).start().await;
+    let mut raw = proxy.raw().await;
+    raw.send("GET /given-up HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    eventually("the request upstream", async || (!app.requests().is_empty()).then_some(())).await;
+    drop(raw);
+    let line = proxy.access("/given-up").await;
+    assert_eq!((line["status"].as_u64(), line["failure"].as_str()), (Some(499), Some("client-closed")));
+}
+
+#[tokio::test]
+async fn a_file_is_appended_to_and_reopened_on_sighup() {
+    let app = Upstream::echo("app").await;
+    let proxy = Proxy::builder(&app)
+        .section("[access-log]\npath = \"logs/access.jsonl\"")
+        .file("logs/access.jsonl", "kept\n")
+        .start()
+        .await;
+    let file = proxy.folder().join("logs/access.jsonl");
+    let holds = async |path: &std::path::Path, text: &str| {
+        eventually(&format!("{text} in {}", path.display()), async || {
+            fs::read_to_string(path).ok().filter(|content| content.contains(text))
+        })
+        .await
+    };
+    proxy.get("/one").await;
+    assert!(holds(&file, "/one").await.starts_with("kept\n{"));
+
+    // As log rotation does it.
+    let old = file.with_extension("1");
+    fs::rename(&file, &old).expect("the same file system");
+    proxy.get("/two").await;
+    holds(&old, "/two").await;
+    let mark = proxy.log().len();
+    proxy.signal(Signal::HUP);
+    proxy.log().wait_from(mark, &["SIGHUP"]).await;
+    proxy.get("/three").await;
+    assert!(!holds(&file, "/three").await.contains("/two"));
+    assert!(proxy.access_log().is_empty(), "nothing on stdout");
+}
+
+#[tokio::test]
+async fn off_writes_nothing() {
+    let app = Upstream::echo("app").await;
+    let mut proxy = Proxy::builder(&app).section("[access-log]\npath = \"off\"").start().await;
+    proxy.get("/").await;
+    proxy.signal(Signal::TERM);
+    proxy.ended().await;
+    proxy.access_log().end().await;
+    assert!(proxy.access_log().is_empty());
+}
+
+#[tokio::test]
+async fn nothing_is_lost_at_the_end() {
+    let app = Upstream::echo("app").await;
+    let mut proxy = Proxy::builder(&app).start().await;
+    let mut client = proxy.http1().await;
+    for _ in 0..50 {
+        client.get("/last").await;
+    }
+    proxy.signal(Signal::TERM);
+    assert!(proxy.ended().await.success());
+    proxy.access_log().end().await;
+    assert_eq!(proxy.access_log().count("/last"), 50);
+}
+
+#[tokio::test]
+async fn the_proxys_own_log_can_be_json() {
+    let app = Upstream::echo("app").await;
+    let mut proxy = Proxy::builder(&app).start().await;
+    let path = proxy.folder().join("tidegate.toml");
+    let text = fs::read_to_string(&path).expect("a file");
+    proxy.signal(Signal::TERM);
+    proxy.ended().await;
+    fs::write(&path, format!("{text}\n[log]\nformat = \"json\"\nlevel = \"debug\"\n"))
+        .expect("a writable file");
+    let mut child = tidegate_tests::command(&["run", "--config"])
+        .arg(&path)
+        .stderr(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .expect("the binary");
+    let log = tidegate_tests::Lines::of(child.stderr.take().expect("a pipe"));
+    let line = log.find_from(0, |line| line.contains("\"serving\"").then(|| line.to_owned())).await;
+    let _ = child.kill();
+    let _ = child.wait();
+    let line: Value = serde_json::from_str(&line.expect("a line")).expect("JSON");
+    assert_eq!(line["generation"], 1);
+}

@@ -1,0 +1,270 @@
+//! Bodies stream both ways, with back-pressure and without being held in memory.
+
+use bytes::Bytes;
+use http::Response;
+use http_body_util::BodyExt;
+use tidegate_tests::{
+    Builder, Client, PATIENCE, Proxy, Upstream, Zeros, body, empty, eventually, pieces, request, within,
+};
+
+/// Bytes of a large body: 64 MiB, or 1 GiB with `TIDEGATE_TEST_FULL` set.
+fn large() -> u64 {
+    if std::env::var_os("TIDEGATE_TEST_FULL").is_some() { 1 << 30 } else { 64 << 20 }
+}
+
+/// What memory may grow by while a large body passes; buffers on both sides of a few connections.
+const GROWTH: u64 = 16 << 20;
+
+fn unlimited(upstream: &Upstream) -> Builder {
+    Proxy::builder(upstream).section("[limits]\nrequest-body = \"2GiB\"")
+}
+
+#[tokio::test]
+async fn a_large_upload_passes_in_flat_memory() {
+    let app = Upstream::serve(async |request: http::Request<hyper::body::Incoming>| {
+        let mut incoming = request.into_body();
+        let mut length = 0;
+        while let Some(frame) = incoming.frame().await {
+            length += frame.expect("a whole body").data_ref().map_or(0, Bytes::len);
+        }
+        Response::new(body(length.to_string()))
+    })
+    .await;
+    let proxy = unlimited(&app).start().await;
+    for mut client in [proxy.http1().await, proxy.http2().await] {
+        client.get("/warm").await;
+        let before = proxy.resident_memory();
+        let upload = request("POST", "/").body(Zeros { left: large() }.boxed()).expect("valid");
+        // Not bounded by the harness: it takes as long as the machine needs.
+        let answer = client.start(upload).await.expect("a response");
+        let received = answer.into_body().collect().await.expect("a body").to_bytes();
+        assert_eq!(received, large().to_string());
+        let grown = proxy.resident_memory().saturating_sub(before);
+        assert!(grown < GROWTH, "{grown} bytes more after the upload");
+    }
+}
+
+#[tokio::test]
+async fn a_large_download_passes_in_flat_memory() {
+    let app = Upstream::serve(async |_| Response::new(Zeros { left: large() }.boxed())).await;
+    let proxy = Proxy::builder(&app).start().await;
+    for mut client in [proxy.http1().await, proxy.http2().await] {
+        let before = proxy.resident_memory();
+        let answer = client.start(request("GET", "/").body(empty()).expect("valid")).await.expect("a head");
+        assert_eq!(answer.headers()["content-length"], large().to_string());
+        let mut download = answer.into_body();
+        let mut length = 0;
+        while let Some(frame) = within("the next piece", download.frame()).await {
+            length += frame.expect("a whole body").data_ref().map_or(0, Bytes::len) as u64;
+        }
+        assert_eq!(length, large());
+        let grown = proxy.resident_memory().saturating_sub(before);
+        assert!(grown < GROWTH, "{grown} bytes more after the download");
+    }
+}
+
+#[tokio::test]
+async fn pieces_are_passed_on_as_they_come() {
+    let (feed, download) = pieces();
+    let download = std::sync::Mutex::new(Some(download));
+    let download = std::sync::Arc::new(download);
+    let app = Upstream::serve(move |_| {
+        let download = download.lock().expect("one request").take().expect("one request");
+        async move { Response::new(download) }
+    })
+    .await;
+    let proxy = Proxy::builder(&app).start().await;
+    let mut client = proxy.http1().await;
+    let answer = client.start(request("GET", "/").body(empty()).expect("valid")).await.expect("a head");
+    let mut answer = answer.into_body();
+    // The next piece is sent only when the one before has arrived.
+    for piece in ["one", "two", "three"] {
+        assert!(feed.send(piece).await);
+        let frame = within("the piece", answer.frame()).await.expect("a piece").expect("a whole body");
+        assert_eq!(frame.into_data().expect("data"), piece);
+    }
+    drop(feed);
+    assert!(within("the end", answer.frame()).await.is_none());
+}
+
+#[tokio::test]
+async fn an_upload_reaches_the_upstream_before_it_is_complete() {
+    let (arrived, mut first) = tokio::sync::mpsc::channel(1);
+    let app = Upstream::serve(move |request: http::Request<hyper::body::Incoming>| {
+        let arrived = arrived.clone();
+        async move {
+            let mut incoming = request.into_body();
+            let frame = incoming.frame().await.expect("a piece").expect("a whole body");
+            arrived.send(frame.into_data().expect("data")).await.expect("a test that listens");
+            incoming.collect().await.expect("the rest");
+            Response::new(body("done"))
+        }
+    })
+    .await;
+    let proxy = Proxy::builder(&app).start().await;
+    let (feed, upload) = pieces();
+    let mut client = proxy.http1().await;
+    let answer = tokio::spawn(async move {
+        client.send(request("POST", "/").body(upload).expect("valid")).await.text().to_owned()
+    });
+    assert!(feed.send("first").await);
+    assert_eq!(within("the first piece", first.recv()).await.expect("a piece"), "first");
+    drop(feed);
+    assert_eq!(within("the answer", answer).await.expect("no panic"), "done");
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_holds_the_upstream_back() {
+    let (tell, told) = tokio::sync::watch::channel(0_u64);
+    let app = Upstream::serve(move |_| {
+        let tell = tell.clone();
+        async move {
+            let (feed, endless) = pieces();
+            tokio::spawn(async move {
+                let piece = Bytes::from(vec![0; 64 << 10]);
+                while feed.send(piece.clone()).await {
+                    tell.send_modify(|sent| *sent += 64 << 10);
+                }
+            });
+            Response::new(endless)
+        }
+    })
+    .await;
+    let proxy = Proxy::builder(&app).start().await;
+    let before = proxy.resident_memory();
+    let mut raw = proxy.raw().await;
+    raw.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n").await;
+    raw.read_head().await;
+
+    // Wait until nothing moves any more: a whole quiet second.
+    let mut told = told;
+    while tokio::time::timeout(PATIENCE / 30, told.changed()).await.is_ok() {}
+
+    let sent = *told.borrow();
+    assert!(sent < 32 << 20, "the upstream could send {sent} bytes that nobody read");
+    let grown = proxy.resident_memory().saturating_sub(before);
+    assert!(grown < GROWTH, "{grown} bytes held for a client that does not read");
+}
+
+#[tokio::test]
+async fn a_body_the_upstream_breaks_off_is_not_completed() {
+    for response in [
+        "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nonly this",
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n",
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\nzz\r\n",
+    ] {
+        let app = Upstream::raw(response).await;
+        let proxy = Proxy::builder(&app).start().await;
+        for mut client in [proxy.http1().await, proxy.http2().await] {
+            let request = request("GET", "/").body(empty()).expect("valid");
+            client.try_send(request).await.expect_err("a client must not take this for the whole body");
+        }
+        assert_eq!(proxy.access("/").await["failure"], "broken-off");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_ends_with_the_connection_is_whole() {
+    let app = Upstream::raw("HTTP/1.1 200 OK\r\n\r\nuntil the end").await;
+    let proxy = Proxy::builder(&app).start().await;
+    for mut client in [proxy.http1().await, proxy.http2().await] {
+        assert_eq!(client.get("/").await.text(), "until the end");
+        // The client's connection does not have to end with it.
+        assert_eq!(client.get("/").await.text(), "until the end");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_ends_the_upstreams_work() {
+    let (gone, mut waits) = tokio::sync::mpsc::channel(1);
+    let app = Upstream::serve(move |_| {
+        let gone = gone.clone();
+        async move {
+            let (feed, endless) = pieces();
+            tokio::spawn(async move {
+                feed.send("first").await;
+                feed.abandoned().await;
+                let _ = gone.send(()).await;
+            });
+            Response::new(endless)
+        }
+    })
+    .await;
+    let proxy = Proxy::builder(&app).start().await;
+    for client in [proxy.http1().await, proxy.http2().await] {
+        let mut client: Client = client;
+        let answer =
+            client.start(request("GET", "/away").body(empty()).expect("valid")).await.expect("a head");
+        drop(answer);
+        drop(client);
+        within("the upstream to be told", waits.recv()).await.expect("an upstream that waits");
+    }
+    let line = proxy.access("/away").await;
+    assert_eq!(line["failure"], "broken-off");
+}
+
+#[tokio::test]
+async fn an_upload_the_client_breaks_off_reaches_nobody_as_whole() {
+    let (tell, mut outcomes) = tokio::sync::mpsc::channel(1);
+    let app = Upstream::serve(move |request: http::Request<hyper::body::Incoming>| {
+        let tell = tell.clone();
+        async move {
+            let outcome = request.into_body().collect().await.is_ok();
+            tell.send(outcome).await.expect("a test that listens");
+            Response::new(body("done"))
+        }
+    })
+    .await;
+    let proxy = Proxy::builder(&app).start().await;
+    let mut raw = proxy.raw().await;
+    raw.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nonly this").await;
+    eventually("the request upstream", async || (app.requests().len() == 1).then_some(())).await;
+    drop(raw);
+    assert!(!within("the upstream's view", outcomes.recv()).await.expect("an outcome"));
+
+    let (feed, upload) = pieces();
+    let mut client = proxy.http2().await;
+    let sending = tokio::spawn(async move {
+        let _ = client.try_send(request("POST", "/").body(upload).expect("valid")).await;
+    });
+    feed.send("only this").await;
+    eventually("the request upstream", async || (app.requests().len() == 2).then_some(())).await;
+    feed.break_off().await;
+    assert!(!within("the upstream's view", outcomes.recv()).await.expect("an outcome"));
+    within("the client", sending).await.expect("no panic");
+}
+
+#[tokio::test]
+async fn an_early_answer_reaches_a_client_that_is_still_sending() {
+    // A server may refuse an upload without reading it (RFC 9112 §9.3).
+    let app =
+        Upstream::raw("HTTP/1.1 403 Forbidden\r\ncontent-length: 2\r\nconnection: close\r\n\r\nno").await;
+    let proxy = Proxy::builder(&app).start().await;
+    let mut raw = proxy.raw().await;
+    raw.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\npart of it").await;
+    let (head, body) = raw.read_response().await;
+    assert!(head.starts_with("HTTP/1.1 403 ") && body == "no", "{head}{body}");
+}
+
+#[tokio::test]
+async fn a_body_that_falls_silent_is_given_up() {
+    let app = Upstream::echo("app").await;
+    let proxy = Proxy::builder(&app).section("[timeouts]\nbody-idle = \"200ms\"").start().await;
+    let mut raw = proxy.raw().await;
+    raw.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nonly this").await;
+    let answer = raw.read_to_end().await;
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    assert_eq!(proxy.access("/").await["failure"], "body-timeout");
+}
+
+#[tokio::test]
+async fn a_client_that_stops_reading_is_cut() {
+    let app = Upstream::serve(async |_| Response::new(Zeros { left: 64 << 20 }.boxed())).await;
+    let proxy = Proxy::builder(&app).section("[timeouts]\nbody-idle = \"200ms\"").start().await;
+    let mut raw = proxy.raw().await;
+    raw.send("GET /slow-reader HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    raw.read_head().await;
+    // Nothing more is read until the proxy has given up.
+    let line = proxy.access("/slow-reader").await;
+    assert_eq!(line["failure"], "broken-off");
+}

@@ -1,0 +1,248 @@
+//! The commands beside `run`.
+
+use std::path::Path;
+use std::process::{Output, Stdio};
+
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use serde_json::Value;
+use tidegate_tests::{
+    Authority, Builder, Client, Lines, Proxy, TlsOptions, Upstream, command, guest, stock, within,
+};
+
+fn check(builder: Builder) -> (Output, String) {
+    let folder = builder.write();
+    let output = command(&["check", "--config"])
+        .arg(folder.path().join("tidegate.toml"))
+        .output()
+        .expect("the binary");
+    let text = String::from_utf8_lossy(&[output.stdout.clone(), output.stderr.clone()].concat()).into_owned();
+    (output, text)
+}
+
+#[tokio::test]
+async fn check_accepts_what_run_accepts() {
+    let app = Upstream::echo("app").await;
+    let leaf = Authority::new().sign(&["a.test"]);
+    let secure = "[listener.secure]\naddress = \"127.0.0.1:0\"\ntls = { certificates = [{ chain = \"a.pem\", key = \"a.key\" }] }";
+    let builder = Proxy::builder(&app)
+        .section(secure)
+        .file("a.pem", leaf.chain_pem())
+        .file("a.key", leaf.key_pem())
+        .plugin("1-router", stock("router"), "[config]\nrules = []");
+    let (output, text) = check(builder);
+    assert!(output.status.success(), "{text}");
+}
+
+#[tokio::test]
+async fn check_reports_every_problem_of_every_file_at_once() {
+    let app = Upstream::echo("app").await;
+    let (a, b) = (Authority::new().sign(&["a.test"]), Authority::new().sign(&["b.test"]));
+    let secure = "[listener.secure]\naddress = \"127.0.0.1:0\"\ntls = { certificates = [\n  \
+                  { chain = \"missing.pem\", key = \"a.key\" },\n  { chain = \"a.pem\", key = \"b.key\" },\n] }";
+    let builder = Proxy::builder(&app)
+        .section(secure)
+        .file("a.pem", a.chain_pem())
+        .file("a.key", a.key_pem())
+        .file("b.key", b.key_pem())
+        .plugin("1-broken", b"broken".to_vec(), "")
+        .plugin("2-stamp", guest("stamp"), "[config]\nvalu = \"x\"")
+        .plugin("3-store", guest("needs-store"), "")
+        .plugin("4-stamp", guest("stamp"), "on-eror = \"skip\"\n[config]\nvalue = \"x\"")
+        .plugin("5-stamp", guest("stamp"), "grants = { routes = [\"ap\"] }\n[config]\nvalue = \"x\"")
+        .file("plugins/6-link.toml", "link = \"nobody\"");
+    let (output, text) = check(builder);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    for (file, what) in [
+        ("tidegate.toml:", "missing.pem"),
+        ("tidegate.toml:", "b.key"),
+        ("1-broken.wasm", "not WebAssembly"),
+        ("2-stamp.toml:2:", "valu"),
+        ("3-store.wasm", "tidegate:policy/store"),
+        ("4-stamp.toml:1:1:", "on-error"),
+        ("5-stamp.toml:1:", "ap"),
+        ("6-link.toml:1:", "nobody"),
+    ] {
+        assert!(
+            text.lines().any(|line| line.contains(file) && line.contains(what)),
+            "{file} {what}:\n{text}"
+        );
+    }
+}
+
+#[test]
+fn check_reports_every_problem_of_the_configuration_with_its_place() {
+    let text = "default-upstrem = \"app\"\nworkers = -1\ntrusted-proxies = [\"10.0.0.0/40\"]\n\
+                [listener.web]\naddress = \"nowhere\"\nhttp = [\"3\"]\n\
+                [upstream.app]\nservers = [\"a:1\", \"b\"]\nbalance = \"least-requests\"\n\
+                [timeouts]\nkeep-alive = \"75\"\n[limits]\nrequest-body = \"5 apples\"\n";
+    let (output, shown) = check(Proxy::bare().config(text));
+    assert_eq!(output.status.code(), Some(1), "{shown}");
+    for place in [
+        "tidegate.toml:1:1: ",
+        "tidegate.toml:2:11: ",
+        "tidegate.toml:3:20: ",
+        "tidegate.toml:5:11: ",
+        "tidegate.toml:6:9: ",
+        "tidegate.toml:8:19: ",
+        "tidegate.toml:9:11: ",
+        "tidegate.toml:11:14: ",
+        "tidegate.toml:13:16: ",
+    ] {
+        assert!(shown.contains(place), "{place} in:\n{shown}");
+    }
+    assert!(shown.contains("default-upstream"), "a suggestion: {shown}");
+}
+
+#[test]
+fn check_says_which_file_is_missing() {
+    let output = command(&["check", "--config", "/nonexistent/tidegate.toml"]).output().expect("the binary");
+    assert_eq!(output.status.code(), Some(1));
+    let shown = [output.stdout, output.stderr].concat();
+    assert!(String::from_utf8_lossy(&shown).contains("/nonexistent/tidegate.toml"));
+}
+
+#[tokio::test]
+async fn run_refuses_what_check_refuses() {
+    let app = Upstream::echo("app").await;
+    let ended = Proxy::builder(&app).section("[limitz]\n").try_start().await.expect_err("a misspelt table");
+    assert_eq!(ended.status.code(), Some(1));
+    assert!(ended.log.contains("limitz") && ended.log.contains("limits"), "{}", ended.log);
+}
+
+#[test]
+fn inspect_shows_what_a_plugin_is() {
+    let folder = Proxy::bare()
+        .config("")
+        .plugin("router", stock("router"), "")
+        .plugin("stamp", guest("stamp"), "")
+        .plugin("store", guest("needs-store"), "")
+        .plugin("broken", b"broken".to_vec(), "")
+        .write();
+    let inspect = |name: &str| {
+        let file = folder.path().join("plugins").join(format!("{name}.wasm"));
+        let output = command(&["plugin", "inspect"]).arg(file).output().expect("the binary");
+        let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        (output.status.code(), text)
+    };
+    let (code, text) = inspect("router");
+    assert_eq!(code, Some(0), "{text}");
+    for part in ["request", "router", "matching", "config-schema"] {
+        assert!(text.contains(part), "{part} in:\n{text}");
+    }
+    let (_, text) = inspect("stamp");
+    for part in ["request", "response", "log"] {
+        assert!(text.contains(part), "{part} in:\n{text}");
+    }
+    let (_, text) = inspect("store");
+    assert!(text.contains("store"), "{text}");
+    let (code, text) = inspect("broken");
+    assert_eq!(code, Some(1), "{text}");
+}
+
+#[test]
+fn schema_is_json_schema_for_both_files() {
+    let output = command(&["schema"]).output().expect("the binary");
+    assert!(output.status.success());
+    let schemas: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let keys = &schemas["tidegate.toml"]["properties"];
+    for key in [
+        "default-upstream",
+        "workers",
+        "trusted-proxies",
+        "plugins",
+        "listener",
+        "upstream",
+        "limits",
+        "timeouts",
+        "admin",
+    ] {
+        assert!(keys[key].is_object(), "{key}");
+    }
+    let keys = &schemas["NAME.toml"]["properties"];
+    for key in ["enabled", "on-error", "match", "limits", "isolation", "grants", "link", "config"] {
+        assert!(keys[key].is_object(), "{key}");
+    }
+}
+
+#[test]
+fn a_wrong_command_line_is_explained() {
+    for arguments in [&["rum"][..], &[], &["run", "--confg", "x"]] {
+        let output = command(arguments).output().expect("the binary");
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains("Usage"), "{arguments:?}");
+    }
+    assert!(command(&["--version"]).output().expect("the binary").status.success());
+}
+
+/// Ends a process with the test.
+struct Running(std::process::Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test]
+async fn the_demo_does_what_it_says() {
+    let plugins = std::env::var("TIDEGATE_PLUGINS").expect("set by cargo xtask test");
+    let child = command(&["demo", "--port", "0", "--plugins", &plugins])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary");
+    let mut demo = Running(child);
+    let printed = Lines::of(demo.0.stdout.take().expect("a pipe"));
+    let log = Lines::of(demo.0.stderr.take().expect("a pipe"));
+    log.wait(&[" serving "]).await;
+
+    // Where it is and what to copy is read off what it prints, as a person would.
+    let url = printed.wait(&["curl", "https://localhost:"]).await;
+    let port = url.split("localhost:").nth(1).and_then(|rest| rest.split('/').next()).expect("a port");
+    let address = format!("127.0.0.1:{port}").parse().expect("an address");
+    let copy = printed.wait(&["cp ", "/spare/"]).await;
+    let spare =
+        copy.split_whitespace().nth(1).and_then(|path| path.strip_suffix(".*")).expect("a path").to_owned();
+    let folder = Path::new(&spare).parent().and_then(Path::parent).expect("a folder");
+    let certificate = CertificateDer::from_pem_file(folder.join("certificate.pem")).expect("a certificate");
+
+    for alpn in [&["h2"][..], &["http/1.1"]] {
+        let options = TlsOptions { alpn, ..TlsOptions::trusting(&certificate, "localhost") };
+        let mut client = Client::tls(address, &options).await.expect("a handshake");
+        for (target, origin, asked) in [
+            ("/", "site", "/"),
+            ("/api/users", "api", "/api/users"),
+            ("/images/logo.png", "images", "/images/logo.png"),
+            ("/old/page", "site", "/new/page"),
+        ] {
+            let seen = client.get(target).await.json();
+            assert_eq!(
+                (&seen["origin"], &seen["target"]),
+                (&Value::from(origin), &Value::from(asked)),
+                "{target}"
+            );
+        }
+        assert_eq!(client.get("/admin").await.status, 403);
+        let redirect = client.get("/go/away").await;
+        assert_eq!((redirect.status, redirect.header("location")), (301, "https://example.com/away"));
+
+        // A policy copied into the directory decides the next answers, and is gone with its file.
+        let dropped = folder.join("plugins/05-closed");
+        for ending in ["wasm", "toml"] {
+            std::fs::copy(format!("{spare}.{ending}"), dropped.with_extension(ending))
+                .expect("a writable folder");
+        }
+        wait_for_status(&mut client, 503).await;
+        for ending in ["wasm", "toml"] {
+            std::fs::remove_file(dropped.with_extension(ending)).expect("a file");
+        }
+        wait_for_status(&mut client, 200).await;
+    }
+}
+
+async fn wait_for_status(client: &mut Client, status: u16) {
+    within(&format!("status {status}"), async { while client.get("/").await.status != status {} }).await;
+}

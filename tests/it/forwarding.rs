@@ -1,0 +1,185 @@
+//! What the next server is told: hop-by-hop fields removed, forwarding fields made or kept.
+
+use tidegate_tests::{Client, Proxy, Upstream, body, empty, request};
+
+const TRUST: &str = "trusted-proxies = [\"127.0.0.0/8\"]";
+
+#[tokio::test]
+async fn hop_by_hop_fields_go_no_further_than_the_proxy() {
+    let app = Upstream::echo("app").await;
+    let proxy = Proxy::builder(&app).start().await;
+    let mut raw = proxy.raw().await;
+    raw.send(
+        "POST / HTTP/1.1\r\nHost: a.test\r\nConnection: keep-alive, X-Hop , x-other\r\nConnection: x-third\r\n\
+         Keep-Alive: timeout=5\r\nProxy-Connection: keep-alive\r\nX-Hop: 1\r\nX-Other: 2\r\nX-THIRD: 3\r\n\
+         TE: gzip\r\nUpgrade: h2c\r\nX-End: stays\r\nContent-Length: 2\r\n\r\nok",
+    )
+    .await;
+    raw.read_response().await;
+
+    let seen = app.only_request();
+    for name in ["keep-alive", "proxy-connection", "x-hop", "x-other", "x-third", "te", "upgrade"] {
+        assert_eq!(seen.count(name), 0, "{name}");
+    }
+    assert!(!seen.header("connection").contains("x-"), "{}", seen.header("connection"));
+    assert_eq!(seen.header("x-end"), "stays");
+}
+
+#[tokio::test]
+async fn a_client_cannot_have_end_to_end_fields_removed_that_matter() {
+    let app = Upstream::echo("app").await;
+    let proxy = Proxy::builder(&app).start().await;
+    let mut raw = proxy.raw().await;
+    raw.send(
+        "POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 5\r\nX-Forwarded-For: 9.9.9.9\r\n\
+         Connection: host, content-length, x-forwarded-for, forwarded, x-request-id, via\r\n\r\nhello",
+    )
+    .await;
+    let (head, body) = raw.read_response().await;
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    assert!(body.contains("\"body\":\"hello\""), "{body}");
+    let seen = app.only_request();
+    assert_eq!((seen.header("host"), seen.header("x-forwarded-for")), ("a.test", "127.0.0.1"));
+    for name in ["forwarded", "x-request-id", "via"] {
+        assert_eq!(seen.count(name), 1, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn hop_by_hop_fields_of_the_response_stay_behind() {
+    let app = Upstream::raw(
+        "HTTP/1.1 200 OK\r\nconnection: keep-alive, x-hop\r\nkeep-alive: timeout=9\r\nx-hop: 1\r\nx-end: 2\r\n\
+         proxy-connection: close\r\ncontent-length: 2\r\n\r\nok",
+    )
+    .await;
+    let proxy = Proxy::builder(&app).start().await;
+    let answer = proxy.get("/").await;
+    for name in ["keep-alive", "x-hop", "proxy-connection"] {
+        assert_eq!(answer.header(name), "", "{name}");
+    }
+    assert_eq!(answer.header("x-end"), "2");
+}
+
+#[tokio::test]
+async fn what_a_stranger_says_of_the_client_is_replaced() {
+    let app = Upstream::echo("app").await;
+    let proxy = Proxy::builder(&app).start().await;
+    let request = request("GET", "/x")
+        .header("host", "a.test:8080")
+        .header("x-forwarded-for", "9.9.9.9")
+        .header("x-forwarded-proto", "https")
+        .header("x-forwarded-host", "evil.test")
+        .header("forwarded", "for=9.9.9.9;proto=https")
+        .body(empty())
+        .expect("valid");
+    proxy.send(request).await;
+
+    let seen = app.only_request();
+    assert_eq!(seen.header("x-forwarded-for"), "127.0.0.1");
+    assert_eq!(seen.header("x-forwarded-proto"), "http");
+    assert_eq!(seen.header("x-forwarded-host"), "a.test:8080");
+    assert_eq!(seen.header("forwarded"), "for=127.0.0.1;host=\"a.test:8080\";proto=http");
+    assert_eq!(proxy.access("/x").await["client"], "127.0.0.1");
+}
+
+#[tokio::test]
+async fn what_a_trusted_proxy_says_is_kept_and_added_to() {
+    let app = Upstream::echo("app").await;
+    let proxy = Proxy::builder(&app).top(TRUST).start().await;
+    let request = request("GET", "/x")
+        .header("host", "a.test")
+        .header("x-forwarded-for", "6.6.6.6, 9.9.9.9")
+        .header("x-forwarded-for", "127.0.0.9")
+        .header("x-forwarded-proto", "https")
+        .header("x-forwarded-host", "public.test")
+        .header("forwarded", "for=9.9.9.9;proto=https")
+        .body(empty())
+        .expect("valid");
+    proxy.send(request).await;
+
+    let seen = app.only_request();
+    assert_eq!(seen.header("x-forwarded-for"), "6.6.6.6, 9.9.9.9, 127.0.0.9, 127.0.0.1");
+    assert_eq!(seen.header("x-forwarded-proto"), "https");
+    assert_eq!(seen.header("x-forwarded-host"), "public.test");
+    assert!(seen.header("forwarded").starts_with("for=9.9.9.9;proto=https, for=127.0.0.1;"));
+    // The last address that no trusted proxy has; 6.6.6.6 is what that client claims.
+    let line = proxy.access("/x").await;
+    assert_eq!((line["client"].as_str(), line["scheme"].as_str()), (Some("9.9.9.9"), Some("https")));
+}
+
+#[tokio::test]
+async fn forwarded_alone_names_the_client_too() {
+    let app = Upstream::echo("app").await;
+    let proxy = Proxy::builder(&app).top(TRUST).start().await;
+    for (forwarded, client) in [
+        ("for=9.9.9.9", "9.9.9.9"),
+        ("For=\"9.9.9.9:4711\";proto=http", "9.9.9.9"),
+        ("for=\"[2001:db8::1]:80\"", "2001:db8::1"),
+        ("for=6.6.6.6, for=unknown", "127.0.0.1"),
+        ("for=6.6.6.6, for=9.9.9.9, for=127.0.0.2", "9.9.9.9"),
+    ] {
+        let mut client_side = proxy.http1().await;
+        let target = format!("/{}", forwarded.replace(' ', "").replace(['"', '[', ']'], ""));
+        let request = request("GET", &target).header("forwarded", forwarded).body(empty()).expect("valid");
+        client_side.send(request).await;
+        assert_eq!(proxy.access(&target).await["client"], client, "{forwarded}");
+    }
+}
+
+#[tokio::test]
+async fn via_names_the_proxy_and_the_version_received() {
+    let app = Upstream::echo("app").await;
+    let proxy = Proxy::builder(&app).start().await;
+    let request = request("GET", "/").header("via", "1.1 before").body(empty()).expect("valid");
+    let answer = proxy.send(request).await;
+    assert_eq!(answer.json()["headers"]["via"], "1.1 before, 1.1 tidegate");
+    let answer = Client::http2(proxy.address("web")).await.get("/").await;
+    assert_eq!(answer.json()["headers"]["via"], "2 tidegate");
+}
+
+#[tokio::test]
+async fn a_request_id_is_made_or_kept() {
+    let app = Upstream::echo("app").await;
+    let proxy = Proxy::builder(&app).start().await;
+    let with = |id: &str| request("GET", "/kept").header("x-request-id", id).body(empty()).expect("valid");
+
+    proxy.get("/made").await;
+    proxy.get("/made-2").await;
+    proxy.send(with("abc-123")).await;
+    proxy.send(with("with space")).await;
+    proxy.send(with(&"x".repeat(1000))).await;
+
+    let ids: Vec<String> =
+        app.requests().iter().map(|request| request.header("x-request-id").to_owned()).collect();
+    assert!(ids[0].len() >= 16 && ids[0] != ids[1], "{ids:?}");
+    assert_eq!(ids[2], "abc-123");
+    assert!(!ids[3].contains(' ') && ids[4].len() < 200, "what could spoil a log is replaced: {ids:?}");
+    assert_eq!(proxy.access("/made").await["request_id"], ids[0]);
+}
+
+#[tokio::test]
+async fn fields_keep_their_values_and_their_order() {
+    let app = Upstream::echo("app").await;
+    let proxy = Proxy::builder(&app).start().await;
+    let mut raw = proxy.raw().await;
+    raw.send(
+        b"GET / HTTP/1.1\r\nHost: a.test\r\nX-Raw: caf\xe9\r\nX-List: 1\r\nX-List: 2\r\nX-Empty:\r\n\r\n"
+            .as_slice(),
+    )
+    .await;
+    raw.read_response().await;
+    let seen = app.only_request();
+    assert_eq!(seen.headers["x-raw"].as_bytes(), b"caf\xe9");
+    let list: Vec<_> = seen.headers.get_all("x-list").iter().collect();
+    assert_eq!(list, ["1", "2"]);
+    assert_eq!(seen.headers["x-empty"], "");
+}
+
+#[tokio::test]
+async fn the_host_the_client_asked_for_is_passed_on() {
+    let app = Upstream::echo("app").await;
+    let proxy = Proxy::builder(&app).start().await;
+    let request = request("POST", "/").header("host", "Mixed.Case.test:1234").body(body("x")).expect("valid");
+    proxy.send(request).await;
+    assert_eq!(app.only_request().header("host"), "Mixed.Case.test:1234");
+}

@@ -1,0 +1,406 @@
+//! Files change while requests are served: nothing is lost, and what is broken changes nothing.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use rustix::process::Signal;
+use serde_json::Value;
+use tidegate_tests::{Builder, Client, Proxy, Upstream, empty, eventually, guest, pieces, request};
+
+fn settings(mark: &str) -> String {
+    format!("[config]\nvalue = \"{mark}\"")
+}
+
+fn stamped(app: &Upstream) -> Builder {
+    Proxy::builder(app).plugin("1-stamp", guest("stamp"), &settings("first"))
+}
+
+/// What policies put on a request that arrives now.
+async fn stamp(proxy: &Proxy) -> String {
+    let answer = proxy.get("/").await;
+    if answer.status != 200 {
+        return format!("not served: {}", answer.status);
+    }
+    answer.json()["headers"]["x-stamp"].as_str().unwrap_or_default().to_owned()
+}
+
+/// Waits until policies put this on requests.
+async fn until_stamp(proxy: &Proxy, expected: &str) {
+    eventually(&format!("the stamp {expected:?}"), async || (stamp(proxy).await == expected).then_some(()))
+        .await;
+}
+
+/// Replaces a file as most programs do: written aside, renamed over.
+fn rename_over(path: &Path, content: impl AsRef<[u8]>) {
+    let aside = path.with_extension("new");
+    fs::write(&aside, content).expect("a writable folder");
+    fs::rename(aside, path).expect("the same file system");
+}
+
+#[tokio::test]
+async fn plugins_are_added_changed_and_removed() {
+    let app = Upstream::echo("app").await;
+    let proxy = stamped(&app).start().await;
+    assert_eq!(stamp(&proxy).await, "first");
+
+    // Written in place, settings first or code first.
+    fs::write(proxy.plugin_path("2-stamp.toml"), settings("second")).expect("a writable folder");
+    fs::write(proxy.plugin_path("2-stamp.wasm"), guest("stamp")).expect("a writable folder");
+    until_stamp(&proxy, "first, second").await;
+
+    fs::write(proxy.plugin_path("1-stamp.toml"), settings("changed")).expect("a writable folder");
+    until_stamp(&proxy, "changed, second").await;
+
+    rename_over(&proxy.plugin_path("2-stamp.toml"), settings("renamed"));
+    until_stamp(&proxy, "changed, renamed").await;
+
+    // The code is replaced by another one.
+    rename_over(&proxy.plugin_path("1-stamp.wasm"), guest("counter"));
+    fs::write(proxy.plugin_path("1-stamp.toml"), "").expect("a writable folder");
+    until_stamp(&proxy, "renamed").await;
+    assert!(proxy.get("/").await.header("x-attribute").parse::<u64>().is_ok());
+
+    fs::remove_file(proxy.plugin_path("1-stamp.wasm")).expect("a file");
+    fs::remove_file(proxy.plugin_path("1-stamp.toml")).expect("a file");
+    fs::remove_file(proxy.plugin_path("2-stamp.wasm")).expect("a file");
+    fs::remove_file(proxy.plugin_path("2-stamp.toml")).expect("a file");
+    until_stamp(&proxy, "").await;
+}
+
+#[tokio::test]
+async fn a_swapped_symbolic_link_is_a_change() {
+    // As Kubernetes mounts a ConfigMap: NAME -> ..data/NAME, ..data -> ..VERSION.
+    let app = Upstream::echo("app").await;
+    let proxy = Proxy::builder(&app)
+        .file("plugins/..v1/1-stamp.wasm", guest("stamp"))
+        .file("plugins/..v1/1-stamp.toml", settings("v1"))
+        .file("plugins/..v2/1-stamp.wasm", guest("stamp"))
+        .file("plugins/..v2/1-stamp.toml", settings("v2"))
+        .start()
+        .await;
+    let plugins = proxy.plugin_path("");
+    symlink("..v1", plugins.join("..data")).expect("a link");
+    symlink("..data/1-stamp.toml", plugins.join("1-stamp.toml")).expect("a link");
+    symlink("..data/1-stamp.wasm", plugins.join("1-stamp.wasm")).expect("a link");
+    until_stamp(&proxy, "v1").await;
+
+    symlink("..v2", plugins.join("..data_tmp")).expect("a link");
+    fs::rename(plugins.join("..data_tmp"), plugins.join("..data")).expect("a swap");
+    until_stamp(&proxy, "v2").await;
+}
+
+#[tokio::test]
+async fn a_half_copied_plugin_is_waited_for() {
+    let app = Upstream::echo("app").await;
+    let proxy = stamped(&app).start().await;
+    let whole = guest("stamp");
+    let path = proxy.plugin_path("2-stamp.wasm");
+    fs::write(proxy.plugin_path("2-stamp.toml"), settings("copied")).expect("a writable folder");
+    let mut copy = fs::File::create(&path).expect("a writable folder");
+    let mut pause = tokio::time::interval(std::time::Duration::from_millis(50));
+    // A slow copy: requests go on meanwhile and nobody is bothered.
+    for piece in whole.chunks(whole.len() / 10 + 1) {
+        copy.write_all(piece).expect("a writable file");
+        pause.tick().await;
+        assert_eq!(proxy.get("/").await.status, 200);
+    }
+    drop(copy);
+    until_stamp(&proxy, "first, copied").await;
+    assert_eq!(proxy.log().count("2-stamp.wasm"), 0, "nothing about the half that was there");
+}
+
+#[tokio::test]
+async fn a_broken_replacement_changes_nothing_and_is_reported_once() {
+    let app = Upstream::echo("app").await;
+    let proxy = stamped(&app).start().await;
+
+    for (file, content, logged) in [
+        ("1-stamp.wasm", &b"broken"[..], "not WebAssembly"),
+        ("1-stamp.wasm", &guest("needs-store"), "tidegate:policy/store"),
+        ("1-stamp.toml", b"[config]\nvalue = 7", "1-stamp.toml:2:"),
+        ("1-stamp.toml", b"[config]\nvalu = \"x\"", "valu"),
+        ("1-stamp.toml", b"on-eror = \"skip\"\n[config]\nvalue = \"x\"", "on-error"),
+        ("1-stamp.toml", b"not toml at all", "1-stamp.toml:1:"),
+    ] {
+        let mark = proxy.log().len();
+        let before = fs::read(proxy.plugin_path(file)).expect("a file");
+        fs::write(proxy.plugin_path(file), content).expect("a writable file");
+        let line = proxy.log().wait_from(mark, &["ERROR", "1-stamp", logged]).await;
+
+        let plugin = proxy.plugin_state("1-stamp", "refused").await;
+        assert_eq!(plugin["last_good"], true, "{plugin}");
+        assert_eq!(stamp(&proxy).await, "first", "the last good version serves: {line}");
+        assert_eq!(proxy.admin("GET", "/readyz").await.status, 200, "requests are served as before");
+        // Looking again, asked to, finds the same and says nothing new.
+        let said = proxy.log().all().iter().filter(|line| line.contains(logged)).count();
+        proxy.reload().await;
+        assert_eq!(proxy.log().all().iter().filter(|line| line.contains(logged)).count(), said, "{logged}");
+
+        fs::write(proxy.plugin_path(file), before).expect("a writable file");
+        proxy.plugin_state("1-stamp", "serving").await;
+    }
+}
+
+#[tokio::test]
+async fn a_broken_plugin_that_is_removed_is_forgotten() {
+    let app = Upstream::echo("app").await;
+    let proxy = stamped(&app).start().await;
+    fs::write(proxy.plugin_path("2-broken.wasm"), "broken").expect("a writable folder");
+    proxy.plugin_state("2-broken", "refused").await;
+    eventually("its on-error", async || (proxy.get("/").await.status == 503).then_some(())).await;
+    fs::remove_file(proxy.plugin_path("2-broken.wasm")).expect("a file");
+    until_stamp(&proxy, "first").await;
+    assert_eq!(proxy.plugin("2-broken").await, None);
+}
+
+#[tokio::test]
+async fn the_configuration_is_reloaded() {
+    let (app, other) = (Upstream::echo("app").await, Upstream::echo("other").await);
+    let proxy = stamped(&app).upstream("other", &other).start().await;
+    let path = proxy.folder().join("tidegate.toml");
+    let text = fs::read_to_string(&path).expect("a file");
+
+    let changed = text.replace("default-upstream = \"app\"", "default-upstream = \"other\"");
+    rename_over(&path, &changed);
+    eventually("the other upstream", async || {
+        (proxy.get("/").await.json()["upstream"] == "other").then_some(())
+    })
+    .await;
+
+    // What cannot be used changes nothing, says all that is wrong and where, once.
+    let mark = proxy.log().len();
+    let broken = format!("{changed}\n[upstrem.x]\nservers = []\n[limits]\nrequest-body = \"5 apples\"\n");
+    rename_over(&path, &broken);
+    proxy.log().wait_from(mark, &["ERROR", "tidegate.toml:", "upstrem", "upstream"]).await;
+    proxy.log().wait_from(mark, &["ERROR", "tidegate.toml:", "5 apples"]).await;
+    assert_eq!(proxy.get("/").await.json()["upstream"], "other");
+    let refused = proxy.reload().await;
+    assert_eq!(refused.status, 422);
+    let problems = refused.json()["problems"].as_array().expect("problems").clone();
+    assert!(
+        problems.iter().any(|problem| problem.as_str().is_some_and(|text| text.contains("upstrem"))),
+        "{problems:?}"
+    );
+    assert_eq!(proxy.log().all().iter().filter(|line| line.contains("5 apples")).count(), 1);
+
+    rename_over(&path, &text);
+    eventually("the first upstream", async || {
+        (proxy.get("/").await.json()["upstream"] == "app").then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn sighup_forces_a_reload() {
+    let app = Upstream::echo("app").await;
+    let proxy = stamped(&app).start().await;
+    fs::write(proxy.plugin_path("1-stamp.toml"), settings("second")).expect("a writable file");
+    let mark = proxy.log().len();
+    proxy.signal(Signal::HUP);
+    proxy.log().wait_from(mark, &["SIGHUP"]).await;
+    assert_eq!(stamp(&proxy).await, "second");
+}
+
+#[tokio::test]
+async fn a_listener_that_stays_is_never_closed() {
+    let app = Upstream::echo("app").await;
+    let proxy = stamped(&app).start().await;
+    let mut kept = [proxy.http1().await, proxy.http2().await];
+    for client in &mut kept {
+        assert_eq!(client.get("/").await.status, 200);
+    }
+    let path = proxy.folder().join("tidegate.toml");
+    let text = fs::read_to_string(&path).expect("a file");
+    let mark = proxy.log().len();
+    fs::write(&path, format!("{text}\n[listener.second]\naddress = \"127.0.0.1:0\"\n"))
+        .expect("a writable file");
+    let line = proxy.log().wait_from(mark, &["listening", "second"]).await;
+    let second =
+        line.split("address=").nth(1).and_then(|rest| rest.split_whitespace().next()).expect("an address");
+    let second = second.parse().expect("an address");
+    let mut on_second = Client::http1(second).await;
+    assert_eq!(on_second.get("/").await.status, 200);
+
+    // Removed: no new connections; what is open may finish.
+    fs::write(&path, &text).expect("a writable file");
+    eventually("the second listener to close", async || {
+        tokio::net::TcpStream::connect(second).await.is_err().then_some(())
+    })
+    .await;
+    for client in &mut kept {
+        assert_eq!(client.get("/").await.status, 200, "connections to the listener that stayed");
+    }
+}
+
+#[tokio::test]
+async fn an_exchange_keeps_the_generation_it_began_with() {
+    let (feed, download) = pieces();
+    let download = Arc::new(std::sync::Mutex::new(Some(download)));
+    let app = Upstream::serve(move |_| {
+        let body = download.lock().expect("no panic").take();
+        async move { http::Response::new(body.unwrap_or_else(empty)) }
+    })
+    .await;
+    let proxy = stamped(&app).start().await;
+    let mut client = proxy.http1().await;
+    let slow = client.start(request("GET", "/slow").body(empty()).expect("valid")).await.expect("a head");
+    assert_eq!(slow.headers()["x-stamp"], "first");
+
+    // The policy goes, another comes, and the upstream's name is gone too.
+    fs::write(proxy.plugin_path("1-stamp.toml"), settings("second")).expect("a writable file");
+    eventually("the new policy", async || (proxy.get("/").await.all("x-stamp") == "second").then_some(()))
+        .await;
+
+    assert!(feed.send("the rest").await);
+    drop(feed);
+    let answer = tidegate_tests::Answer::read(slow).await.expect("a whole body");
+    assert_eq!(answer.text(), "the rest");
+    // Its log phase is that of the policy that saw its request.
+    proxy.log().wait(&["first logged /slow 200"]).await;
+}
+
+#[tokio::test]
+async fn a_removed_upstream_finishes_what_it_has() {
+    let (feed, download) = pieces();
+    let download = Arc::new(std::sync::Mutex::new(Some(download)));
+    let old = Upstream::serve(move |_| {
+        let body = download.lock().expect("no panic").take();
+        async move { http::Response::new(body.unwrap_or_else(empty)) }
+    })
+    .await;
+    let new = Upstream::echo("new").await;
+    let proxy = Proxy::builder(&old).start().await;
+    let mut client = proxy.http1().await;
+    let slow = client.start(request("GET", "/slow").body(empty()).expect("valid")).await.expect("a head");
+
+    let path = proxy.folder().join("tidegate.toml");
+    let text = fs::read_to_string(&path).expect("a file");
+    rename_over(&path, text.replace(&old.address().to_string(), &new.address().to_string()));
+    eventually("the new upstream", async || {
+        let answer = proxy.get("/").await;
+        (answer.status == 200 && !answer.body.is_empty()).then_some(())
+    })
+    .await;
+
+    assert!(feed.send("the rest").await);
+    drop(feed);
+    assert_eq!(tidegate_tests::Answer::read(slow).await.expect("a whole body").text(), "the rest");
+}
+
+#[tokio::test]
+async fn a_version_that_fails_at_once_is_rolled_back() {
+    let app = Upstream::echo("app").await;
+    let proxy = stamped(&app).start().await;
+    rename_over(&proxy.plugin_path("1-stamp.wasm"), guest("misbehave"));
+    fs::write(proxy.plugin_path("1-stamp.toml"), "").expect("a writable file");
+    until_stamp(&proxy, "").await;
+    for _ in 0..10 {
+        let request = request("GET", "/").header("x-do", "trap").body(empty()).expect("valid");
+        assert_eq!(proxy.send(request).await.status, 503);
+    }
+    proxy.log().wait(&["ERROR", "1-stamp"]).await;
+    until_stamp(&proxy, "first").await;
+    assert_eq!(proxy.plugin("1-stamp").await.expect("an entry")["state"], "refused");
+}
+
+/// How often the files change in [`reloads_under_load_lose_nothing`]: 20, or 100 with
+/// `TIDEGATE_TEST_FULL` set.
+fn rounds() -> u32 {
+    if std::env::var_os("TIDEGATE_TEST_FULL").is_some() { 100 } else { 20 }
+}
+
+#[tokio::test]
+async fn reloads_under_load_lose_nothing() {
+    let (blue, green) = (Upstream::echo("blue").await, Upstream::echo("green").await);
+    let to = |color: &str| format!("[config]\nrules = [{{ paths = [\"/**\"], to = \"{color}\" }}]");
+    let proxy = Proxy::builder(&blue)
+        .upstream("blue", &blue)
+        .upstream("green", &green)
+        .plugin("1-stamp", guest("stamp"), &settings("blue"))
+        .plugin("2-router", tidegate_tests::stock("router"), &to("blue"))
+        .start()
+        .await;
+
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut load = tokio::task::JoinSet::new();
+    for n in 0..6 {
+        let client = if n % 2 == 0 { proxy.http1().await } else { proxy.http2().await };
+        load.spawn(requests_until(Arc::clone(&stop), client));
+    }
+    let turn = async |round: u32, color: &str| {
+        // One of the many ways to change the files; all of them lead to this color.
+        fs::write(proxy.plugin_path("2-router.toml"), to(color)).expect("a writable file");
+        rename_over(&proxy.plugin_path("1-stamp.toml"), settings(color));
+        if round.is_multiple_of(4) {
+            rename_over(&proxy.plugin_path("2-router.wasm"), tidegate_tests::stock("router"));
+        }
+        if round.is_multiple_of(5) {
+            let path = proxy.folder().join("tidegate.toml");
+            let text = fs::read_to_string(&path).expect("a file");
+            let text = text.split("# round").next().expect("a first part").trim_end().to_owned();
+            rename_over(
+                &path,
+                format!("{text}\n# round {round}\n[timeouts]\nkeep-alive = \"{}s\"\n", 100 + round),
+            );
+        }
+        if round.is_multiple_of(3) {
+            fs::write(proxy.plugin_path("3-broken.wasm"), "broken").expect("a writable file");
+            fs::write(proxy.plugin_path("3-broken.toml"), "on-error = \"skip\"").expect("a writable file");
+        } else {
+            let _ = fs::remove_file(proxy.plugin_path("3-broken.wasm"));
+            let _ = fs::remove_file(proxy.plugin_path("3-broken.toml"));
+        }
+        let reloaded = proxy.reload().await;
+        // The broken plugin is reported; everything else is live all the same.
+        let expected = if round.is_multiple_of(3) { 422 } else { 200 };
+        assert_eq!(reloaded.status, expected, "{}", reloaded.text());
+        // Whoever asks from here on is served by the new files.
+        let seen = proxy.get("/after").await.json();
+        assert_eq!(
+            (&seen["upstream"], &seen["headers"]["x-stamp"]),
+            (&Value::from(color), &Value::from(color))
+        );
+    };
+    for round in 1..=10 {
+        turn(round, if round % 2 == 0 { "blue" } else { "green" }).await;
+    }
+    let memory = proxy.resident_memory();
+    for round in 11..=10 + rounds() {
+        turn(round, if round % 2 == 0 { "blue" } else { "green" }).await;
+    }
+    stop.store(true, Relaxed);
+
+    let mut served = 0;
+    let mut colors = BTreeSet::new();
+    while let Some(outcome) = load.join_next().await {
+        let (count, seen) = outcome.expect("every request succeeded");
+        served += count;
+        colors.extend(seen);
+    }
+    assert!(served > 200, "only {served} requests were served meanwhile");
+    assert_eq!(colors, BTreeSet::from(["blue".to_owned(), "green".to_owned()]));
+    let grown = proxy.resident_memory().saturating_sub(memory);
+    assert!(grown < 32 << 20, "{grown} bytes more after {} reloads", rounds());
+}
+
+/// Sends requests on one connection; panics on the first that fails or is not of one generation.
+async fn requests_until(stop: Arc<AtomicBool>, mut client: Client) -> (u64, BTreeSet<String>) {
+    let mut count = 0;
+    let mut colors = BTreeSet::new();
+    while !stop.load(Relaxed) {
+        let answer = client.get("/load").await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let seen = answer.json();
+        let color = seen["upstream"].as_str().expect("a name").to_owned();
+        let stamp = answer.header("x-stamp");
+        assert_eq!(seen["headers"]["x-stamp"], stamp, "request and response phase are of one generation");
+        colors.insert(color);
+        count += 1;
+    }
+    (count, colors)
+}

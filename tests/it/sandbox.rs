@@ -1,0 +1,312 @@
+//! Plugins that misbehave cost their own request, or their own load, and nothing else.
+
+use serde_json::Value;
+use tidegate_tests::{Answer, Builder, Proxy, Upstream, empty, eventually, guest, guest_if_built, request};
+
+const PATIENT: &str = "limits = { cpu = \"2s\", time = \"4s\" }";
+
+/// The guest in the middle of two policies that behave.
+fn between(app: &Upstream, settings: &str) -> Builder {
+    let mark = |value: &str| format!("[config]\nvalue = \"{value}\"");
+    Proxy::builder(app)
+        .plugin("1-before", guest("stamp"), &mark("before"))
+        .plugin("2-misbehave", guest("misbehave"), settings)
+        .plugin("3-after", guest("stamp"), &mark("after"))
+}
+
+async fn asked_to(proxy: &Proxy, target: &str, field: &str, deed: &str) -> Answer {
+    proxy.send(request("GET", target).header(field, deed).body(empty()).expect("valid")).await
+}
+
+/// What the access log says of the guest in this phase: verdict and error.
+fn step(line: &Value, phase: &str) -> (String, String) {
+    let steps = line["policies"].as_array().expect("a list");
+    let step = steps.iter().find(|step| step["policy"] == "2-misbehave" && step["phase"] == phase);
+    let step = step.unwrap_or_else(|| panic!("no step: {line}"));
+    let text = |name: &str| step[name].as_str().unwrap_or_default().to_owned();
+    (text("verdict"), text("error"))
+}
+
+#[tokio::test]
+async fn each_misdeed_costs_its_own_request_and_has_its_own_name() {
+    let app = Upstream::echo("app").await;
+    let proxy = between(&app, PATIENT).start().await;
+    for (deed, error, logged) in [
+        ("loop", "cpu", "processor time"),
+        ("memory", "memory", "memory"),
+        ("stack", "trap", "stack"),
+        ("trap", "trap", "trap"),
+        ("panic", "trap", "asked to panic"),
+        ("respond-without-reply", "no-reply", "respond"),
+    ] {
+        let target = format!("/{deed}");
+        let mark = proxy.log().len();
+        let answer = asked_to(&proxy, &target, "x-do", deed).await;
+        assert_eq!(answer.status, 503, "{deed}");
+        let line = proxy.access(&target).await;
+        assert_eq!(step(&line, "request"), ("fail".to_owned(), error.to_owned()), "{deed}");
+        assert_eq!(line["failure"], "policy", "{deed}");
+        proxy.log().wait_from(mark, &["2-misbehave", logged]).await;
+        // The next request finds everything as it was, the other policies included.
+        let answer = proxy.get("/fine").await;
+        assert_eq!(answer.json()["headers"]["x-stamp"], "before, after", "after {deed}");
+    }
+    assert!(
+        app.requests().iter().all(|request| request.target == "/fine"),
+        "no failed request went upstream"
+    );
+    assert_eq!(proxy.plugin("2-misbehave").await.expect("an entry")["state"], "serving");
+}
+
+#[tokio::test]
+async fn a_verdict_of_fail_is_the_operators_decision_and_no_fault() {
+    let app = Upstream::echo("app").await;
+    let proxy = between(&app, "").start().await;
+    for _ in 0..20 {
+        assert_eq!(asked_to(&proxy, "/x", "x-do", "fail").await.status, 503);
+    }
+    assert_eq!(step(&proxy.access("/x").await, "request"), ("fail".to_owned(), "fail".to_owned()));
+    assert_eq!(proxy.plugin("2-misbehave").await.expect("an entry")["state"], "serving");
+}
+
+#[tokio::test]
+async fn on_error_skip_goes_on_without_the_policy() {
+    let app = Upstream::echo("app").await;
+    let proxy = between(&app, &format!("on-error = \"skip\"\n{PATIENT}")).start().await;
+    for (deed, error) in
+        [("loop", "cpu"), ("memory", "memory"), ("trap", "trap"), ("panic", "trap"), ("fail", "fail")]
+    {
+        let target = format!("/{deed}");
+        let answer = asked_to(&proxy, &target, "x-do", deed).await;
+        assert_eq!(answer.status, 200, "{deed}");
+        assert_eq!(answer.json()["headers"]["x-stamp"], "before, after", "{deed}");
+        assert_eq!(
+            step(&proxy.access(&target).await, "request"),
+            ("skipped".to_owned(), error.to_owned()),
+            "{deed}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_edits_of_a_call_that_failed_are_undone() {
+    let app = Upstream::echo("app").await;
+    let proxy = between(&app, "on-error = \"skip\"").start().await;
+    let answer = asked_to(&proxy, "/as-it-was", "x-do", "edit-then-trap").await.json();
+    assert_eq!(answer["target"], "/as-it-was");
+    assert_eq!(answer["headers"]["x-edited"], Value::Null);
+}
+
+#[tokio::test]
+async fn the_response_phase_can_fail_too() {
+    let app = Upstream::echo("app").await;
+    let proxy = between(&app, PATIENT).start().await;
+    for (deed, error) in
+        [("loop", "cpu"), ("trap", "trap"), ("respond-without-reply", "no-reply"), ("fail", "fail")]
+    {
+        let target = format!("/{deed}");
+        let answer = asked_to(&proxy, &target, "x-do-response", deed).await;
+        assert_eq!(answer.status, 503, "{deed}");
+        assert!(!answer.text().contains("upstream"), "the response it did not decide on is not sent");
+        assert_eq!(
+            step(&proxy.access(&target).await, "response"),
+            ("fail".to_owned(), error.to_owned()),
+            "{deed}"
+        );
+    }
+    // Too late for the request.
+    let answer = asked_to(&proxy, "/late", "x-do-response", "edit-request").await;
+    assert_eq!(answer.status, 200);
+}
+
+#[tokio::test]
+async fn a_failed_log_phase_costs_nobody_anything() {
+    let app = Upstream::echo("app").await;
+    let proxy = between(&app, PATIENT).start().await;
+    for deed in ["loop", "panic"] {
+        let target = format!("/{deed}");
+        assert_eq!(asked_to(&proxy, &target, "x-do-log", deed).await.status, 200);
+        proxy.log().wait(&["2-misbehave", "log"]).await;
+        let (verdict, error) = step(&proxy.access(&target).await, "log");
+        assert!(verdict != "next" && !error.is_empty(), "{deed}: {verdict} {error}");
+    }
+    assert_eq!(proxy.get("/fine").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_loop_does_not_stop_the_other_worker_and_ends_in_time() {
+    let app = Upstream::echo("app").await;
+    let proxy = between(&app, "limits = { cpu = \"50ms\", time = \"1s\" }").start().await;
+    let mut tasks = tokio::task::JoinSet::new();
+    for n in 0..8 {
+        let (mut client, deed) = (proxy.http1().await, if n % 2 == 0 { "loop" } else { "nothing" });
+        tasks.spawn(async move {
+            let request = request("GET", "/").header("x-do", deed).body(empty()).expect("valid");
+            (deed, client.send(request).await.status)
+        });
+    }
+    for (deed, status) in tasks.join_all().await {
+        assert_eq!(status, if deed == "loop" { 503 } else { 200 }, "{deed}");
+    }
+}
+
+#[tokio::test]
+async fn a_plugin_that_floods_the_log_is_held_back() {
+    let app = Upstream::echo("app").await;
+    let proxy = between(&app, "limits = { cpu = \"5s\", time = \"10s\" }").start().await;
+    assert_eq!(asked_to(&proxy, "/", "x-do", "log-flood").await.status, 200);
+    proxy.access("/").await;
+    let lines = proxy.log().count("flood");
+    assert!(lines > 0 && lines < 10_000, "{lines} of 100,000 lines were kept");
+}
+
+#[tokio::test]
+async fn a_policy_that_keeps_failing_is_quarantined() {
+    let app = Upstream::echo("app").await;
+    let proxy = between(&app, "on-error = \"skip\"").start().await;
+    let mut client = proxy.http1().await;
+    for _ in 0..10 {
+        let request = request("GET", "/trap").header("x-do", "trap").body(empty()).expect("valid");
+        assert_eq!(client.send(request).await.status, 200);
+    }
+    proxy.plugin_state("2-misbehave", "quarantined").await;
+    client.get("/quarantined").await;
+    let line = proxy.access("/quarantined").await;
+    assert_eq!(step(&line, "request"), ("skipped".to_owned(), "quarantined".to_owned()));
+}
+
+#[tokio::test]
+async fn a_configure_that_misbehaves_costs_its_own_load() {
+    let app = Upstream::echo("app").await;
+    for (deed, why) in [
+        ("panic", "asked to panic"),
+        ("trap", "configure"),
+        ("loop", "configure"),
+        ("memory", "configure"),
+        ("stack", "configure"),
+        ("refuse", "configure: asked to refuse"),
+    ] {
+        let settings = format!("limits = {{ memory = \"4MiB\" }}\n[config]\nconfigure = \"{deed}\"");
+        let proxy = between(&app, &settings).start().await;
+        proxy.log().wait(&["2-misbehave", why]).await;
+        let plugin = proxy.plugin_state("2-misbehave", "refused").await;
+        assert!(plugin["error"].as_str().is_some_and(|error| !error.is_empty()), "{deed}: {plugin}");
+        assert_eq!(proxy.get("/").await.status, 503, "{deed}: there is no version that could decide");
+        assert_eq!(proxy.admin("GET", "/readyz").await.status, 503, "{deed}");
+
+        // Where the operator chose so, the chain works without it.
+        let skipping = format!("on-error = \"skip\"\n{settings}");
+        std::fs::write(proxy.plugin_path("2-misbehave.toml"), skipping).expect("a writable file");
+        eventually("the new setting", async || (proxy.get("/").await.status == 200).then_some(())).await;
+    }
+}
+
+#[tokio::test]
+async fn a_capability_nobody_granted_is_named() {
+    let app = Upstream::echo("app").await;
+    let proxy = Proxy::builder(&app).plugin("1-store", guest("needs-store"), "").start().await;
+    proxy.log().wait(&["ERROR", "1-store.wasm", "tidegate:policy/store"]).await;
+    let plugin = proxy.plugin_state("1-store", "refused").await;
+    assert!(plugin["error"].as_str().is_some_and(|error| error.contains("store")), "{plugin}");
+}
+
+#[tokio::test]
+async fn what_is_no_plugin_is_refused_with_the_reason() {
+    let app = Upstream::echo("app").await;
+    let half = {
+        let mut whole = guest("stamp");
+        whole.truncate(whole.len() / 2);
+        whole
+    };
+    for (what, bytes) in [
+        ("text", b"#!/bin/sh\n".to_vec()),
+        ("nothing", Vec::new()),
+        ("an empty module", b"\0asm\x01\0\0\0".to_vec()),
+        ("an empty component", b"\0asm\x0d\0\x01\0".to_vec()),
+        ("half a plugin", half),
+    ] {
+        let proxy = Proxy::builder(&app).plugin("1-thing", bytes, "on-error = \"skip\"").start().await;
+        proxy.log().wait(&["ERROR", "1-thing.wasm"]).await;
+        assert_eq!(proxy.get("/").await.status, 200, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn instances_serve_one_exchange_after_another_or_just_one() {
+    let app = Upstream::echo("app").await;
+    for (settings, reused) in
+        [("", true), ("isolation = \"request\"", false), ("limits = { reuse = 1 }", false)]
+    {
+        let proxy = Proxy::builder(&app).plugin("1-counter", guest("counter"), settings).start().await;
+        // One connection stays on one worker.
+        let mut client = proxy.http1().await;
+        let mut counts = Vec::new();
+        let mut instances = std::collections::BTreeSet::new();
+        for _ in 0..5 {
+            let seen = client.get("/").await.json();
+            counts.push(seen["headers"]["x-count"].as_str().expect("a count").to_owned());
+            instances.insert(seen["headers"]["x-instance"].as_str().expect("an instance").to_owned());
+        }
+        if reused {
+            assert_eq!(counts, ["1", "2", "3", "4", "5"]);
+            assert_eq!(instances.len(), 1);
+        } else {
+            assert_eq!(counts, ["1"; 5], "{settings}");
+            assert_eq!(instances.len(), 5, "{settings}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_wasi_component_works_and_finds_nothing_but_clocks() {
+    let Some(wasi) = guest_if_built("wasi-facts") else { return };
+    let app = Upstream::echo("app").await;
+    let proxy = Proxy::builder(&app).plugin("1-wasi", wasi, "limits = { time = \"500ms\" }").start().await;
+    let seen = proxy.get("/x").await.json();
+    for (fact, value) in [
+        ("x-clock", "true"),
+        ("x-variables", "0"),
+        ("x-arguments", "0"),
+        ("x-files", "false"),
+        ("x-network", "false"),
+    ] {
+        assert_eq!(seen["headers"][fact], value, "{fact}");
+    }
+    for stream in ["stdout", "stderr"] {
+        proxy.log().wait(&["1-wasi", &format!("a line on {stream} for /x")]).await;
+    }
+
+    // Waiting costs no processor time, but it has a bound too.
+    let request = request("GET", "/wait").header("x-wait", "60").body(empty()).expect("valid");
+    assert_eq!(proxy.send(request).await.status, 503);
+    let line = proxy.access("/wait").await;
+    assert_eq!(line["policies"][0]["error"], "time", "{line}");
+    assert_eq!(proxy.get("/x").await.status, 200);
+}
+
+#[tokio::test]
+async fn failures_leak_no_memory() {
+    let app = Upstream::echo("app").await;
+    let proxy = between(&app, "on-error = \"skip\"\nlimits = { cpu = \"1s\" }").start().await;
+    let mut client = proxy.http1().await;
+    // Fewer at a time than would quarantine the policy: settings that differ make a new version of it.
+    let mut round = async |n: u32| {
+        let settings = format!("on-error = \"skip\"\nlimits = {{ cpu = \"1s\", reuse = {} }}", 1000 + n);
+        std::fs::write(proxy.plugin_path("2-misbehave.toml"), settings).expect("a writable file");
+        assert_eq!(proxy.reload().await.status, 200);
+        for deed in ["memory", "trap", "panic", "stack"] {
+            let request = request("GET", "/").header("x-do", deed).body(empty()).expect("valid");
+            assert_eq!(client.send(request).await.status, 200);
+        }
+    };
+    for n in 0..10 {
+        round(n).await;
+    }
+    let before = proxy.resident_memory();
+    for n in 10..40 {
+        round(n).await;
+    }
+    let grown = proxy.resident_memory().saturating_sub(before);
+    // 120 instances, 30 of them with 32 MiB of memory.
+    assert!(grown < 48 << 20, "{grown} bytes after instances that failed");
+}

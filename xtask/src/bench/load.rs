@@ -1,0 +1,164 @@
+//! The load and the server behind the proxies, both on one thread: HTTP/1.1, as little of it as possible.
+
+use std::cell::Cell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Runtime;
+use tokio::task::LocalSet;
+
+use crate::command::Result;
+
+/// Bytes of a response body.
+const BODY: usize = 1024;
+
+/// What clients ask for, in turn: something for each rule to decide, and nothing that ends at the proxy.
+const TARGETS: [&str; 4] = ["/", "/images/logo.png?v=3", "/old/articles/42", "/api/v1/orders"];
+
+/// A running server, and clients to be let loose on a proxy before it.
+pub(super) struct Load {
+    runtime: Runtime,
+    tasks: LocalSet,
+    server: SocketAddr,
+    connections: usize,
+}
+
+/// What a run came to, after its warm-up.
+pub(super) struct Outcome {
+    pub(super) requests: u64,
+    pub(super) elapsed: Duration,
+    /// What the gauge grew by.
+    pub(super) gauged: Duration,
+}
+
+impl Load {
+    /// Starts the server; it works whenever a run does.
+    pub(super) fn start(connections: usize) -> Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| format!("cannot start a runtime: {error}"))?;
+        let tasks = LocalSet::new();
+        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0"));
+        let listener = listener.map_err(|error| format!("cannot listen on loopback: {error}"))?;
+        let server = listener.local_addr().map_err(|error| format!("no address: {error}"))?;
+        tasks.spawn_local(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::task::spawn_local(serve(stream));
+            }
+        });
+        Ok(Self { runtime, tasks, server, connections })
+    }
+
+    /// The server behind the proxies.
+    pub(super) fn server(&self) -> SocketAddr {
+        self.server
+    }
+
+    /// Asks the proxy at `address` as fast as it answers for `warm_up` and then for `time`; reads `gauge`
+    /// at the beginning and the end of the latter. Any answer but 200 is an error.
+    pub(super) fn run(
+        &self,
+        address: SocketAddr,
+        warm_up: Duration,
+        time: Duration,
+        gauge: impl Fn() -> Result<Duration>,
+    ) -> Result<Outcome> {
+        let answered = Rc::new(Cell::new(0_u64));
+        self.tasks.block_on(&self.runtime, async {
+            let mut clients = tokio::task::JoinSet::new();
+            for first in 0..self.connections {
+                clients.spawn_local(ask(address, first, Rc::clone(&answered)));
+            }
+            let measured = async {
+                tokio::time::sleep(warm_up).await;
+                let (begun, before, used) = (Instant::now(), answered.get(), gauge()?);
+                tokio::time::sleep(time).await;
+                let (elapsed, requests) = (begun.elapsed(), answered.get() - before);
+                let gauged = gauge()?.saturating_sub(used);
+                if requests == 0 {
+                    return Err("not one request was answered".to_owned());
+                }
+                Ok(Outcome { requests, elapsed, gauged })
+            };
+            // Clients end only by failing; dropping the set ends the others.
+            tokio::select! {
+                outcome = measured => outcome,
+                Some(ended) = clients.join_next() => match ended {
+                    Ok(error) => Err(error),
+                    Err(error) => Err(error.to_string()),
+                },
+            }
+        })
+    }
+}
+
+/// One client: one connection, one request at a time. Returns only what went wrong.
+async fn ask(address: SocketAddr, first: usize, answered: Rc<Cell<u64>>) -> String {
+    let asking = async {
+        let mut stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        let requests = TARGETS.map(request);
+        let mut buffer = Vec::with_capacity(8 << 10);
+        for turn in first.. {
+            stream.write_all(requests[turn % requests.len()].as_bytes()).await?;
+            buffer.clear();
+            let length = read_head(&mut stream, &mut buffer).await?;
+            if !buffer.starts_with(b"HTTP/1.1 200 ") {
+                let head = String::from_utf8_lossy(&buffer[..length]).into_owned();
+                return Err(std::io::Error::other(format!("an answer that is not 200: {head}")));
+            }
+            while buffer.len() < length + BODY {
+                if stream.read_buf(&mut buffer).await? == 0 {
+                    return Err(std::io::ErrorKind::UnexpectedEof.into());
+                }
+            }
+            answered.set(answered.get() + 1);
+        }
+        Ok(())
+    };
+    match asking.await {
+        Ok(()) => "a client ran out of numbers".to_owned(),
+        Err(error) => format!("a client failed: {error}"),
+    }
+}
+
+/// A request as browsers send them, by its fields.
+fn request(target: &str) -> String {
+    format!(
+        "GET {target} HTTP/1.1\r\nHost: www.example.com\r\n\
+         User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0\r\n\
+         Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\n\
+         Accept-Language: en-US,en;q=0.5\r\nAccept-Encoding: gzip, deflate, br\r\n\r\n"
+    )
+}
+
+/// The server's side of a connection.
+async fn serve(mut stream: TcpStream) {
+    let response = format!(
+        "HTTP/1.1 200 OK\r\nServer: bench\r\nContent-Type: text/plain\r\nContent-Length: {BODY}\r\n\r\n{}",
+        "x".repeat(BODY)
+    );
+    let mut buffer = Vec::with_capacity(8 << 10);
+    // A proxy that hangs up or is killed ends its connections; that is all there is to say.
+    let _ = stream.set_nodelay(true);
+    while read_head(&mut stream, &mut buffer).await.is_ok() {
+        buffer.clear();
+        if stream.write_all(response.as_bytes()).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Reads at least a whole head into the empty `buffer`; returns its length.
+async fn read_head(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> std::io::Result<usize> {
+    loop {
+        if stream.read_buf(buffer).await? == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        if let Some(at) = buffer.windows(4).position(|window| window == b"\r\n\r\n") {
+            return Ok(at + 4);
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! CPU time per request of tidegate beside nginx and Envoy, on this machine.
+//!
+//! One proxy at a time has a core to itself; the load and the servers behind it share another. All have
+//! one worker, no access log, kept connections on both sides, and the same rules where they have rules.
+//! What counts is the CPU time of the proxy's process, so that a slow load generator does not flatter
+//! anybody. Rounds are interleaved: what else the machine does meets all of them alike.
+
+mod cpu;
+mod load;
+mod proxies;
+
+use std::io::Write;
+use std::time::Duration;
+
+use crate::build;
+use crate::command::{Result, say};
+
+use self::cpu::Cores;
+use self::load::Load;
+use self::proxies::Contender;
+
+/// Open connections; enough to keep one core busy, as few as one core's clients would have.
+const CONNECTIONS: usize = 64;
+/// Until connections are open on both sides and everything hot is in its caches.
+const WARM_UP: Duration = Duration::from_secs(1);
+
+/// `cargo xtask bench [--rounds N] [--seconds N]`.
+pub(crate) fn run(arguments: &[String]) -> Result<()> {
+    let options = Options::parse(arguments)?;
+    let cores = Cores::choose()?;
+    let built = build::everything()?;
+    // Everything this process does from here on is load.
+    cores.take_load_core()?;
+    let load = Load::start(CONNECTIONS)?;
+    let contenders = Contender::find(&built, load.server())?;
+    let time =
+        (WARM_UP + options.time) * options.rounds * u32::try_from(contenders.len()).unwrap_or(u32::MAX);
+    say(&format!(
+        "{} rounds of {:?} for each proxy, about {} s in all",
+        options.rounds,
+        options.time,
+        time.as_secs()
+    ));
+
+    let mut samples: Vec<Vec<Sample>> = contenders.iter().map(|_| Vec::new()).collect();
+    for round in 1..=options.rounds {
+        for (contender, samples) in contenders.iter().zip(&mut samples) {
+            let running = cores.on_proxy_core(|| contender.start())?;
+            let sample = measure(&running, &load, options.time)
+                .map_err(|error| format!("{}: {error}", contender.name()))?;
+            say(&format!("round {round}: {:<40} {:6.2} µs/request", contender.name(), sample.micros));
+            samples.push(sample);
+        }
+    }
+    report(&contenders, &samples)
+}
+
+struct Options {
+    rounds: u32,
+    time: Duration,
+}
+
+impl Options {
+    fn parse(arguments: &[String]) -> Result<Self> {
+        let mut options = Self { rounds: 5, time: Duration::from_secs(4) };
+        for pair in arguments.chunks(2) {
+            let number =
+                pair.get(1).and_then(|value| value.parse().ok()).filter(|number| (1..=1000).contains(number));
+            match (pair[0].as_str(), number) {
+                ("--rounds", Some(number)) => options.rounds = number,
+                ("--seconds", Some(number)) => options.time = Duration::from_secs(number.into()),
+                ("--rounds" | "--seconds", None) => {
+                    return Err(format!("{} wants a number from 1 to 1000", pair[0]));
+                }
+                (other, _) => return Err(format!("bench takes --rounds and --seconds, not {other}")),
+            }
+        }
+        Ok(options)
+    }
+}
+
+/// One measurement of one proxy.
+struct Sample {
+    /// CPU time of the proxy per request.
+    micros: f64,
+    per_second: f64,
+}
+
+fn measure(running: &proxies::Running, load: &Load, time: Duration) -> Result<Sample> {
+    let outcome = load.run(running.address(), WARM_UP, time, || cpu::used_by(running.pid()))?;
+    let requests = outcome.requests as f64;
+    Ok(Sample {
+        micros: outcome.gauged.as_secs_f64() * 1e6 / requests,
+        per_second: requests / outcome.elapsed.as_secs_f64(),
+    })
+}
+
+/// The table, in Markdown, on stdout: it is what the command is for.
+fn report(contenders: &[Contender], samples: &[Vec<Sample>]) -> Result<()> {
+    let baseline =
+        contenders.iter().position(Contender::is_baseline).map(|index| median(&samples[index], micros));
+    let mut table = String::from(
+        "| proxy | CPU µs/request, median | min–max | × nginx | requests/s, median | of its core |\n\
+         |---|---|---|---|---|---|\n",
+    );
+    for (contender, samples) in contenders.iter().zip(samples) {
+        let middle = median(samples, micros);
+        let (low, high) = samples
+            .iter()
+            .map(micros)
+            .fold((f64::MAX, 0_f64), |(low, high), next| (low.min(next), high.max(next)));
+        let ratio = baseline.map_or_else(|| "–".to_owned(), |baseline| format!("{:.2}", middle / baseline));
+        let rate = median(samples, |sample| sample.per_second);
+        // Well under 100 % means that the load was slower than the proxy.
+        let busy = median(samples, |sample| sample.micros * sample.per_second / 1e4);
+        table += &format!(
+            "| {} | {middle:.2} | {low:.2}–{high:.2} | {ratio} | {rate:.0} | {busy:.0} % |\n",
+            contender.name()
+        );
+    }
+    std::io::stdout().write_all(table.as_bytes()).map_err(|error| format!("stdout: {error}"))
+}
+
+fn micros(sample: &Sample) -> f64 {
+    sample.micros
+}
+
+fn median(samples: &[Sample], of: impl Fn(&Sample) -> f64) -> f64 {
+    let mut values: Vec<f64> = samples.iter().map(of).collect();
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    if values.len() % 2 == 1 { values[middle] } else { (values[middle - 1] + values[middle]) / 2.0 }
+}

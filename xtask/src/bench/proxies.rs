@@ -1,0 +1,375 @@
+//! The proxies that are compared: their configuration, and how each is started and ended.
+
+use std::fs;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::build::Built;
+use crate::command::{Result, output, say};
+
+/// Where distributions keep nginx's modules.
+const NGINX_MODULES: [&str; 4] =
+    ["/usr/lib/nginx/modules", "/usr/lib64/nginx/modules", "/usr/share/nginx/modules", "/etc/nginx/modules"];
+/// How long a proxy may take until it accepts connections.
+const START: Duration = Duration::from_secs(20);
+
+/// One line of the table.
+pub(super) struct Contender {
+    name: String,
+    program: PathBuf,
+    arguments: Vec<String>,
+    address: SocketAddr,
+    is_baseline: bool,
+    log: PathBuf,
+}
+
+impl Contender {
+    /// Every proxy that is there, ready to be started in front of `server`; says which are not.
+    pub(super) fn find(built: &Built, server: SocketAddr) -> Result<Vec<Self>> {
+        let folder = built.target.join("bench");
+        let _ = fs::remove_dir_all(&folder);
+        let mut found = Vec::new();
+        match find_program("nginx", None) {
+            Some(nginx) => {
+                let version = nginx_version(&nginx);
+                let name = format!("{version}, plain");
+                found.push(Self::nginx(&name, &nginx, &folder.join("nginx"), |port| {
+                    nginx_plain(port, server)
+                })?);
+                found.last_mut().expect("it was pushed just now").is_baseline = true;
+                match lua_modules() {
+                    Some(modules) => {
+                        let name = format!("{version}, the same rules in Lua");
+                        let config = |port| nginx_lua(port, server, &modules);
+                        found.push(Self::nginx(&name, &nginx, &folder.join("nginx-lua"), config)?);
+                    }
+                    None => say("not found, left out: nginx's Lua module (Debian: libnginx-mod-http-lua)"),
+                }
+            }
+            None => say("not found, left out: nginx (Debian: nginx-light); there will be no ratios"),
+        }
+        match find_program("envoy", std::env::var_os("ENVOY")) {
+            Some(envoy) => found.push(Self::envoy(&envoy, &folder.join("envoy"), server)?),
+            None => say("not found, left out: Envoy; name a binary in ENVOY"),
+        }
+        found.push(Self::tidegate("tidegate, no policy", built, &folder.join("tidegate"), server, &[])?);
+        found.push(Self::tidegate(
+            "tidegate, three policies",
+            built,
+            &folder.join("tidegate-3"),
+            server,
+            &POLICIES,
+        )?);
+        Ok(found)
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What the others are compared with.
+    pub(super) fn is_baseline(&self) -> bool {
+        self.is_baseline
+    }
+
+    /// Starts it and waits until it accepts connections.
+    pub(super) fn start(&self) -> Result<Running> {
+        let log = fs::File::create(&self.log).map_err(|error| format!("{}: {error}", self.log.display()))?;
+        let child = Command::new(&self.program)
+            .args(&self.arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .map_err(|error| format!("{}: {error}", self.program.display()))?;
+        let mut running = Running { child, address: self.address };
+        let deadline = Instant::now() + START;
+        while TcpStream::connect_timeout(&self.address, Duration::from_secs(1)).is_err() {
+            let ended = !matches!(running.child.try_wait(), Ok(None));
+            if ended || Instant::now() > deadline {
+                let log = fs::read_to_string(&self.log).unwrap_or_default();
+                return Err(format!("{} did not start:\n{log}", self.name));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(running)
+    }
+
+    fn nginx(name: &str, nginx: &Path, folder: &Path, config: impl FnOnce(u16) -> String) -> Result<Self> {
+        let address = free_address()?;
+        let file = write(folder, "nginx.conf", &config(address.port()))?;
+        let arguments = ["-p", &folder.to_string_lossy(), "-c", &file.to_string_lossy()].map(str::to_owned);
+        Ok(Self::new(name, nginx, folder, &arguments, address))
+    }
+
+    fn envoy(envoy: &Path, folder: &Path, server: SocketAddr) -> Result<Self> {
+        let address = free_address()?;
+        let file = write(folder, "envoy.yaml", &envoy_plain(address.port(), server))?;
+        let arguments = [
+            "--concurrency",
+            "1",
+            "--disable-hot-restart",
+            "--log-level",
+            "error",
+            "--config-path",
+            &file.to_string_lossy(),
+        ]
+        .map(str::to_owned);
+        Ok(Self::new("Envoy, plain", envoy, folder, &arguments, address))
+    }
+
+    fn tidegate(
+        name: &str,
+        built: &Built,
+        folder: &Path,
+        server: SocketAddr,
+        policies: &[(&str, &str, &str)],
+    ) -> Result<Self> {
+        let address = free_address()?;
+        let plugins = folder.join("plugins");
+        for (file, policy, config) in policies {
+            write(&plugins, &format!("{file}.toml"), config)?;
+            let from = built.plugins.join(format!("{policy}.wasm"));
+            fs::copy(&from, plugins.join(format!("{file}.wasm")))
+                .map_err(|error| format!("{}: {error}", from.display()))?;
+        }
+        fs::create_dir_all(&plugins).map_err(|error| format!("{}: {error}", plugins.display()))?;
+        let file = write(folder, "tidegate.toml", &tidegate(address.port(), server))?;
+        let arguments = ["run", "--config", &file.to_string_lossy()].map(str::to_owned);
+        Ok(Self::new(name, &built.binary, folder, &arguments, address))
+    }
+
+    fn new(name: &str, program: &Path, folder: &Path, arguments: &[String], address: SocketAddr) -> Self {
+        Self {
+            name: name.to_owned(),
+            program: program.to_owned(),
+            arguments: arguments.to_vec(),
+            address,
+            is_baseline: false,
+            log: folder.join("log"),
+        }
+    }
+}
+
+/// A proxy at work; dropping it ends it. All of them are one process each.
+pub(super) struct Running {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Running {
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A program by a variable, in PATH, or where it is kept out of the PATH of ordinary users.
+fn find_program(name: &str, given: Option<std::ffi::OsString>) -> Option<PathBuf> {
+    if let Some(given) = given {
+        return Some(PathBuf::from(given)).filter(|path| path.is_file());
+    }
+    let path = std::env::var_os("PATH")?;
+    let folders =
+        std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin"), PathBuf::from("/usr/local/sbin")]);
+    folders.map(|folder| folder.join(name)).find(|program| program.is_file())
+}
+
+/// `nginx 1.22.1`: it writes `nginx version: nginx/1.22.1` to stderr.
+fn nginx_version(nginx: &Path) -> String {
+    let shown =
+        output(Command::new("sh").arg("-c").arg("exec \"$0\" -v 2>&1").arg(nginx)).unwrap_or_default();
+    shown.rsplit_once('/').map_or_else(|| "nginx".to_owned(), |(_, version)| format!("nginx {version}"))
+}
+
+/// The modules Lua needs, in the order in which they are loaded.
+fn lua_modules() -> Option<[PathBuf; 2]> {
+    NGINX_MODULES.iter().find_map(|folder| {
+        let modules =
+            ["ndk_http_module.so", "ngx_http_lua_module.so"].map(|name| Path::new(folder).join(name));
+        modules.iter().all(|module| module.is_file()).then_some(modules)
+    })
+}
+
+/// A port that was free a moment ago; nginx cannot choose one by itself.
+fn free_address() -> Result<SocketAddr> {
+    let bound = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+    bound.map_err(|error| format!("no free port: {error}"))
+}
+
+fn write(folder: &Path, name: &str, text: &str) -> Result<PathBuf> {
+    let file = folder.join(name);
+    fs::create_dir_all(folder)
+        .and_then(|()| fs::write(&file, text))
+        .map_err(|error| format!("{}: {error}", file.display()))?;
+    Ok(file)
+}
+
+/// The rules, for tidegate; [`nginx_lua`] has the same.
+const POLICIES: [(&str, &str, &str); 3] = [
+    (
+        "10-access",
+        "access-control",
+        r#"
+[config]
+rules = [
+  { paths = ["/admin/**"], allow = ["10.0.0.0/8"] },
+  { user-agents = ["EvilBot"], deny = true },
+]
+"#,
+    ),
+    (
+        "20-rewrite",
+        "rewrite",
+        r#"
+[config]
+rules = [
+  { path = "^/old/(.*)$", to = "/new/$1" },
+  { path = "^/go/(.*)$", redirect = "https://example.com/$1", status = 301 },
+]
+request-headers = { set = { x-edge = "bench" } }
+"#,
+    ),
+    (
+        "30-router",
+        "router",
+        r#"
+[config]
+rules = [
+  { paths = ["/images/**"], to = "images" },
+  { hosts = ["api.example.com"], to = "api" },
+  { paths = ["/api/**"], to = "api" },
+  { user-agents = ["Mobile"], to = "mobile" },
+]
+"#,
+    ),
+];
+
+/// The upstreams that the rules name; one server stands behind all of them.
+const UPSTREAMS: [&str; 4] = ["app", "images", "api", "mobile"];
+
+fn tidegate(port: u16, server: SocketAddr) -> String {
+    let upstreams = UPSTREAMS.map(|name| format!("[upstream.{name}]\nservers = [\"{server}\"]\n"));
+    format!(
+        "default-upstream = \"app\"\nworkers = 1\n\
+         [listener.web]\naddress = \"127.0.0.1:{port}\"\n\
+         [access-log]\npath = \"off\"\n\
+         [limits]\nrequests-per-connection = 1_000_000_000\n{}",
+        upstreams.concat()
+    )
+}
+
+/// What both nginx configurations share. One process, so that its CPU time is that of the proxy.
+fn nginx(port: u16, server: SocketAddr, modules: &str, http: &str, location: &str) -> String {
+    let upstreams = UPSTREAMS.map(|name| {
+        format!("upstream {name} {{ server {server}; keepalive 64; keepalive_requests 1000000000; }}\n")
+    });
+    format!(
+        "{modules}daemon off;\nmaster_process off;\nworker_processes 1;\npid nginx.pid;\nerror_log stderr crit;\n\
+         events {{ worker_connections 1024; }}\n\
+         http {{\n\
+         access_log off;\nkeepalive_requests 1000000000;\n\
+         client_body_temp_path body;\nproxy_temp_path proxy;\nfastcgi_temp_path fastcgi;\n\
+         uwsgi_temp_path uwsgi;\nscgi_temp_path scgi;\n{}{http}\
+         server {{\nlisten 127.0.0.1:{port};\nlocation / {{\n\
+         proxy_http_version 1.1;\nproxy_set_header Connection \"\";\nproxy_set_header Host $host;\n\
+         proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;\n\
+         proxy_set_header X-Forwarded-Proto $scheme;\n{location}}}\n}}\n}}\n",
+        upstreams.concat()
+    )
+}
+
+fn nginx_plain(port: u16, server: SocketAddr) -> String {
+    nginx(port, server, "", "", "proxy_pass http://app;\n")
+}
+
+fn nginx_lua(port: u16, server: SocketAddr, modules: &[PathBuf; 2]) -> String {
+    let modules: String =
+        modules.iter().map(|module| format!("load_module {};\n", module.display())).collect();
+    // Written as one who knows the module would: compiled patterns, no table of all headers.
+    let rules = r#"
+set $destination app;
+rewrite_by_lua_block {
+    local var, re = ngx.var, ngx.re
+    local uri, agent = var.uri, var.http_user_agent or ""
+    if uri == "/admin" or uri:sub(1, 7) == "/admin/" then
+        if var.remote_addr:sub(1, 3) ~= "10." then return ngx.exit(403) end
+    elseif re.find(agent, "EvilBot", "ijo") then
+        return ngx.exit(403)
+    end
+
+    local old = re.match(uri, "^/old/(.*)$", "jo")
+    if old then
+        uri = "/new/" .. old[1]
+        ngx.req.set_uri(uri)
+    else
+        local go = re.match(uri, "^/go/(.*)$", "jo")
+        if go then return ngx.redirect("https://example.com/" .. go[1], 301) end
+    end
+    ngx.req.set_header("x-edge", "bench")
+
+    if uri == "/images" or uri:sub(1, 8) == "/images/" then
+        var.destination = "images"
+    elseif var.host == "api.example.com" then
+        var.destination = "api"
+    elseif uri == "/api" or uri:sub(1, 5) == "/api/" then
+        var.destination = "api"
+    elseif re.find(agent, "Mobile", "ijo") then
+        var.destination = "mobile"
+    end
+}
+proxy_pass http://$destination;
+"#;
+    // Debian's module comes with lua-resty-core; without a line about it, it is loaded anyway.
+    nginx(port, server, &modules, "", rules)
+}
+
+fn envoy_plain(port: u16, server: SocketAddr) -> String {
+    let (host, backend) = (server.ip(), server.port());
+    format!(
+        r#"
+static_resources:
+  listeners:
+  - address: {{ socket_address: {{ address: 127.0.0.1, port_value: {port} }} }}
+    filter_chains:
+    - filters:
+      - name: envoy.filters.network.http_connection_manager
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: bench
+          use_remote_address: true
+          http_filters:
+          - name: envoy.filters.http.router
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router
+          route_config:
+            virtual_hosts:
+            - name: all
+              domains: ["*"]
+              routes:
+              - match: {{ prefix: "/" }}
+                route: {{ cluster: app }}
+  clusters:
+  - name: app
+    type: STATIC
+    load_assignment:
+      cluster_name: app
+      endpoints:
+      - lb_endpoints:
+        - endpoint: {{ address: {{ socket_address: {{ address: {host}, port_value: {backend} }} }} }}
+"#
+    )
+}

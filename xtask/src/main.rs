@@ -1,0 +1,37 @@
+//! Everything a checkout needs beyond plain `cargo`: set-up, build, tests, demo and benchmark.
+
+use std::process::ExitCode;
+
+mod bench;
+mod build;
+mod command;
+mod test;
+mod wasm;
+
+const USAGE: &str = "\
+Usage: cargo xtask COMMAND
+
+  build                                 target/release/tidegate and target/plugins/NAME.wasm
+  test [FILTER…]                        formatting, lints, and every test (or those whose name contains FILTER)
+  demo                                  build, then `tidegate demo`
+  bench [--rounds N] [--seconds N]      CPU time per request beside nginx and Envoy
+
+Each command installs or builds what it needs first; only Rust itself has to be there.";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let result = match arguments.split_first().map(|(name, rest)| (name.as_str(), rest)) {
+        Some(("build", [])) => build::everything().map(|built| built.report()),
+        Some(("test", filters)) => test::run(filters),
+        Some(("demo", rest)) => build::everything().and_then(|built| built.demo(rest)),
+        Some(("bench", rest)) => bench::run(rest),
+        _ => Err(USAGE.to_owned()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            command::say(&message);
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! Formatting, lints and every test of the workspace.
+
+use crate::build;
+use crate::command::{self, Result, cargo, output, root, say};
+
+/// Runs all of it, or only the tests whose name contains one of `filters`.
+///
+/// The end-to-end tests find what they need through `TIDEGATE_BIN`, `TIDEGATE_PLUGINS` and
+/// `TIDEGATE_GUESTS`.
+pub(crate) fn run(filters: &[String]) -> Result<()> {
+    if filters.is_empty() {
+        format()?;
+    }
+    let built = build::everything()?;
+    let guests = build::guests(&built.target)?;
+    let mut test = cargo();
+    test.args(["test", "--release", "--workspace", "--no-fail-fast"])
+        .env("TIDEGATE_BIN", &built.binary)
+        .env("TIDEGATE_PLUGINS", &built.plugins)
+        .env("TIDEGATE_GUESTS", &guests);
+    if !filters.is_empty() {
+        test.arg("--").args(filters);
+    }
+    command::run(&mut test)?;
+    if filters.is_empty() {
+        lint()?;
+    }
+    Ok(())
+}
+
+fn format() -> Result<()> {
+    if output(cargo().args(["fmt", "--version"])).is_none() {
+        say("rustfmt is not installed: formatting is not checked");
+        return Ok(());
+    }
+    command::run(cargo().args(["fmt", "--all", "--check"]))?;
+    // Not `--all` here: it would follow the guests' dependencies back into this workspace.
+    command::run(cargo().current_dir(root().join("tests/guests")).args(["fmt", "--check"]))
+}
+
+/// After the tests: what they found matters more than a lint.
+fn lint() -> Result<()> {
+    if output(cargo().args(["clippy", "--version"])).is_none() {
+        say("clippy is not installed: lints are not checked");
+        return Ok(());
+    }
+    // Not through RUSTFLAGS: that would compile every dependency again.
+    command::run(cargo().args([
+        "clippy",
+        "--release",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "--deny",
+        "warnings",
+    ]))
+}
