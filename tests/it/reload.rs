@@ -319,6 +319,8 @@ async fn reloads_under_load_lose_nothing() {
     let (blue, green) = (Upstream::echo("blue").await, Upstream::echo("green").await);
     let to = |color: &str| format!("[config]\nrules = [{{ paths = [\"/**\"], to = \"{color}\" }}]");
     let proxy = Proxy::builder(&blue)
+        // The clients here do not connect again.
+        .section("[limits]\nrequests-per-connection = 1000000000")
         .upstream("blue", &blue)
         .upstream("green", &green)
         .plugin("1-stamp", guest("stamp"), &settings("blue"))
