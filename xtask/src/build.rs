@@ -19,12 +19,30 @@ pub(crate) struct Built {
     pub(crate) plugins: PathBuf,
 }
 
+/// The profiles of the root manifest.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Profile {
+    /// As fast as it gets.
+    Release,
+    /// Sooner built: for tests and the demo.
+    Quick,
+}
+
+impl Profile {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Release => "release",
+            Self::Quick => "quick",
+        }
+    }
+}
+
 /// Builds the binary and the stock policies.
-pub(crate) fn everything() -> Result<Built> {
+pub(crate) fn everything(profile: Profile) -> Result<Built> {
     let target = target_folder()?;
     // Selecting the whole workspace settles one set of features for this build and for that of the
     // tests, so that nothing is compiled twice.
-    run(cargo().args(["build", "--release", "--workspace", "--bin", "tidegate"]))?;
+    run(cargo().args(["build", "--profile", profile.name(), "--workspace", "--bin", "tidegate"]))?;
     let plugins = target.join("plugins");
     let names = folders(&root().join("plugins"))?;
     let compiler = Compiler::core()?;
@@ -32,7 +50,7 @@ pub(crate) fn everything() -> Result<Built> {
     build.args(names.iter().flat_map(|name| ["--package", name]));
     run(&mut build)?;
     install(&names, &target.join(compiler.output_folder()), &plugins)?;
-    Ok(Built { binary: target.join("release/tidegate"), plugins, target })
+    Ok(Built { binary: target.join(profile.name()).join("tidegate"), plugins, target })
 }
 
 /// Builds `tests/guests`, the plugins that only tests use, to `target/guests/NAME.wasm`.

@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use crate::build::Profile;
+
 mod bench;
 mod build;
 mod command;
@@ -21,9 +23,9 @@ Each command installs or builds what it needs first; only Rust itself has to be 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let result = match arguments.split_first().map(|(name, rest)| (name.as_str(), rest)) {
-        Some(("build", [])) => build::everything().map(|built| built.report()),
+        Some(("build", [])) => build::everything(Profile::Release).map(|built| built.report()),
         Some(("test", filters)) => test::run(filters),
-        Some(("demo", rest)) => build::everything().and_then(|built| built.demo(rest)),
+        Some(("demo", rest)) => build::everything(Profile::Quick).and_then(|built| built.demo(rest)),
         Some(("bench", rest)) => bench::run(rest),
         _ => Err(USAGE.to_owned()),
     };

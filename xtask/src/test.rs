@@ -1,6 +1,6 @@
 //! Formatting, lints and every test of the workspace.
 
-use crate::build;
+use crate::build::{self, Profile};
 use crate::command::{self, Result, cargo, output, root, say};
 
 /// Runs all of it, or only the tests whose name contains one of `filters`.
@@ -11,10 +11,10 @@ pub(crate) fn run(filters: &[String]) -> Result<()> {
     if filters.is_empty() {
         format()?;
     }
-    let built = build::everything()?;
+    let built = build::everything(Profile::Quick)?;
     let guests = build::guests(&built.target)?;
     let mut test = cargo();
-    test.args(["test", "--release", "--workspace", "--no-fail-fast"])
+    test.args(["test", "--profile", Profile::Quick.name(), "--workspace", "--no-fail-fast"])
         .env("TIDEGATE_BIN", &built.binary)
         .env("TIDEGATE_PLUGINS", &built.plugins)
         .env("TIDEGATE_GUESTS", &guests);
@@ -47,7 +47,8 @@ fn lint() -> Result<()> {
     // Not through RUSTFLAGS: that would compile every dependency again.
     command::run(cargo().args([
         "clippy",
-        "--release",
+        "--profile",
+        Profile::Quick.name(),
         "--workspace",
         "--all-targets",
         "--",

@@ -157,9 +157,41 @@ impl Instance {
     pub(crate) async fn serve(
         &mut self,
         phase: Phase,
-        mut exchange: Box<Exchange>,
+        exchange: Box<Exchange>,
         waited: Duration,
     ) -> (Box<Exchange>, Result<Verdict, CallError>) {
+        if !self.waits {
+            return self.serve_now(phase, exchange, waited);
+        }
+        let (calls_left, time) = self.lend(phase, exchange, waited);
+        let meter = self.store.data().budget.meter.clone();
+        let call = metered(&meter, self.enter(phase));
+        let called = match tokio::time::timeout(time, call).await {
+            Ok(called) => called.map_err(|error| self.diagnose(&error).into()),
+            Err(_) => Err(CallError::Time),
+        };
+        self.take_back(called, calls_left)
+    }
+
+    /// The same without a future around it, for a plugin that never waits.
+    pub(crate) fn serve_now(
+        &mut self,
+        phase: Phase,
+        exchange: Box<Exchange>,
+        waited: Duration,
+    ) -> (Box<Exchange>, Result<Verdict, CallError>) {
+        let (calls_left, _) = self.lend(phase, exchange, waited);
+        let called = match self.enter_now(phase) {
+            Ok(verdict) => Ok(verdict),
+            Err(error) => Err(self.diagnose(&error).into()),
+        };
+        self.take_back(called, calls_left)
+    }
+
+    /// Puts the exchange where the plugin's calls find it. Until it is taken back the instance counts
+    /// as not usable, in case the call is dropped. Answers with what it may do afterwards, and the
+    /// time it has.
+    fn lend(&mut self, phase: Phase, mut exchange: Box<Exchange>, waited: Duration) -> (u64, Duration) {
         exchange.reply = None;
         let calls_left = std::mem::replace(&mut self.calls_left, 0);
         let state = self.store.data_mut();
@@ -168,21 +200,16 @@ impl Instance {
         state.exchange = Some(exchange);
         let time = limits.time.saturating_sub(waited);
         begin(&mut self.store, limits.cpu, time);
-        let called = if self.waits {
-            let meter = self.store.data().budget.meter.clone();
-            let call = metered(&meter, self.enter(phase));
-            match tokio::time::timeout(time, call).await {
-                Ok(called) => called.map_err(|error| self.diagnose(&error).into()),
-                Err(_) => Err(CallError::Time),
-            }
-        } else {
-            match self.enter_now(phase) {
-                Ok(verdict) => Ok(verdict),
-                Err(error) => Err(self.diagnose(&error).into()),
-            }
-        };
+        (calls_left, time)
+    }
+
+    fn take_back(
+        &mut self,
+        called: Result<Verdict, CallError>,
+        calls_left: u64,
+    ) -> (Box<Exchange>, Result<Verdict, CallError>) {
         let state = self.store.data_mut();
-        let mut exchange = state.exchange.take().expect("was put there above, and nothing else takes it");
+        let mut exchange = state.exchange.take().expect("was lent before, and nothing else takes it");
         if called.is_ok() {
             self.calls_left = calls_left.saturating_sub(1);
         }
@@ -237,6 +264,11 @@ impl Instance {
 
     fn diagnose(&mut self, error: &wasmtime::Error) -> Failure {
         Failure::of(self.store.data_mut(), error)
+    }
+
+    /// Whether it has to be called with [`Instance::serve`].
+    pub(crate) fn waits(&self) -> bool {
+        self.waits
     }
 
     /// False after anything but a verdict, and at the end of its calls.

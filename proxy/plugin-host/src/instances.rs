@@ -99,6 +99,31 @@ impl Instances {
         (exchange, result)
     }
 
+    /// [`Instances::call`] without a future around it, where there is nothing to wait for: the plugin
+    /// never waits, exchanges share its instances, and one is idle. Otherwise the exchange comes back.
+    ///
+    /// # Errors
+    ///
+    /// The exchange, to be given to [`Instances::call`].
+    #[expect(clippy::type_complexity, reason = "what `call` answers, or its argument")]
+    pub fn call_now(
+        &self,
+        phase: Phase,
+        exchange: Box<Exchange>,
+    ) -> Result<(Box<Exchange>, Result<Verdict, CallError>), Box<Exchange>> {
+        let lacks_response = phase != Phase::Request && exchange.response.is_none();
+        if lacks_response || self.plugin.shared().isolation != Isolation::Worker {
+            return Err(exchange);
+        }
+        let idle = self.idle.borrow_mut().pop_if(|instance| !instance.waits());
+        let Some(mut instance) = idle else { return Err(exchange) };
+        let (exchange, result) = instance.serve_now(phase, exchange, Duration::ZERO);
+        if instance.is_usable() {
+            self.put_back(instance);
+        }
+        Ok((exchange, result))
+    }
+
     /// An idle instance, a fresh one, or, when there are as many as may be, the next that is free;
     /// and how long that was waited for.
     async fn take(&self) -> Result<(Box<Instance>, Duration), CallError> {

@@ -28,7 +28,7 @@ const WARM_UP: Duration = Duration::from_secs(1);
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
     let options = Options::parse(arguments)?;
     let cores = Cores::choose()?;
-    let built = build::everything()?;
+    let built = build::everything(build::Profile::Release)?;
     // Everything this process does from here on is load.
     cores.take_load_core()?;
     let load = Load::start(CONNECTIONS)?;

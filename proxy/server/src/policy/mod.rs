@@ -68,6 +68,21 @@ pub(crate) struct Trail {
     /// Places that saw the request, in order: the response phase takes them backwards.
     seen: Vec<usize>,
     pub(crate) steps: Vec<Step>,
+    /// The end of the step before, which is the beginning of the next.
+    clock: Option<Instant>,
+}
+
+impl Trail {
+    fn begin_phase(&mut self) {
+        self.clock = Some(Instant::now());
+    }
+
+    /// Microseconds since the last look at the clock.
+    fn lap(&mut self) -> u64 {
+        let now = Instant::now();
+        let since = self.clock.replace(now).unwrap_or(now);
+        u64::try_from((now - since).as_micros()).unwrap_or(u64::MAX)
+    }
 }
 
 /// One call, or what stood in its place.
@@ -113,6 +128,7 @@ impl Chain {
         mut exchange: Box<Exchange>,
         trail: &mut Trail,
     ) -> (Box<Exchange>, Result<Decision, Error>) {
+        trail.begin_phase();
         for (index, place) in self.places.iter().enumerate() {
             if !place.applies(&exchange) {
                 continue;
@@ -141,6 +157,7 @@ impl Chain {
         mut exchange: Box<Exchange>,
         trail: &mut Trail,
     ) -> (Box<Exchange>, Result<Option<Reply>, Error>) {
+        trail.begin_phase();
         for position in (0..trail.seen.len()).rev() {
             let Some(place) = self.places.get(trail.seen[position]) else { continue };
             let outcome;
@@ -166,6 +183,7 @@ impl Chain {
 
     /// The log phase. Failures count and are logged, but there is nothing left to deny.
     pub(crate) async fn on_log(&self, mut exchange: Box<Exchange>, trail: &mut Trail) -> Box<Exchange> {
+        trail.begin_phase();
         for position in 0..trail.seen.len() {
             let Some(place) = self.places.get(trail.seen[position]) else { continue };
             (exchange, _) = place.call(Phase::Log, exchange, trail).await;
@@ -208,9 +226,11 @@ impl Place {
                 self.failed(phase, "quarantined", "it kept failing and is quarantined", 0, trail),
             );
         }
-        let begun = Instant::now();
-        let (exchange, outcome) = instances.call(phase, exchange).await;
-        let us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let (exchange, outcome) = match instances.call_now(phase, exchange) {
+            Ok(done) => done,
+            Err(exchange) => instances.call(phase, exchange).await,
+        };
+        let us = trail.lap();
         let outcome = match outcome {
             Ok(Verdict::Fail) => self.failed(phase, "fail", "it returned fail", us, trail),
             Ok(verdict) => {
