@@ -147,6 +147,21 @@ async fn a_broken_replacement_changes_nothing_and_is_reported_once() {
 }
 
 #[tokio::test]
+async fn a_plugin_whose_code_is_removed_is_gone_though_its_settings_are_left() {
+    let app = Upstream::echo("app").await;
+    let proxy = stamped(&app).start().await;
+    fs::write(proxy.plugin_path("2-stamp.wasm"), guest("stamp")).expect("a writable folder");
+    fs::write(proxy.plugin_path("2-stamp.toml"), settings("second")).expect("a writable folder");
+    until_stamp(&proxy, "first, second").await;
+
+    fs::remove_file(proxy.plugin_path("2-stamp.wasm")).expect("a file");
+
+    until_stamp(&proxy, "first").await;
+    proxy.log().wait(&["ERROR", "2-stamp.toml", "no 2-stamp.wasm"]).await;
+    assert_eq!(proxy.plugin("2-stamp").await, None);
+}
+
+#[tokio::test]
 async fn a_broken_plugin_that_is_removed_is_forgotten() {
     let app = Upstream::echo("app").await;
     let proxy = stamped(&app).start().await;

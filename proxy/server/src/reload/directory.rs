@@ -58,6 +58,8 @@ struct Key {
 }
 
 struct Refusal {
+    /// There is a `NAME.toml` and no code: not a policy of the chain, only a mistake to be told of.
+    absent: bool,
     key: Key,
     problems: Vec<Problem>,
     since: Instant,
@@ -133,13 +135,22 @@ impl Directory {
     /// # Errors
     /// The directory cannot be read. What serves goes on.
     pub(crate) fn scan(&mut self, config: &Config, generation: u64, patient: bool) -> Result<Scan, Problem> {
-        let found = list(&config.plugin_directory).map_err(|error| {
-            let directory = config.plugin_directory.display();
-            config.positions.problem(
-                "plugins.directory",
-                format!("cannot read the plugin directory {directory}: {error}"),
-            )
-        })?;
+        let found = match list(&config.plugin_directory) {
+            Ok(found) => found,
+            // Nobody asked for one. A directory that vanishes while its policies serve is a mistake.
+            Err(error)
+                if error.kind() == io::ErrorKind::NotFound
+                    && self.entries.is_empty()
+                    && config.positions.at("plugins.directory").is_none() =>
+            {
+                Vec::new()
+            }
+            Err(error) => {
+                let directory = config.plugin_directory.display();
+                let message = format!("cannot read the plugin directory {directory}: {error}");
+                return Err(config.positions.problem("plugins.directory", message));
+            }
+        };
         let mut scan = Scan::default();
         self.entries.retain(|name, _| found.iter().any(|place| place.name == *name));
         let mut used = Vec::new();
@@ -196,12 +207,16 @@ impl Directory {
                 entry.refused = None;
                 entry.enabled = true;
             }
-            Err(Refused { problems, on_error, activation }) => {
+            Err(Refused { absent, problems, on_error, activation }) => {
                 entry.enabled = true;
+                if absent {
+                    entry.serving = None;
+                    entry.previous = None;
+                }
                 if !entry.is_refused(&key) {
                     let since = Instant::now();
                     entry.refused =
-                        Some(Refusal { key, problems, since, reported: false, on_error, activation });
+                        Some(Refusal { absent, key, problems, since, reported: false, on_error, activation });
                 }
                 entry.report(patient, scan);
             }
@@ -227,7 +242,9 @@ impl Directory {
         if !file.enabled {
             return Ok(Loaded::Disabled);
         }
+        let absent = place.wasm.is_none() && file.link.is_none();
         let refused = |problems: Vec<Problem>| Refused {
+            absent,
             problems,
             on_error: file.on_error,
             activation: activation(&file),
@@ -279,6 +296,7 @@ impl Directory {
         let file = PathBuf::from(format!("{name}.wasm"));
         let what = problem(&file, message.to_owned());
         entry.refused = Some(Refusal {
+            absent: false,
             key: bad.key,
             problems: vec![what.clone()],
             since: Instant::now(),
@@ -294,7 +312,7 @@ impl Directory {
         let there = self.entries.iter().filter(|(_, entry)| {
             !entry.enabled
                 || entry.serving.is_some()
-                || entry.refused.as_ref().is_some_and(|refused| refused.reported)
+                || entry.refused.as_ref().is_some_and(|refused| refused.reported && !refused.absent)
         });
         there.map(|(name, entry)| entry.status(name)).collect()
     }
@@ -309,6 +327,7 @@ enum Loaded {
 
 /// Why there is no new version, and what is to happen to requests if there is no old one either.
 struct Refused {
+    absent: bool,
     problems: Vec<Problem>,
     on_error: OnError,
     activation: Arc<Activation>,
@@ -318,7 +337,7 @@ impl Refused {
     /// The settings are not known, so the defaults hold: it applies to every request, which is denied.
     fn of(problems: Vec<Problem>) -> Self {
         let file = PluginFile::default();
-        Self { problems, on_error: file.on_error, activation: activation(&file) }
+        Self { absent: false, problems, on_error: file.on_error, activation: activation(&file) }
     }
 
     fn plain(file: &Path, message: String) -> Self {
@@ -353,7 +372,7 @@ impl Entry {
         if let Some(serving) = &self.serving {
             return Some(serving.link.clone());
         }
-        let refused = self.refused.as_ref().filter(|refused| refused.reported)?;
+        let refused = self.refused.as_ref().filter(|refused| refused.reported && !refused.absent)?;
         Some(Link {
             name: place.name.as_str().into(),
             on_error: refused.on_error,
