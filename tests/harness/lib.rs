@@ -28,4 +28,4 @@ pub use plugins::{Plugin, guest, guest_if_built, stock};
 pub use proxy::{Builder, Ended, Proxy, command};
 pub use raw::Raw;
 pub use upstream::{Recorded, Upstream, read_head};
-pub use wait::{PATIENCE, eventually, within};
+pub use wait::{PATIENCE, a_moment, eventually, within};

@@ -26,6 +26,11 @@ pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut ask: i
             return value;
         }
         assert!(Instant::now() < deadline, "waited {PATIENCE:?} in vain: {what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        a_moment().await;
     }
+}
+
+/// Between two looks at something that nobody announces.
+pub async fn a_moment() {
+    tokio::time::sleep(Duration::from_millis(10)).await;
 }

@@ -7,7 +7,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use serde_json::Value;
 use tidegate_tests::{
-    Authority, Builder, Client, Lines, Proxy, TlsOptions, Upstream, command, guest, stock, within,
+    Authority, Builder, Client, Lines, Proxy, TlsOptions, Upstream, a_moment, command, guest, stock, within,
 };
 
 fn check(builder: Builder) -> (Output, String) {
@@ -244,5 +244,11 @@ async fn the_demo_does_what_it_says() {
 }
 
 async fn wait_for_status(client: &mut Client, status: u16) {
-    within(&format!("status {status}"), async { while client.get("/").await.status != status {} }).await;
+    within(&format!("status {status}"), async {
+        while client.get("/").await.status != status {
+            // Not as fast as can be: a connection ends after limits.requests-per-connection.
+            a_moment().await;
+        }
+    })
+    .await;
 }
