@@ -62,7 +62,8 @@ fn target(uri: &Uri, method: &Method, limits: &Limits) -> Result<PathAndQuery, E
     if text.bytes().any(|byte| !byte.is_ascii_graphic()) {
         return Err(Error::BadRequest("the target has characters that must be percent-encoded"));
     }
-    if !text.starts_with('/') && !(text == "*" && *method == Method::OPTIONS) {
+    let of_the_server = text == "*" && *method == Method::OPTIONS;
+    if !text.starts_with('/') && !of_the_server {
         return Err(Error::BadRequest("the target is not an absolute path"));
     }
     Ok(target)

@@ -121,6 +121,19 @@ struct Control {
     status: Arc<Mutex<Status>>,
 }
 
+/// A listener that is new, with a socket for each worker.
+type Opened = (Arc<str>, Vec<TcpListener>);
+
+/// What was made of the files.
+struct Built {
+    /// The generation that serves now.
+    generation: u64,
+    /// Whether it is a new one.
+    changed: bool,
+    /// Why plugins are not in it as their files are.
+    problems: Vec<Problem>,
+}
+
 /// A control thread that has put its first generation into service.
 pub(crate) struct Started {
     pub(crate) handle: Handle,
@@ -248,7 +261,7 @@ impl Control {
         self.again_at = None;
         let result = self.build(patient);
         let problems = match &result {
-            Ok((_, problems)) | Err(problems) => problems.clone(),
+            Ok(Built { problems, .. }) | Err(problems) => problems.clone(),
         };
         // What keeps the proxy from starting is said by whoever started it.
         if result.is_ok() || self.current.is_some() {
@@ -259,11 +272,10 @@ impl Control {
         self.publish_status();
         let texts = problems.iter().map(Problem::to_string).collect();
         self.reported = problems;
-        result.map(|((generation, changed), _)| Outcome { generation, changed, problems: texts })
+        result.map(|Built { generation, changed, .. }| Outcome { generation, changed, problems: texts })
     }
 
-    /// The generation that serves afterwards, whether it is new, and what is wrong with plugins.
-    fn build(&mut self, patient: bool) -> Result<((u64, bool), Vec<Problem>), Vec<Problem>> {
+    fn build(&mut self, patient: bool) -> Result<Built, Vec<Problem>> {
         let file = &self.file;
         let text = std::fs::read_to_string(file).map_err(|error| {
             let message = format!("cannot read it: {error}");
@@ -287,12 +299,13 @@ impl Control {
             Snapshot { number: generation, config: config.clone(), links: scan.links, tls, access_log };
         if let Some(current) = &self.current {
             if current.serves_like(&next) {
-                return Ok(((current.number, false), scan.problems));
+                let generation = current.number;
+                return Ok(Built { generation, changed: false, problems: scan.problems });
             }
             warn_of_what_stays(&current.config, &config);
         }
         self.serve(next, opened);
-        Ok(((generation, true), scan.problems))
+        Ok(Built { generation, changed: true, problems: scan.problems })
     }
 
     /// The access log as configured: the running one if nothing about it changed.
@@ -314,7 +327,7 @@ impl Control {
     }
 
     /// Binds what is new, for every worker; a listener that stays keeps its sockets.
-    fn open_listeners(&self, config: &Config) -> Result<Vec<(Arc<str>, Vec<TcpListener>)>, Vec<Problem>> {
+    fn open_listeners(&self, config: &Config) -> Result<Vec<Opened>, Vec<Problem>> {
         let before = self.config();
         let mut opened = Vec::new();
         let mut problems = Vec::new();
@@ -339,7 +352,7 @@ impl Control {
     }
 
     /// Hands a generation to every worker and waits until all serve by it.
-    fn serve(&mut self, next: Snapshot, opened: Vec<(Arc<str>, Vec<TcpListener>)>) {
+    fn serve(&mut self, next: Snapshot, opened: Vec<Opened>) {
         let closed: Vec<Arc<str>> = self
             .listening
             .keys()
