@@ -46,6 +46,9 @@ pub(crate) struct Arrival {
 const MAX_EARLY_RESETS: u32 = 100;
 const RESET_WINDOW: Duration = Duration::from_secs(10);
 
+/// What is read at once, and what waits to be written; hyper would take 400 KiB of either.
+const HTTP1_BUFFER: usize = 64 << 10;
+
 /// RFC 9113 §6.9.2: 64 KiB is the protocol's default and slows uploads over long links; a connection
 /// may hold four full streams.
 const HTTP2_STREAM_WINDOW: u32 = 256 << 10;
@@ -118,6 +121,7 @@ pub(crate) async fn serve<S, H, F>(
     let mut connection = http1::Builder::new()
         .max_headers(bounds.limits.request_header_count)
         .max_header_size(bounds.limits.request_headers)
+        .max_buf_size(HTTP1_BUFFER.max(bounds.limits.request_headers))
         .header_read_timeout(None)
         .serve_connection(TokioIo::new(io), service)
         .with_upgrades();

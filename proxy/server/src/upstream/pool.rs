@@ -15,6 +15,10 @@ use tokio::time::timeout;
 
 use crate::body::RequestBody;
 
+/// What is read from a server at once. hyper would grow to 400 KiB, and each piece that waits for a slow
+/// client keeps the whole buffer it was read into: sixteen of those were 17 MiB for one client.
+const READ_BUFFER: usize = 64 << 10;
+
 /// A server and the idle connections one worker keeps to it.
 pub(crate) struct Server {
     pub(crate) address: Arc<str>,
@@ -98,6 +102,7 @@ impl Server {
         stream.set_nodelay(true)?;
         let (sender, connection) = http1::Builder::new()
             .max_header_size(self.response_headers)
+            .max_buf_size(READ_BUFFER.max(self.response_headers))
             .handshake(TokioIo::new(stream))
             .await
             .map_err(io::Error::other)?;
