@@ -91,12 +91,6 @@ impl Exchange {
         Some(value)
     }
 
-    /// Drops the instances held for this exchange (`isolation = "request"`), for others that wait
-    /// for one. The end of the exchange does it as well.
-    pub fn release(&mut self) {
-        self.kept.clear();
-    }
-
     /// Replaces, adds (at the end) or removes what is noted under a key.
     pub(crate) fn put_attribute(&mut self, key: String, value: Option<String>) {
         let known = self.attributes.iter().position(|(known, _)| *known == key);

@@ -130,11 +130,6 @@ impl Plugin {
         &self.0.description
     }
 
-    /// The interfaces it imports, sorted.
-    pub fn capabilities(&self) -> Vec<String> {
-        self.0.code.capabilities()
-    }
-
     /// Which requests it is called for.
     pub fn activation(&self) -> &Activation {
         &self.0.activation

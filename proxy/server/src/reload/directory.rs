@@ -33,7 +33,7 @@ type Hash = [u8; 32];
 #[derive(Default)]
 struct Entry {
     serving: Option<Version>,
-    /// The version before, as long as the one that serves is fresh.
+    /// The version before, to go back to.
     previous: Option<Version>,
     refused: Option<Refusal>,
     enabled: bool,
@@ -309,11 +309,10 @@ impl Directory {
 
     pub(crate) fn status(&self) -> Vec<Status> {
         // What may be half-copied is not there yet.
-        let there = self.entries.iter().filter(|(_, entry)| {
-            !entry.enabled
-                || entry.serving.is_some()
-                || entry.refused.as_ref().is_some_and(|refused| refused.reported && !refused.absent)
-        });
+        let there = self
+            .entries
+            .iter()
+            .filter(|(_, entry)| !entry.enabled || entry.serving.is_some() || entry.refusal().is_some());
         there.map(|(name, entry)| entry.status(name)).collect()
     }
 }
@@ -350,6 +349,11 @@ impl Entry {
         self.refused.as_ref().is_some_and(|refused| refused.key == *key)
     }
 
+    /// The refusal of a policy that is there, once its files have settled.
+    fn refusal(&self) -> Option<&Refusal> {
+        self.refused.as_ref().filter(|refused| refused.reported && !refused.absent)
+    }
+
     /// Reports a refusal, but not before the files have settled.
     fn report(&mut self, patient: bool, scan: &mut Scan) {
         let Some(refused) = &mut self.refused else { return };
@@ -372,7 +376,7 @@ impl Entry {
         if let Some(serving) = &self.serving {
             return Some(serving.link.clone());
         }
-        let refused = self.refused.as_ref().filter(|refused| refused.reported && !refused.absent)?;
+        let refused = self.refusal()?;
         Some(Link {
             name: place.name.as_str().into(),
             on_error: refused.on_error,
@@ -386,7 +390,7 @@ impl Entry {
             Policy::Serving(plugin) => Some(plugin),
             Policy::Refused(_) => None,
         });
-        let refused = self.refused.as_ref().filter(|refused| refused.reported);
+        let refused = self.refusal();
         let state = match (self.enabled, refused) {
             (false, _) => State::Disabled,
             (true, Some(_)) => State::Refused,
