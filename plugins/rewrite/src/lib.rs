@@ -87,6 +87,7 @@ impl Policy for Rewrite {
             paths.push(rule.path);
             conditions.push(Conditions { hosts: rule.hosts, methods: rule.methods, ..Conditions::default() });
         }
+        activation::pure();
         Ok(Self {
             paths: Patterns::regex(paths)?,
             conditions: Rules::new(&conditions)?,

@@ -1,10 +1,9 @@
 //! The engine all plugins share, and the clock that bounds their time.
 
 use std::num::NonZeroUsize;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::thread::JoinHandle;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
 use wasmtime::component::Linker;
@@ -29,7 +28,7 @@ const BACKTRACE: NonZeroUsize = NonZeroUsize::new(8).expect("is not zero");
 
 /// The sandbox: one per process, cheap to clone.
 ///
-/// It owns a thread that ticks every millisecond. The thread ends when the last clone is dropped;
+/// It owns a thread that ticks every millisecond while plugins run. The thread ends when the last clone is dropped;
 /// [`Code`](crate::Code) and [`Plugin`](crate::Plugin) hold one.
 #[derive(Clone)]
 pub struct Host(Arc<Inner>);
@@ -44,7 +43,7 @@ struct Inner {
     started: Instant,
     next_id: AtomicU64,
     /// Dropped last.
-    _clock: Clock,
+    clock: Clock,
 }
 
 impl Host {
@@ -67,7 +66,7 @@ impl Host {
             wasi,
             started: Instant::now(),
             next_id: AtomicU64::new(1),
-            _clock: clock,
+            clock,
         })))
     }
 
@@ -77,6 +76,11 @@ impl Host {
 
     pub(crate) fn linker(&self, wasi: bool) -> &Linker<State> {
         if wasi { &self.0.wasi } else { &self.0.plain }
+    }
+
+    /// Keeps the clock of the budgets going.
+    pub(crate) fn pulse(&self) -> &Arc<Pulse> {
+        &self.0.clock.pulse
     }
 
     pub(crate) fn started(&self) -> Instant {
@@ -110,28 +114,78 @@ fn config() -> Config {
     config
 }
 
-/// Ticks until it is dropped.
+/// Ticks until it is dropped, but only while plugins run.
 struct Clock {
-    stop: Option<mpsc::Sender<()>>,
+    pulse: Arc<Pulse>,
     thread: Option<JoinHandle<()>>,
+}
+
+/// Tells the clock that a plugin runs. It sleeps when it was not told for [`QUIET`]: a proxy that is
+/// idle, or whose policies are decided from memory, is not woken a thousand times a second.
+#[derive(Debug, Default)]
+pub(crate) struct Pulse {
+    running: AtomicBool,
+    asleep: AtomicBool,
+    stopped: AtomicBool,
+    clock: OnceLock<Thread>,
+}
+
+/// Ticks without a sign of a plugin after which the clock sleeps.
+const QUIET: u32 = 100;
+
+impl Pulse {
+    /// A plugin runs now; to be repeated while it does, which it is at each tick. Without it, the
+    /// plugin's budgets are not looked at.
+    pub(crate) fn beat(&self) {
+        // In one order with the clock's own steps: either it sees this, or this sees it asleep.
+        self.running.store(true, Ordering::SeqCst);
+        if self.asleep.load(Ordering::SeqCst) {
+            self.wake();
+        }
+    }
+
+    #[cold]
+    fn wake(&self) {
+        if let Some(clock) = self.clock.get() {
+            clock.unpark();
+        }
+    }
+
+    fn tick(&self, engine: &Engine) {
+        let mut quiet = 0;
+        while !self.stopped.load(Ordering::SeqCst) {
+            thread::park_timeout(TICK);
+            engine.increment_epoch();
+            quiet = if self.running.swap(false, Ordering::SeqCst) { 0 } else { quiet + 1 };
+            if quiet < QUIET {
+                continue;
+            }
+            self.asleep.store(true, Ordering::SeqCst);
+            if !self.running.load(Ordering::SeqCst) && !self.stopped.load(Ordering::SeqCst) {
+                thread::park();
+            }
+            self.asleep.store(false, Ordering::SeqCst);
+            quiet = 0;
+        }
+    }
 }
 
 impl Clock {
     fn start(engine: Engine) -> std::io::Result<Self> {
-        let (stop, stopped) = mpsc::channel();
-        let tick = move || {
-            while stopped.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
-                engine.increment_epoch();
-            }
-        };
-        let thread = std::thread::Builder::new().name("plugin-clock".to_owned()).spawn(tick)?;
-        Ok(Self { stop: Some(stop), thread: Some(thread) })
+        let pulse = Arc::new(Pulse::default());
+        let beaten = pulse.clone();
+        let tick = move || beaten.tick(&engine);
+        let thread = thread::Builder::new().name("plugin-clock".to_owned()).spawn(tick)?;
+        // Before this a beat finds nobody to wake, and the clock does not sleep yet.
+        let _ = pulse.clock.set(thread.thread().clone());
+        Ok(Self { pulse, thread: Some(thread) })
     }
 }
 
 impl Drop for Clock {
     fn drop(&mut self) {
-        self.stop.take();
+        self.pulse.stopped.store(true, Ordering::SeqCst);
+        self.pulse.wake();
         if let Some(thread) = self.thread.take() {
             // It cannot panic: it only counts.
             let _ = thread.join();

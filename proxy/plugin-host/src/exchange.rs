@@ -57,9 +57,10 @@ pub struct Exchange {
 }
 
 impl Exchange {
-    /// A new exchange that begins now, with no response, no route and nothing noted.
+    /// A new exchange with no response, no route and nothing noted.
     pub fn new(
         id: u64,
+        started: Instant,
         connection: Arc<Connection>,
         client: IpAddr,
         request: RequestHead,
@@ -77,7 +78,7 @@ impl Exchange {
             hash_key: None,
             reply: None,
             attributes: Vec::new(),
-            started: Instant::now(),
+            started,
             destinations,
             limits,
             tokens: Vec::new(),
@@ -362,7 +363,8 @@ pub(crate) mod tests {
         );
         let destinations = Arc::new(["app", "images"].into_iter().collect());
         let client = connection.peer.ip();
-        Exchange::new(1, Arc::new(connection), client, request, destinations, EditLimits::default())
+        let limits = EditLimits::default();
+        Exchange::new(1, Instant::now(), Arc::new(connection), client, request, destinations, limits)
     }
 
     #[test]

@@ -17,6 +17,7 @@ use crate::exchange::Exchange;
 use crate::instances::Slot;
 use crate::limits::{Breach, Meter};
 use crate::matching::Matchers;
+use crate::memo::Memo;
 use crate::plugin::Shared;
 use crate::state::{Stage, State};
 
@@ -161,7 +162,7 @@ impl Instance {
         waited: Duration,
     ) -> (Box<Exchange>, Result<Verdict, CallError>) {
         if !self.waits {
-            return self.serve_now(phase, exchange, waited);
+            return self.serve_now(phase, exchange, waited, None);
         }
         let (calls_left, time) = self.lend(phase, exchange, waited);
         let meter = self.store.data().budget.meter.clone();
@@ -173,18 +174,24 @@ impl Instance {
         self.take_back(called, calls_left)
     }
 
-    /// The same without a future around it, for a plugin that never waits.
+    /// The same without a future around it, for a plugin that never waits. What it asks is noted
+    /// for `memo`.
     pub(crate) fn serve_now(
         &mut self,
         phase: Phase,
         exchange: Box<Exchange>,
         waited: Duration,
+        memo: Option<&Memo>,
     ) -> (Box<Exchange>, Result<Verdict, CallError>) {
         let (calls_left, _) = self.lend(phase, exchange, waited);
+        self.store.data_mut().recorder.begin(memo.is_some());
         let called = match self.enter_now(phase) {
             Ok(verdict) => Ok(verdict),
             Err(error) => Err(self.diagnose(&error).into()),
         };
+        if let (Some(memo), Ok(verdict)) = (memo, &called) {
+            memo.learn(phase, &mut self.store.data_mut().recorder, *verdict);
+        }
         self.take_back(called, calls_left)
     }
 
@@ -342,6 +349,7 @@ where
 async fn metered<T>(meter: &Meter, work: impl Future<Output = T>) -> T {
     let mut work = pin!(work);
     std::future::poll_fn(|context| {
+        meter.resume();
         let polled = work.as_mut().poll(context);
         meter.pause();
         polled

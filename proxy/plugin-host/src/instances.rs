@@ -14,6 +14,7 @@ use crate::error::{CallError, LoadError};
 use crate::exchange::Exchange;
 use crate::instance::{Instance, Verdict};
 use crate::matching::Matchers;
+use crate::memo::Memo;
 use crate::plugin::{Isolation, Plugin, finish_now};
 use crate::state::Stage;
 
@@ -26,13 +27,17 @@ pub struct Instances {
     #[expect(clippy::vec_box, reason = "taken and put back at every call: one pointer instead of the whole")]
     idle: RefCell<Vec<Box<Instance>>>,
     slots: Arc<Slots>,
+    /// For a plugin that promised to be pure.
+    memo: Option<Memo>,
 }
 
 impl Instances {
     /// No instance yet; the first call makes one, or [`Instances::warm`].
     pub fn new(plugin: Plugin) -> Self {
         let matchers = Arc::new(plugin.matchers().clone());
-        Self { plugin, matchers, idle: RefCell::default(), slots: Arc::default() }
+        let memo =
+            plugin.activation().is_pure().then(|| Memo::new(plugin.shared().clone(), matchers.clone()));
+        Self { plugin, matchers, idle: RefCell::default(), slots: Arc::default(), memo }
     }
 
     /// Whose they are.
@@ -102,6 +107,8 @@ impl Instances {
     /// [`Instances::call`] without a future around it, where there is nothing to wait for: the plugin
     /// never waits, exchanges share its instances, and one is idle. Otherwise the exchange comes back.
     ///
+    /// A pure plugin is not called for facts that it decided on before.
+    ///
     /// # Errors
     ///
     /// The exchange, to be given to [`Instances::call`].
@@ -109,15 +116,18 @@ impl Instances {
     pub fn call_now(
         &self,
         phase: Phase,
-        exchange: Box<Exchange>,
+        mut exchange: Box<Exchange>,
     ) -> Result<(Box<Exchange>, Result<Verdict, CallError>), Box<Exchange>> {
         let lacks_response = phase != Phase::Request && exchange.response.is_none();
         if lacks_response || self.plugin.shared().isolation != Isolation::Worker {
             return Err(exchange);
         }
+        if let Some(verdict) = self.memo.as_ref().and_then(|memo| memo.recall(phase, &mut exchange)) {
+            return Ok((exchange, Ok(verdict)));
+        }
         let idle = self.idle.borrow_mut().pop_if(|instance| !instance.waits());
         let Some(mut instance) = idle else { return Err(exchange) };
-        let (exchange, result) = instance.serve_now(phase, exchange, Duration::ZERO);
+        let (exchange, result) = instance.serve_now(phase, exchange, Duration::ZERO, self.memo.as_ref());
         if instance.is_usable() {
             self.put_back(instance);
         }

@@ -27,6 +27,7 @@ mod instance;
 mod instances;
 mod limits;
 mod matching;
+mod memo;
 mod path;
 mod plugin;
 mod state;

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use rustix::time::{ClockId, clock_gettime};
 use wasmtime::{ResourceLimiter, UpdateDeadline};
 
+use crate::engine::Pulse;
+
 /// Budgets of one plugin. A breach ends the call and drops the instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -50,8 +52,9 @@ pub(crate) enum Breach {
 /// call, over within microseconds, sees no tick and pays nothing.
 ///
 /// Atomic only because the poll of an asynchronous call looks at it from outside of the store.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Meter {
+    pulse: Arc<Pulse>,
     /// CPU clock of the thread when counting began, ns; 0 = not counting.
     since: AtomicU64,
     /// Counted in earlier polls of the call, ns.
@@ -60,6 +63,7 @@ pub(crate) struct Meter {
 
 impl Meter {
     fn begin(&self) {
+        self.pulse.beat();
         self.since.store(0, Ordering::Relaxed);
         self.used.store(0, Ordering::Relaxed);
     }
@@ -75,6 +79,11 @@ impl Meter {
             }
             since => Duration::from_nanos(used + now.saturating_sub(since)),
         }
+    }
+
+    /// The call goes on after it waited.
+    pub(crate) fn resume(&self) {
+        self.pulse.beat();
     }
 
     /// The call waits: the thread's time belongs to others from here on.
@@ -103,9 +112,10 @@ pub(crate) struct Budget {
 }
 
 impl Budget {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(pulse: Arc<Pulse>) -> Self {
+        let meter = Meter { pulse, since: AtomicU64::new(0), used: AtomicU64::new(0) };
         Self {
-            meter: Arc::default(),
+            meter: Arc::new(meter),
             cpu: Duration::ZERO,
             time: Duration::ZERO,
             first_tick: None,
@@ -128,6 +138,7 @@ impl Budget {
 
     /// At a tick: go on, or end the call.
     pub(crate) fn tick(&mut self) -> UpdateDeadline {
+        self.meter.resume();
         let first = *self.first_tick.get_or_insert_with(Instant::now);
         if self.meter.read() >= self.cpu {
             self.breach = Some(Breach::Cpu);

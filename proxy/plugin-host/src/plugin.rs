@@ -69,7 +69,7 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    fn new(host: &Host, settings: Settings) -> Arc<Self> {
+    pub(crate) fn new(host: &Host, settings: Settings) -> Arc<Self> {
         Arc::new(Self {
             id: host.next_id(),
             host: host.clone(),

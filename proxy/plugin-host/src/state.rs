@@ -11,6 +11,7 @@ use crate::exchange::{Exchange, ResponseHead};
 use crate::imports::wasi::Wasi;
 use crate::limits::{Budget, MemoryLimiter};
 use crate::matching::Matchers;
+use crate::memo::{Answer, Question, Recorder};
 use crate::plugin::Shared;
 
 /// The data of one instance's store.
@@ -23,6 +24,8 @@ pub(crate) struct State {
     pub(crate) exchange: Option<Box<Exchange>>,
     /// What the call has changed so far.
     pub(crate) journal: Journal,
+    /// What the call asked, if it is to be remembered.
+    pub(crate) recorder: Recorder,
     pub(crate) budget: Budget,
     pub(crate) memory: MemoryLimiter,
     /// The last error the call logged: a panic says why there, before it traps.
@@ -49,31 +52,46 @@ impl State {
         Self {
             wasi: wasi.then(|| Box::new(Wasi::new(&plugin))),
             memory: MemoryLimiter::new(plugin.limits.memory),
+            budget: Budget::new(plugin.host.pulse().clone()),
             plugin,
             stage: Stage::Starting,
             matchers,
             exchange: None,
             journal: Journal::default(),
-            budget: Budget::new(),
+            recorder: Recorder::default(),
             last_words: None,
         }
     }
 
     /// The exchange of the call. No handle to it exists outside of one, so a failure here would be
     /// a flaw of the host; it becomes a trap of the guest rather than a panic.
+    ///
+    /// What is read of it here cannot be remembered; [`State::noted_exchange`] is for what can.
     pub(crate) fn exchange(&self) -> wasmtime::Result<&Exchange> {
+        self.recorder.give_up();
+        self.noted_exchange()
+    }
+
+    /// The same for those who note what they read in [`State::recorder`].
+    pub(crate) fn noted_exchange(&self) -> wasmtime::Result<&Exchange> {
         self.exchange
             .as_deref()
             .ok_or_else(|| wasmtime::Error::msg("there is no exchange outside of a phase"))
     }
 
     pub(crate) fn response(&self) -> wasmtime::Result<&ResponseHead> {
-        let response = self.exchange()?.response.as_ref();
+        self.recorder.give_up();
+        self.noted_response()
+    }
+
+    pub(crate) fn noted_response(&self) -> wasmtime::Result<&ResponseHead> {
+        let response = self.noted_exchange()?.response.as_ref();
         response.ok_or_else(|| wasmtime::Error::msg("there is no response in this phase"))
     }
 
-    /// For changes to the exchange.
+    /// For changes to the exchange that cannot be remembered.
     pub(crate) fn editor(&mut self) -> wasmtime::Result<Editor<'_>> {
+        self.recorder.give_up();
         match (&mut self.exchange, &self.stage) {
             (Some(exchange), Stage::Serving(phase)) => Ok(Editor {
                 exchange,
@@ -84,6 +102,32 @@ impl State {
             }),
             _ => Err(wasmtime::Error::msg("there is no exchange outside of a phase")),
         }
+    }
+
+    /// Makes an edit that can be remembered, and notes it. Answers `None` where nobody remembers: the
+    /// edit is still to be made then, with [`State::editor`].
+    pub(crate) fn noted_edit(
+        &mut self,
+        question: impl FnOnce() -> Option<Question>,
+    ) -> Option<Answer<'static>> {
+        if !self.recorder.is_recording() {
+            return None;
+        }
+        let (Some(exchange), Stage::Serving(phase), Some(question)) =
+            (&mut self.exchange, &self.stage, question())
+        else {
+            return None;
+        };
+        let mut editor = Editor {
+            exchange,
+            journal: &mut self.journal,
+            phase: *phase,
+            plugin: self.plugin.id,
+            routes: self.plugin.routes.as_deref(),
+        };
+        let answer = question.ask(&mut editor, &self.matchers).into_owned();
+        self.recorder.note(|| question, &answer);
+        Some(answer)
     }
 }
 

@@ -90,26 +90,43 @@ impl Editor<'_> {
     }
 
     pub(crate) fn set_header(&mut self, message: Message, name: &str, value: Vec<u8>) -> Edit {
-        let (name, value) = self.field(message, name, value)?;
-        self.has_room(message, &name, &value, true)?;
-        self.headers(message, &name)?.insert(name, value);
-        Ok(())
+        self.may_edit(message)?;
+        self.set_field(message, editable_name(name)?, valid_value(value)?)
     }
 
     pub(crate) fn append_header(&mut self, message: Message, name: &str, value: Vec<u8>) -> Edit {
-        let (name, value) = self.field(message, name, value)?;
-        self.has_room(message, &name, &value, false)?;
-        self.headers(message, &name)?.append(name, value);
-        Ok(())
+        self.may_edit(message)?;
+        self.append_field(message, editable_name(name)?, valid_value(value)?)
     }
 
     /// Returns how many values were removed.
     pub(crate) fn remove_header(&mut self, message: Message, name: &str) -> Edit<u32> {
         self.may_edit(message)?;
-        let name = editable_name(name)?;
-        let count = self.map(message)?.get_all(&name).iter().count();
+        self.remove_field(message, &editable_name(name)?)
+    }
+
+    /// `name` is one of [`editable_name`].
+    pub(crate) fn set_field(&mut self, message: Message, name: HeaderName, value: HeaderValue) -> Edit {
+        self.may_edit(message)?;
+        self.has_room(message, &name, &value, true)?;
+        self.headers(message, &name)?.insert(name, value);
+        Ok(())
+    }
+
+    /// `name` is one of [`editable_name`].
+    pub(crate) fn append_field(&mut self, message: Message, name: HeaderName, value: HeaderValue) -> Edit {
+        self.may_edit(message)?;
+        self.has_room(message, &name, &value, false)?;
+        self.headers(message, &name)?.append(name, value);
+        Ok(())
+    }
+
+    /// `name` is one of [`editable_name`].
+    pub(crate) fn remove_field(&mut self, message: Message, name: &HeaderName) -> Edit<u32> {
+        self.may_edit(message)?;
+        let count = self.map(message)?.get_all(name).iter().count();
         if count > 0 {
-            self.headers(message, &name)?.remove(&name);
+            self.headers(message, name)?.remove(name);
         }
         Ok(u32::try_from(count).unwrap_or(u32::MAX))
     }
@@ -213,11 +230,6 @@ impl Editor<'_> {
         }
     }
 
-    fn field(&self, message: Message, name: &str, value: Vec<u8>) -> Edit<(HeaderName, HeaderValue)> {
-        self.may_edit(message)?;
-        Ok((editable_name(name)?, valid_value(value)?))
-    }
-
     fn has_room(&self, message: Message, name: &HeaderName, value: &HeaderValue, replaces: bool) -> Edit {
         let limits = &self.exchange.limits;
         let (bytes, count) = match message {
@@ -257,12 +269,13 @@ impl Editor<'_> {
     }
 }
 
-fn editable_name(name: &str) -> Edit<HeaderName> {
+/// The name of a field that policies may set.
+pub(crate) fn editable_name(name: &str) -> Edit<HeaderName> {
     let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| EditError::Invalid)?;
     if is_owned_by_proxy(&name) { Err(EditError::Forbidden) } else { Ok(name) }
 }
 
-fn valid_value(value: Vec<u8>) -> Edit<HeaderValue> {
+pub(crate) fn valid_value(value: Vec<u8>) -> Edit<HeaderValue> {
     HeaderValue::from_maybe_shared(Bytes::from(value)).map_err(|_| EditError::Invalid)
 }
 

@@ -12,7 +12,8 @@ use wasmtime::component::{LinkerInstance, Resource, ResourceType, WasmStr};
 use crate::bindings::tidegate::policy::http::{
     Body, BodyMode, EditError, IpAddress, Request, Response, TlsInfo, Version,
 };
-use crate::edit::Message;
+use crate::edit::{Message, editable_name, valid_value};
+use crate::memo::{self, Answer, Question};
 use crate::state::State;
 
 type Store<'a> = StoreContextMut<'a, State>;
@@ -83,17 +84,29 @@ fn link_request(http: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
         },))
     })?;
     http.func_wrap("[method]request.method", |store: Store<'_>, (_,): (Req,)| {
-        Ok((store.data().exchange()?.request.method.as_str().to_owned(),))
+        let state = store.data();
+        let method = state.noted_exchange()?.request.method.as_str();
+        state.recorder.note(|| Question::Method, &Answer::Text(method.into()));
+        Ok((method.to_owned(),))
     })?;
     http.func_wrap("[method]request.method-is", |store: Store<'_>, (_, method): (Req, WasmStr)| {
         let method = method.to_str(&store)?;
-        Ok((store.data().exchange()?.request.method.as_str() == method,))
+        let state = store.data();
+        let is = state.noted_exchange()?.request.method.as_str() == method;
+        state.recorder.note(|| Question::MethodIs((&*method).into()), &Answer::Is(is));
+        Ok((is,))
     })?;
     http.func_wrap("[method]request.scheme", |store: Store<'_>, (_,): (Req,)| {
-        Ok((store.data().exchange()?.request.scheme,))
+        let state = store.data();
+        let scheme = state.noted_exchange()?.request.scheme;
+        state.recorder.note(|| Question::Scheme, &Answer::Text(scheme.into()));
+        Ok((scheme,))
     })?;
     http.func_wrap("[method]request.authority", |store: Store<'_>, (_,): (Req,)| {
-        Ok((store.data().exchange()?.request.authority.clone(),))
+        let state = store.data();
+        let authority = &state.noted_exchange()?.request.authority;
+        state.recorder.note(|| Question::Authority, &Answer::Text(authority.into()));
+        Ok((authority.clone(),))
     })?;
     http.func_wrap("[method]request.path", |store: Store<'_>, (_,): (Req,)| {
         Ok((store.data().exchange()?.request.path().to_owned(),))
@@ -120,7 +133,7 @@ fn link_request(http: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
     })?;
     http.func_wrap("[method]request.header-count", |store: Store<'_>, (_, name): (Req, WasmStr)| {
         let name = name.to_str(&store)?;
-        Ok((count(store.data().exchange()?.request.values(&name)),))
+        Ok((header_count(store.data(), Message::Request, &name)?,))
     })?;
     http.func_wrap(
         "[method]request.header-contains",
@@ -160,20 +173,24 @@ fn link_request_edits(http: &mut LinkerInstance<'_, State>) -> wasmtime::Result<
     http.func_wrap(
         "[method]request.set-header",
         |mut store: Store<'_>, (_, name, value): (Req, String, Vec<u8>)| {
-            Ok((store.data_mut().editor()?.set_header(Message::Request, &name, value),))
+            set_header(store.data_mut(), Message::Request, &name, value)
         },
     )?;
     http.func_wrap(
         "[method]request.append-header",
         |mut store: Store<'_>, (_, name, value): (Req, String, Vec<u8>)| {
-            Ok((store.data_mut().editor()?.append_header(Message::Request, &name, value),))
+            append_header(store.data_mut(), Message::Request, &name, value)
         },
     )?;
     http.func_wrap("[method]request.remove-header", |mut store: Store<'_>, (_, name): (Req, String)| {
-        Ok((store.data_mut().editor()?.remove_header(Message::Request, &name),))
+        remove_header(store.data_mut(), Message::Request, &name)
     })?;
     http.func_wrap("[method]request.route-to", |mut store: Store<'_>, (_, name): (Req, String)| {
-        Ok((store.data_mut().editor()?.route_to(&name),))
+        let state = store.data_mut();
+        Ok((match state.noted_edit(|| Some(Question::RouteTo(name.as_str().into()))) {
+            Some(Answer::Routed(routed)) => routed,
+            _ => state.editor()?.route_to(&name),
+        },))
     })?;
     http.func_wrap("[method]request.set-timeout", |mut store: Store<'_>, (_, milliseconds): (Req, u32)| {
         store.data_mut().editor()?.set_timeout(milliseconds);
@@ -217,7 +234,10 @@ fn link_notes(http: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
 
 fn link_response(http: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
     http.func_wrap("[method]response.status", |store: Store<'_>, (_,): (Resp,)| {
-        Ok((store.data().response()?.status.as_u16(),))
+        let state = store.data();
+        let status = state.noted_response()?.status.as_u16();
+        state.recorder.note(|| Question::Status, &Answer::Count(status.into()));
+        Ok((status,))
     })?;
     http.func_wrap("[method]response.header", |store: Store<'_>, (_, name): (Resp, WasmStr)| {
         let name = name.to_str(&store)?;
@@ -231,7 +251,7 @@ fn link_response(http: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
     })?;
     http.func_wrap("[method]response.header-count", |store: Store<'_>, (_, name): (Resp, WasmStr)| {
         let name = name.to_str(&store)?;
-        Ok((count(store.data().response()?.headers.get_all(&*name).iter()),))
+        Ok((header_count(store.data(), Message::Response, &name)?,))
     })?;
     http.func_wrap("[method]response.headers", |store: Store<'_>, (_,): (Resp,)| {
         Ok((copy(&store.data().response()?.headers).collect::<Vec<_>>(),))
@@ -260,17 +280,17 @@ fn link_response_edits(http: &mut LinkerInstance<'_, State>) -> wasmtime::Result
     http.func_wrap(
         "[method]response.set-header",
         |mut store: Store<'_>, (_, name, value): (Resp, String, Vec<u8>)| {
-            Ok((store.data_mut().editor()?.set_header(Message::Response, &name, value),))
+            set_header(store.data_mut(), Message::Response, &name, value)
         },
     )?;
     http.func_wrap(
         "[method]response.append-header",
         |mut store: Store<'_>, (_, name, value): (Resp, String, Vec<u8>)| {
-            Ok((store.data_mut().editor()?.append_header(Message::Response, &name, value),))
+            append_header(store.data_mut(), Message::Response, &name, value)
         },
     )?;
     http.func_wrap("[method]response.remove-header", |mut store: Store<'_>, (_, name): (Resp, String)| {
-        Ok((store.data_mut().editor()?.remove_header(Message::Response, &name),))
+        remove_header(store.data_mut(), Message::Response, &name)
     })?;
     http.func_wrap(
         "[method]response.respond",
@@ -304,8 +324,41 @@ pub(super) fn ip_address(ip: IpAddr) -> IpAddress {
     }
 }
 
-fn count<T>(values: impl Iterator<Item = T>) -> u32 {
-    u32::try_from(values.count()).unwrap_or(u32::MAX)
+fn header_count(state: &State, message: Message, name: &str) -> wasmtime::Result<u32> {
+    if message == Message::Response {
+        state.noted_response()?;
+    }
+    let count = memo::header_count(state.noted_exchange()?, message, name);
+    state.recorder.note(|| Question::HeaderCount(message, name.into()), &Answer::Count(count));
+    Ok(count)
+}
+
+type Edited<T> = wasmtime::Result<(Result<T, EditError>,)>;
+
+fn set_header(state: &mut State, message: Message, name: &str, value: Vec<u8>) -> Edited<()> {
+    let question =
+        || Some(Question::SetHeader(message, editable_name(name).ok()?, valid_value(value.clone()).ok()?));
+    Ok((match state.noted_edit(question) {
+        Some(Answer::Edited(edited)) => edited.map(|_| ()),
+        _ => state.editor()?.set_header(message, name, value),
+    },))
+}
+
+fn append_header(state: &mut State, message: Message, name: &str, value: Vec<u8>) -> Edited<()> {
+    let question =
+        || Some(Question::AppendHeader(message, editable_name(name).ok()?, valid_value(value.clone()).ok()?));
+    Ok((match state.noted_edit(question) {
+        Some(Answer::Edited(edited)) => edited.map(|_| ()),
+        _ => state.editor()?.append_header(message, name, value),
+    },))
+}
+
+fn remove_header(state: &mut State, message: Message, name: &str) -> Edited<u32> {
+    let question = || Some(Question::RemoveHeader(message, editable_name(name).ok()?));
+    Ok((match state.noted_edit(question) {
+        Some(Answer::Edited(edited)) => edited,
+        _ => state.editor()?.remove_header(message, name),
+    },))
 }
 
 fn copy(headers: &HeaderMap) -> impl Iterator<Item = (String, Vec<u8>)> {

@@ -19,8 +19,12 @@ const MAX_LINES: u32 = 100;
 const MAX_LAST_WORDS: usize = 512;
 
 pub(super) fn link(log: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
-    log.func_wrap("enabled", |_: StoreContextMut<'_, State>, (level,): (Level,)| Ok((enabled(level),)))?;
+    log.func_wrap("enabled", |store: StoreContextMut<'_, State>, (level,): (Level,)| {
+        store.data().recorder.give_up();
+        Ok((enabled(level),))
+    })?;
     log.func_wrap("write", |mut store: StoreContextMut<'_, State>, (level, message): (Level, WasmStr)| {
+        store.data().recorder.give_up();
         let last_words = {
             let message = message.to_str(&store)?;
             write(&store.data().plugin, level, &message);

@@ -9,6 +9,7 @@ use wasmtime::component::{LinkerInstance, Resource, WasmStr};
 use crate::bindings::tidegate::policy::http::{IpAddress, Request};
 use crate::bindings::tidegate::policy::matching::PatternKind;
 use crate::matching::{Definition, Kind};
+use crate::memo::{self, Answer, Question};
 use crate::state::{Stage, State};
 
 type Store<'a> = StoreContextMut<'a, State>;
@@ -28,23 +29,27 @@ pub(super) fn link(matching: &mut LinkerInstance<'_, State>) -> wasmtime::Result
         Ok((store.data().matchers.ips(set).is_some_and(|set| set.has(ip.into())),))
     })?;
     matching.func_wrap("ip-set-has-client", |store: Store<'_>, (set, _): (u32, Req)| {
-        let client = store.data().exchange()?.client;
-        Ok((store.data().matchers.ips(set).is_some_and(|set| set.has(client)),))
+        let state = store.data();
+        let has = memo::has_client(&state.matchers, set, state.noted_exchange()?);
+        state.recorder.note(|| Question::HasClient(set), &Answer::Is(has));
+        Ok((has,))
     })?;
     matching.func_wrap("match-text", |store: Store<'_>, (patterns, text): (u32, WasmStr)| {
         let text = text.to_str(&store)?;
         Ok((store.data().matchers.patterns(patterns).and_then(|patterns| patterns.first_match(&text)),))
     })?;
     matching.func_wrap("match-path", |store: Store<'_>, (patterns, _): (u32, Req)| {
-        let path = store.data().exchange()?.request.normalized_path();
-        Ok((store.data().matchers.patterns(patterns).and_then(|patterns| patterns.first_match(path)),))
+        let state = store.data();
+        let found = memo::match_path(&state.matchers, patterns, state.noted_exchange()?);
+        state.recorder.note(|| Question::MatchPath(patterns), &Answer::Index(found));
+        Ok((found,))
     })?;
     matching.func_wrap("match-header", |store: Store<'_>, (patterns, _, name): (u32, Req, WasmStr)| {
         let name = name.to_str(&store)?;
-        let Some(patterns) = store.data().matchers.patterns(patterns) else { return Ok((None,)) };
-        let values = store.data().exchange()?.request.values(&name);
-        // Bytes that are not UTF-8 must not hide the rest of a value from a pattern.
-        Ok((values.filter_map(|value| patterns.first_match(&String::from_utf8_lossy(value))).min(),))
+        let state = store.data();
+        let found = memo::match_header(&state.matchers, patterns, state.noted_exchange()?, &name);
+        state.recorder.note(|| Question::MatchHeader(patterns, (&*name).into()), &Answer::Index(found));
+        Ok((found,))
     })
 }
 

@@ -1,0 +1,424 @@
+//! What a pure policy decided before, so that the same facts lead to the same decision without a call.
+//!
+//! A policy that called `activation.pure` promised that its verdict and edits depend on nothing but what
+//! it reads from the request. While such a policy runs, every question it puts to the host is noted with
+//! the answer. The calls seen so far make a tree: a question at each node, an edge for each answer, the
+//! verdict at the leaves. A later exchange walks it: the host puts the questions to itself, makes the
+//! edits it passes, and has the verdict without entering the plugin. A path that is not in the tree
+//! leads to a call, which adds it.
+//!
+//! Edits are questions too, since a policy may act on their outcome. What is not listed in [`Question`]
+//! (texts of any value, clocks, log lines, responses) makes a call unfit to be remembered.
+
+use std::borrow::Cow;
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
+
+use http::header::{HeaderName, HeaderValue};
+
+use crate::bindings::tidegate::policy::http::{EditError, RouteError};
+use crate::code::Phase;
+use crate::edit::{Editor, Journal, Message};
+use crate::exchange::Exchange;
+use crate::instance::Verdict;
+use crate::matching::Matchers;
+use crate::plugin::Shared;
+
+/// Nodes of one policy on one worker. Hosts make most of them; more than this many come from a client
+/// that sends random ones, and the memo begins anew.
+const MAX_NODES: usize = 1024;
+/// Questions of one call; more are cheaper to ask than to remember.
+const MAX_QUESTIONS: usize = 64;
+/// Longest text that is kept as an answer, bytes: a host name has at most 253.
+const MAX_TEXT: usize = 260;
+
+/// Something a policy asked the host, or did through it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Question {
+    MatchPath(u32),
+    MatchHeader(u32, Box<str>),
+    HasClient(u32),
+    Method,
+    MethodIs(Box<str>),
+    Scheme,
+    Authority,
+    HeaderCount(Message, Box<str>),
+    Status,
+    SetHeader(Message, HeaderName, HeaderValue),
+    AppendHeader(Message, HeaderName, HeaderValue),
+    RemoveHeader(Message, HeaderName),
+    RouteTo(Box<str>),
+}
+
+/// What came of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Answer<'a> {
+    Index(Option<u32>),
+    Is(bool),
+    Count(u32),
+    Text(Cow<'a, str>),
+    Edited(Result<u32, EditError>),
+    Routed(Result<(), RouteError>),
+}
+
+impl Answer<'_> {
+    pub(crate) fn into_owned(self) -> Answer<'static> {
+        match self {
+            Self::Index(index) => Answer::Index(index),
+            Self::Is(is) => Answer::Is(is),
+            Self::Count(count) => Answer::Count(count),
+            Self::Text(text) => Answer::Text(text.into_owned().into()),
+            Self::Edited(edited) => Answer::Edited(edited),
+            Self::Routed(routed) => Answer::Routed(routed),
+        }
+    }
+}
+
+impl Question {
+    /// Puts the question to the host. An edit is made, and noted in the editor's journal.
+    pub(crate) fn ask<'e>(&self, editor: &'e mut Editor<'_>, matchers: &Matchers) -> Answer<'e> {
+        let exchange = &*editor.exchange;
+        match self {
+            Self::MatchPath(patterns) => Answer::Index(match_path(matchers, *patterns, exchange)),
+            Self::MatchHeader(patterns, name) => {
+                Answer::Index(match_header(matchers, *patterns, exchange, name))
+            }
+            Self::HasClient(set) => Answer::Is(has_client(matchers, *set, exchange)),
+            Self::Method => Answer::Text(editor.exchange.request.method.as_str().into()),
+            Self::MethodIs(method) => Answer::Is(exchange.request.method.as_str() == &**method),
+            Self::Scheme => Answer::Text(exchange.request.scheme.into()),
+            Self::Authority => Answer::Text(editor.exchange.request.authority.as_str().into()),
+            Self::HeaderCount(message, name) => Answer::Count(header_count(exchange, *message, name)),
+            Self::Status => {
+                let response = exchange.response.as_ref();
+                Answer::Count(response.map_or(0, |response| response.status.as_u16().into()))
+            }
+            Self::SetHeader(message, name, value) => {
+                Answer::Edited(editor.set_field(*message, name.clone(), value.clone()).map(|()| 0))
+            }
+            Self::AppendHeader(message, name, value) => {
+                Answer::Edited(editor.append_field(*message, name.clone(), value.clone()).map(|()| 0))
+            }
+            Self::RemoveHeader(message, name) => Answer::Edited(editor.remove_field(*message, name)),
+            Self::RouteTo(name) => Answer::Routed(editor.route_to(name)),
+        }
+    }
+}
+
+pub(crate) fn match_path(matchers: &Matchers, patterns: u32, exchange: &Exchange) -> Option<u32> {
+    matchers.patterns(patterns)?.first_match(exchange.request.normalized_path())
+}
+
+pub(crate) fn match_header(
+    matchers: &Matchers,
+    patterns: u32,
+    exchange: &Exchange,
+    name: &str,
+) -> Option<u32> {
+    let patterns = matchers.patterns(patterns)?;
+    // Bytes that are not UTF-8 must not hide the rest of a value from a pattern.
+    let matching = |value: &[u8]| patterns.first_match(&String::from_utf8_lossy(value));
+    exchange.request.values(name).filter_map(matching).min()
+}
+
+pub(crate) fn has_client(matchers: &Matchers, set: u32, exchange: &Exchange) -> bool {
+    matchers.ips(set).is_some_and(|set| set.has(exchange.client))
+}
+
+pub(crate) fn header_count(exchange: &Exchange, message: Message, name: &str) -> u32 {
+    let count = match (message, &exchange.response) {
+        (Message::Request, _) => exchange.request.values(name).count(),
+        (Message::Response, Some(response)) => response.headers.get_all(name).iter().count(),
+        (Message::Response, None) => 0,
+    };
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+/// Notes the questions of one call.
+#[derive(Debug, Default)]
+pub(crate) struct Recorder {
+    /// Nobody wants to know otherwise.
+    recording: bool,
+    /// Something was asked or done that cannot be remembered. A cell, since reading does not change
+    /// the store.
+    unfit: Cell<bool>,
+    questions: RefCell<Vec<(Question, Answer<'static>)>>,
+}
+
+impl Recorder {
+    pub(crate) fn begin(&mut self, recording: bool) {
+        self.recording = recording;
+        self.unfit.set(false);
+        self.questions.get_mut().clear();
+    }
+
+    pub(crate) fn is_recording(&self) -> bool {
+        self.recording && !self.unfit.get()
+    }
+
+    /// The call does something that cannot be remembered.
+    pub(crate) fn give_up(&self) {
+        self.unfit.set(true);
+    }
+
+    pub(crate) fn note(&self, question: impl FnOnce() -> Question, answer: &Answer<'_>) {
+        if !self.is_recording() {
+            return;
+        }
+        let mut questions = self.questions.borrow_mut();
+        let too_long = matches!(answer, Answer::Text(text) if text.len() > MAX_TEXT);
+        if too_long || questions.len() == MAX_QUESTIONS {
+            return self.give_up();
+        }
+        questions.push((question(), answer.clone().into_owned()));
+    }
+
+    fn take(&mut self) -> Option<Vec<(Question, Answer<'static>)>> {
+        (self.recording && !self.unfit.get()).then(|| std::mem::take(self.questions.get_mut()))
+    }
+}
+
+/// The decisions of one pure policy on one worker.
+pub(crate) struct Memo {
+    plugin: Arc<Shared>,
+    matchers: Arc<Matchers>,
+    trees: RefCell<Trees>,
+    /// Of the walk in progress.
+    journal: RefCell<Journal>,
+}
+
+#[derive(Debug, Default)]
+struct Trees {
+    nodes: Vec<Node>,
+    /// Of the request and of the response phase.
+    roots: [Option<usize>; 2],
+}
+
+#[derive(Debug)]
+enum Node {
+    Ask(Question, Vec<(Answer<'static>, usize)>),
+    Decided(Verdict),
+}
+
+impl Memo {
+    pub(crate) fn new(plugin: Arc<Shared>, matchers: Arc<Matchers>) -> Self {
+        Self { plugin, matchers, trees: RefCell::default(), journal: RefCell::default() }
+    }
+
+    /// The verdict of an earlier call that learnt the same facts, its edits made. Without one the
+    /// exchange is as before.
+    pub(crate) fn recall(&self, phase: Phase, exchange: &mut Exchange) -> Option<Verdict> {
+        let trees = self.trees.borrow();
+        let mut at = trees.roots[root(phase)?]?;
+        let mut journal = self.journal.borrow_mut();
+        loop {
+            match &trees.nodes[at] {
+                Node::Decided(verdict) => {
+                    journal.commit();
+                    return Some(*verdict);
+                }
+                Node::Ask(question, edges) => {
+                    let mut editor = Editor {
+                        exchange,
+                        journal: &mut journal,
+                        phase,
+                        plugin: self.plugin.id,
+                        routes: self.plugin.routes.as_deref(),
+                    };
+                    let answer = question.ask(&mut editor, &self.matchers);
+                    match edges.iter().find(|(known, _)| *known == answer) {
+                        Some((_, next)) => at = *next,
+                        None => {
+                            journal.revert(self.plugin.id, exchange);
+                            return None;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Remembers a call that ended with a verdict, if it is fit for that.
+    pub(crate) fn learn(&self, phase: Phase, recorder: &mut Recorder, verdict: Verdict) {
+        let (Some(root), Some(questions)) = (root(phase), recorder.take()) else { return };
+        // A response of the policy's own is not among what is noted, and a failure is no decision.
+        if !matches!(verdict, Verdict::Next | Verdict::Finish) {
+            return;
+        }
+        let mut trees = self.trees.borrow_mut();
+        if trees.nodes.len() + questions.len() >= MAX_NODES {
+            *trees = Trees::default();
+        }
+        trees.insert(root, questions, verdict);
+    }
+}
+
+impl Trees {
+    fn insert(&mut self, root: usize, questions: Vec<(Question, Answer<'static>)>, verdict: Verdict) {
+        let mut from: Option<(usize, Answer<'static>)> = None;
+        for (question, answer) in questions {
+            let known = self.next(root, from.as_ref());
+            let at = match known {
+                Some(at) => match &self.nodes[at] {
+                    Node::Ask(asked, _) if *asked == question => at,
+                    // The same facts led to another question: the policy is not pure after all. What
+                    // was learnt first stays, as it does for a call that is not made.
+                    Node::Ask(..) | Node::Decided(_) => return,
+                },
+                None => self.add(root, from.take(), Node::Ask(question, Vec::new())),
+            };
+            from = Some((at, answer));
+        }
+        if self.next(root, from.as_ref()).is_none() {
+            self.add(root, from, Node::Decided(verdict));
+        }
+    }
+
+    fn next(&self, root: usize, from: Option<&(usize, Answer<'static>)>) -> Option<usize> {
+        match from {
+            None => self.roots[root],
+            Some((node, answer)) => match &self.nodes[*node] {
+                Node::Ask(_, edges) => edges.iter().find(|(known, _)| known == answer).map(|(_, next)| *next),
+                Node::Decided(_) => None,
+            },
+        }
+    }
+
+    fn add(&mut self, root: usize, from: Option<(usize, Answer<'static>)>, node: Node) -> usize {
+        let new = self.nodes.len();
+        self.nodes.push(node);
+        match from {
+            None => self.roots[root] = Some(new),
+            Some((node, answer)) => {
+                if let Node::Ask(_, edges) = &mut self.nodes[node] {
+                    edges.push((answer, new));
+                }
+            }
+        }
+        new
+    }
+}
+
+fn root(phase: Phase) -> Option<usize> {
+    match phase {
+        Phase::Request => Some(0),
+        Phase::Response => Some(1),
+        Phase::Log => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::Host;
+    use crate::exchange::tests::exchange;
+    use crate::matching::{Definition, Kind};
+    use crate::plugin::{Isolation, Settings};
+
+    /// Stands in for a pure policy: marks what is below `/old` and sends `/images` where they are.
+    struct Policy {
+        memo: Memo,
+        paths: u32,
+        calls: Cell<u32>,
+    }
+
+    impl Policy {
+        fn new() -> Self {
+            let mut matchers = Matchers::default();
+            let patterns = ["/old/**", "/images/**"].map(str::to_owned).to_vec();
+            let paths = Definition::Patterns { kind: Kind::Glob, patterns, ignore_case: false };
+            let paths = matchers.define(paths).expect("valid patterns");
+            let settings = Settings {
+                name: "test".to_owned(),
+                config: String::new(),
+                limits: crate::limits::Limits::default(),
+                isolation: Isolation::Worker,
+                routes: None,
+                matching: crate::activation::Match::default(),
+            };
+            let shared = Shared::new(&Host::new().expect("an engine"), settings);
+            Self { memo: Memo::new(shared, Arc::new(matchers)), paths, calls: Cell::new(0) }
+        }
+
+        fn decide(&self, exchange: &mut Exchange) -> Verdict {
+            if let Some(verdict) = self.memo.recall(Phase::Request, exchange) {
+                return verdict;
+            }
+            self.calls.set(self.calls.get() + 1);
+            let mut recorder = Recorder::default();
+            recorder.begin(true);
+            let mut journal = Journal::default();
+            let mut ask = |question: Question| {
+                let (plugin, phase) = (self.memo.plugin.id, Phase::Request);
+                let mut editor =
+                    Editor { exchange: &mut *exchange, journal: &mut journal, phase, plugin, routes: None };
+                let answer = question.ask(&mut editor, &self.memo.matchers).into_owned();
+                recorder.note(|| question, &answer);
+                answer
+            };
+            let mark = || HeaderValue::from_static("yes");
+            match ask(Question::MatchPath(self.paths)) {
+                Answer::Index(Some(0)) => {
+                    ask(Question::SetHeader(Message::Request, HeaderName::from_static("x-old"), mark()));
+                }
+                Answer::Index(Some(1)) => {
+                    ask(Question::Authority);
+                    ask(Question::RouteTo("images".into()));
+                }
+                _ => {}
+            }
+            self.memo.learn(Phase::Request, &mut recorder, Verdict::Next);
+            Verdict::Next
+        }
+    }
+
+    fn decided(policy: &Policy, host: &str, path: &str) -> (Option<String>, bool) {
+        let mut exchange = exchange("GET", host, path);
+        assert_eq!(policy.decide(&mut exchange), Verdict::Next);
+        (exchange.route.as_deref().map(str::to_owned), exchange.request.headers.contains_key("x-old"))
+    }
+
+    #[test]
+    fn the_same_facts_lead_to_the_same_decision_without_a_call() {
+        let policy = Policy::new();
+        for _ in 0..3 {
+            assert_eq!(decided(&policy, "a", "/old/1"), (None, true));
+            assert_eq!(decided(&policy, "a", "/images/1"), (Some("images".to_owned()), false));
+            assert_eq!(decided(&policy, "a", "/"), (None, false));
+        }
+        assert_eq!(policy.calls.get(), 3);
+        assert_eq!(decided(&policy, "b", "/images/2"), (Some("images".to_owned()), false));
+        assert_eq!(policy.calls.get(), 4, "another host is another fact");
+    }
+
+    #[test]
+    fn an_edit_with_another_outcome_is_undone_and_leads_to_a_call() {
+        let policy = Policy::new();
+        assert_eq!(decided(&policy, "a", "/old/1"), (None, true));
+        let mut full = exchange("GET", "a", "/old/1");
+        full.limits.request_header_count = 0;
+        assert_eq!(policy.memo.recall(Phase::Request, &mut full), None);
+        assert!(full.request.headers.is_empty());
+    }
+
+    #[test]
+    fn what_cannot_be_remembered_is_not() {
+        let policy = Policy::new();
+        let mut recorder = Recorder::default();
+        recorder.begin(true);
+        recorder.note(|| Question::Scheme, &Answer::Text("http".into()));
+        recorder.give_up();
+        policy.memo.learn(Phase::Request, &mut recorder, Verdict::Next);
+        assert_eq!(policy.memo.recall(Phase::Request, &mut exchange("GET", "a", "/")), None);
+    }
+
+    #[test]
+    fn a_client_that_varies_its_host_does_not_grow_the_memo_for_ever() {
+        let policy = Policy::new();
+        for host in 0..3 * MAX_NODES {
+            decided(&policy, &format!("h{host}"), "/images/1");
+        }
+        assert!(policy.memo.trees.borrow().nodes.len() < MAX_NODES);
+        assert_eq!(decided(&policy, "a", "/images/1"), (Some("images".to_owned()), false));
+    }
+}
