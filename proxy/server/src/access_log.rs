@@ -203,6 +203,16 @@ impl Record {
         self.id
     }
 
+    /// Whether there will be a line.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.log.is_some()
+    }
+
+    /// When the request head was complete.
+    pub(crate) fn begun(&self) -> Instant {
+        self.begun
+    }
+
     /// The whole response, of so many bytes, is on its way: there is nothing more to note.
     pub(crate) fn sent(mut self, bytes: u64) {
         self.bytes_out = bytes;

@@ -13,6 +13,7 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use crate::error::Error;
+use crate::upstream::Lease;
 
 /// hyper asks for no more of a body's error than that it can be boxed.
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -26,7 +27,13 @@ pub(crate) struct Body {
 
 enum Source {
     Full(Bytes),
-    Upstream { incoming: Incoming, idle: Idle, deadline: Option<Pin<Box<Sleep>>> },
+    Upstream {
+        incoming: Incoming,
+        /// Given back after the last byte.
+        lease: Option<Lease>,
+        idle: Idle,
+        deadline: Option<Pin<Box<Sleep>>>,
+    },
 }
 
 /// How a response body ended.
@@ -47,12 +54,18 @@ impl Body {
         Self { source: Source::Full(bytes.into()), bytes: 0, on_end: None }
     }
 
-    /// Streams from an upstream that is given up when it sends nothing for `idle`, or is not done at
+    /// Streams from an upstream, over the connection `lease`, which is kept for the next exchange after
+    /// the last byte. The upstream is given up when it sends nothing for `idle`, or is not done at
     /// `deadline`. Back-pressure is that of the client's connection: it is polled only when there is
     /// room.
-    pub(crate) fn upstream(incoming: Incoming, idle: Duration, deadline: Option<Instant>) -> Self {
+    pub(crate) fn upstream(
+        incoming: Incoming,
+        lease: Lease,
+        idle: Duration,
+        deadline: Option<Instant>,
+    ) -> Self {
         let deadline = deadline.map(|deadline| Box::pin(sleep_until(deadline)));
-        let source = Source::Upstream { incoming, idle: Idle::new(idle), deadline };
+        let source = Source::Upstream { incoming, lease: Some(lease), idle: Idle::new(idle), deadline };
         Self { source, bytes: 0, on_end: None }
     }
 
@@ -62,10 +75,30 @@ impl Body {
     }
 
     fn end(&mut self, complete: bool) {
+        if let Source::Upstream { lease, .. } = &mut self.source
+            && let Some(lease) = lease.take()
+            && complete
+        {
+            lease.release();
+        }
         if let Some(on_end) = self.on_end.take() {
             on_end(End { bytes: self.bytes, complete });
         }
     }
+}
+
+/// The next piece of what a server sends, its connection driven as far as it takes.
+fn poll_incoming(
+    incoming: &mut Incoming,
+    lease: &mut Option<Lease>,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    let Some(lease) = lease else { return Pin::new(incoming).poll_frame(cx) };
+    if let Poll::Ready(frame) = lease.quietly(|| Pin::new(&mut *incoming).poll_frame(cx)) {
+        return Poll::Ready(frame);
+    }
+    lease.poll_driver(cx);
+    lease.quietly(|| Pin::new(incoming).poll_frame(cx))
 }
 
 impl http_body::Body for Body {
@@ -80,20 +113,22 @@ impl http_body::Body for Body {
         let frame = match &mut this.source {
             Source::Full(bytes) if bytes.is_empty() => None,
             Source::Full(bytes) => Some(Ok(Frame::data(std::mem::take(bytes)))),
-            Source::Upstream { incoming, idle, deadline } => match Pin::new(incoming).poll_frame(cx) {
-                Poll::Ready(frame) => {
-                    idle.progress();
-                    frame.map(|frame| frame.map_err(BoxError::from))
-                }
-                Poll::Pending => {
-                    let late =
-                        deadline.as_mut().is_some_and(|deadline| deadline.as_mut().poll(cx).is_ready());
-                    if !late {
-                        ready!(idle.poll_expired(cx));
+            Source::Upstream { incoming, lease, idle, deadline } => {
+                match poll_incoming(incoming, lease, cx) {
+                    Poll::Ready(frame) => {
+                        idle.progress();
+                        frame.map(|frame| frame.map_err(BoxError::from))
                     }
-                    Some(Err("the upstream did not send its body in time".into()))
+                    Poll::Pending => {
+                        let late =
+                            deadline.as_mut().is_some_and(|deadline| deadline.as_mut().poll(cx).is_ready());
+                        if !late {
+                            ready!(idle.poll_expired(cx));
+                        }
+                        Some(Err("the upstream did not send its body in time".into()))
+                    }
                 }
-            },
+            }
         };
         match &frame {
             Some(Ok(frame)) => this.bytes += frame.data_ref().map_or(0, |data| data.len() as u64),

@@ -28,7 +28,7 @@ use crate::http::{fields, forwarded, request, tunnel};
 use crate::policy::{Decision, Trail};
 use crate::response;
 use crate::snapshot::Generation;
-use crate::upstream::{self, Answer, Hop, Lease};
+use crate::upstream::{self, Answer, Hop};
 use crate::worker::Worker;
 
 /// The other end of a client connection.
@@ -67,7 +67,7 @@ pub(crate) async fn serve(
     let config = &generation.config;
     let body = RequestBody::new(body, config.limits.request_body, config.timeouts.body_idle);
     let progress = body.progress();
-    let mut trail = Trail::default();
+    let mut trail = generation.chain.trail(record.is_kept());
 
     let exchange = begin(&worker, &generation, &peer, parts, accepted, &mut record);
     let (mut exchange, decision) = generation.chain.on_request(exchange, &mut trail).await;
@@ -118,14 +118,11 @@ fn begin(
     let Peer { connection, introduction } = peer;
     let address = connection.peer.ip();
     let mut headers = parts.headers;
-    fields::remove_hop_by_hop(&mut headers);
+    // Host stays although it is the authority: as a rule it is sent on as it is. The client is told to
+    // continue when the upstream begins to take the body.
+    fields::remove_of_request(&mut headers);
     if parts.version == Version::HTTP_2 {
         fields::join_cookies(&mut headers);
-    }
-    // Host is the authority, the length is in the head, and the expectation is met here: the client
-    // is told to continue when the upstream begins to take the body.
-    for name in [header::HOST, header::CONTENT_LENGTH, header::EXPECT] {
-        headers.remove(name);
     }
     let client = forwarded::client(address, record.scheme, &headers, &generation.config.trusted_proxies);
     introduction.set(&mut headers, &client, &accepted.authority, parts.version);
@@ -136,14 +133,15 @@ fn begin(
     let mut head = RequestHead::new(parts.method, parts.version, client.scheme, authority, target, headers);
     head.content_length = content_length;
     let destinations = generation.destinations.clone();
-    Exchange::new(record.id(), connection.clone(), client.address, head, destinations, generation.edit_limits)
+    let (connection, limits) = (connection.clone(), generation.edit_limits);
+    Exchange::new(record.id(), record.begun(), connection, client.address, head, destinations, limits)
 }
 
 /// Where the body of a response comes from.
+#[expect(clippy::large_enum_variant, reason = "one for each exchange, which is passed on at once")]
 enum Source {
     Upstream {
         body: Body,
-        lease: Lease,
         server_side: Option<OnUpgrade>,
     },
     /// The proxy or a policy made it. `close`: the client's connection must not be used again.
@@ -182,8 +180,8 @@ async fn forward(
     }
     head.content_length = content_length;
     head.origin = Some(upstream.name.clone());
-    let body = Body::upstream(incoming, upstream.idle(), deadline);
-    Ok((head, Source::Upstream { body, lease, server_side }))
+    let body = Body::upstream(incoming, lease, upstream.idle(), deadline);
+    Ok((head, Source::Upstream { body, server_side }))
 }
 
 /// The response a policy made.
@@ -240,19 +238,14 @@ fn finish(
         // RFC 9110 §8.6: such a response has no length.
         response.headers_mut().remove(header::CONTENT_LENGTH);
     }
-    let lease = match source {
-        Source::Upstream { lease, server_side: Some(server), .. }
-            if status == StatusCode::SWITCHING_PROTOCOLS =>
-        {
+    match source {
+        Source::Upstream { body, server_side: Some(server) } if status == StatusCode::SWITCHING_PROTOCOLS => {
             if let Some(client) = client_side {
-                spawn_local(carry(ending, lease, client, server));
+                spawn_local(carry(ending, body, client, server));
             }
             return response;
         }
-        Source::Upstream { body, lease, .. } => {
-            *response.body_mut() = body;
-            Some(lease)
-        }
+        Source::Upstream { body, .. } => *response.body_mut() = body,
         Source::Local { body, close } => {
             if close {
                 response::close_after(response.headers_mut(), version);
@@ -262,15 +255,15 @@ fn finish(
             } else if !bodyless {
                 *response.body_mut() = Body::full(body);
             }
-            None
         }
-    };
-    response.body_mut().on_end(move |end| ending.end(end, lease));
+    }
+    response.body_mut().on_end(move |end| ending.end(end));
     response
 }
 
 /// Carries an upgraded connection until it ends; the exchange lasts as long.
-async fn carry(ending: Ending, lease: Lease, client: OnUpgrade, server: OnUpgrade) {
+/// `body` is empty and holds the connection.
+async fn carry(ending: Ending, body: Body, client: OnUpgrade, server: OnUpgrade) {
     let idle = ending.generation.config.timeouts.tunnel_idle;
     let _in_use = ending.worker.open();
     let carried = match tokio::try_join!(client, server) {
@@ -278,17 +271,14 @@ async fn carry(ending: Ending, lease: Lease, client: OnUpgrade, server: OnUpgrad
         // One side went away between the 101 and the switch.
         Err(_) => tunnel::Carried { from_client: 0, to_client: 0, complete: false },
     };
-    drop(lease);
+    drop(body);
     let mut ending = ending;
     ending.record.bytes_in = carried.from_client;
-    ending.end(End { bytes: carried.to_client, complete: carried.complete }, None);
+    ending.end(End { bytes: carried.to_client, complete: carried.complete });
 }
 
 impl Ending {
-    fn end(mut self, end: End, lease: Option<Lease>) {
-        if let Some(lease) = lease.filter(|_| end.complete) {
-            lease.release();
-        }
+    fn end(mut self, end: End) {
         let record = &mut self.record;
         record.bytes_in += self.progress.bytes();
         record.bytes_out = end.bytes;
@@ -324,6 +314,6 @@ impl Finished {
     pub(crate) fn write(self) {
         let Self { exchange, trail, mut record, .. } = self;
         record.attributes = exchange.attributes;
-        record.policies = trail.steps;
+        record.policies = trail.into_steps();
     }
 }

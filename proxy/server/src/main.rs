@@ -15,7 +15,9 @@
 
 mod access_log;
 mod admin;
+mod bell;
 mod body;
+mod clock;
 mod commands;
 mod error;
 mod exchange;
@@ -27,6 +29,7 @@ mod reload;
 mod response;
 mod server;
 mod snapshot;
+mod stream;
 mod tls;
 mod upstream;
 mod worker;

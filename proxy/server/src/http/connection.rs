@@ -23,7 +23,9 @@ use tokio::task::spawn_local;
 use tokio::time::{sleep_until, timeout};
 
 use super::io::{Activity, Io};
+use crate::bell::Beside;
 use crate::body::{Body, BoxError};
+use crate::clock::Millis;
 
 /// What bounds a connection. It keeps those of the generation it was accepted under.
 #[derive(Debug, Clone, Copy)]
@@ -107,10 +109,11 @@ pub(crate) async fn serve<S, H, F>(
                 .serve_connection(TokioIo::new(io), service)
         );
         loop {
+            let next = pin!(state.next(&mut drain));
             tokio::select! {
                 biased;
                 _ = connection.as_mut() => return,
-                next = state.next(&mut drain) => match next {
+                next = Beside::new(next) => match next {
                     Next::Check => {}
                     Next::Close => connection.as_mut().graceful_shutdown(),
                     Next::Cut | Next::RequestTimeout => return,
@@ -126,10 +129,11 @@ pub(crate) async fn serve<S, H, F>(
         .serve_connection(TokioIo::new(io), service)
         .with_upgrades();
     loop {
+        let next = pin!(state.next(&mut drain));
         tokio::select! {
             biased;
             _ = &mut connection => return,
-            next = state.next(&mut drain) => match next {
+            next = Beside::new(next) => match next {
                 Next::Check => {}
                 // hyper would wait for a first request.
                 Next::Close if state.activity.bytes_read() == 0 => return,
@@ -237,7 +241,7 @@ impl Drop for InFlight {
         } else if !self.upgraded.get() {
             state.activity.end_request();
         }
-        state.idle_since.set(Instant::now());
+        state.idle_since.set(Millis::now());
     }
 }
 
@@ -263,7 +267,7 @@ struct State {
     requests: Cell<u64>,
     in_flight: Cell<u32>,
     /// The end of the last exchange, or the start of the connection.
-    idle_since: Cell<Instant>,
+    idle_since: Cell<Millis>,
     closing: Cell<bool>,
     early_resets: Cell<(Instant, u32)>,
     /// An order from an exchange to the driver.
@@ -284,7 +288,7 @@ impl State {
             opened: now,
             requests: Cell::new(0),
             in_flight: Cell::new(0),
-            idle_since: Cell::new(now),
+            idle_since: Cell::new(Millis::now()),
             closing: Cell::new(false),
             early_resets: Cell::new((now, 0)),
             ordered: Cell::new(None),
@@ -321,11 +325,11 @@ impl State {
             let stall = timeouts.body_idle.saturating_sub(stalled);
             now + stall.min(timeouts.keep_alive).min(timeouts.request_headers)
         } else {
-            self.idle_since.get() + timeouts.keep_alive
+            now + timeouts.keep_alive.saturating_sub(Millis::now().time_since(self.idle_since.get()))
         };
         if self.http2 || self.in_flight.get() == 0 {
-            let head = self.activity.head_since().unwrap_or(now);
-            deadline = deadline.min(head + timeouts.request_headers);
+            let head = self.activity.head_since().unwrap_or_default();
+            deadline = deadline.min(now + timeouts.request_headers.saturating_sub(head));
         }
         if !self.closing.get() {
             deadline = deadline.min(self.opened + timeouts.connection_age);
@@ -341,7 +345,7 @@ impl State {
         }
         // In HTTP/2 nothing else can come before the rest of a head.
         if (self.http2 || self.in_flight.get() == 0)
-            && self.activity.head_since().is_some_and(|since| since.elapsed() >= timeouts.request_headers)
+            && self.activity.head_since().is_some_and(|since| since >= timeouts.request_headers)
         {
             return Next::RequestTimeout;
         }
@@ -354,7 +358,7 @@ impl State {
             if opening && self.opened.elapsed() >= timeouts.request_headers {
                 return Next::Cut;
             }
-            if self.idle_since.get().elapsed() >= timeouts.keep_alive {
+            if Millis::now().time_since(self.idle_since.get()) >= timeouts.keep_alive {
                 // A client that ignores GOAWAY is not waited for a second time.
                 return if self.closing.get() { Next::Cut } else { Next::Close };
             }

@@ -4,32 +4,44 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 /// Fields about a connection, whether or not `Connection` names them. `Trailer` is not among them: it
 /// announces what the next hop gets as well.
-const HOP_BY_HOP: [HeaderName; 6] = [
-    header::CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    header::TE,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-];
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
 /// Removes what `Connection` names and every other hop-by-hop field.
 ///
 /// `Content-Length` and `Host` stay even if `Connection` names them: they are framing and routing, and
 /// a client has no say in whether they are passed on.
 pub(crate) fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    if headers.contains_key(header::CONNECTION) {
-        let named: Vec<HeaderName> = tokens(headers, &header::CONNECTION)
-            .filter_map(|token| HeaderName::from_bytes(token.as_bytes()).ok())
-            .filter(|name| *name != header::CONTENT_LENGTH && *name != header::HOST)
-            .collect();
-        for name in named {
-            headers.remove(name);
-        }
+    remove(headers, is_hop_by_hop);
+}
+
+/// The same for a request that is sent on, and what the proxy words anew: its length is in the head, and
+/// its expectation is met here.
+pub(crate) fn remove_of_request(headers: &mut HeaderMap) {
+    remove(headers, |name| is_hop_by_hop(name) || *name == header::CONTENT_LENGTH || *name == header::EXPECT);
+}
+
+/// Most messages have none of them: one look at the names costs less than asking for each.
+fn remove(headers: &mut HeaderMap, unwanted: fn(&HeaderName) -> bool) {
+    if !headers.keys().any(unwanted) {
+        return;
     }
-    for name in &HOP_BY_HOP {
+    let named = tokens(headers, &header::CONNECTION)
+        .filter_map(|token| HeaderName::from_bytes(token.as_bytes()).ok())
+        .filter(|name| *name != header::CONTENT_LENGTH && *name != header::HOST);
+    let unwanted = headers.keys().filter(|name| unwanted(name)).cloned();
+    for name in named.chain(unwanted).collect::<Vec<_>>() {
         headers.remove(name);
     }
+}
+
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    *name == header::CONNECTION
+        || *name == header::TE
+        || *name == header::TRANSFER_ENCODING
+        || *name == header::UPGRADE
+        || *name == KEEP_ALIVE
+        || *name == PROXY_CONNECTION
 }
 
 /// Joins the `Cookie` fields that HTTP/2 clients send one for each cookie (RFC 9113 §8.2.3); HTTP/1 allows

@@ -5,10 +5,13 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+
+use crate::clock::Millis;
+use crate::stream::write_together;
 
 /// What is known of a connection's bytes. Shared by the stream, which hyper owns, and the driver.
 ///
@@ -16,8 +19,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 /// where connections can be upgraded. Neither is ever contended.
 #[derive(Debug)]
 pub(crate) struct Activity {
-    epoch: Instant,
-    /// Milliseconds since `epoch` + 1 at which a write began to wait for the client; 0 = none waits.
+    /// When a write began to wait for the client; 0 = none waits.
     write_stalled: AtomicU64,
     bytes_read: AtomicU64,
     head: Mutex<Head>,
@@ -33,7 +35,7 @@ struct Head {
     /// `Transfer-Encoding`, or repeated). At most `MAX_HEAD`.
     bytes: Vec<u8>,
     /// When the first of them came.
-    since: Option<Instant>,
+    since: Option<Millis>,
 }
 
 /// What is beyond it of a head is not looked at: far more than `limits.request-headers` allows unless it
@@ -43,7 +45,6 @@ const MAX_HEAD: usize = 1 << 20;
 impl Activity {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
-            epoch: Instant::now(),
             write_stalled: AtomicU64::new(0),
             bytes_read: AtomicU64::new(0),
             head: Mutex::default(),
@@ -72,16 +73,16 @@ impl Activity {
         head.bytes.clear();
     }
 
-    /// Since when an incomplete head has been arriving.
-    pub(crate) fn head_since(&self) -> Option<Instant> {
-        self.head().since
+    /// For how long an incomplete head has been arriving.
+    pub(crate) fn head_since(&self) -> Option<Duration> {
+        self.head().since.map(|since| Millis::now().time_since(since))
     }
 
     /// For how long a write has been waiting for the client to read.
     pub(crate) fn write_stalled(&self) -> Option<Duration> {
         match self.write_stalled.load(Ordering::Relaxed) {
             0 => None,
-            since => Some(self.epoch.elapsed().saturating_sub(Duration::from_millis(since - 1))),
+            since => Some(Millis::now().time_since(Millis(since))),
         }
     }
 
@@ -101,14 +102,14 @@ impl Activity {
         let mut head = self.head();
         if let Some(frames) = &mut head.frames {
             let incomplete = frames.read(bytes);
-            head.since = incomplete.then(|| head.since.unwrap_or_else(Instant::now));
+            head.since = incomplete.then(|| head.since.unwrap_or_else(Millis::now));
             return;
         }
         if head.busy || bytes.is_empty() {
             return;
         }
         if head.since.is_none() {
-            head.since = Some(Instant::now());
+            head.since = Some(Millis::now());
         }
         let room = MAX_HEAD - head.bytes.len();
         head.bytes.extend_from_slice(&bytes[..bytes.len().min(room)]);
@@ -117,8 +118,7 @@ impl Activity {
     fn wrote<T>(&self, result: &Poll<io::Result<T>>) {
         if result.is_pending() {
             if self.write_stalled.load(Ordering::Relaxed) == 0 {
-                let now = u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX - 1);
-                self.write_stalled.store(now + 1, Ordering::Relaxed);
+                self.write_stalled.store(Millis::now().0, Ordering::Relaxed);
             }
         } else if self.write_stalled.load(Ordering::Relaxed) != 0 {
             self.write_stalled.store(0, Ordering::Relaxed);
@@ -270,7 +270,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Io<S> {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.inner).poll_write_vectored(cx, slices);
+        let result = write_together(Pin::new(&mut self.inner), cx, slices);
         self.activity.wrote(&result);
         result
     }

@@ -63,25 +63,34 @@ pub(crate) enum Decision {
 }
 
 /// What the policies did to one exchange.
-#[derive(Default)]
 pub(crate) struct Trail {
     /// Places that saw the request, in order: the response phase takes them backwards.
     seen: Vec<usize>,
-    pub(crate) steps: Vec<Step>,
+    /// `None` where nobody reads them.
+    steps: Option<Vec<Step>>,
     /// The end of the step before, which is the beginning of the next.
     clock: Option<Instant>,
 }
 
 impl Trail {
     fn begin_phase(&mut self) {
-        self.clock = Some(Instant::now());
+        if self.steps.is_some() {
+            self.clock = Some(Instant::now());
+        }
     }
 
-    /// Microseconds since the last look at the clock.
-    fn lap(&mut self) -> u64 {
-        let now = Instant::now();
-        let since = self.clock.replace(now).unwrap_or(now);
-        u64::try_from((now - since).as_micros()).unwrap_or(u64::MAX)
+    /// Notes a step that ends now; `us` of it are the microseconds since the last look at the clock.
+    fn note(&mut self, step: impl FnOnce(u64) -> Step) {
+        if let Some(steps) = &mut self.steps {
+            let now = Instant::now();
+            let since = self.clock.replace(now).unwrap_or(now);
+            steps.push(step(u64::try_from((now - since).as_micros()).unwrap_or(u64::MAX)));
+        }
+    }
+
+    /// The steps, in order.
+    pub(crate) fn into_steps(self) -> Vec<Step> {
+        self.steps.unwrap_or_default()
     }
 }
 
@@ -113,6 +122,16 @@ impl Chain {
             Place { link: link.clone(), instances }
         });
         Self { places: places.collect() }
+    }
+
+    /// The trail of a new exchange; `noted` if somebody will read its steps.
+    pub(crate) fn trail(&self, noted: bool) -> Trail {
+        let places = self.places.len();
+        Trail {
+            seen: Vec::with_capacity(places),
+            steps: noted.then(|| Vec::with_capacity(2 * places)),
+            clock: None,
+        }
     }
 
     /// Makes one instance of each plugin ready, so that no request waits for it.
@@ -215,7 +234,7 @@ impl Place {
             if phase != Phase::Request {
                 return (exchange, Ok(Verdict::Next));
             }
-            return (exchange, self.failed(phase, "refused", "no version of it could be loaded", 0, trail));
+            return (exchange, self.failed(phase, "refused", "no version of it could be loaded", trail));
         };
         if !instances.plugin().has(phase) {
             return (exchange, Ok(Verdict::Next));
@@ -223,34 +242,31 @@ impl Place {
         if self.link.breaker.is_open() {
             return (
                 exchange,
-                self.failed(phase, "quarantined", "it kept failing and is quarantined", 0, trail),
+                self.failed(phase, "quarantined", "it kept failing and is quarantined", trail),
             );
         }
         let (exchange, outcome) = match instances.call_now(phase, exchange) {
             Ok(done) => done,
-            Err(exchange) => instances.call(phase, exchange).await,
+            // Boxed: it is large, and moved with every request although few come here.
+            Err(exchange) => Box::pin(instances.call(phase, exchange)).await,
         };
-        let us = trail.lap();
         let outcome = match outcome {
-            Ok(Verdict::Fail) => self.failed(phase, "fail", "it returned fail", us, trail),
+            Ok(Verdict::Fail) => self.failed(phase, "fail", "it returned fail", trail),
             Ok(verdict) => {
-                let step = Step {
-                    policy: self.link.name.clone(),
-                    phase: phase.as_str(),
-                    verdict: verdict.as_str(),
-                    error: None,
-                    us,
-                };
-                trail.steps.push(step);
+                trail.note(|us| self.step(phase, verdict.as_str(), None, us));
                 Ok(verdict)
             }
             Err(error) => {
                 self.link.breaker.failed();
                 self.log_failure(phase, &error, &exchange);
-                self.failed(phase, error.as_str(), &error.to_string(), us, trail)
+                self.failed(phase, error.as_str(), &error.to_string(), trail)
             }
         };
         (exchange, outcome)
+    }
+
+    fn step(&self, phase: Phase, verdict: &'static str, error: Option<&'static str>, us: u64) -> Step {
+        Step { policy: self.link.name.clone(), phase: phase.as_str(), verdict, error, us }
     }
 
     fn failed(
@@ -258,15 +274,13 @@ impl Place {
         phase: Phase,
         error: &'static str,
         cause: &str,
-        us: u64,
         trail: &mut Trail,
     ) -> Result<Verdict, Error> {
         let verdict = match self.link.on_error {
             OnError::Deny => "fail",
             OnError::Skip => "skipped",
         };
-        let policy = self.link.name.clone();
-        trail.steps.push(Step { policy, phase: phase.as_str(), verdict, error: Some(error), us });
+        trail.note(|us| self.step(phase, verdict, Some(error), us));
         match self.link.on_error {
             OnError::Deny => Err(Error::Policy { policy: self.link.name.clone(), cause: cause.to_owned() }),
             OnError::Skip => Ok(Verdict::Next),

@@ -1,13 +1,16 @@
 //! One exchange with an upstream: which server, which connection, how often.
 
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Poll, ready};
 
 use http::{HeaderMap, HeaderValue, Request, Response, Uri, Version, header};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use tidegate_plugin_host::Exchange;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 use super::Upstream;
 use super::pool::{ConnectError, Lease, Server};
@@ -129,21 +132,28 @@ async fn attempt(
     let mut due = deadline.unwrap_or_else(|| Instant::now() + allowed);
     // The server's time counts from the end of the request, however slow the client sends its body.
     let counts_from_end = deadline.is_none() && !body.is_end_stream();
-    let response = lease.sender().try_send_request(request(exchange, hop, server, body));
-    tokio::pin!(response);
-    let result = loop {
-        tokio::select! {
-            biased;
-            result = &mut response => break result,
-            () = sleep_until(due) => {
-                if counts_from_end {
-                    due = progress.ended().unwrap_or_else(Instant::now) + allowed;
-                }
-                if due <= Instant::now() {
-                    return Err(Failed::of(Error::ResponseTimeout { server: server.address.clone() }));
-                }
+    if hop.upgrade.is_some() || !body.is_end_stream() {
+        lease.spawn_driver();
+    }
+    let mut response = pin!(lease.send(request(exchange, hop, server, body)));
+    let result = poll_fn(|cx| {
+        lease.poll_driver(cx);
+        // What the driver made available is there already; otherwise a task of its own wakes this one.
+        if let Poll::Ready(sent) = response.as_mut().poll(cx) {
+            return Poll::Ready(Some(sent));
+        }
+        loop {
+            ready!(lease.poll_due(due, cx));
+            if counts_from_end {
+                due = progress.ended().unwrap_or_else(Instant::now) + allowed;
+            }
+            if due <= Instant::now() {
+                return Poll::Ready(None);
             }
         }
+    });
+    let Some(result) = result.await else {
+        return Err(Failed::of(Error::ResponseTimeout { server: server.address.clone() }));
     };
     match result {
         Ok(response) => Ok(Answer { response, lease }),
@@ -166,7 +176,8 @@ fn request(exchange: &Exchange, hop: &Hop, server: &Server, body: RequestBody) -
     let mut headers: HeaderMap = head.headers.clone();
     // Only an HTTP/1.0 client may leave the host out.
     let host = if head.authority.is_empty() { &*server.address } else { &*head.authority };
-    if let Ok(host) = HeaderValue::from_str(host) {
+    let kept = headers.get(header::HOST).is_some_and(|kept| kept.as_bytes() == host.as_bytes());
+    if !kept && let Ok(host) = HeaderValue::from_str(host) {
         headers.insert(header::HOST, host);
     }
     if let Some(length) = head.content_length {

@@ -1,6 +1,7 @@
 //! Sends an exchange to one of the servers of an upstream over kept connections.
 
 mod balance;
+mod driver;
 mod forward;
 mod pool;
 

@@ -1,0 +1,147 @@
+//! Wakers that know whom they ring for: part of a task is polled only when it was woken itself.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+
+/// Passes a wake-up on to a task and remembers it.
+#[derive(Debug)]
+struct Bell {
+    rung: AtomicBool,
+    /// Rings reach nobody: whoever causes them looks by itself.
+    quiet: AtomicBool,
+    task: Mutex<Option<Waker>>,
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if self.quiet.load(Ordering::Relaxed) {
+            return;
+        }
+        self.rung.store(true, Ordering::Release);
+        if let Some(task) = &*self.task.lock().unwrap_or_else(PoisonError::into_inner) {
+            task.wake_by_ref();
+        }
+    }
+}
+
+/// A bell and the rope to it.
+#[derive(Debug)]
+pub(crate) struct Doorbell {
+    bell: Arc<Bell>,
+    waker: Waker,
+    /// What `bell.task` holds, to be compared without its lock.
+    task: Option<Waker>,
+}
+
+impl Doorbell {
+    /// It has been rung, so that whoever asks looks once.
+    pub(crate) fn new() -> Self {
+        let bell = Arc::new(Bell {
+            rung: AtomicBool::new(true),
+            quiet: AtomicBool::new(false),
+            task: Mutex::default(),
+        });
+        let waker = Waker::from(bell.clone());
+        Self { bell, waker, task: None }
+    }
+
+    /// Rings for the task of `cx` from now on.
+    pub(crate) fn attach(&mut self, cx: &Context<'_>) {
+        if !self.task.as_ref().is_some_and(|task| task.will_wake(cx.waker())) {
+            self.task = Some(cx.waker().clone());
+            *self.bell.task.lock().unwrap_or_else(PoisonError::into_inner) = self.task.clone();
+        }
+    }
+
+    /// What rings it.
+    pub(crate) fn context(&self) -> Context<'_> {
+        Context::from_waker(&self.waker)
+    }
+
+    /// Whether it was rung since this was asked last.
+    pub(crate) fn was_rung(&self) -> bool {
+        self.bell.rung.load(Ordering::Relaxed) && self.bell.rung.swap(false, Ordering::Acquire)
+    }
+
+    /// Runs `work` without being rung by it.
+    pub(crate) fn quietly<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.bell.quiet.store(true, Ordering::Relaxed);
+        let done = work();
+        self.bell.quiet.store(false, Ordering::Relaxed);
+        done
+    }
+}
+
+/// A future beside a busy one in the same task: it is polled only when it was woken itself, so that
+/// the other's wake-ups cost it one look at a flag.
+#[derive(Debug)]
+pub(crate) struct Beside<F> {
+    future: F,
+    bell: Doorbell,
+}
+
+impl<F> Beside<F> {
+    pub(crate) fn new(future: F) -> Self {
+        Self { future, bell: Doorbell::new() }
+    }
+}
+
+impl<F: Future + Unpin> Future for Beside<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = &mut *self;
+        this.bell.attach(cx);
+        // Asked before the poll: what rings during it is not lost.
+        if this.bell.was_rung() {
+            Pin::new(&mut this.future).poll(&mut this.bell.context())
+        } else {
+            Poll::Pending
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::future::poll_fn;
+
+    use super::*;
+
+    #[test]
+    fn a_future_beside_another_is_polled_once_and_then_when_it_is_woken() {
+        let (polls, waker) = (Cell::new(0), Cell::new(None));
+        let mut beside = Beside::new(poll_fn(|cx: &mut Context<'_>| {
+            polls.set(polls.get() + 1);
+            waker.set(Some(cx.waker().clone()));
+            if polls.get() == 3 { Poll::Ready(()) } else { Poll::Pending }
+        }));
+        let mut poll = || Pin::new(&mut beside).poll(&mut Context::from_waker(Waker::noop()));
+        assert!(poll().is_pending());
+        assert!(poll().is_pending());
+        assert_eq!(polls.get(), 1);
+        for expected in [2, 3] {
+            waker.take().expect("it was polled").wake();
+            let polled = poll();
+            assert_eq!((polls.get(), polled.is_ready()), (expected, expected == 3));
+        }
+    }
+
+    #[test]
+    fn work_done_quietly_rings_nobody() {
+        let mut bell = Doorbell::new();
+        bell.attach(&Context::from_waker(Waker::noop()));
+        assert!(bell.was_rung());
+        bell.quietly(|| bell.context().waker().wake_by_ref());
+        assert!(!bell.was_rung());
+        bell.context().waker().wake_by_ref();
+        assert!(bell.was_rung());
+    }
+}

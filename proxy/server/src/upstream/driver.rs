@@ -1,0 +1,118 @@
+//! Moves a connection to a server, in the task of the exchange that uses it or in one of its own.
+//!
+//! hyper gives a connection as two halves: a sender, and a future that reads and writes. The usual way
+//! is to spawn the future; then every step of an exchange wakes another task. Here the exchange polls
+//! it itself, which saves those wake-ups. Between exchanges nobody polls it: the pool looks before it
+//! lends a connection, and once a second.
+
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::task::spawn_local;
+
+use crate::bell::Doorbell;
+use crate::body::RequestBody;
+use crate::stream::write_together;
+
+type Connection = http1::Connection<TokioIo<Stream>, RequestBody>;
+
+/// Who moves the connection.
+pub(super) enum Driver {
+    /// Whoever polls this.
+    Here(Box<Connection>, Doorbell),
+    /// A task, which ends when the sender is dropped or the server closes the connection.
+    Spawned,
+    /// Nobody any more: it is closed. How an exchange on it failed, the exchange is told itself.
+    Ended,
+}
+
+impl Driver {
+    pub(super) fn new(connection: Connection) -> Self {
+        Self::Here(Box::new(connection), Doorbell::new())
+    }
+
+    pub(super) fn is_spawned(&self) -> bool {
+        matches!(self, Self::Spawned)
+    }
+
+    pub(super) fn poll(&mut self, cx: &Context<'_>) {
+        let Self::Here(connection, bell) = self else { return };
+        bell.attach(cx);
+        if Pin::new(&mut **connection).poll(&mut bell.context()).is_ready() {
+            *self = Self::Ended;
+        }
+    }
+
+    /// Finds out whether an idle connection was closed; nobody is woken when it is.
+    pub(super) fn look(&mut self) {
+        self.poll(&Context::from_waker(Waker::noop()));
+    }
+
+    pub(super) fn spawn(&mut self) {
+        if let Self::Here(connection, _) = std::mem::replace(self, Self::Spawned) {
+            spawn_local(async move {
+                let _ = connection.with_upgrades().await;
+            });
+        }
+    }
+
+    /// Runs `take`, which takes from the connection what would only ring for whoever takes it.
+    pub(super) fn quietly<T>(&self, take: impl FnOnce() -> T) -> T {
+        match self {
+            Self::Here(_, bell) => bell.quietly(take),
+            Self::Spawned | Self::Ended => take(),
+        }
+    }
+}
+
+/// The byte stream of a connection.
+#[derive(Debug)]
+pub(super) struct Stream(TcpStream);
+
+impl Stream {
+    pub(super) fn new(stream: TcpStream) -> Self {
+        Self(stream)
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        write_together(Pin::new(&mut self.0), cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.0.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
