@@ -1,16 +1,12 @@
 //! `tidegate.toml`: from the file struct to [`Config`].
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::Report;
+use super::{Report, listener, upstream};
 use crate::document::Document;
-use crate::file::{self, text};
-use crate::{
-    AccessLog, Admin, Certificate, ClientAuth, Config, HttpVersions, Limits, Listener, Log, Pool, Problems,
-    Server, Timeouts, Tls, Upstream, UpstreamTimeouts, suggest,
-};
+use crate::file;
+use crate::{AccessLog, Admin, Config, Limits, Log, Problems, Timeouts, suggest};
 
 /// `file` is where relative paths start.
 pub(crate) fn check(document: Document<file::Config>, file: &Path) -> Result<Config, Problems> {
@@ -18,13 +14,13 @@ pub(crate) fn check(document: Document<file::Config>, file: &Path) -> Result<Con
     let mut report = Report::new(&positions);
     default_upstream(&content, &mut report);
     addresses(&content, &mut report);
-    for (name, listener) in &content.listener {
-        if let Some(tls) = &listener.tls {
-            client_certificates(&format!("listener.{name}.tls"), tls, &mut report);
+    for (name, value) in &content.listener {
+        if let Some(tls) = &value.tls {
+            listener::client_certificates(&format!("listener.{name}.tls"), tls, &mut report);
         }
     }
-    for (name, upstream) in &content.upstream {
-        servers(&format!("upstream.{name}.servers"), upstream, &mut report);
+    for (name, value) in &content.upstream {
+        upstream::servers(&format!("upstream.{name}.servers"), value, &mut report);
     }
     header_sizes(&content, &mut report);
     report.finish()?;
@@ -35,8 +31,8 @@ pub(crate) fn check(document: Document<file::Config>, file: &Path) -> Result<Con
         workers,
         trusted_proxies,
         plugins,
-        listener,
-        upstream,
+        listener: listeners,
+        upstream: upstreams,
         limits,
         timeouts,
         access_log,
@@ -48,11 +44,11 @@ pub(crate) fn check(document: Document<file::Config>, file: &Path) -> Result<Con
         workers,
         trusted_proxies: trusted_proxies.into_iter().map(|network| network.0).collect(),
         plugin_directory: directory.join(plugins.directory.0.0),
-        listeners: listener
+        listeners: listeners
             .into_iter()
-            .map(|(name, value)| (name, self::listener(value, directory)))
+            .map(|(name, value)| (name, listener::convert(value, directory)))
             .collect(),
-        upstreams: upstream.into_iter().map(|(name, value)| (name, self::upstream(value))).collect(),
+        upstreams: upstreams.into_iter().map(|(name, value)| (name, upstream::convert(value))).collect(),
         limits: self::limits(&limits),
         timeouts: Timeouts {
             request_headers: timeouts.request_headers.0,
@@ -118,38 +114,6 @@ fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
     a.port() == b.port() && a.port() != 0 && a.is_ipv4() == b.is_ipv4() && (wide || a.ip() == b.ip())
 }
 
-fn client_certificates(path: &str, tls: &file::Tls, report: &mut Report<'_>) {
-    match (&tls.client_ca, tls.client_auth) {
-        (None, ClientAuth::Optional | ClientAuth::Required) => report.add(
-            &format!("{path}.client-auth"),
-            format!("{path}: client-auth needs to know who signs client certificates"),
-            "add client-ca = \"FILE.pem\"",
-        ),
-        (Some(_), ClientAuth::None) => report.add(
-            &format!("{path}.client-ca"),
-            format!("{path}: client-ca is of no use without client-auth"),
-            "add client-auth = \"required\" or \"optional\", or leave client-ca out",
-        ),
-        _ => {}
-    }
-}
-
-fn servers(path: &str, upstream: &file::Upstream, report: &mut Report<'_>) {
-    let mut seen = BTreeMap::new();
-    for (index, server) in upstream.servers.iter().enumerate() {
-        let (address, at) = match server {
-            file::Server::Address(address) => (&address.0.0, format!("{path}[{index}]")),
-            file::Server::Weighted(server) => (&server.address.0.0, format!("{path}[{index}].address")),
-        };
-        if let Some(first) = seen.get(address) {
-            let message = format!("{path}[{index}]: {address} stands in {path}[{first}] already");
-            report.add(&at, message, "write it once, with a weight if it is to get more requests");
-        } else {
-            seen.insert(address, index);
-        }
-    }
-}
-
 fn header_sizes(content: &file::Config, report: &mut Report<'_>) {
     let (target, headers) = (content.limits.request_target.0.0, content.limits.request_headers.0.0);
     if target > headers {
@@ -166,55 +130,6 @@ fn header_sizes(content: &file::Config, report: &mut Report<'_>) {
             ),
             "the request target is part of the request headers: raise one or lower the other",
         );
-    }
-}
-
-fn listener(listener: file::Listener, directory: &Path) -> Listener {
-    Listener {
-        address: listener.address.0,
-        http: HttpVersions {
-            http1: listener.http.contains(&file::Http::V1),
-            http2: listener.http.contains(&file::Http::V2),
-        },
-        tls: listener.tls.map(|tls| Tls {
-            certificates: tls
-                .certificates
-                .into_iter()
-                .map(|pair| Certificate {
-                    chain: path(directory, pair.chain),
-                    key: path(directory, pair.key),
-                })
-                .collect(),
-            client_ca: tls.client_ca.map(|file| path(directory, file)),
-            client_auth: tls.client_auth,
-            min_version: tls.min_version,
-        }),
-    }
-}
-
-fn path(directory: &Path, file: text::Text<text::FilePath>) -> PathBuf {
-    directory.join(file.0.0)
-}
-
-fn upstream(upstream: file::Upstream) -> Upstream {
-    let server = |server| match server {
-        file::Server::Address(address) => Server { address: address.0.0, weight: 1 },
-        file::Server::Weighted(server) => Server { address: server.address.0.0, weight: server.weight },
-    };
-    Upstream {
-        servers: upstream.servers.into_iter().map(server).collect(),
-        balance: upstream.balance,
-        timeouts: UpstreamTimeouts {
-            connect: upstream.timeouts.connect.0,
-            response: upstream.timeouts.response.0,
-            idle: upstream.timeouts.idle.0,
-        },
-        pool: Pool {
-            max_idle: upstream.pool.idle,
-            idle_time: upstream.pool.idle_time.0,
-            max_age: upstream.pool.age.0,
-        },
-        retries: upstream.retries,
     }
 }
 

@@ -1,11 +1,16 @@
 //! What one key says about another, once each is right by itself.
 
 mod config;
+mod listener;
 mod plugin;
+mod upstream;
 
 pub(crate) use config::check as config;
 pub(crate) use plugin::{check as plugin, without_file as plugin_without_file};
 
+use std::path::{Path, PathBuf};
+
+use crate::file::text;
 use crate::{Positions, Problem, Problems};
 
 /// Problems of one file as they are found.
@@ -26,4 +31,9 @@ impl<'p> Report<'p> {
     fn finish(self) -> Result<(), Problems> {
         if self.problems.is_empty() { Ok(()) } else { Err(Problems(self.problems).sorted()) }
     }
+}
+
+/// A path of the file, which starts in its directory.
+fn path(directory: &Path, file: text::Text<text::FilePath>) -> PathBuf {
+    directory.join(file.0.0)
 }

@@ -10,8 +10,9 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::text::{FilePath, Name, ServerAddress, Size, Text};
-use crate::{Balance, ClientAuth, LogFormat, LogLevel, TlsVersion};
+use super::text::{FilePath, Name, Size, Text};
+use super::{Listener, Upstream};
+use crate::{LogFormat, LogLevel};
 
 /// The configuration of tidegate.
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
@@ -59,142 +60,6 @@ pub(crate) struct Plugins {
 impl Default for Plugins {
     fn default() -> Self {
         Self { directory: Text(FilePath("plugins".to_owned())) }
-    }
-}
-
-/// An address the proxy accepts connections on.
-#[derive(Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub(crate) struct Listener {
-    /// IP address and port; with port 0 the system chooses one.
-    pub address: Text<SocketAddr>,
-    /// HTTP versions spoken. On TLS the client chooses by ALPN; on clear text HTTP/2 works by
-    /// prior knowledge.
-    #[serde(default = "every_http_version")]
-    #[schemars(length(min = 1), extend("uniqueItems" = true))]
-    pub http: Vec<Http>,
-    /// TLS; without it the listener speaks clear text.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tls: Option<Tls>,
-}
-
-/// An HTTP version.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-pub(crate) enum Http {
-    /// HTTP/1.1, and 1.0.
-    #[serde(rename = "1.1")]
-    V1,
-    /// HTTP/2.
-    #[serde(rename = "2")]
-    V2,
-}
-
-/// TLS on a listener.
-#[derive(Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub(crate) struct Tls {
-    /// Chosen by the names in them (SNI); the first is used when none matches.
-    #[schemars(length(min = 1))]
-    pub certificates: Vec<Certificate>,
-    /// PEM file of the authorities that sign client certificates.
-    #[schemars(extend("examples" = ["certs/clients.pem"]))]
-    pub client_ca: Option<Text<FilePath>>,
-    /// Whether a client has to show a certificate.
-    #[serde(default = "no_client_auth")]
-    pub client_auth: ClientAuth,
-    /// The oldest version that is accepted.
-    #[serde(default = "tls_1_2")]
-    pub min_version: TlsVersion,
-}
-
-/// A certificate with its key, both PEM files.
-#[derive(Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub(crate) struct Certificate {
-    /// PEM file of the certificate and its intermediates, leaf first.
-    pub chain: Text<FilePath>,
-    /// PEM file of its private key: PKCS#8, PKCS#1 or SEC1.
-    #[schemars(extend("examples" = ["certs/a.key"]))]
-    pub key: Text<FilePath>,
-}
-
-/// A group of servers that answer the same requests.
-#[derive(Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub(crate) struct Upstream {
-    /// "host:port", or { address = "host:port", weight = 2 }. A host name stands for all its
-    /// addresses.
-    #[schemars(length(min = 1))]
-    pub servers: Vec<Server>,
-    /// How a server is chosen.
-    #[serde(default = "round_robin")]
-    pub balance: Balance,
-    /// How long the proxy waits for a server.
-    #[serde(default)]
-    pub timeouts: UpstreamTimeouts,
-    /// Idle connections kept for reuse.
-    #[serde(default)]
-    pub pool: Pool,
-    /// Further servers tried after a failed attempt.
-    #[serde(default = "one")]
-    #[schemars(range(max = 10))]
-    pub retries: u32,
-}
-
-/// One server.
-#[derive(Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(untagged)]
-pub(crate) enum Server {
-    Address(Text<ServerAddress>),
-    Weighted(WeightedServer),
-}
-
-/// A server with its share of the requests.
-#[derive(Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub(crate) struct WeightedServer {
-    /// host:port, IP:port or [IPv6]:port.
-    pub address: Text<ServerAddress>,
-    /// Its share of the requests, in proportion to the other weights.
-    #[serde(default = "one")]
-    #[schemars(range(min = 1, max = 1000))]
-    pub weight: u32,
-}
-
-/// How long the proxy waits for a server.
-#[derive(Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
-pub(crate) struct UpstreamTimeouts {
-    /// For a connection to be established.
-    pub connect: Text<Duration>,
-    /// From the end of the request to the head of the response; over it: 504.
-    pub response: Text<Duration>,
-    /// Between two pieces of a response body.
-    pub idle: Text<Duration>,
-}
-
-impl Default for UpstreamTimeouts {
-    fn default() -> Self {
-        Self { connect: seconds(3), response: seconds(30), idle: seconds(60) }
-    }
-}
-
-/// Idle connections kept for reuse.
-#[derive(Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
-pub(crate) struct Pool {
-    /// Idle connections per server and worker; 0 = no reuse.
-    #[schemars(range(max = 100_000))]
-    pub idle: usize,
-    /// How long one may stay idle.
-    pub idle_time: Text<Duration>,
-    /// How old one may grow.
-    pub age: Text<Duration>,
-}
-
-impl Default for Pool {
-    fn default() -> Self {
-        Self { idle: 64, idle_time: seconds(60), age: seconds(3600) }
     }
 }
 
@@ -332,26 +197,6 @@ fn name_schema() -> schemars::Schema {
     schema
 }
 
-fn every_http_version() -> Vec<Http> {
-    vec![Http::V1, Http::V2]
-}
-
-fn no_client_auth() -> ClientAuth {
-    ClientAuth::None
-}
-
-fn tls_1_2() -> TlsVersion {
-    TlsVersion::V1_2
-}
-
-fn round_robin() -> Balance {
-    Balance::RoundRobin
-}
-
-fn one() -> u32 {
-    1
-}
-
-fn seconds(seconds: u64) -> Text<Duration> {
+pub(super) fn seconds(seconds: u64) -> Text<Duration> {
     Text(Duration::from_secs(seconds))
 }

@@ -2,8 +2,12 @@
 //! crate.
 
 mod config;
+mod listener;
 mod plugin;
 pub(crate) mod text;
+mod upstream;
 
-pub(crate) use config::{Config, Http, Limits, Listener, Server, Tls, Upstream};
+pub(crate) use config::{Config, Limits};
+pub(crate) use listener::{Http, Listener, Tls};
 pub(crate) use plugin::Plugin;
+pub(crate) use upstream::{Server, Upstream};

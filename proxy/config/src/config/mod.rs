@@ -11,6 +11,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::Positions;
 
+mod listener;
+mod upstream;
+
+pub use listener::{Certificate, ClientAuth, HttpVersions, Listener, Tls, TlsVersion};
+pub use upstream::{Balance, Pool, Server, Upstream, UpstreamTimeouts};
+
 /// The checked content of `tidegate.toml`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
@@ -40,130 +46,6 @@ pub struct Config {
     pub admin: Option<Admin>,
     /// Where each key of the file stands.
     pub positions: Positions,
-}
-
-/// `[listener.NAME]`: an address the proxy accepts connections on.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Listener {
-    /// `IP:port`; port 0 lets the system choose (the log names the port). `[::]` is every IPv6
-    /// address and no IPv4 one, so it may stand beside `0.0.0.0`; nothing else overlaps.
-    pub address: SocketAddr,
-    /// HTTP versions spoken, `http = ["1.1", "2"]` (the default). On TLS the client chooses by ALPN,
-    /// on clear text HTTP/2 works by prior knowledge (RFC 9113 §3.3).
-    pub http: HttpVersions,
-    /// `None` = clear text.
-    pub tls: Option<Tls>,
-}
-
-/// Which HTTP versions a listener speaks. At least one is set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct HttpVersions {
-    /// HTTP/1.1 (and 1.0).
-    pub http1: bool,
-    /// HTTP/2.
-    pub http2: bool,
-}
-
-/// `tls = { … }` of a listener. The files are read by the server, not here.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Tls {
-    /// Chosen by the names in them (SNI); the first is used when nothing matches. Never empty.
-    pub certificates: Vec<Certificate>,
-    /// PEM file of the authorities that sign client certificates. Set exactly when `client_auth`
-    /// is not [`ClientAuth::None`].
-    pub client_ca: Option<PathBuf>,
-    /// Default [`ClientAuth::None`].
-    pub client_auth: ClientAuth,
-    /// Default [`TlsVersion::V1_2`].
-    pub min_version: TlsVersion,
-}
-
-/// One certificate of a listener; both files are PEM.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Certificate {
-    /// The certificate and its intermediates, leaf first.
-    pub chain: PathBuf,
-    /// Its private key: PKCS#8, PKCS#1 or SEC1.
-    pub key: PathBuf,
-}
-
-/// Whether a client has to show a certificate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum ClientAuth {
-    /// It is not asked for one.
-    None,
-    /// It is asked; one that is shown must verify.
-    Optional,
-    /// Without a verified certificate the handshake fails.
-    Required,
-}
-
-/// A TLS protocol version.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum TlsVersion {
-    /// RFC 5246.
-    #[serde(rename = "1.2")]
-    V1_2,
-    /// RFC 8446.
-    #[serde(rename = "1.3")]
-    V1_3,
-}
-
-/// `[upstream.NAME]`: a group of servers that answer the same requests.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Upstream {
-    /// Never empty.
-    pub servers: Vec<Server>,
-    /// Default [`Balance::RoundRobin`].
-    pub balance: Balance,
-    /// `timeouts = { … }`.
-    pub timeouts: UpstreamTimeouts,
-    /// `pool = { … }`: idle connections kept for reuse.
-    pub pool: Pool,
-    /// Further servers tried after a failed attempt. Default 1.
-    pub retries: u32,
-}
-
-/// One server of an upstream.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Server {
-    /// `host:port` or `IP:port` (`[v6]:port`); the port is never 0. In one spelling (lower case,
-    /// shortest IPv6), so equal servers are equal texts; unique in its upstream.
-    pub address: String,
-    /// Its share of the requests; 1 to 1000. Default 1.
-    pub weight: u32,
-}
-
-/// How an upstream chooses among its servers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Balance {
-    /// In turn, in proportion to the weights.
-    RoundRobin,
-}
-
-/// Waits towards the servers of an upstream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct UpstreamTimeouts {
-    /// For a connection to be established. Default 3 s.
-    pub connect: Duration,
-    /// From the end of the request to the head of the response. Default 30 s.
-    pub response: Duration,
-    /// Between two pieces of a response body. Default 60 s.
-    pub idle: Duration,
-}
-
-/// How long idle connections to a server are kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Pool {
-    /// Idle connections per server and worker. Default 64; 0 = no reuse.
-    pub max_idle: usize,
-    /// How long one may stay idle. Default 60 s.
-    pub idle_time: Duration,
-    /// How old one may grow. Default 1 h.
-    pub max_age: Duration,
 }
 
 /// `[limits]`.

@@ -1,0 +1,84 @@
+//! Names of files and of parts of the proxy.
+
+use schemars::Schema;
+
+use super::{Complaint, Form};
+
+/// The name or the path of a file.
+#[derive(Debug)]
+pub(crate) struct FilePath(pub String);
+
+impl Form for FilePath {
+    const FORMAT: &'static str = "file-path";
+    const EXAMPLE: &'static str = "certs/a.pem";
+
+    fn parse(text: &str) -> Result<Self, Complaint> {
+        if text.is_empty() {
+            return Err(Complaint::new("a path must not be empty"));
+        }
+        if text.contains('\0') {
+            return Err(Complaint::new(format!("{text:?} is not a path: it contains a NUL")));
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    fn print(&self) -> String {
+        self.0.clone()
+    }
+
+    fn describe(schema: &mut Schema) {
+        schema.insert("minLength".to_owned(), 1.into());
+    }
+}
+
+/// The name of a listener or an upstream. It appears in metrics, logs and addresses of the admin
+/// interface, where other characters would have to be escaped.
+#[derive(Debug)]
+pub(crate) struct Name(String);
+
+impl Form for Name {
+    const FORMAT: &'static str = "name";
+    const EXAMPLE: &'static str = "web";
+
+    fn parse(text: &str) -> Result<Self, Complaint> {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+        if text.is_empty() || !text.chars().all(allowed) {
+            return Err(Complaint::new(format!("{text:?} is not a name"))
+                .help("names consist of the letters A-Z and a-z, digits, \"_\", \".\" and \"-\""));
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    fn print(&self) -> String {
+        self.0.clone()
+    }
+
+    fn describe(schema: &mut Schema) {
+        schema.insert("pattern".to_owned(), "^[A-Za-z0-9_.-]+$".into());
+    }
+}
+
+/// The name of a plugin: its file name without the ending.
+#[derive(Debug)]
+pub(crate) struct PluginName(pub String);
+
+impl Form for PluginName {
+    const FORMAT: &'static str = "plugin-name";
+    const EXAMPLE: &'static str = "10-access";
+
+    fn parse(text: &str) -> Result<Self, Complaint> {
+        if text.is_empty() || text.contains(['/', '\0']) {
+            return Err(Complaint::new(format!("{text:?} is not the name of a plugin"))
+                .help("write the file name without directory and ending, as in \"10-access\""));
+        }
+        if let Some(name) = text.strip_suffix(".wasm").or_else(|| text.strip_suffix(".toml")) {
+            return Err(Complaint::new(format!("{text:?} is a file, not the name of a plugin"))
+                .help(format!("write {name:?}")));
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    fn print(&self) -> String {
+        self.0.clone()
+    }
+}
