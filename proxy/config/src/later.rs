@@ -6,10 +6,10 @@ use toml::de::{DeTable, DeValue};
 
 use crate::document::Report;
 
-/// A key, or values of a key, that this version does not support.
+/// A key that this version does not support.
 #[derive(Debug)]
 pub(crate) struct Later {
-    /// Dotted; `*` is any key and `[]` any item.
+    /// Dotted; `*` is any key.
     pub(crate) path: &'static str,
     when: When,
 }
@@ -19,8 +19,6 @@ pub(crate) struct Later {
 enum When {
     /// The key, whatever its value.
     Written,
-    /// Only these values.
-    Is(&'static [&'static str]),
     /// Every value but those that ask for nothing: `false` and `[]`.
     Asked,
 }
@@ -28,22 +26,9 @@ enum When {
 pub(crate) const CONFIG: &[Later] = &[
     Later { path: "compression", when: When::Written },
     Later { path: "files", when: When::Written },
-    Later { path: "resolver", when: When::Written },
     Later { path: "limits.policy-body", when: When::Written },
-    Later { path: "listener.*.proxy-protocol", when: When::Written },
-    Later { path: "listener.*.tcp", when: When::Written },
-    Later { path: "listener.*.tls-passthrough", when: When::Written },
-    Later { path: "upstream.*.balance", when: When::Is(&["least-requests", "random-two", "hash"]) },
     Later { path: "upstream.*.buffer", when: When::Written },
     Later { path: "upstream.*.buffer-requests", when: When::Written },
-    Later { path: "upstream.*.eject", when: When::Written },
-    Later { path: "upstream.*.health", when: When::Written },
-    Later { path: "upstream.*.max-in-flight", when: When::Written },
-    Later { path: "upstream.*.max-queued", when: When::Written },
-    Later { path: "upstream.*.protocol", when: When::Written },
-    Later { path: "upstream.*.servers.[].backup", when: When::Written },
-    Later { path: "upstream.*.slow-start", when: When::Written },
-    Later { path: "upstream.*.tls", when: When::Written },
 ];
 
 pub(crate) const PLUGIN: &[Later] = &[
@@ -68,25 +53,14 @@ fn take_from_table(table: &mut DeTable<'_>, steps: &[&str], when: &When, report:
         [] => {}
         [key] => {
             let Some((written, value)) = table.get_key_value(*key) else { return };
-            let unsupported = match when {
-                When::Written => Some((written.span().start, format!("{key:?}"))),
-                When::Is(values) => match value.get_ref().as_str() {
-                    Some(text) if values.contains(&text) => {
-                        Some((value.span().start, format!("{key} = {text:?}")))
-                    }
-                    _ => return,
-                },
-                When::Asked => {
-                    let nothing = match value.get_ref() {
-                        DeValue::Boolean(asked) => !asked,
-                        DeValue::Array(items) => items.is_empty(),
-                        _ => false,
-                    };
-                    (!nothing).then(|| (written.span().start, format!("{key:?}")))
-                }
+            let nothing = match value.get_ref() {
+                DeValue::Boolean(asked) => !asked,
+                DeValue::Array(items) => items.is_empty(),
+                _ => false,
             };
-            if let Some((at, what)) = unsupported {
-                report.add(at, format!("{what} is not supported by this version of tidegate"), None);
+            if !(nothing && matches!(when, When::Asked)) {
+                let message = format!("{key:?} is not supported by this version of tidegate");
+                report.add(written.span().start, message, None);
             }
             table.remove(*key);
         }
@@ -104,13 +78,7 @@ fn take_from_table(table: &mut DeTable<'_>, steps: &[&str], when: &When, report:
 }
 
 fn take_from_value(value: &mut Spanned<DeValue<'_>>, steps: &[&str], when: &When, report: &mut Report<'_>) {
-    match (value.get_mut(), steps) {
-        (DeValue::Table(table), _) => take_from_table(table, steps, when, report),
-        (DeValue::Array(items), ["[]", rest @ ..]) => {
-            for item in items.iter_mut() {
-                take_from_value(item, rest, when, report);
-            }
-        }
-        _ => {}
+    if let DeValue::Table(table) = value.get_mut() {
+        take_from_table(table, steps, when, report);
     }
 }

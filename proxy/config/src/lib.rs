@@ -34,8 +34,10 @@ mod validate;
 mod tests;
 
 pub use config::{
-    AccessLog, Admin, Balance, Certificate, ClientAuth, Config, HttpVersions, Limits, Listener, Log,
-    LogFormat, LogLevel, Pool, Server, Timeouts, Tls, TlsVersion, Upstream, UpstreamTimeouts,
+    AccessLog, Address, Admin, Balance, Certificate, ClientAuth, Config, Eject, Health, HttpProbe,
+    HttpVersions, Limits, Listener, Log, LogFormat, LogLevel, Passthrough, Pool, Probe, Protocol,
+    ProxyProtocol, Resolver, Retries, Server, Serves, Timeouts, Tls, TlsVersion, Upstream, UpstreamTimeouts,
+    UpstreamTls,
 };
 pub use plugin::{Isolation, Match, OnError, PluginFile, PluginLimits};
 pub use positions::Positions;

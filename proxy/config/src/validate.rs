@@ -31,8 +31,8 @@ impl Validator<'_, '_> {
             return match branches.iter().find(fits) {
                 Some(branch) => self.value(branch, value, path),
                 None => {
-                    let names: Vec<_> = branches.iter().filter_map(type_of).map(type_name).collect();
-                    let message = format!("{path} must be {}, not {}", names.join(" or "), kind(value));
+                    let names: Vec<_> = branches.iter().filter_map(type_of).collect();
+                    let message = format!("{path} must be {}, not {}", one_of(&names), kind(value));
                     self.report.add(at, message, None);
                 }
             };
@@ -209,6 +209,17 @@ fn type_name(name: &str) -> &str {
     }
 }
 
+/// The types with these names as alternatives: `true, false or a table`.
+fn one_of(names: &[&str]) -> String {
+    let names: Vec<_> =
+        names.iter().map(|name| if *name == "boolean" { "true, false" } else { type_name(name) }).collect();
+    match &names[..] {
+        [] => String::new(),
+        [only] => (*only).to_owned(),
+        [before @ .., last] => format!("{} or {last}", before.join(", ")),
+    }
+}
+
 /// What a value is, in an error message.
 fn kind(value: &Spanned<DeValue<'_>>) -> String {
     match value.get_ref() {
@@ -280,6 +291,8 @@ fn tables_with(root: &Value, name: &str) -> Vec<String> {
         if let Some(any) = schema.get("additionalProperties") {
             open.push((any, join(&path, "NAME")));
         }
+        let branches = schema.get("anyOf").and_then(Value::as_array);
+        open.extend(branches.into_iter().flatten().map(|branch| (branch, path.clone())));
     }
     found.sort();
     found

@@ -5,31 +5,31 @@ use std::path::Path;
 
 use super::{Report, listener, upstream};
 use crate::document::Document;
-use crate::file;
-use crate::{AccessLog, Admin, Config, Limits, Log, Problems, Timeouts, suggest};
+use crate::{AccessLog, Admin, Config, Limits, Log, Problems, Resolver, Timeouts, file, suggest};
 
 /// `file` is where relative paths start.
 pub(crate) fn check(document: Document<file::Config>, file: &Path) -> Result<Config, Problems> {
     let Document { content, positions } = document;
+    let directory = file.parent().unwrap_or(Path::new(""));
     let mut report = Report::new(&positions);
-    default_upstream(&content, &mut report);
+    if let Some(name) = &content.default_upstream {
+        known_upstream("default-upstream", name, &content, &mut report);
+    }
     addresses(&content, &mut report);
     for (name, value) in &content.listener {
-        if let Some(tls) = &value.tls {
-            listener::client_certificates(&format!("listener.{name}.tls"), tls, &mut report);
-        }
+        listener::check(&format!("listener.{name}"), value, &content, &mut report);
     }
     for (name, value) in &content.upstream {
-        upstream::servers(&format!("upstream.{name}.servers"), value, &mut report);
+        upstream::check(&format!("upstream.{name}"), value, directory, &mut report);
     }
     header_sizes(&content, &mut report);
     report.finish()?;
 
-    let directory = file.parent().unwrap_or(Path::new(""));
     let file::Config {
         default_upstream,
         workers,
         trusted_proxies,
+        resolver,
         plugins,
         listener: listeners,
         upstream: upstreams,
@@ -43,12 +43,19 @@ pub(crate) fn check(document: Document<file::Config>, file: &Path) -> Result<Con
         default_upstream,
         workers,
         trusted_proxies: trusted_proxies.into_iter().map(|network| network.0).collect(),
+        resolver: Resolver {
+            servers: resolver.servers.into_iter().map(|server| server.0.0).collect(),
+            timeout: resolver.timeout.0,
+        },
         plugin_directory: directory.join(plugins.directory.0.0),
         listeners: listeners
             .into_iter()
             .map(|(name, value)| (name, listener::convert(value, directory)))
             .collect(),
-        upstreams: upstreams.into_iter().map(|(name, value)| (name, upstream::convert(value))).collect(),
+        upstreams: upstreams
+            .into_iter()
+            .map(|(name, value)| (name, upstream::convert(value, directory)))
+            .collect(),
         limits: self::limits(&limits),
         timeouts: Timeouts {
             request_headers: timeouts.request_headers.0,
@@ -70,10 +77,16 @@ pub(crate) fn check(document: Document<file::Config>, file: &Path) -> Result<Con
     })
 }
 
-fn default_upstream(content: &file::Config, report: &mut Report<'_>) {
-    let Some(name) = &content.default_upstream else { return };
-    if content.upstream.contains_key(name) {
-        return;
+/// The upstream with the name that stands at `path`.
+pub(super) fn known_upstream<'c>(
+    path: &str,
+    name: &str,
+    content: &'c file::Config,
+    report: &mut Report<'_>,
+) -> Option<&'c file::Upstream> {
+    let upstream = content.upstream.get(name);
+    if upstream.is_some() {
+        return upstream;
     }
     let known = content.upstream.keys().map(String::as_str);
     let help = match suggest::nearest(name, known.clone()) {
@@ -81,7 +94,8 @@ fn default_upstream(content: &file::Config, report: &mut Report<'_>) {
         None if content.upstream.is_empty() => "add [upstream.NAME] with its servers".to_owned(),
         None => format!("there are: {}", known.collect::<Vec<_>>().join(", ")),
     };
-    report.add("default-upstream", format!("default-upstream: there is no upstream {name:?}"), help);
+    report.add(path, format!("{path}: there is no upstream {name:?}"), help);
+    None
 }
 
 fn addresses(content: &file::Config, report: &mut Report<'_>) {

@@ -1,11 +1,110 @@
 //! `[listener.NAME]`: from the file struct to [`Listener`].
 
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use super::{Report, path};
-use crate::{Certificate, ClientAuth, HttpVersions, Listener, Tls, file};
+use super::config::known_upstream;
+use super::{Report, certificate, path};
+use crate::{ClientAuth, HttpVersions, Listener, Passthrough, Positions, Protocol, Serves, Tls, file};
 
-pub(super) fn client_certificates(path: &str, tls: &file::Tls, report: &mut Report<'_>) {
+/// `path` is `listener.NAME`.
+pub(super) fn check(path: &str, listener: &file::Listener, content: &file::Config, report: &mut Report<'_>) {
+    serves_one_thing(path, listener, report);
+    if let Some(name) = &listener.tcp {
+        forwards_to(&format!("{path}.tcp"), name, content, report);
+    }
+    if let Some(names) = &listener.tls_passthrough {
+        passthrough(&format!("{path}.tls-passthrough"), names, content, report);
+    }
+    if let Some(tls) = &listener.tls {
+        client_certificates(&format!("{path}.tls"), tls, report);
+    }
+    if listener.proxy_protocol && content.trusted_proxies.is_empty() {
+        let path = format!("{path}.proxy-protocol");
+        report.add(
+            &path,
+            format!("{path}: without trusted-proxies nobody's header would be believed"),
+            "add trusted-proxies = [\"10.0.0.0/8\"] with the networks the proxies in front are in",
+        );
+    }
+}
+
+fn serves_one_thing(path: &str, listener: &file::Listener, report: &mut Report<'_>) {
+    const ONE: &str = "a listener either speaks HTTP or forwards connections: leave one out";
+    const BOTH_FORWARD: &str = "write every name in tls-passthrough, with \"*\" for everything else";
+    const NO_END: &str =
+        "tls-passthrough leaves TLS to the servers: leave tls out, or end TLS here and forward with tcp";
+    let http = ("http", listener.http.is_some());
+    let tcp = ("tcp", listener.tcp.is_some());
+    let tls = ("tls", listener.tls.is_some());
+    let passthrough = ("tls-passthrough", listener.tls_passthrough.is_some());
+    for ((key, is_written), (other, other_is_written), help) in [
+        (tcp, http, ONE),
+        (passthrough, http, ONE),
+        (passthrough, tcp, BOTH_FORWARD),
+        (passthrough, tls, NO_END),
+    ] {
+        if is_written && other_is_written {
+            // The one further down in the file is the one to complain about.
+            let (first, second) = (format!("{path}.{key}"), format!("{path}.{other}"));
+            let place =
+                if report.positions.at(&first) > report.positions.at(&second) { first } else { second };
+            report.add(&place, format!("{path}: {key} cannot stand beside {other}"), help);
+        }
+    }
+}
+
+/// The upstream that connections are forwarded to, byte for byte.
+fn forwards_to<'c>(
+    path: &str,
+    name: &str,
+    content: &'c file::Config,
+    report: &mut Report<'_>,
+) -> Option<&'c file::Upstream> {
+    let upstream = known_upstream(path, name, content, report)?;
+    if upstream.protocol == Protocol::H2 {
+        report.add(
+            path,
+            format!(
+                "{path}: connections are forwarded as they are, but upstream {name:?} has protocol = \"h2\""
+            ),
+            "leave protocol out there, or name an upstream without it",
+        );
+    }
+    Some(upstream)
+}
+
+fn passthrough(
+    path: &str,
+    names: &BTreeMap<String, String>,
+    content: &file::Config,
+    report: &mut Report<'_>,
+) {
+    if names.is_empty() {
+        let help = "add names with their upstreams, as in \"a.example.com\" = \"NAME\"";
+        report.add(path, format!("{path} must not be empty"), help);
+    }
+    let mut seen = BTreeSet::new();
+    for (pattern, name) in names {
+        let at = format!("{path}.{}", Positions::segment(pattern));
+        if !seen.insert(pattern.to_ascii_lowercase()) {
+            let message = format!("{at} stands there already in another spelling");
+            report.add(&at, message, "names are compared without regard to case: write it once");
+        }
+        if let Some(upstream) = forwards_to(&at, name, content, report)
+            && upstream.tls.is_on()
+        {
+            report.add(
+                &at,
+                format!("{at}: upstream {name:?} has tls, and what is passed through is TLS already"),
+                "leave tls out there, or name an upstream without it",
+            );
+        }
+    }
+}
+
+fn client_certificates(path: &str, tls: &file::Tls, report: &mut Report<'_>) {
     match (&tls.client_ca, tls.client_auth) {
         (None, ClientAuth::Optional | ClientAuth::Required) => report.add(
             &format!("{path}.client-auth"),
@@ -22,24 +121,34 @@ pub(super) fn client_certificates(path: &str, tls: &file::Tls, report: &mut Repo
 }
 
 pub(super) fn convert(listener: file::Listener, directory: &Path) -> Listener {
+    let serves = match (listener.tcp, listener.tls_passthrough) {
+        (Some(upstream), _) => Serves::Tcp(upstream),
+        (None, Some(names)) => Serves::TlsPassthrough(in_order(names)),
+        (None, None) => {
+            let speaks = |version| listener.http.as_ref().is_none_or(|http| http.contains(&version));
+            Serves::Http(HttpVersions { http1: speaks(file::Http::V1), http2: speaks(file::Http::V2) })
+        }
+    };
     Listener {
         address: listener.address.0,
-        http: HttpVersions {
-            http1: listener.http.contains(&file::Http::V1),
-            http2: listener.http.contains(&file::Http::V2),
-        },
+        serves,
         tls: listener.tls.map(|tls| Tls {
-            certificates: tls
-                .certificates
-                .into_iter()
-                .map(|pair| Certificate {
-                    chain: path(directory, pair.chain),
-                    key: path(directory, pair.key),
-                })
-                .collect(),
+            certificates: tls.certificates.into_iter().map(|pair| certificate(directory, pair)).collect(),
             client_ca: tls.client_ca.map(|file| path(directory, file)),
             client_auth: tls.client_auth,
             min_version: tls.min_version,
         }),
+        proxy_protocol: listener.proxy_protocol,
     }
+}
+
+/// Exact names, then wildcards from the longest to the shortest, of which `*` is the shortest.
+fn in_order(names: BTreeMap<String, String>) -> Vec<Passthrough> {
+    let entry = |(name, upstream): (String, _)| Passthrough { name: name.to_ascii_lowercase(), upstream };
+    let mut entries: Vec<_> = names.into_iter().map(entry).collect();
+    entries.sort_by_key(|entry| {
+        let wildcard = entry.name.starts_with('*');
+        (wildcard, Reverse(if wildcard { entry.name.len() } else { 0 }), entry.name.clone())
+    });
+    entries
 }

@@ -11,7 +11,7 @@ pub(crate) use plugin::{check as plugin, without_file as plugin_without_file};
 use std::path::{Path, PathBuf};
 
 use crate::file::text;
-use crate::{Positions, Problem, Problems};
+use crate::{Certificate, Positions, Problem, Problems, file};
 
 /// Problems of one file as they are found.
 struct Report<'p> {
@@ -36,4 +36,8 @@ impl<'p> Report<'p> {
 /// A path of the file, which starts in its directory.
 fn path(directory: &Path, file: text::Text<text::FilePath>) -> PathBuf {
     directory.join(file.0.0)
+}
+
+fn certificate(directory: &Path, pair: file::Certificate) -> Certificate {
+    Certificate { chain: path(directory, pair.chain), key: path(directory, pair.key) }
 }

@@ -12,11 +12,37 @@ pub struct Listener {
     /// `IP:port`; port 0 lets the system choose (the log names the port). `[::]` is every IPv6
     /// address and no IPv4 one, so it may stand beside `0.0.0.0`; nothing else overlaps.
     pub address: SocketAddr,
-    /// HTTP versions spoken, `http = ["1.1", "2"]` (the default). On TLS the client chooses by ALPN,
-    /// on clear text HTTP/2 works by prior knowledge (RFC 9113 §3.3).
-    pub http: HttpVersions,
-    /// `None` = clear text.
+    /// What is done with a connection. Default: HTTP in both versions.
+    pub serves: Serves,
+    /// TLS ends here; `None` = clear text. Always `None` with [`Serves::TlsPassthrough`].
     pub tls: Option<Tls>,
+    /// Whether connections of trusted peers begin with a PROXY protocol header, version 1 or 2. Default
+    /// false; `true` only when there are [`Config::trusted_proxies`](crate::Config::trusted_proxies).
+    pub proxy_protocol: bool,
+}
+
+/// What a listener does with a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Serves {
+    /// `http = ["1.1", "2"]`. On TLS the client chooses by ALPN, on clear text HTTP/2 works by prior
+    /// knowledge (RFC 9113 §3.3).
+    Http(HttpVersions),
+    /// `tcp = "NAME"`: its bytes, after TLS if there is any, go to a server of this upstream.
+    Tcp(String),
+    /// `tls-passthrough = { … }`: its bytes go to a server of an upstream chosen by SNI. In the order
+    /// in which they are tried, the first that matches wins: exact names, wildcards from the longest
+    /// to the shortest, `*`. A connection that matches none is closed. Never empty.
+    TlsPassthrough(Vec<Passthrough>),
+}
+
+/// One entry of `tls-passthrough`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Passthrough {
+    /// In lower case and unique in its listener: a host; `*.` and a host, for every name below that
+    /// host but not the host itself; or `*`, for everything, clients without SNI too.
+    pub name: String,
+    /// Names an upstream.
+    pub upstream: String,
 }
 
 /// Which HTTP versions a listener speaks. At least one is set.
@@ -42,7 +68,7 @@ pub struct Tls {
     pub min_version: TlsVersion,
 }
 
-/// One certificate of a listener; both files are PEM.
+/// A certificate, of a listener or towards servers; both files are PEM.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Certificate {
     /// The certificate and its intermediates, leaf first.

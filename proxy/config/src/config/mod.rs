@@ -14,8 +14,11 @@ use crate::Positions;
 mod listener;
 mod upstream;
 
-pub use listener::{Certificate, ClientAuth, HttpVersions, Listener, Tls, TlsVersion};
-pub use upstream::{Balance, Pool, Server, Upstream, UpstreamTimeouts};
+pub use listener::{Certificate, ClientAuth, HttpVersions, Listener, Passthrough, Serves, Tls, TlsVersion};
+pub use upstream::{
+    Address, Balance, Eject, Health, HttpProbe, Pool, Probe, Protocol, ProxyProtocol, Retries, Server,
+    Upstream, UpstreamTimeouts, UpstreamTls,
+};
 
 /// The checked content of `tidegate.toml`.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,9 +27,12 @@ pub struct Config {
     pub default_upstream: Option<String>,
     /// Threads that serve requests; 0 = one per core this process may use. Default 0.
     pub workers: usize,
-    /// Peers whose `X-Forwarded-For` and `Forwarded` are believed. Default: none. A single address is
-    /// a network of its own; host bits are cleared.
+    /// Peers whose `X-Forwarded-For` and `Forwarded` are believed, and whose PROXY protocol header where
+    /// a listener expects one. Default: none. A single address is a network of its own; host bits are
+    /// cleared.
     pub trusted_proxies: Vec<IpNet>,
+    /// Who is asked for the addresses of host names.
+    pub resolver: Resolver,
     /// The chain. Default `plugins` beside the file. Absolute or relative to the working directory,
     /// already joined with the directory of the file.
     pub plugin_directory: PathBuf,
@@ -46,6 +52,15 @@ pub struct Config {
     pub admin: Option<Admin>,
     /// Where each key of the file stands.
     pub positions: Positions,
+}
+
+/// `resolver = { … }`: DNS for the host names in [`Upstream::servers`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resolver {
+    /// Asked instead of the system's (`/etc/resolv.conf`); empty, the default, = the system's.
+    pub servers: Vec<SocketAddr>,
+    /// For one answer of one server. Default 2 s.
+    pub timeout: Duration,
 }
 
 /// `[limits]`.
@@ -84,7 +99,8 @@ pub struct Timeouts {
     pub keep_alive: Duration,
     /// Age of a client connection before it is closed in an orderly way. Default 1 h.
     pub connection_age: Duration,
-    /// Of an upgraded connection (WebSocket) without a byte in either direction. Default 1 h.
+    /// Of an upgraded (WebSocket) or forwarded ([`Serves::Tcp`], [`Serves::TlsPassthrough`]) connection
+    /// without a byte in either direction. Default 1 h.
     pub tunnel_idle: Duration,
     /// For exchanges in flight on SIGTERM; then they are cut. Default 30 s.
     pub drain: Duration,

@@ -1,41 +1,155 @@
 //! The checked `[upstream.NAME]`.
 
+use std::fmt;
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Certificate;
+
 /// `[upstream.NAME]`: a group of servers that answer the same requests.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Upstream {
-    /// Never empty.
+    /// Never empty, and at least one is no backup.
     pub servers: Vec<Server>,
-    /// Default [`Balance::RoundRobin`].
+    /// Default [`Balance::LeastRequests`].
     pub balance: Balance,
+    /// Active checks; `None`, the default, = a server is only judged by the requests it gets.
+    pub health: Option<Health>,
+    /// Passive ejection; on by default, `None` = off.
+    pub eject: Option<Eject>,
+    /// How long the share of a server grows that comes back or is new. Default 30 s; 0 = off.
+    pub slow_start: Duration,
+    /// Requests in flight to all servers together; beyond it they queue. Default 1024, at least 1.
+    pub max_in_flight: usize,
+    /// Requests that queue for their turn; beyond it: 503. Default 256; 0 = no queue.
+    pub max_queued: usize,
     /// `timeouts = { … }`.
     pub timeouts: UpstreamTimeouts,
-    /// `pool = { … }`: idle connections kept for reuse.
+    /// `pool = { … }`: connections kept for reuse.
     pub pool: Pool,
-    /// Further servers tried after a failed attempt. Default 1.
-    pub retries: u32,
+    /// What is done about a failed attempt.
+    pub retries: Retries,
+    /// Which HTTP is spoken. Default [`Protocol::Auto`], except that with [`Self::proxy_protocol`] it is
+    /// [`Protocol::Http1`], as one HTTP/2 connection would carry several clients.
+    pub protocol: Protocol,
+    /// `None`, the default, = clear text.
+    pub tls: Option<UpstreamTls>,
+    /// The header every connection begins with, before TLS. Default `None`. When it is set,
+    /// [`Pool::max_idle`] is 0: a connection that carries one client's address is of no use to the
+    /// next.
+    pub proxy_protocol: Option<ProxyProtocol>,
 }
 
 /// One server of an upstream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Server {
-    /// `host:port` or `IP:port` (`[v6]:port`); the port is never 0. In one spelling (lower case,
-    /// shortest IPv6), so equal servers are equal texts; unique in its upstream.
-    pub address: String,
+    /// Unique in its upstream.
+    pub address: Address,
     /// Its share of the requests; 1 to 1000. Default 1.
     pub weight: u32,
+    /// Used only while no server that is not a backup can be. Default false.
+    pub backup: bool,
 }
 
-/// How an upstream chooses among its servers.
+/// Where a server is. In one spelling (host in lower case), so the same server is an equal value.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Address {
+    /// A DNS name: every address it has, for as long as its TTL says.
+    Host {
+        /// In lower case; a dot at the end is kept.
+        host: String,
+        /// Never 0.
+        port: u16,
+    },
+    /// The port is never 0.
+    Ip(SocketAddr),
+    /// The path of a socket, already joined with the directory of the file.
+    Unix(PathBuf),
+}
+
+/// As it is written in the file: `host:port`, `IP:port`, `unix:PATH`.
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Host { host, port } => write!(f, "{host}:{port}"),
+            Self::Ip(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// How an upstream chooses among its servers, always in proportion to their weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Balance {
-    /// In turn, in proportion to the weights.
+    /// In turn.
     RoundRobin,
+    /// The one with the fewest requests in flight for its weight.
+    LeastRequests,
+    /// Of two drawn by lot, the one with fewer requests in flight for its weight.
+    RandomTwo,
+    /// By the client's address: the same client reaches the same server, and when one of n servers
+    /// leaves, about 1/n of the clients move.
+    Hash,
+}
+
+/// `health = { … }`: every server is checked, whether or not it is used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Health {
+    /// What is asked of a server.
+    pub probe: Probe,
+    /// From one check of a server to the next. Default 5 s, at least 100 ms.
+    pub interval: Duration,
+    /// For one check, connecting included; over it the check has failed. Default 2 s, at most
+    /// `interval`.
+    pub timeout: Duration,
+    /// Failed checks in a row that take a server out. Default 3; 1 to 100.
+    pub fall: u32,
+    /// Good checks in a row that bring it back. Default 2; 1 to 100.
+    pub rise: u32,
+}
+
+/// What a health check asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Probe {
+    /// `path = "/healthz"`: a request, and what its response must be.
+    Http(HttpProbe),
+    /// `tcp = true`: that a connection is accepted.
+    Tcp,
+}
+
+/// The request of a health check, and its expected response.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpProbe {
+    /// The request target: begins with `/`, may have a query.
+    pub path: String,
+    /// `GET` (default), `HEAD` or `OPTIONS`.
+    pub method: String,
+    /// The `Host` field, in lower case; `None` = the server's own address.
+    pub host: Option<String>,
+    /// Status codes that are good, each range within 100 to 599. Default 200 to 299; never empty.
+    pub status: Vec<RangeInclusive<u16>>,
+    /// Text that the body must contain; only with `GET`, never empty.
+    pub body: Option<String>,
+}
+
+/// `eject = { … }`: a server that keeps failing requests is not chosen for a while. Connect errors,
+/// 502, 503 and 504 are failures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Eject {
+    /// Failures in a row that eject a server. Default 5; 1 to 1000.
+    pub failures: u32,
+    /// How long it stays out the first time; the n-th time in a row n times as long. Default 30 s.
+    pub time: Duration,
+    /// The longest it stays out. Default 300 s, at least `time`.
+    pub max_time: Duration,
+    /// Share of the servers that may be ejected at a time, and never the last. Default 50; 1 to 100.
+    pub max_percent: u32,
 }
 
 /// Waits towards the servers of an upstream.
@@ -47,9 +161,11 @@ pub struct UpstreamTimeouts {
     pub response: Duration,
     /// Between two pieces of a response body. Default 60 s.
     pub idle: Duration,
+    /// For a request's turn when [`Upstream::max_in_flight`] is reached; over it: 503. Default 3 s.
+    pub queue: Duration,
 }
 
-/// How long idle connections to a server are kept.
+/// How long connections to a server are kept, and what they carry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pool {
     /// Idle connections per server and worker. Default 64; 0 = no reuse.
@@ -58,4 +174,55 @@ pub struct Pool {
     pub idle_time: Duration,
     /// How old one may grow. Default 1 h.
     pub max_age: Duration,
+    /// Concurrent requests on one HTTP/2 connection; the server's own limit holds as well. Default 100;
+    /// 1 to 10,000.
+    pub streams: u32,
+}
+
+/// What is done about a failed attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retries {
+    /// Further servers tried for one request. Default 1; at most 10.
+    pub count: u32,
+    /// Retries of the upstream in percent of its requests, both in the last 10 s; 3 are always allowed.
+    /// Default 20; at most 100.
+    pub budget_percent: u32,
+    /// Bytes of a request body kept to be sent again; a request with more is not retried. Default
+    /// 64 KiB.
+    pub buffer: usize,
+}
+
+/// Which HTTP is spoken to the servers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Protocol {
+    /// With TLS the server chooses HTTP/2 or HTTP/1.1 by ALPN; on clear text HTTP/1.1.
+    Auto,
+    /// HTTP/1.1 only.
+    Http1,
+    /// HTTP/2 only; on clear text by prior knowledge (RFC 9113 §3.3).
+    H2,
+}
+
+/// `tls = { … }` of an upstream. The files are read by the server, not here.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct UpstreamTls {
+    /// PEM file of the authorities that sign the servers' certificates; `None` = the system's.
+    pub ca: Option<PathBuf>,
+    /// The host name or IP address sent as SNI (names only, RFC 6066 §3) and looked for in the
+    /// certificate, in lower case. `None` = the host or IP address of the server; there is a name when
+    /// a server is a Unix socket.
+    pub server_name: Option<String>,
+    /// What the proxy shows to a server that asks.
+    pub client_certificate: Option<Certificate>,
+}
+
+/// A version of the PROXY protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProxyProtocol {
+    /// One line of text.
+    V1,
+    /// Binary.
+    V2,
 }

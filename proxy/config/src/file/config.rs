@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::text::{FilePath, Name, Size, Text};
+use super::text::{DnsServer, FilePath, Form, Name, Size, Text};
 use super::{Listener, Upstream};
 use crate::{LogFormat, LogLevel};
 
@@ -25,8 +25,11 @@ pub(crate) struct Config {
     /// Threads that serve requests; 0 = one per core this process may use.
     #[schemars(range(max = 1024))]
     pub workers: usize,
-    /// Peers whose X-Forwarded-For and Forwarded are believed: networks or single addresses.
+    /// Peers whose X-Forwarded-For and Forwarded are believed, and whose PROXY protocol header
+    /// where a listener expects one: networks or single addresses.
     pub trusted_proxies: Vec<Text<IpNet>>,
+    /// Who is asked for the addresses of host names.
+    pub resolver: Resolver,
     /// Where policies come from.
     pub plugins: Plugins,
     /// Addresses the proxy accepts connections on, by name. At least one is needed.
@@ -45,6 +48,24 @@ pub(crate) struct Config {
     pub log: Log,
     /// The admin interface; off when absent.
     pub admin: Option<Admin>,
+}
+
+/// Who is asked for the addresses of host names.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub(crate) struct Resolver {
+    /// DNS servers, IP or IP:port with port 53 by default. None = those of the system, in
+    /// /etc/resolv.conf.
+    #[schemars(extend("uniqueItems" = true))]
+    pub servers: Vec<Text<DnsServer>>,
+    /// For one answer of one server; then the next one is asked.
+    pub timeout: Text<Duration>,
+}
+
+impl Default for Resolver {
+    fn default() -> Self {
+        Self { servers: Vec::new(), timeout: seconds(2) }
+    }
 }
 
 /// Where policies come from.
@@ -129,7 +150,8 @@ pub(crate) struct Timeouts {
     pub keep_alive: Text<Duration>,
     /// Age of a client connection before it is closed in an orderly way.
     pub connection_age: Text<Duration>,
-    /// Of an upgraded connection (WebSocket) without a byte in either direction; over it: close.
+    /// Of an upgraded (WebSocket) or forwarded (tcp, tls-passthrough) connection without a byte in
+    /// either direction; over it: close.
     pub tunnel_idle: Text<Duration>,
     /// For exchanges in flight when the proxy is told to stop; then they are cut. "0s" cuts them
     /// at once.
@@ -191,7 +213,12 @@ pub(crate) struct Admin {
 }
 
 fn name_schema() -> schemars::Schema {
-    let mut schema = Text::<Name>::json_schema(&mut schemars::SchemaGenerator::default());
+    key_schema::<Name>()
+}
+
+/// The schema of keys of the form `T`.
+pub(super) fn key_schema<T: Form>() -> schemars::Schema {
+    let mut schema = Text::<T>::json_schema(&mut schemars::SchemaGenerator::default());
     // Whatever a key is, it is a string.
     schema.remove("type");
     schema

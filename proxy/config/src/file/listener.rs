@@ -2,12 +2,14 @@
 //!
 //! Documentation comments here are the descriptions of the published schema.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::text::{FilePath, Text};
+use super::config::key_schema;
+use super::text::{FilePath, SniPattern, Text};
 use crate::{ClientAuth, TlsVersion};
 
 /// An address the proxy accepts connections on.
@@ -18,12 +20,23 @@ pub(crate) struct Listener {
     pub address: Text<SocketAddr>,
     /// HTTP versions spoken. On TLS the client chooses by ALPN; on clear text HTTP/2 works by
     /// prior knowledge.
-    #[serde(default = "every_http_version")]
-    #[schemars(length(min = 1), extend("uniqueItems" = true))]
-    pub http: Vec<Http>,
+    #[schemars(length(min = 1), extend("uniqueItems" = true, "default" = ["1.1", "2"]))]
+    pub http: Option<Vec<Http>>,
+    /// Forwards connections at layer 4 to this upstream, instead of HTTP. With tls it forwards
+    /// the clear text.
+    pub tcp: Option<String>,
+    /// Forwards TLS connections as they are, instead of HTTP, to the upstream that stands at
+    /// their server name (SNI): a host, "*.example.org" for the names below it, or "*" for
+    /// everything else and clients without SNI.
+    #[schemars(extend("propertyNames" = key_schema::<SniPattern>()))]
+    pub tls_passthrough: Option<BTreeMap<String, String>>,
     /// TLS; without it the listener speaks clear text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
+    /// Whether connections of peers in trusted-proxies begin with a PROXY protocol header, version
+    /// 1 or 2; one that does not is closed.
+    #[serde(default)]
+    pub proxy_protocol: bool,
 }
 
 /// An HTTP version.
@@ -64,10 +77,6 @@ pub(crate) struct Certificate {
     /// PEM file of its private key: PKCS#8, PKCS#1 or SEC1.
     #[schemars(extend("examples" = ["certs/a.key"]))]
     pub key: Text<FilePath>,
-}
-
-fn every_http_version() -> Vec<Http> {
-    vec![Http::V1, Http::V2]
 }
 
 fn no_client_auth() -> ClientAuth {

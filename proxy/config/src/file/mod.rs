@@ -8,6 +8,6 @@ pub(crate) mod text;
 mod upstream;
 
 pub(crate) use config::{Config, Limits};
-pub(crate) use listener::{Http, Listener, Tls};
+pub(crate) use listener::{Certificate, Http, Listener, Tls};
 pub(crate) use plugin::Plugin;
-pub(crate) use upstream::{Server, Upstream};
+pub(crate) use upstream::{DEFAULT_IDLE, Health, HealthMethod, Server, Switch, Upstream};

@@ -1,6 +1,6 @@
 //! Whatever the text, an answer comes back.
 
-use super::{FULL, FULL_PLUGIN, read, read_plugin};
+use super::{FULL, FULL_PLUGIN, UPSTREAMS, read, read_plugin};
 
 /// Reads the text as both files and looks at the answers.
 fn survive(text: &str) {
@@ -18,7 +18,7 @@ fn survive(text: &str) {
 
 #[test]
 fn truncated_files() {
-    for text in [FULL, FULL_PLUGIN] {
+    for text in [FULL, UPSTREAMS, FULL_PLUGIN] {
         for end in 0..=text.len() {
             survive(&text[..end]);
         }
@@ -63,8 +63,8 @@ fn mutated_files() {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 33) as usize % below
     };
-    for round in 0..1500 {
-        let mut text = if round % 2 == 0 { FULL.to_owned() } else { FULL_PLUGIN.to_owned() };
+    for round in 0..2000 {
+        let mut text = [FULL, FULL_PLUGIN, UPSTREAMS][round % 3].to_owned();
         for _ in 0..=random(3) {
             let start = text.floor_char_boundary(random(text.len() + 1));
             let end = text.floor_char_boundary((start + random(8)).min(text.len())).max(start);
@@ -77,7 +77,7 @@ fn mutated_files() {
 /// Every value replaced by one of another type: this gets past the syntax.
 #[test]
 fn values_of_the_wrong_type() {
-    for text in [FULL, FULL_PLUGIN] {
+    for text in [FULL, UPSTREAMS, FULL_PLUGIN] {
         for wrong in [
             "{}",
             "[]",

@@ -5,13 +5,18 @@ use std::path::Path;
 use crate::{Config, PluginFile, Problems, parse, parse_plugin};
 
 mod config;
+mod forwarding;
+mod health;
 mod hostile;
 mod plugin;
 mod positions;
 mod schema;
 mod syntax;
+mod upstream;
 
 const FULL: &str = include_str!("full.toml");
+/// What [`FULL`] says nothing about: everything around upstreams.
+const UPSTREAMS: &str = include_str!("upstreams.toml");
 const FULL_PLUGIN: &str = include_str!("full_plugin.toml");
 
 fn read(text: &str) -> Result<Config, Problems> {
@@ -30,6 +35,16 @@ fn problems(text: &str) -> Vec<String> {
 /// The problems of a `NAME.toml`.
 fn plugin_problems(text: &str) -> Vec<String> {
     lines(read_plugin(text).expect_err("the text has problems"), "plugins/a.toml:")
+}
+
+/// A listener below the line that is tested.
+fn with_listener(line: &str) -> String {
+    format!("{line}\n[listener.web]\naddress = \"127.0.0.1:8080\"\n")
+}
+
+/// A valid file but for one line of the upstream, which is line 5.
+fn with_upstream(line: &str) -> String {
+    format!("[listener.web]\naddress = \"127.0.0.1:8080\"\n[upstream.app]\n\n{line}\n")
 }
 
 fn lines(problems: Problems, file: &str) -> Vec<String> {

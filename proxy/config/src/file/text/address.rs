@@ -1,11 +1,13 @@
 //! Addresses of machines and networks.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 
 use ipnet::IpNet;
 
 use super::host::host_name;
 use super::{Complaint, Form};
+use crate::Address;
 
 impl Form for IpNet {
     const FORMAT: &'static str = "ip-network";
@@ -61,18 +63,25 @@ impl Form for SocketAddr {
     }
 }
 
-/// `host:port` in its one spelling: host in lower case, IP addresses as Rust prints them.
+/// `host:port`, `IP:port` or `unix:PATH`; a relative path is still as it was written.
 #[derive(Debug)]
-pub(crate) struct ServerAddress(pub String);
+pub(crate) struct ServerAddress(pub Address);
 
 impl Form for ServerAddress {
     const FORMAT: &'static str = "server-address";
     const EXAMPLE: &'static str = "127.0.0.1:9001";
 
     fn parse(text: &str) -> Result<Self, Complaint> {
-        if text.starts_with("unix:") || text.starts_with('/') {
-            let message = format!("{text:?}: Unix sockets are not supported by this version of tidegate");
-            return Err(Complaint::new(message).help("write \"host:port\""));
+        if let Some(path) = text.strip_prefix("unix:") {
+            if path.is_empty() || path.contains('\0') {
+                return Err(Complaint::new(format!("{text:?} has no path of a socket"))
+                    .help("write it as in \"unix:/run/app.sock\""));
+            }
+            return Ok(Self(Address::Unix(PathBuf::from(path))));
+        }
+        if text.starts_with(['/', '.']) {
+            return Err(Complaint::new(format!("{text:?} is a path"))
+                .help(format!("write \"unix:{text}\" if it is that of a socket")));
         }
         if let Some((scheme, rest)) = text.split_once("://") {
             let address = rest.split(['/', '?', '#']).next().unwrap_or(rest);
@@ -112,15 +121,41 @@ impl Form for ServerAddress {
         if let Some(address) = host.strip_prefix('[') {
             let address = address.strip_suffix(']').and_then(|address| address.parse::<Ipv6Addr>().ok());
             return match address {
-                Some(address) => Ok(Self(SocketAddrV6::new(address, port, 0, 0).to_string())),
+                Some(address) => Ok(Self(Address::Ip((address, port).into()))),
                 None => Err(Complaint::new(format!("{host:?} in {text:?} is not an IPv6 address"))),
             };
         }
         let host = host_name(host, text)?;
-        Ok(Self(format!("{host}:{port}")))
+        Ok(Self(match host.parse::<Ipv4Addr>() {
+            Ok(address) => Address::Ip((address, port).into()),
+            Err(_) => Address::Host { host, port },
+        }))
     }
 
     fn print(&self) -> String {
-        self.0.clone()
+        self.0.to_string()
+    }
+}
+
+/// An IP address, with a port if it is not 53.
+#[derive(Debug)]
+pub(crate) struct DnsServer(pub SocketAddr);
+
+impl Form for DnsServer {
+    const FORMAT: &'static str = "dns-server";
+    const EXAMPLE: &'static str = "10.0.0.2";
+
+    fn parse(text: &str) -> Result<Self, Complaint> {
+        let complaint = match (text.parse::<IpAddr>(), text.parse::<SocketAddr>()) {
+            (Ok(address), _) => return Ok(Self((address, 53).into())),
+            (_, Ok(address)) if address.port() != 0 => return Ok(Self(address)),
+            (_, Ok(_)) => Complaint::new(format!("{text:?} has port 0, where no server can be")),
+            _ => Complaint::new(format!("{text:?} is not an IP address, with or without a port")),
+        };
+        Err(complaint.help("write it as in \"10.0.0.2\", \"127.0.0.1:5353\" or \"[fd00::1]:5353\""))
+    }
+
+    fn print(&self) -> String {
+        self.0.to_string()
     }
 }

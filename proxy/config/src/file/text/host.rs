@@ -1,6 +1,6 @@
 //! Host names.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::{Complaint, Form};
 
@@ -35,6 +35,103 @@ impl Form for HostPattern {
                 .help(format!("write \"{wildcard}{name}\" without the port")));
         }
         host_name(host, text).map(|host| Self(format!("{wildcard}{host}")))
+    }
+
+    fn print(&self) -> String {
+        self.0.clone()
+    }
+}
+
+/// The Host field of a request (RFC 9110 §7.2), in lower case: a host, with or without a port.
+#[derive(Debug)]
+pub(crate) struct HostField(pub String);
+
+impl Form for HostField {
+    const FORMAT: &'static str = "host-field";
+    const EXAMPLE: &'static str = "app.internal";
+
+    fn parse(text: &str) -> Result<Self, Complaint> {
+        if let Some((scheme, _)) = text.split_once("://") {
+            return Err(Complaint::new(format!("{text:?} is a URL, and a host is a part of one"))
+                .help(format!("write the host without \"{scheme}://\" and path")));
+        }
+        let (host, port) = match text.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+            _ => (text, None),
+        };
+        if port.is_some_and(|port| port.parse::<u16>().is_err() || port.starts_with('+')) {
+            return Err(Complaint::new(format!("{text:?} is not a host with a port"))
+                .help("write it as in \"app.internal\" or \"app.internal:8080\""));
+        }
+        let host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+            Some(address) => match address.parse::<Ipv6Addr>() {
+                Ok(address) => format!("[{address}]"),
+                Err(_) => return Err(Complaint::new(format!("{host:?} in {text:?} is not an IPv6 address"))),
+            },
+            None => host_name(host, text)?,
+        };
+        Ok(Self(match port {
+            Some(port) => format!("{host}:{port}"),
+            None => host,
+        }))
+    }
+
+    fn print(&self) -> String {
+        self.0.clone()
+    }
+}
+
+/// What a client may ask for by SNI (RFC 6066 §3: names, without a dot at the end): a host, `*.` with a
+/// host, or `*`. In lower case; nothing else distinguishes two spellings of one pattern.
+#[derive(Debug)]
+pub(crate) struct SniPattern(String);
+
+impl Form for SniPattern {
+    const FORMAT: &'static str = "sni-pattern";
+    const EXAMPLE: &'static str = "*.example.org";
+
+    fn parse(text: &str) -> Result<Self, Complaint> {
+        if text == "*" {
+            return Ok(Self(text.to_owned()));
+        }
+        let host = text.strip_prefix("*.").unwrap_or(text);
+        if host.parse::<IpAddr>().is_ok() || host.starts_with('[') {
+            return Err(Complaint::new(format!(
+                "{text:?} is an IP address, and clients only send host names"
+            ))
+            .help("write \"*\" for clients that send none"));
+        }
+        if let Some(without) = text.strip_suffix('.') {
+            return Err(Complaint::new(format!("{text:?} ends with a dot, which clients never send"))
+                .help(format!("write {without:?}")));
+        }
+        HostPattern::parse(text).map(|HostPattern(pattern)| Self(pattern))
+    }
+
+    fn print(&self) -> String {
+        self.0.clone()
+    }
+}
+
+/// A name in a certificate: a host or an IP address, in lower case.
+#[derive(Debug)]
+pub(crate) struct TlsName(pub String);
+
+impl Form for TlsName {
+    const FORMAT: &'static str = "tls-name";
+    const EXAMPLE: &'static str = "app.internal";
+
+    fn parse(text: &str) -> Result<Self, Complaint> {
+        if let Ok(address) = text.parse::<Ipv6Addr>() {
+            return Ok(Self(address.to_string()));
+        }
+        if let Some((name, port)) = text.split_once(':')
+            && port.parse::<u16>().is_ok()
+        {
+            return Err(Complaint::new(format!("{text:?} has more than a host"))
+                .help(format!("write {name:?} without the port")));
+        }
+        host_name(text, text).map(|host| Self(host.trim_end_matches('.').to_owned()))
     }
 
     fn print(&self) -> String {

@@ -1,4 +1,6 @@
-//! Parts of an HTTP request.
+//! Parts of HTTP messages.
+
+use std::ops::RangeInclusive;
 
 use schemars::Schema;
 
@@ -59,5 +61,74 @@ impl Form for Method {
 
     fn describe(schema: &mut Schema) {
         schema.insert("pattern".to_owned(), "^[0-9A-Za-z!#$%&'*+.^_`|~-]+$".into());
+    }
+}
+
+/// A request target in origin form (RFC 9112 §3.2.1): a path, with or without a query.
+#[derive(Debug)]
+pub(crate) struct RequestTarget(pub String);
+
+impl Form for RequestTarget {
+    const FORMAT: &'static str = "request-target";
+    const EXAMPLE: &'static str = "/healthz";
+
+    fn parse(text: &str) -> Result<Self, Complaint> {
+        if let Some((_, rest)) = text.split_once("://") {
+            let path = rest.find('/').map_or("/", |at| &rest[at..]);
+            return Err(Complaint::new(format!("{text:?} is a URL")).help(format!("write {path:?}")));
+        }
+        if !text.starts_with('/') {
+            return Err(Complaint::new(format!("{text:?} does not start with \"/\""))
+                .help(format!("write {:?}", format!("/{text}"))));
+        }
+        if let Some(odd) = text.chars().find(|c| !c.is_ascii_graphic() || *c == '#') {
+            return Err(Complaint::new(format!("{text:?} contains {odd:?}, which no path may contain"))
+                .help("write it percent-encoded, as in \"/a%20b\""));
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    fn print(&self) -> String {
+        self.0.clone()
+    }
+
+    fn describe(schema: &mut Schema) {
+        schema.insert("pattern".to_owned(), "^/".into());
+    }
+}
+
+/// A status code or a range of them (RFC 9110 §15).
+#[derive(Debug)]
+pub(crate) struct StatusCodes(pub RangeInclusive<u16>);
+
+impl Form for StatusCodes {
+    const FORMAT: &'static str = "status-codes";
+    const EXAMPLE: &'static str = "200-299";
+
+    fn parse(text: &str) -> Result<Self, Complaint> {
+        let (from, to) = text.split_once('-').unwrap_or((text, text));
+        let code = |text: &str| {
+            let digits = text.len() == 3 && text.chars().all(|c| c.is_ascii_digit());
+            text.parse::<u16>().ok().filter(|code| digits && (100..=599).contains(code))
+        };
+        match (code(from), code(to)) {
+            (Some(from), Some(to)) if from <= to => Ok(Self(from..=to)),
+            (Some(from), Some(to)) => {
+                Err(Complaint::new(format!("{text:?} is empty")).help(format!("write \"{to}-{from}\"")))
+            }
+            _ => Err(Complaint::new(format!("{text:?} is not a status code and not a range of them"))
+                .help("codes go from 100 to 599; write it as in \"200\" or \"200-299\"")),
+        }
+    }
+
+    fn print(&self) -> String {
+        match (self.0.start(), self.0.end()) {
+            (from, to) if from == to => from.to_string(),
+            (from, to) => format!("{from}-{to}"),
+        }
+    }
+
+    fn describe(schema: &mut Schema) {
+        schema.insert("pattern".to_owned(), "^[1-5][0-9]{2}(-[1-5][0-9]{2})?$".into());
     }
 }

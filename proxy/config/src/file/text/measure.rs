@@ -57,3 +57,35 @@ impl Form for Size {
         schema.insert("pattern".to_owned(), "^[0-9]+([KMGT]i|[kMGT])?B$".into());
     }
 }
+
+/// A share of a hundred.
+#[derive(Debug)]
+pub(crate) struct Percent(pub u32);
+
+impl Form for Percent {
+    const FORMAT: &'static str = "percentage";
+    const EXAMPLE: &'static str = "20%";
+
+    fn parse(text: &str) -> Result<Self, Complaint> {
+        let number = text.strip_suffix('%').unwrap_or(text);
+        if number.is_empty() || !number.chars().all(|c| c.is_ascii_digit()) {
+            return Err(Complaint::new(format!("{text:?} is not a whole number of percent"))
+                .help(format!("write it as in {:?}", Self::EXAMPLE)));
+        }
+        if number == text {
+            return Err(Complaint::new(format!("{text:?} has no unit")).help(format!("write \"{text}%\"")));
+        }
+        match number.parse() {
+            Ok(percent) if percent <= 100 => Ok(Self(percent)),
+            _ => Err(Complaint::new(format!("{text:?} is more than \"100%\""))),
+        }
+    }
+
+    fn print(&self) -> String {
+        format!("{}%", self.0)
+    }
+
+    fn describe(schema: &mut Schema) {
+        schema.insert("pattern".to_owned(), "^[0-9]+%$".into());
+    }
+}

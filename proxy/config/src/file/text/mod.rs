@@ -16,10 +16,10 @@ mod http;
 mod measure;
 mod name;
 
-pub(crate) use address::ServerAddress;
-pub(crate) use host::HostPattern;
-pub(crate) use http::{Method, PathPattern};
-pub(crate) use measure::Size;
+pub(crate) use address::{DnsServer, ServerAddress};
+pub(crate) use host::{HostField, HostPattern, SniPattern, TlsName};
+pub(crate) use http::{Method, PathPattern, RequestTarget, StatusCodes};
+pub(crate) use measure::{Percent, Size};
 pub(crate) use name::{FilePath, Name, PluginName};
 
 /// A value of the form `T`, written as text.
@@ -54,17 +54,24 @@ pub(crate) fn check(format: &str, text: &str) -> Result<(), Complaint> {
 }
 
 /// Every form by its name.
-pub(crate) const FORMS: [(&str, Check); 11] = [
+pub(crate) const FORMS: [(&str, Check); 18] = [
     form::<Duration>(),
     form::<Size>(),
+    form::<Percent>(),
     form::<IpNet>(),
     form::<SocketAddr>(),
     form::<ServerAddress>(),
+    form::<DnsServer>(),
     form::<FilePath>(),
     form::<Name>(),
     form::<HostPattern>(),
+    form::<HostField>(),
+    form::<SniPattern>(),
+    form::<TlsName>(),
     form::<PathPattern>(),
     form::<Method>(),
+    form::<RequestTarget>(),
+    form::<StatusCodes>(),
     form::<PluginName>(),
 ];
 
