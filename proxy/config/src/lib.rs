@@ -12,6 +12,8 @@
 //! * `file`: the structs that schema is generated from, filled with what was written or defaulted;
 //! * `check`: what one key says about another; out comes a [`Config`] or a [`PluginFile`].
 //!
+//! `warnings` then tells what of a [`Config`] is right and will surprise all the same.
+//!
 //! A key is therefore declared once, as a field in `file`: its name, type, default, range and
 //! description all come from there.
 
@@ -29,6 +31,7 @@ mod schema;
 mod suggest;
 pub mod units;
 mod validate;
+mod warnings;
 
 #[cfg(test)]
 mod tests;

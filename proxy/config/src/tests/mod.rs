@@ -13,6 +13,7 @@ mod positions;
 mod schema;
 mod syntax;
 mod upstream;
+mod warnings;
 
 const FULL: &str = include_str!("full.toml");
 /// What [`FULL`] says nothing about: everything around upstreams.

@@ -1,0 +1,62 @@
+//! What is no mistake but will surprise.
+
+use crate::{Address, Balance, Config, Positions, Problem, Problems, Serves, Upstream};
+
+impl Config {
+    /// What will surprise, in the order of the text: an upstream that nobody can reach; a single server
+    /// of whose death only requests would tell; a choice by hash where there is nothing to choose.
+    /// The configuration works all the same.
+    ///
+    /// `routable` says of an upstream whether a policy may route to it, which this file does not know.
+    ///
+    /// A server that is a host name is not counted as a single one: it may have many addresses.
+    pub fn warnings(&self, routable: impl Fn(&str) -> bool) -> Vec<Problem> {
+        let mut found = Vec::new();
+        for (name, upstream) in &self.upstreams {
+            let path = format!("upstream.{}", Positions::segment(name));
+            let mut warn = |key: &str, message: &str, help: &str| {
+                let message = format!("upstream.{name}: {message}");
+                found.push(self.positions.problem(&format!("{path}{key}"), message).with_help(help));
+            };
+            if !self.names(name) && !routable(name) {
+                warn(
+                    "",
+                    "nobody can reach it",
+                    "make it the default-upstream, name it in a listener or let a policy route to it",
+                );
+            }
+            if !is_single(upstream) {
+                continue;
+            }
+            if upstream.health.is_none() {
+                warn(
+                    ".servers",
+                    "one server and no health check: when it is dead, requests find out one by one",
+                    "add health = { path = \"/healthz\" } or health = { tcp = true }",
+                );
+            }
+            if upstream.balance == Balance::Hash {
+                warn(
+                    ".balance",
+                    "balance = \"hash\" has one server to choose from",
+                    "add servers, or leave balance out",
+                );
+            }
+        }
+        Problems(found).sorted().0
+    }
+
+    /// Whether the file itself sends traffic to this upstream.
+    fn names(&self, upstream: &str) -> bool {
+        self.default_upstream.as_deref() == Some(upstream)
+            || self.listeners.values().any(|listener| match &listener.serves {
+                Serves::Http(_) => false,
+                Serves::Tcp(name) => name == upstream,
+                Serves::TlsPassthrough(names) => names.iter().any(|entry| entry.upstream == upstream),
+            })
+    }
+}
+
+fn is_single(upstream: &Upstream) -> bool {
+    matches!(&upstream.servers[..], [server] if !matches!(server.address, Address::Host { .. }))
+}
