@@ -26,7 +26,7 @@ pub struct Exchange {
     pub id: u64,
     /// The client connection the request came on.
     pub connection: Arc<Connection>,
-    /// The client after trusted-proxy handling; equal to the connection's peer without it.
+    /// The client after trusted-proxy handling; the connection's source without it.
     pub client: IpAddr,
     /// The request as the next policy sees it and as it is sent on.
     pub request: RequestHead,
@@ -132,6 +132,11 @@ pub struct Connection {
     pub listener: Arc<str>,
     /// The other end of the connection, which may be a proxy.
     pub peer: SocketAddr,
+    /// Whom the connection is made for: the source in the PROXY protocol header of a trusted peer, else
+    /// the peer.
+    pub source: SocketAddr,
+    /// Where `source` connected to: the destination in that header, else this end of the connection.
+    pub destination: SocketAddr,
     /// `None` = clear text.
     pub tls: Option<TlsFacts>,
 }
@@ -351,8 +356,9 @@ pub(crate) mod tests {
 
     /// A request on listener `web` that may be routed to `app` and `images`.
     pub(crate) fn exchange(method: &str, authority: &str, target: &str) -> Box<Exchange> {
-        let connection =
-            Connection { listener: "web".into(), peer: ([192, 0, 2, 1], 4000).into(), tls: None };
+        let peer = ([192, 0, 2, 1], 4000).into();
+        let destination = ([192, 0, 2, 2], 80).into();
+        let connection = Connection { listener: "web".into(), peer, source: peer, destination, tls: None };
         let request = RequestHead::new(
             method.parse().expect("a method"),
             Version::HTTP_11,

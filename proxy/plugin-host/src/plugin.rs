@@ -140,6 +140,13 @@ impl Plugin {
         self.0.shared.limits
     }
 
+    /// Whether it can send requests to this destination: it chooses any, and was granted this one.
+    pub fn may_route_to(&self, destination: &str) -> bool {
+        let granted = self.0.shared.routes.as_ref();
+        self.0.code.chooses_routes()
+            && granted.is_none_or(|granted| granted.iter().any(|name| name == destination))
+    }
+
     /// True if a call may wait: it imports WASI. Other calls end within the poll that begins them,
     /// unless all instances are busy.
     pub fn is_async(&self) -> bool {

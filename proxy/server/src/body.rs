@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
@@ -162,12 +163,101 @@ impl Drop for Body {
 }
 
 /// A request body on its way to an upstream, held to `limits.request-body` and `timeouts.body-idle`.
+///
+/// Of several that stand for one body ([`Replay`]) only the newest moves.
 pub(crate) struct RequestBody {
     /// `None` = there is none, which can be sent any number of times.
-    incoming: Option<Incoming>,
+    source: Option<Rc<RefCell<ClientBody>>>,
+    /// Which of the handles to `source` this is.
+    turn: u32,
+    /// Pieces of `source.kept` that were sent.
+    position: usize,
     idle: Idle,
     limit: u64,
     progress: Rc<Progress>,
+}
+
+/// What comes from the client, and what of it is kept to be sent again.
+struct ClientBody {
+    incoming: Incoming,
+    kept: Vec<Piece>,
+    /// Bytes that may still be kept; `None` = the body is too large, or was never to be kept.
+    room: Option<usize>,
+    /// The handle that may read.
+    turn: u32,
+}
+
+#[derive(Clone)]
+enum Piece {
+    Data(Bytes),
+    Trailers(HeaderMap),
+}
+
+impl Piece {
+    fn len(&self) -> usize {
+        match self {
+            Self::Data(data) => data.len(),
+            Self::Trailers(_) => 0,
+        }
+    }
+
+    fn into_frame(self) -> Frame<Bytes> {
+        match self {
+            Self::Data(data) => Frame::data(data),
+            Self::Trailers(trailers) => Frame::trailers(trailers),
+        }
+    }
+}
+
+impl ClientBody {
+    /// Keeps a piece that was just read, if all before it were kept and there is room.
+    fn keep(&mut self, frame: &Frame<Bytes>) {
+        let Some(room) = self.room else { return };
+        let piece = match (frame.data_ref(), frame.trailers_ref()) {
+            (Some(data), _) => Piece::Data(data.clone()),
+            (None, Some(trailers)) => Piece::Trailers(trailers.clone()),
+            (None, None) => return,
+        };
+        self.room = room.checked_sub(piece.len());
+        if self.room.is_some() {
+            self.kept.push(piece);
+        } else {
+            self.kept = Vec::new();
+        }
+    }
+}
+
+/// A request body that can be sent again.
+pub(crate) struct Replay {
+    source: Option<Rc<RefCell<ClientBody>>>,
+    idle: Duration,
+    limit: u64,
+    progress: Rc<Progress>,
+}
+
+impl Replay {
+    /// The body from its beginning, unless more of it was sent than was to be kept. What was sent of it
+    /// before ends.
+    pub(crate) fn body(&self) -> Option<RequestBody> {
+        let turn = match &self.source {
+            None => 0,
+            Some(source) => {
+                let mut source = source.borrow_mut();
+                source.room?;
+                source.turn += 1;
+                source.turn
+            }
+        };
+        self.progress.ended.set(None);
+        Some(RequestBody {
+            source: self.source.clone(),
+            turn,
+            position: 0,
+            idle: Idle::new(self.idle),
+            limit: self.limit,
+            progress: self.progress.clone(),
+        })
+    }
 }
 
 /// What the exchange knows of its request body while the upstream's connection owns it.
@@ -197,23 +287,34 @@ impl Progress {
 
 impl RequestBody {
     pub(crate) fn new(incoming: Incoming, limit: u64, idle: Duration) -> Self {
-        let incoming = (!incoming.is_end_stream()).then_some(incoming);
-        Self { incoming, idle: Idle::new(idle), limit, progress: Rc::default() }
+        let source = (!incoming.is_end_stream()).then(|| ClientBody {
+            incoming,
+            kept: Vec::new(),
+            room: None,
+            turn: 0,
+        });
+        Self {
+            source: source.map(|source| Rc::new(RefCell::new(source))),
+            turn: 0,
+            position: 0,
+            idle: Idle::new(idle),
+            limit,
+            progress: Rc::default(),
+        }
     }
 
     pub(crate) fn progress(&self) -> Rc<Progress> {
         self.progress.clone()
     }
 
-    /// Another body like this one, if there is nothing in it.
-    pub(crate) fn replay(&self) -> Option<Self> {
-        let empty = self.incoming.is_none();
-        empty.then(|| Self {
-            incoming: None,
-            idle: Idle::new(self.idle.after),
-            limit: self.limit,
-            progress: self.progress.clone(),
-        })
+    /// What it takes to send this body again. From now on up to `bytes` of it are kept; to be called
+    /// before anything of it is sent.
+    pub(crate) fn replay(&self, bytes: usize) -> Replay {
+        if let Some(source) = &self.source {
+            source.borrow_mut().room = Some(bytes);
+        }
+        let progress = self.progress.clone();
+        Replay { source: self.source.clone(), idle: self.idle.after, limit: self.limit, progress }
     }
 
     fn fail(&self, error: Error) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
@@ -224,9 +325,13 @@ impl RequestBody {
     }
 
     fn end(&self) {
-        if self.progress.ended.get().is_none() {
+        if self.is_current() && self.progress.ended.get().is_none() {
             self.progress.ended.set(Some(Instant::now()));
         }
+    }
+
+    fn is_current(&self) -> bool {
+        self.source.as_ref().is_none_or(|source| source.borrow().turn == self.turn)
     }
 }
 
@@ -239,8 +344,22 @@ impl http_body::Body for RequestBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
-        let Some(incoming) = &mut this.incoming else { return Poll::Ready(None) };
-        match Pin::new(incoming).poll_frame(cx) {
+        let Some(source) = &this.source else { return Poll::Ready(None) };
+        let mut source = source.borrow_mut();
+        if source.turn != this.turn {
+            return Poll::Ready(Some(Err("the request is being sent again".into())));
+        }
+        if let Some(piece) = source.kept.get(this.position) {
+            this.position += 1;
+            return Poll::Ready(Some(Ok(piece.clone().into_frame())));
+        }
+        let polled = Pin::new(&mut source.incoming).poll_frame(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &polled {
+            source.keep(frame);
+            this.position = source.kept.len();
+        }
+        drop(source);
+        match polled {
             Poll::Pending => {
                 ready!(this.idle.poll_expired(cx));
                 this.fail(Error::BodyTimeout)
@@ -263,17 +382,29 @@ impl http_body::Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.as_ref().is_none_or(Incoming::is_end_stream)
+        self.source.as_ref().is_none_or(|source| {
+            let source = source.borrow();
+            self.position >= source.kept.len() && source.incoming.is_end_stream()
+        })
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), Incoming::size_hint)
+        let Some(source) = &self.source else { return SizeHint::with_exact(0) };
+        let source = source.borrow();
+        let again: usize = source.kept.iter().skip(self.position).map(Piece::len).sum();
+        let rest = source.incoming.size_hint();
+        let mut hint = SizeHint::new();
+        hint.set_lower(rest.lower().saturating_add(again as u64));
+        if let Some(upper) = rest.upper() {
+            hint.set_upper(upper.saturating_add(again as u64));
+        }
+        hint
     }
 }
 
 impl Drop for RequestBody {
     fn drop(&mut self) {
-        if self.incoming.is_some() {
+        if self.source.is_some() {
             self.end();
         }
     }

@@ -42,6 +42,24 @@ pub(crate) enum Error {
         /// What kept it from deciding.
         cause: String,
     },
+    /// The upstream has no server: its host names stand for no address.
+    #[error("upstream {upstream} has no server: its names have no address")]
+    NoServer {
+        /// The upstream's name.
+        upstream: Arc<str>,
+    },
+    /// `max-in-flight` requests are in flight to the upstream, and `max-queued` wait.
+    #[error("upstream {upstream} is at max-in-flight and max-queued")]
+    QueueFull {
+        /// The upstream's name.
+        upstream: Arc<str>,
+    },
+    /// `max-in-flight` was reached for `timeouts.queue`.
+    #[error("upstream {upstream} is at max-in-flight, and no place came free within timeouts.queue")]
+    QueueTimeout {
+        /// The upstream's name.
+        upstream: Arc<str>,
+    },
     /// No server of the upstream accepted a connection.
     #[error("cannot connect to {server}: {cause}")]
     Connect {
@@ -62,6 +80,10 @@ pub(crate) enum Error {
         /// The server asked.
         server: Arc<str>,
     },
+    /// A success without a switch of protocols, which over HTTP/2 would open a WebSocket that is not there
+    /// (RFC 8441 §5): from a server that does not speak it, or from a policy.
+    #[error("{0} instead of 101 to a WebSocket handshake over HTTP/2")]
+    NoSwitch(StatusCode),
     /// The server closed the connection or sent something that is not an HTTP response.
     #[error("bad response from {server}: {cause}")]
     BadResponse {
@@ -84,11 +106,14 @@ impl Error {
             Self::MethodRefused => StatusCode::METHOD_NOT_ALLOWED,
             Self::ExpectationFailed => StatusCode::EXPECTATION_FAILED,
             Self::NoRoute => StatusCode::NOT_FOUND,
-            Self::Policy { .. } | Self::Connect { .. } | Self::ConnectTimeout { .. } => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::Policy { .. }
+            | Self::NoServer { .. }
+            | Self::QueueFull { .. }
+            | Self::QueueTimeout { .. }
+            | Self::Connect { .. }
+            | Self::ConnectTimeout { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::ResponseTimeout { .. } => StatusCode::GATEWAY_TIMEOUT,
-            Self::BadResponse { .. } => StatusCode::BAD_GATEWAY,
+            Self::BadResponse { .. } | Self::NoSwitch(_) => StatusCode::BAD_GATEWAY,
         }
     }
 
@@ -105,10 +130,24 @@ impl Error {
             Self::ExpectationFailed => "expectation-failed",
             Self::NoRoute => "no-route",
             Self::Policy { .. } => "policy",
+            Self::NoServer { .. } => "no-server",
+            Self::QueueFull { .. } => "queue-full",
+            Self::QueueTimeout { .. } => "queue-timeout",
             Self::Connect { .. } => "connect",
             Self::ConnectTimeout { .. } => "connect-timeout",
             Self::ResponseTimeout { .. } => "response-timeout",
-            Self::BadResponse { .. } => "bad-response",
+            Self::BadResponse { .. } | Self::NoSwitch(_) => "bad-response",
+        }
+    }
+
+    /// The server at fault, where it is known.
+    pub(crate) fn server(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::Connect { server, .. }
+            | Self::ConnectTimeout { server }
+            | Self::ResponseTimeout { server }
+            | Self::BadResponse { server, .. } => Some(server),
+            _ => None,
         }
     }
 

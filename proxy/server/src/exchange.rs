@@ -7,13 +7,15 @@
 //!        refusal      reply     failure ────────┘
 //! ```
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode, Version, header};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
 use tidegate_plugin_host::{Connection, Exchange, Reply, RequestHead, ResponseHead};
 use tokio::task::spawn_local;
 use tokio::time::Instant;
@@ -21,13 +23,14 @@ use tokio::time::Instant;
 use crate::access_log::Record;
 use crate::body::{Body, End, Progress, RequestBody};
 use crate::error::Error;
-use crate::http::connection::Arrival;
+use crate::http::connection::{Arrival, Held};
 use crate::http::forwarded::Introduction;
 use crate::http::request::Accepted;
-use crate::http::{fields, forwarded, request, tunnel};
+use crate::http::{fields, forwarded, request, websocket};
 use crate::policy::{Decision, Trail};
 use crate::response;
 use crate::snapshot::Generation;
+use crate::tunnel;
 use crate::upstream::{self, Answer, Hop};
 use crate::worker::Worker;
 
@@ -39,7 +42,7 @@ pub(crate) struct Peer {
 
 impl Peer {
     pub(crate) fn new(connection: Connection) -> Rc<Self> {
-        let introduction = Introduction::new(connection.peer.ip());
+        let introduction = Introduction::new(connection.source.ip());
         Rc::new(Self { connection: Arc::new(connection), introduction })
     }
 }
@@ -56,26 +59,43 @@ pub(crate) async fn serve(
     let version = incoming.version();
 
     // No policy sees a request that could be read in two ways.
-    let accepted = match request::accept(&incoming, arrival, &generation.config.limits) {
+    let accepted = match request::accept(&incoming, arrival.content_lengths, &generation.config.limits) {
         Ok(accepted) => accepted,
         Err(error) => return refuse(&error, version, record),
     };
-    let upgrade = fields::upgrade(incoming.headers()).filter(|_| version == Version::HTTP_11);
-    let client_side = upgrade.is_some().then(|| hyper::upgrade::on(&mut incoming));
-    let hop = Hop { upgrade, trailers: fields::accepts_trailers(incoming.headers()) };
-    let (parts, body) = incoming.into_parts();
+    let opens_websocket = websocket::is_opening(&incoming);
+    let upgrade = match version {
+        Version::HTTP_11 => fields::upgrade(incoming.headers()),
+        _ => opens_websocket.then(|| HeaderValue::from_static(websocket::PROTOCOL)),
+    };
+    let client_side = upgrade.is_some().then(|| ClientSide {
+        stream: hyper::upgrade::on(&mut incoming),
+        over_http2: opens_websocket,
+        _held: arrival.hold(),
+    });
+    let trailers = fields::accepts_trailers(incoming.headers());
+    let (mut parts, body) = incoming.into_parts();
+    if opens_websocket {
+        websocket::ask(&mut parts);
+    }
     let config = &generation.config;
     let body = RequestBody::new(body, config.limits.request_body, config.timeouts.body_idle);
     let progress = body.progress();
     let mut trail = generation.chain.trail(record.is_kept());
 
     let exchange = begin(&worker, &generation, &peer, parts, accepted, &mut record);
+    let client = SocketAddr::new(exchange.client, peer.connection.source.port());
+    let hop = Hop { upgrade, trailers, client, destination: peer.connection.destination };
     let (mut exchange, decision) = generation.chain.on_request(exchange, &mut trail).await;
     let (head, mut source) = match decision {
-        Ok(Decision::Forward) => match forward(&generation, &exchange, &hop, body, &mut record).await {
-            Ok(answer) => answer,
-            Err(error) => failed(&error, &mut record),
-        },
+        Ok(Decision::Forward) => {
+            let answer = forward(&generation, &exchange, &hop, body, &mut record).await;
+            let answer = match opens_websocket {
+                true => answer.and_then(|answer| agreed(answer, &exchange.request.headers, &record)),
+                false => answer,
+            };
+            answer.unwrap_or_else(|error| failed(&error, &mut record))
+        }
         Ok(Decision::Reply(reply)) => replied(reply),
         Err(error) => failed(&error, &mut record),
     };
@@ -90,7 +110,24 @@ pub(crate) async fn serve(
         exchange.response = Some(head);
         source = other;
     }
+    // To the client any success is the switch.
+    if opens_websocket
+        && let Some(status) = exchange.response.as_ref().map(|head| head.status)
+        && status.is_success()
+    {
+        let (head, other) = failed(&Error::NoSwitch(status), &mut record);
+        exchange.response = Some(head);
+        source = other;
+    }
     finish(Ending { worker, generation, exchange, trail, record, progress }, source, client_side, version)
+}
+
+/// The client's end of a tunnel, should the server switch protocols.
+struct ClientSide {
+    stream: OnUpgrade,
+    /// A WebSocket on one stream of several.
+    over_http2: bool,
+    _held: Held,
 }
 
 /// Refuses a request before it becomes an exchange.
@@ -116,7 +153,7 @@ fn begin(
     record: &mut Record,
 ) -> Box<Exchange> {
     let Peer { connection, introduction } = peer;
-    let address = connection.peer.ip();
+    let source = connection.source.ip();
     let mut headers = parts.headers;
     // Host stays although it is the authority: as a rule it is sent on as it is. The client is told to
     // continue when the upstream begins to take the body.
@@ -124,7 +161,7 @@ fn begin(
     if parts.version == Version::HTTP_2 {
         fields::join_cookies(&mut headers);
     }
-    let client = forwarded::client(address, record.scheme, &headers, &generation.config.trusted_proxies);
+    let client = forwarded::client(source, record.scheme, &headers, &generation.config.trusted_proxies);
     introduction.set(&mut headers, &client, &accepted.authority, parts.version);
     record.client = client.address;
     record.scheme = client.scheme;
@@ -184,6 +221,22 @@ async fn forward(
     Ok((head, Source::Upstream { body, server_side }))
 }
 
+/// Of a server that switches protocols, whether it does what a WebSocket over HTTP/2 was put to it as: over
+/// HTTP/1.1 the client sees for itself.
+fn agreed(
+    (head, source): (ResponseHead, Source),
+    asked: &HeaderMap,
+    record: &Record,
+) -> Result<(ResponseHead, Source), Error> {
+    if head.status == StatusCode::SWITCHING_PROTOCOLS {
+        websocket::check(asked, &head.headers).map_err(|cause| Error::BadResponse {
+            server: record.server.clone().unwrap_or_default(),
+            cause: cause.to_owned(),
+        })?;
+    }
+    Ok((head, source))
+}
+
 /// The response a policy made.
 fn replied(reply: Reply) -> (ResponseHead, Source) {
     let Reply { status, headers, body } = reply;
@@ -219,7 +272,7 @@ struct Ending {
 fn finish(
     mut ending: Ending,
     source: Source,
-    client_side: Option<OnUpgrade>,
+    client_side: Option<ClientSide>,
     version: Version,
 ) -> Response<Body> {
     let wants_log = ending.generation.chain.wants_log(&ending.trail);
@@ -241,6 +294,10 @@ fn finish(
     match source {
         Source::Upstream { body, server_side: Some(server) } if status == StatusCode::SWITCHING_PROTOCOLS => {
             if let Some(client) = client_side {
+                if client.over_http2 {
+                    websocket::answer(&mut response);
+                    ending.record.status = Some(response.status());
+                }
                 spawn_local(carry(ending, body, client, server));
             }
             return response;
@@ -263,18 +320,25 @@ fn finish(
 
 /// Carries an upgraded connection until it ends; the exchange lasts as long.
 /// `body` is empty and holds the connection.
-async fn carry(ending: Ending, body: Body, client: OnUpgrade, server: OnUpgrade) {
+async fn carry(ending: Ending, body: Body, client: ClientSide, server: OnUpgrade) {
     let idle = ending.generation.config.timeouts.tunnel_idle;
     let _in_use = ending.worker.open();
-    let carried = match tokio::try_join!(client, server) {
-        Ok((client, server)) => tunnel::carry(client, server, idle).await,
-        // One side went away between the 101 and the switch.
-        Err(_) => tunnel::Carried { from_client: 0, to_client: 0, complete: false },
+    let ClientSide { stream, _held, .. } = client;
+    let (bytes_in, bytes, failure) = match tokio::try_join!(stream, server) {
+        Ok((client, server)) => {
+            let (client, server) = (TokioIo::new(client), TokioIo::new(server));
+            // What hyper read too much of is in its streams.
+            let carried = tunnel::carry(client, Bytes::new(), server, idle).await;
+            (carried.from_client, carried.to_client, carried.end.failure())
+        }
+        // One side went away between the response and the switch.
+        Err(_) => (0, 0, Some("broken-off")),
     };
     drop(body);
     let mut ending = ending;
-    ending.record.bytes_in = carried.from_client;
-    ending.end(End { bytes: carried.to_client, complete: carried.complete });
+    ending.record.bytes_in = bytes_in;
+    ending.record.failure = failure;
+    ending.end(End { bytes, complete: failure.is_none() });
 }
 
 impl Ending {

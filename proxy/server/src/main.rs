@@ -10,8 +10,9 @@
 //! | [`policy`] | asks the plugins of the chain |
 //! | [`upstream`] | chooses a server and sends the request on a kept connection |
 //!
-//! [`exchange`] puts them together for one request, [`worker`] for one thread, [`server`] for the
-//! process. [`reload`] makes [`snapshot`]s of the files and hands them to the workers.
+//! [`exchange`] puts them together for one request, [`tcp`] for one connection that is forwarded at
+//! layer 4, [`worker`] for one thread, [`server`] for the process. [`reload`] makes [`snapshot`]s of the
+//! files and hands them to the workers.
 
 mod access_log;
 mod admin;
@@ -25,12 +26,16 @@ mod http;
 mod listener;
 mod log;
 mod policy;
+mod proxy_protocol;
 mod reload;
+mod resolver;
 mod response;
 mod server;
 mod snapshot;
 mod stream;
+mod tcp;
 mod tls;
+mod tunnel;
 mod upstream;
 mod worker;
 

@@ -20,8 +20,13 @@ pub(crate) fn of_error(error: &Error) -> Reply {
             let allowed = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
             headers.insert(header::ALLOW, allowed);
         }
-        // Both pass: a server comes back, a policy leaves quarantine.
-        Error::Policy { .. } | Error::Connect { .. } | Error::ConnectTimeout { .. } => {
+        // All pass: a server comes back, a policy leaves quarantine, others are answered.
+        Error::Policy { .. }
+        | Error::NoServer { .. }
+        | Error::QueueFull { .. }
+        | Error::QueueTimeout { .. }
+        | Error::Connect { .. }
+        | Error::ConnectTimeout { .. } => {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         _ => {}

@@ -14,6 +14,7 @@ use crate::admin;
 use crate::listener::Admission;
 use crate::log;
 use crate::reload::{self, Started};
+use crate::upstream::Supervisor;
 use crate::worker::{self, Command};
 
 /// Why the proxy did not start or did not end well.
@@ -40,7 +41,8 @@ pub(crate) fn run(file: PathBuf) -> Result<ExitCode, Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // Before anything serves: a signal must not find the process without them.
     let mut signals = runtime.block_on(async { Signals::listen() })?;
-    let Started { handle, thread, config } = reload::start(file, host, commands).map_err(Error::Config)?;
+    let Started { handle, thread, config } =
+        reload::start(file, host, Supervisor::start()?, commands).map_err(Error::Config)?;
     let whole = runtime.block_on(async {
         if let Some(settings) = config.admin {
             admin::start(settings.address, handle.clone()).await.map_err(|error| {

@@ -10,7 +10,7 @@ use tidegate_plugin_host::{Destinations, EditLimits};
 
 use crate::access_log;
 use crate::policy::{Chain, Link};
-use crate::upstream::{Servers, Upstream};
+use crate::upstream::{Clusters, Servers, Upstream};
 
 /// A generation as the control side hands it to every worker. Nothing in it changes.
 pub(crate) struct Snapshot {
@@ -21,6 +21,8 @@ pub(crate) struct Snapshot {
     pub(crate) links: Vec<Link>,
     /// By listener, for those that terminate TLS.
     pub(crate) tls: HashMap<String, Arc<rustls::ServerConfig>>,
+    /// By upstream.
+    pub(crate) clusters: Clusters,
     pub(crate) access_log: Option<access_log::Handle>,
 }
 
@@ -34,7 +36,12 @@ impl Snapshot {
                 .all(|(name, tls)| other.tls.get(name).is_some_and(|other| Arc::ptr_eq(tls, other)));
         let same_chain = self.links.len() == other.links.len()
             && self.links.iter().zip(&other.links).all(|(link, other)| link.is_same(other));
-        self.config == other.config && same_tls && same_chain
+        let same_clusters = self.clusters.len() == other.clusters.len()
+            && self
+                .clusters
+                .iter()
+                .all(|(name, one)| other.clusters.get(name).is_some_and(|other| Arc::ptr_eq(one, other)));
+        self.config == other.config && same_tls && same_clusters && same_chain
     }
 }
 
@@ -55,17 +62,17 @@ impl Generation {
     pub(crate) fn new(
         snapshot: &Snapshot,
         previous: Option<&Self>,
-        servers: &Servers,
+        servers: &Rc<Servers>,
         worker: usize,
     ) -> Self {
         let config = &snapshot.config;
-        let upstreams: HashMap<Arc<str>, Rc<Upstream>> = config
-            .upstreams
-            .iter()
-            .map(|(name, upstream)| {
-                let name: Arc<str> = name.as_str().into();
+        let upstreams: HashMap<Arc<str>, Rc<Upstream>> = snapshot
+            .clusters
+            .values()
+            .map(|cluster| {
                 let headers = config.limits.response_headers;
-                (name.clone(), Rc::new(Upstream::new(name, upstream, headers, servers, worker)))
+                let upstream = Upstream::new(cluster.clone(), headers, servers, worker);
+                (cluster.name.clone(), Rc::new(upstream))
             })
             .collect();
         let default = config.default_upstream.as_deref().and_then(|name| upstreams.get(name)).cloned();

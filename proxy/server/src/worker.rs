@@ -8,21 +8,24 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use http::Request;
+use http::{Request, Version};
+use tidegate_config::Serves;
 use tidegate_plugin_host::Connection;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::runtime::LocalRuntime;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::spawn_local;
 use tokio::time::{interval, sleep};
 
-use crate::access_log::Record;
+use crate::access_log::{ConnectionRecord, Record};
 use crate::exchange::{self, Finished, Peer};
 use crate::http::connection::{self, Bounds};
-use crate::listener::{self, Admission};
+use crate::listener::{self, Admission, Admitted};
+use crate::proxy_protocol::{self, Header};
 use crate::snapshot::{Generation, Snapshot};
-use crate::tls;
 use crate::upstream::Servers;
+use crate::{tcp, tls};
 
 /// Exchanges of one worker that may wait for their log phase; more skip it, and the log says so.
 const LOG_PHASES: usize = 4096;
@@ -79,7 +82,7 @@ pub(crate) struct Worker {
     next_id: Cell<u64>,
     /// `None` only before the first command.
     generation: RefCell<Option<Rc<Generation>>>,
-    servers: Servers,
+    servers: Rc<Servers>,
     admission: Arc<Admission>,
     draining: watch::Sender<bool>,
     /// Connections and tunnels.
@@ -110,11 +113,21 @@ impl Worker {
         connection: &Connection,
         request: &Request<B>,
     ) -> Record {
-        let id = self.next_id.get();
-        self.next_id.set(id + 1);
         let scheme = if connection.tls.is_some() { "https" } else { "http" };
-        let log = generation.access_log.clone();
-        Record::begin(log, id, &connection.listener, connection.peer, scheme, request)
+        Record::begin(generation.access_log.clone(), self.next_id(), connection, scheme, request)
+    }
+
+    /// The log line of a connection that is forwarded, with a number of the same kind.
+    pub(crate) fn connection_record(
+        &self,
+        generation: &Generation,
+        connection: &Connection,
+    ) -> ConnectionRecord {
+        ConnectionRecord::begin(generation.access_log.clone(), self.next_id(), connection)
+    }
+
+    fn next_id(&self) -> u64 {
+        self.next_id.replace(self.next_id.get() + 1)
     }
 
     /// Queues the log phase of an exchange.
@@ -146,7 +159,7 @@ fn run(
         // The upper 16 bits are the worker's, the rest lasts for 10^14 requests.
         next_id: Cell::new(((index as u64) << 48) + 1),
         generation: RefCell::default(),
-        servers: Servers::default(),
+        servers: Rc::default(),
         admission,
         draining: watch::Sender::new(false),
         open: Cell::new(0),
@@ -234,44 +247,101 @@ async fn housekeeping(worker: Rc<Worker>) {
     }
 }
 
-/// A client connection from accept to close: admission, TLS, HTTP.
-async fn serve_connection(worker: Rc<Worker>, name: Arc<str>, stream: TcpStream, peer: SocketAddr) {
+/// A client connection from accept to close: admission, PROXY protocol, TLS, and what the listener serves.
+async fn serve_connection(worker: Rc<Worker>, name: Arc<str>, mut stream: TcpStream, peer: SocketAddr) {
     let generation = worker.generation();
     let config = &generation.config;
     // Removed by a reload between accept and here.
     let Some(listener) = config.listeners.get(&*name) else { return };
-    let Some(_admitted) = worker.admission.admit(peer.ip(), &config.limits, generation.trusts(peer.ip()))
-    else {
+    let trusted = generation.trusts(peer.ip());
+    let Some(admitted) = worker.admission.admit(peer.ip(), &config.limits, trusted) else { return };
+    let _open = worker.open();
+    // A socket that is already closed has no address, or fails at its first read.
+    let Ok(destination) = stream.local_addr() else { return };
+    let _ = stream.set_nodelay(true);
+    let mut connection = Connection { listener: name, peer, source: peer, destination, tls: None };
+    let admitted = match listener.proxy_protocol && trusted {
+        true => introduce(&generation, &mut stream, &mut connection, admitted).await,
+        false => Some(admitted),
+    };
+    let Some(_admitted) = admitted else { return };
+    let Some(tls) = generation.tls.get(&*connection.listener).cloned() else {
+        serve_stream(worker, generation, connection, stream, None).await;
         return;
     };
-    let _open = worker.open();
-    let bounds = Bounds { limits: config.limits, timeouts: config.timeouts, versions: listener.http };
-    let draining = worker.draining.subscribe();
-    let tls = generation.tls.get(&*name).cloned();
-    drop(generation);
-    // A socket that is already closed fails at its first read.
-    let _ = stream.set_nodelay(true);
-    match tls {
-        None => {
-            let peer = Peer::new(Connection { listener: name, peer, tls: None });
+    match tls::accept(stream, tls, config.timeouts.tls_handshake).await {
+        Ok(tls::Accepted { stream, version, facts }) => {
+            connection.tls = Some(facts);
+            serve_stream(worker, generation, connection, stream, Some(version)).await;
+        }
+        Err(error) => {
+            // Anybody can cause this at any rate: not for the operator's log.
+            let Connection { listener, peer, .. } = connection;
+            tracing::debug!(target: "tls", %listener, %peer, "handshake failed: {error}");
+        }
+    }
+}
+
+/// Reads the PROXY protocol header that a trusted peer has to send, notes whom the connection is made
+/// for, and counts it for that client. `None` if the connection is not to be served.
+async fn introduce(
+    generation: &Generation,
+    stream: &mut TcpStream,
+    connection: &mut Connection,
+    admitted: Admitted,
+) -> Option<Admitted> {
+    let config = &generation.config;
+    match proxy_protocol::read(stream, config.timeouts.tls_handshake).await {
+        Ok(Header::Proxied { source, destination }) => {
+            (connection.source, connection.destination) = (source, destination);
+            if generation.trusts(source.ip()) {
+                return Some(admitted);
+            }
+            admitted.count_for(source.ip(), &config.limits)
+        }
+        // The peer speaks for itself.
+        Ok(Header::Local) => Some(admitted),
+        Err(error) => {
+            // As with a handshake that fails: a port scan of the peer's would do.
+            let Connection { listener, peer, .. } = connection;
+            tracing::debug!(target: "listener", %listener, %peer, "{error}");
+            None
+        }
+    }
+}
+
+/// Serves the bytes of a connection by the generation it was accepted under. `negotiated` is the version of
+/// HTTP that ALPN chose, if any.
+async fn serve_stream<S>(
+    worker: Rc<Worker>,
+    generation: Rc<Generation>,
+    connection: Connection,
+    stream: S,
+    negotiated: Option<Version>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let config = generation.config.clone();
+    let Some(listener) = config.listeners.get(&*connection.listener) else { return };
+    let passage = match &listener.serves {
+        Serves::Http(versions) => {
+            let bounds = Bounds { limits: config.limits, timeouts: config.timeouts, versions: *versions };
+            // Each request takes the generation of its own time.
+            drop((generation, config));
+            let draining = worker.draining.subscribe();
+            let peer = Peer::new(connection);
             let handle =
                 move |request, arrival| exchange::serve(worker.clone(), peer.clone(), request, arrival);
-            connection::serve(stream, None, bounds, draining, handle).await;
+            return connection::serve(stream, negotiated, bounds, draining, handle).await;
         }
-        Some(config) => {
-            let accepted = match tls::accept(stream, config, bounds.timeouts.tls_handshake).await {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    // Anybody can cause this at any rate: not for the operator's log.
-                    tracing::debug!(target: "tls", listener = %name, %peer, "handshake failed: {error}");
-                    return;
-                }
-            };
-            let tls::Accepted { stream, version, facts } = accepted;
-            let peer = Peer::new(Connection { listener: name, peer, tls: Some(facts) });
-            let handle =
-                move |request, arrival| exchange::serve(worker.clone(), peer.clone(), request, arrival);
-            connection::serve(stream, Some(version), bounds, draining, handle).await;
+        Serves::Tcp(upstream) => tcp::forward(&worker, &generation, &connection, stream, upstream).await,
+        Serves::TlsPassthrough(names) => {
+            tcp::pass_through(&worker, &generation, &connection, stream, names).await
         }
+    };
+    // The tunnel may outlive many generations, and needs none.
+    drop((generation, config));
+    if let Some(passage) = passage {
+        passage.carry().await;
     }
 }

@@ -184,7 +184,7 @@ pub struct Pool {
 pub struct Retries {
     /// Further servers tried for one request. Default 1; at most 10.
     pub count: u32,
-    /// Retries of the upstream in percent of its requests, both in the last 10 s; 3 are always allowed.
+    /// Retries of the upstream in percent of its requests, both in the last 10 s; 3 a second are always allowed.
     /// Default 20; at most 100.
     pub budget_percent: u32,
     /// Bytes of a request body kept to be sent again; a request with more is not retried. Default

@@ -55,7 +55,7 @@ pub(crate) struct Upstream {
     #[serde(default = "one")]
     #[schemars(range(max = 10))]
     pub retries: u32,
-    /// Retries in proportion to the requests of the last 10 s; 3 are always allowed.
+    /// Retries in proportion to the requests of the last 10 s; 3 a second are always allowed.
     #[serde(default = "retry_budget")]
     pub retry_budget: Text<Percent>,
     /// Bytes of a request body kept to be sent again; a request with more is not retried.

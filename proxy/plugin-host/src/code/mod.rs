@@ -43,6 +43,8 @@ pub(crate) struct Inner {
     pub(crate) log: Option<log_phase::GuestIndices>,
     phases: Vec<Phase>,
     capabilities: Vec<String>,
+    /// It imports the function that chooses a destination.
+    routes: bool,
     wasi: bool,
 }
 
@@ -109,6 +111,7 @@ impl Host {
             pre,
             phases,
             capabilities,
+            routes: chooses_routes(self, &component),
             wasi,
         })))
     }
@@ -132,6 +135,11 @@ impl Code {
     /// When it crashes or does not come to an end.
     pub fn describe(&self) -> Result<Vec<(String, String)>, LoadError> {
         plugin::describe(self)
+    }
+
+    /// Whether it can send requests to a destination of its choice.
+    pub(crate) fn chooses_routes(&self) -> bool {
+        self.0.routes
     }
 
     /// True if it may wait: it imports WASI.
@@ -209,6 +217,17 @@ fn check_imports(host: &Host, component: &Component) -> Result<Vec<String>, Load
     }
     names.sort_unstable();
     Ok(names)
+}
+
+/// Whether the component imports the function that chooses a destination.
+fn chooses_routes(host: &Host, component: &Component) -> bool {
+    let ty = component.component_type();
+    ty.imports(host.engine()).any(|(name, item)| match item.ty {
+        ComponentItem::ComponentInstance(interface) if name.starts_with("tidegate:policy/http@") => {
+            interface.exports(host.engine()).any(|(function, _)| function == "[method]request.route-to")
+        }
+        _ => false,
+    })
 }
 
 /// The phases the component exports.

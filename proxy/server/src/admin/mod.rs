@@ -60,6 +60,10 @@ async fn answer(request: &Request<Incoming>, control: &Handle) -> Response<Full<
             }
         }
         "/api/v1/plugins" if get => json(StatusCode::OK, &json!(control.status().plugins)),
+        "/api/v1/upstreams" if get => {
+            let upstreams = control.status().upstreams;
+            json(StatusCode::OK, &json!(upstreams.iter().map(|cluster| cluster.status()).collect::<Vec<_>>()))
+        }
         "/api/v1/reload" if *request.method() == Method::POST => match control.reload().await {
             Some(Ok(outcome)) if outcome.problems.is_empty() => json(StatusCode::OK, &json!(outcome)),
             Some(Ok(outcome)) => json(StatusCode::UNPROCESSABLE_ENTITY, &json!(outcome)),
@@ -69,7 +73,7 @@ async fn answer(request: &Request<Incoming>, control: &Handle) -> Response<Full<
             }
             None => text(StatusCode::SERVICE_UNAVAILABLE, "stopping\n".to_owned()),
         },
-        "/livez" | "/readyz" | "/api/v1/plugins" => not_allowed("GET, HEAD"),
+        "/livez" | "/readyz" | "/api/v1/plugins" | "/api/v1/upstreams" => not_allowed("GET, HEAD"),
         "/api/v1/reload" => not_allowed("POST"),
         _ => text(StatusCode::NOT_FOUND, "there is nothing here\n".to_owned()),
     }

@@ -11,10 +11,12 @@ use super::print;
 use crate::reload::Directory;
 use crate::tls;
 
-/// Prints every problem, one a line, and a last line that counts them.
+/// Prints every problem, one a line, what works but will surprise, and a last line that counts the
+/// problems.
 pub(crate) fn run(file: &Path) -> Result<ExitCode, String> {
-    let problems = problems(file).map_err(|error| error.to_string())?;
+    let Findings { problems, warnings } = look(file).map_err(|error| error.to_string())?;
     let mut lines: Vec<String> = problems.iter().map(Problem::to_string).collect();
+    lines.extend(warnings.iter().map(|warning| format!("warning: {warning}")));
     lines.push(match problems.len() {
         0 => format!("{}: no problem found", file.display()),
         1 => "1 problem".to_owned(),
@@ -24,26 +26,45 @@ pub(crate) fn run(file: &Path) -> Result<ExitCode, String> {
     Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn problems(file: &Path) -> Result<Vec<Problem>, HostError> {
+struct Findings {
+    problems: Vec<Problem>,
+    warnings: Vec<Problem>,
+}
+
+impl Findings {
+    fn problems(problems: Vec<Problem>) -> Self {
+        Self { problems, warnings: Vec::new() }
+    }
+}
+
+fn look(file: &Path) -> Result<Findings, HostError> {
     let text = match std::fs::read_to_string(file) {
         Ok(text) => text,
         Err(error) => {
             let message = format!("cannot read it: {error}");
-            return Ok(vec![Problem { file: file.to_owned(), position: None, message, help: None }]);
+            let problem = Problem { file: file.to_owned(), position: None, message, help: None };
+            return Ok(Findings::problems(vec![problem]));
         }
     };
     let config = match tidegate_config::parse(&text, file) {
         Ok(config) => config,
         // Where the plugins and certificates are is in the file.
-        Err(problems) => return Ok(problems.0),
+        Err(problems) => return Ok(Findings::problems(problems.0)),
     };
     let (_, findings) = tls::Loader::new().load(&config);
     let mut problems = findings.problems;
     problems.extend(findings.warnings);
+    tls::ClientLoader::new().load(&config, &mut problems);
     let (bad_version, _) = mpsc::channel(1);
-    match Directory::new(Host::new()?, bad_version).scan(&config, 1, false) {
-        Ok(scan) => problems.extend(scan.problems),
-        Err(problem) => problems.push(problem),
-    }
-    Ok(problems)
+    let warnings = match Directory::new(Host::new()?, bad_version).scan(&config, 1, false) {
+        Ok(scan) => {
+            problems.extend(scan.problems);
+            config.warnings(|upstream| scan.links.iter().any(|link| link.may_route_to(upstream)))
+        }
+        Err(problem) => {
+            problems.push(problem);
+            config.warnings(|_| true)
+        }
+    };
+    Ok(Findings { problems, warnings })
 }

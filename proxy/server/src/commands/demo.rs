@@ -164,7 +164,9 @@ tls = {{ certificates = [{{ chain = "certificate.pem", key = "certificate.key" }
 "#
     );
     for (name, address) in origins {
-        config.push_str(&format!("\n[upstream.{name}]\nservers = [\"{address}\"]\n"));
+        config.push_str(&format!(
+            "\n[upstream.{name}]\nservers = [\"{address}\"]\nhealth = {{ tcp = true }}\n"
+        ));
     }
     fs::write(root.join("tidegate.toml"), config)
 }

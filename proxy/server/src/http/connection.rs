@@ -36,11 +36,27 @@ pub(crate) struct Bounds {
 }
 
 /// What the driver tells the handler of a request, beside the request.
-#[derive(Debug, Clone, Copy)]
 pub(crate) struct Arrival {
     /// `Content-Length` lines in the head of an HTTP/1 request that has a body; the parser hides
     /// repeated ones and those beside `Transfer-Encoding` (RFC 9112 §6.1, §6.3).
     pub(crate) content_lengths: usize,
+    state: Rc<State>,
+}
+
+impl Arrival {
+    /// Keeps the connection in use until this is dropped, for what goes on after the response: hyper drops
+    /// the body of the one that begins a tunnel on a stream of HTTP/2, and the connection would be idle.
+    pub(crate) fn hold(&self) -> Held {
+        let in_flight = InFlight::begin(self.state.clone());
+        in_flight.answered.set(true);
+        in_flight.upgraded.set(true);
+        Held { _in_flight: in_flight }
+    }
+}
+
+/// See [`Arrival::hold`].
+pub(crate) struct Held {
+    _in_flight: InFlight,
 }
 
 /// HTTP/2 streams the client may open and reset before they are answered, in `RESET_WINDOW`, until
@@ -105,6 +121,7 @@ pub(crate) async fn serve<S, H, F>(
                 .initial_stream_window_size(HTTP2_STREAM_WINDOW)
                 .initial_connection_window_size(HTTP2_CONNECTION_WINDOW)
                 .max_concurrent_streams(limits.http2_streams)
+                .enable_connect_protocol()
                 .max_header_list_size(u32::try_from(limits.request_headers).unwrap_or(u32::MAX))
                 .serve_connection(TokioIo::new(io), service)
         );
@@ -176,7 +193,8 @@ where
             headers.contains_key(header::CONTENT_LENGTH) || headers.contains_key(header::TRANSFER_ENCODING);
         state.activity.begin_request(framed)
     };
-    let mut response = handle(request, Arrival { content_lengths }).await;
+    let arrival = Arrival { content_lengths, state: state.clone() };
+    let mut response = handle(request, arrival).await;
     if requests >= state.bounds.limits.requests_per_connection {
         if state.http2 {
             state.order(Next::Close);

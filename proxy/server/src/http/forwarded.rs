@@ -16,28 +16,29 @@ const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// An `x-request-id` longer than this is replaced: it is copied into every log on the way.
 const MAX_REQUEST_ID: usize = 128;
 
-/// What a request says of the client, as far as its peer is believed.
+/// What a request says of the client, as far as the source of its connection is believed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Client {
     pub(crate) address: IpAddr,
     /// `http` or `https`, as the client connected to whoever met it first.
     pub(crate) scheme: &'static str,
-    /// The peer is a trusted proxy: its fields are kept and added to.
-    pub(crate) peer_trusted: bool,
+    /// The connection's source is a trusted proxy: its fields are kept and added to.
+    pub(crate) source_trusted: bool,
 }
 
-/// Finds the client of a request that came from `peer` over `scheme`.
+/// Finds the client of a request that came from `source` over `scheme`. The source of a connection is its
+/// peer, or whom a PROXY protocol header names in the peer's place.
 ///
-/// From a trusted peer, the addresses it lists are read from the last to the first until one is not a
+/// From a trusted source, the addresses it lists are read from the last to the first until one is not a
 /// trusted proxy; that is the client. `X-Forwarded-For` is read if present, else `Forwarded`. Text that
 /// is no address ends the search at the last address that was believed.
-pub(crate) fn client(peer: IpAddr, scheme: &'static str, headers: &HeaderMap, trusted: &[IpNet]) -> Client {
-    let peer = peer.to_canonical();
+pub(crate) fn client(source: IpAddr, scheme: &'static str, headers: &HeaderMap, trusted: &[IpNet]) -> Client {
+    let source = source.to_canonical();
     let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(&address));
-    if !is_trusted(peer) {
-        return Client { address: peer, scheme, peer_trusted: false };
+    if !is_trusted(source) {
+        return Client { address: source, scheme, source_trusted: false };
     }
-    let mut address = peer;
+    let mut address = source;
     let mut follow = |hop: Option<IpAddr>| match hop {
         Some(hop) => {
             address = hop.to_canonical();
@@ -59,15 +60,15 @@ pub(crate) fn client(peer: IpAddr, scheme: &'static str, headers: &HeaderMap, tr
         Some(told) if told.eq_ignore_ascii_case("http") => "http",
         _ => scheme,
     };
-    Client { address, scheme, peer_trusted: true }
+    Client { address, scheme, source_trusted: true }
 }
 
 /// What the next server is told about one client connection. Most of it is the same for every request
 /// on it, so it is put into words once.
 #[derive(Debug)]
 pub(crate) struct Introduction {
-    peer: IpAddr,
-    peer_text: HeaderValue,
+    source: IpAddr,
+    source_text: HeaderValue,
     last: RefCell<Option<Words>>,
 }
 
@@ -80,21 +81,21 @@ struct Words {
 }
 
 impl Introduction {
-    pub(crate) fn new(peer: IpAddr) -> Self {
-        let peer = peer.to_canonical();
-        Self { peer, peer_text: value(peer.to_string()), last: RefCell::default() }
+    pub(crate) fn new(source: IpAddr) -> Self {
+        let source = source.to_canonical();
+        Self { source, source_text: value(source.to_string()), last: RefCell::default() }
     }
 
-    /// Sets the forwarding fields of a request: added to what a trusted peer said, in place of what
+    /// Sets the forwarding fields of a request: added to what a trusted source said, in place of what
     /// anybody else did. `authority` is what the client asked for.
     pub(crate) fn set(&self, headers: &mut HeaderMap, client: &Client, authority: &str, version: Version) {
         let (host, forwarded) = self.words(authority, client.scheme);
-        let believed = |name: HeaderName| client.peer_trusted.then(|| joined(headers, &name)).flatten();
+        let believed = |name: HeaderName| client.source_trusted.then(|| joined(headers, &name)).flatten();
         let with = |before: Option<String>, own: HeaderValue| match before {
             Some(before) => value(format!("{before}, {}", own.to_str().unwrap_or_default())),
             None => own,
         };
-        let hops = with(believed(X_FORWARDED_FOR), self.peer_text.clone());
+        let hops = with(believed(X_FORWARDED_FOR), self.source_text.clone());
         let forwarded = with(believed(header::FORWARDED), forwarded);
         let host = believed(X_FORWARDED_HOST).map_or(host, value);
         headers.insert(X_FORWARDED_FOR, hops);
@@ -119,9 +120,9 @@ impl Introduction {
         {
             return (words.host.clone(), words.forwarded.clone());
         }
-        let mut forwarded = match self.peer {
-            IpAddr::V4(peer) => format!("for={peer}"),
-            IpAddr::V6(peer) => format!("for=\"[{peer}]\""),
+        let mut forwarded = match self.source {
+            IpAddr::V4(source) => format!("for={source}"),
+            IpAddr::V6(source) => format!("for=\"[{source}]\""),
         };
         if !authority.is_empty() {
             forwarded.push_str(&format!(";host=\"{authority}\""));

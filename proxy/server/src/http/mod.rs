@@ -6,7 +6,7 @@ pub(crate) mod fields;
 pub(crate) mod forwarded;
 mod io;
 pub(crate) mod request;
-pub(crate) mod tunnel;
+pub(crate) mod websocket;
 
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,7 @@ use http::uri::{Authority, PathAndQuery};
 use http::{Method, Request, Uri, Version, header};
 use tidegate_config::Limits;
 
-use super::connection::Arrival;
+use super::websocket;
 use crate::error::Error;
 use crate::response::declared_length;
 
@@ -19,10 +19,16 @@ pub(crate) struct Accepted {
     pub(crate) content_length: Option<u64>,
 }
 
-/// Checks a request head against RFC 9110, RFC 9112, RFC 9113 and the operator's limits.
-pub(crate) fn accept<B>(request: &Request<B>, arrival: Arrival, limits: &Limits) -> Result<Accepted, Error> {
+/// Checks a request head against RFC 9110, RFC 9112, RFC 9113 and the operator's limits. `content_lengths`
+/// are those the driver saw. The only CONNECT that is accepted opens a WebSocket.
+pub(crate) fn accept<B>(
+    request: &Request<B>,
+    content_lengths: usize,
+    limits: &Limits,
+) -> Result<Accepted, Error> {
     let headers = request.headers();
-    if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
+    let refused = matches!(*request.method(), Method::CONNECT | Method::TRACE);
+    if refused && !websocket::is_opening(request) {
         return Err(Error::MethodRefused);
     }
     let target = target(request.uri(), request.method(), limits)?;
@@ -30,7 +36,7 @@ pub(crate) fn accept<B>(request: &Request<B>, arrival: Arrival, limits: &Limits)
         return Err(Error::HeadersTooLarge("limits.request-header-count"));
     }
     let authority = authority(request)?;
-    let content_length = framing(request, arrival)?;
+    let content_length = framing(request, content_lengths)?;
     if content_length.is_some_and(|length| length > limits.request_body) {
         return Err(Error::BodyTooLarge);
     }
@@ -121,10 +127,10 @@ fn is_authority(text: &str) -> bool {
 }
 
 /// One framing (RFC 9112 §6): a declared length, chunks, or no body.
-fn framing<B>(request: &Request<B>, arrival: Arrival) -> Result<Option<u64>, Error> {
+fn framing<B>(request: &Request<B>, content_lengths: usize) -> Result<Option<u64>, Error> {
     let headers = request.headers();
     if headers.contains_key(header::TRANSFER_ENCODING) {
-        if arrival.content_lengths > 0 || headers.contains_key(header::CONTENT_LENGTH) {
+        if content_lengths > 0 || headers.contains_key(header::CONTENT_LENGTH) {
             return Err(Error::BadRequest("Content-Length beside Transfer-Encoding"));
         }
         let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
@@ -135,7 +141,7 @@ fn framing<B>(request: &Request<B>, arrival: Arrival) -> Result<Option<u64>, Err
             Err(Error::BadRequest("a Transfer-Encoding other than exactly one chunked"))
         };
     }
-    if arrival.content_lengths > 1 {
+    if content_lengths > 1 {
         return Err(Error::BadRequest("more than one Content-Length"));
     }
     declared_length(headers).map_err(Error::BadRequest)

@@ -5,7 +5,6 @@ use std::net::IpAddr;
 use http::{HeaderMap, HeaderValue, Request, Version};
 use tidegate_config::Limits;
 
-use super::connection::Arrival;
 use super::forwarded::Introduction;
 use super::{fields, forwarded, request};
 use crate::error::Error;
@@ -16,7 +15,7 @@ fn limits() -> Limits {
 }
 
 fn accept(request: &Request<()>) -> Result<request::Accepted, Error> {
-    request::accept(request, Arrival { content_lengths: 1 }, &limits())
+    request::accept(request, 1, &limits())
 }
 
 fn get(target: &str) -> http::request::Builder {
@@ -74,9 +73,8 @@ fn ambiguous_requests_are_refused() {
 #[test]
 fn a_length_the_parser_hid_beside_chunks_is_refused() {
     let request = get("/").header("transfer-encoding", "chunked").body(()).expect("valid");
-    let arrival = |content_lengths| Arrival { content_lengths };
-    assert!(request::accept(&request, arrival(0), &limits()).is_ok());
-    assert!(matches!(request::accept(&request, arrival(1), &limits()), Err(Error::BadRequest(_))));
+    assert!(request::accept(&request, 0, &limits()).is_ok());
+    assert!(matches!(request::accept(&request, 1, &limits()), Err(Error::BadRequest(_))));
 }
 
 #[test]

@@ -34,15 +34,53 @@ impl Admission {
         if counts.all >= limits.connections {
             return None;
         }
-        if let Some(client) = client {
-            let count = counts.by_client.entry(client).or_default();
-            if *count >= limits.connections_per_client {
-                return None;
-            }
-            *count += 1;
+        if let Some(client) = client
+            && !counts.add(client, limits)
+        {
+            return None;
         }
         counts.all += 1;
         Some(Admitted { admission: self.clone(), client })
+    }
+}
+
+impl Counts {
+    /// False if `client` has as many connections as it may have.
+    fn add(&mut self, client: IpAddr, limits: &Limits) -> bool {
+        let count = self.by_client.entry(client).or_default();
+        let admitted = *count < limits.connections_per_client;
+        if admitted {
+            *count += 1;
+        }
+        admitted
+    }
+
+    fn remove(&mut self, client: IpAddr) {
+        if let Some(count) = self.by_client.get_mut(&client) {
+            *count -= 1;
+            if *count == 0 {
+                self.by_client.remove(&client);
+            }
+        }
+    }
+}
+
+impl Admitted {
+    /// Counts the connection for `client` from now on: a proxy made it and says for whom. `None`, and it is
+    /// no longer counted at all, if that is over `limits.connections-per-client`.
+    pub(crate) fn count_for(mut self, client: IpAddr, limits: &Limits) -> Option<Self> {
+        let client = client.to_canonical();
+        let admission = self.admission.clone();
+        let mut counts = admission.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        if !counts.add(client, limits) {
+            // Dropping `self` takes the lock.
+            drop(counts);
+            return None;
+        }
+        if let Some(before) = self.client.replace(client) {
+            counts.remove(before);
+        }
+        Some(self)
     }
 }
 
@@ -50,13 +88,8 @@ impl Drop for Admitted {
     fn drop(&mut self) {
         let mut counts = self.admission.counts.lock().unwrap_or_else(PoisonError::into_inner);
         counts.all -= 1;
-        if let Some(client) = self.client
-            && let Some(count) = counts.by_client.get_mut(&client)
-        {
-            *count -= 1;
-            if *count == 0 {
-                counts.by_client.remove(&client);
-            }
+        if let Some(client) = self.client {
+            counts.remove(client);
         }
     }
 }
@@ -65,13 +98,17 @@ impl Drop for Admitted {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_client_at_its_limit_is_refused_and_admitted_again_when_one_closes() {
-        let admission = Arc::new(Admission::default());
+    fn one_per_client() -> (Arc<Admission>, Limits) {
         let mut limits = tidegate_config::parse("[listener.a]\naddress = \"127.0.0.1:0\"", "t.toml".as_ref())
             .expect("a valid configuration")
             .limits;
         limits.connections_per_client = 1;
+        (Arc::default(), limits)
+    }
+
+    #[test]
+    fn a_client_at_its_limit_is_refused_and_admitted_again_when_one_closes() {
+        let (admission, limits) = one_per_client();
         let [one, other] = [[10, 0, 0, 1], [10, 0, 0, 2]].map(IpAddr::from);
         let first = admission.admit(one, &limits, false);
         assert!(first.is_some());
@@ -80,5 +117,20 @@ mod tests {
         assert!(admission.admit(other, &limits, false).is_some());
         drop(first);
         assert!(admission.admit(one, &limits, false).is_some());
+    }
+
+    #[test]
+    fn a_proxied_connection_counts_for_its_client() {
+        let (admission, limits) = one_per_client();
+        let [proxy, client] = [[10, 0, 0, 1], [192, 0, 2, 1]].map(IpAddr::from);
+        let proxied = || admission.admit(proxy, &limits, true)?.count_for(client, &limits);
+        let first = proxied();
+        assert!(first.is_some());
+        assert!(proxied().is_none());
+        assert!(admission.admit(client, &limits, false).is_none(), "with and without a proxy in between");
+        drop(first);
+        assert!(admission.admit(client, &limits, false).is_some());
+        let counts = admission.counts.lock().expect("no panic");
+        assert_eq!((counts.all, counts.by_client.len()), (0, 0));
     }
 }

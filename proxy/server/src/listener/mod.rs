@@ -5,5 +5,5 @@ mod admission;
 mod bind;
 
 pub(crate) use self::accept::{Listening, listen};
-pub(crate) use self::admission::Admission;
+pub(crate) use self::admission::{Admission, Admitted};
 pub(crate) use self::bind::bind;

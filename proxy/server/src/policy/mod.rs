@@ -24,6 +24,15 @@ pub(crate) struct Link {
 }
 
 impl Link {
+    /// Whether the policy can send requests to this destination. Of one that could not be loaded nobody
+    /// knows; its own problem is reported already.
+    pub(crate) fn may_route_to(&self, destination: &str) -> bool {
+        match &self.policy {
+            Policy::Serving(plugin) => plugin.may_route_to(destination),
+            Policy::Refused(_) => true,
+        }
+    }
+
     /// Whether both are the same version of the same policy under the same rule for failures.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         let same_policy = match (&self.policy, &other.policy) {

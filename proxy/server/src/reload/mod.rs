@@ -22,6 +22,7 @@ use crate::access_log;
 use crate::listener;
 use crate::snapshot::Snapshot;
 use crate::tls;
+use crate::upstream::{Cluster, Supervisor};
 use crate::worker::Command;
 
 /// Files that changed are read when they have not changed for this long.
@@ -67,6 +68,7 @@ pub(crate) struct Status {
     /// What serves; `None` before the first generation.
     pub(crate) config: Option<Arc<Config>>,
     pub(crate) plugins: Vec<PolicyStatus>,
+    pub(crate) upstreams: Vec<Arc<Cluster>>,
 }
 
 impl Handle {
@@ -106,6 +108,8 @@ struct Control {
     file: PathBuf,
     directory: Directory,
     tls: tls::Loader,
+    client_tls: tls::ClientLoader,
+    supervisor: Supervisor,
     workers: Vec<mpsc::Sender<Command>>,
     /// What each open listener was asked to bind, and the address it has.
     listening: HashMap<Arc<str>, SocketAddr>,
@@ -150,6 +154,7 @@ pub(crate) struct Started {
 pub(crate) fn start(
     file: PathBuf,
     host: Host,
+    supervisor: Supervisor,
     workers: Vec<mpsc::Sender<Command>>,
 ) -> Result<Started, Vec<Problem>> {
     let (bad_version, bad_versions) = mpsc::channel(16);
@@ -158,6 +163,8 @@ pub(crate) fn start(
         file,
         directory: Directory::new(host, bad_version),
         tls: tls::Loader::new(),
+        client_tls: tls::ClientLoader::new(),
+        supervisor,
         workers,
         listening: HashMap::new(),
         access_log: None,
@@ -239,7 +246,7 @@ impl Control {
     }
 
     fn fingerprint(&self) -> Fingerprint {
-        let certificates = self.config().into_iter().flat_map(tls::files).map(PathBuf::from);
+        let certificates = self.config().into_iter().flat_map(tls::files);
         Fingerprint::take(&self.file, self.config(), certificates)
     }
 
@@ -250,7 +257,7 @@ impl Control {
             files.push(config.plugin_directory.join("plugin"));
             let entries = std::fs::read_dir(&config.plugin_directory).into_iter().flatten().flatten();
             files.extend(entries.map(|entry| entry.path()));
-            files.extend(tls::files(config).map(PathBuf::from));
+            files.extend(tls::files(config));
         }
         files.into_iter()
     }
@@ -282,21 +289,31 @@ impl Control {
             vec![Problem { file: file.clone(), position: None, message, help: None }]
         })?;
         let config = Arc::new(config::parse(&text, file).map_err(|problems| problems.0)?);
-        let (tls, findings) = self.tls.load(&config);
-        for warning in findings.warnings.iter().filter(|warning| !self.warned.contains(warning)) {
-            tracing::warn!(target: "tls", "{warning}");
-        }
-        self.warned = findings.warnings;
+        let (tls, mut findings) = self.tls.load(&config);
+        let client_tls = self.client_tls.load(&config, &mut findings.problems);
         if !findings.problems.is_empty() {
             return Err(findings.problems);
         }
         let opened = self.open_listeners(&config)?;
         let generation = self.current.as_ref().map_or(0, |current| current.number) + 1;
         let scan = self.directory.scan(&config, generation, patient).map_err(|problem| vec![problem])?;
+        let routable = |upstream: &str| scan.links.iter().any(|link| link.may_route_to(upstream));
+        let warnings = findings.warnings.into_iter().chain(config.warnings(routable)).collect::<Vec<_>>();
+        for warning in warnings.iter().filter(|warning| !self.warned.contains(warning)) {
+            tracing::warn!(target: "reload", "{warning}");
+        }
+        self.warned = warnings;
         self.again_at = scan.again_after.map(|after| Instant::now() + after);
         let access_log = self.access_log(&config).map_err(|problem| vec![problem])?;
-        let next =
-            Snapshot { number: generation, config: config.clone(), links: scan.links, tls, access_log };
+        let clusters = self.supervisor.build(&config, &client_tls).map_err(|problem| vec![problem])?;
+        let next = Snapshot {
+            number: generation,
+            config: config.clone(),
+            links: scan.links,
+            tls,
+            clusters,
+            access_log,
+        };
         if let Some(current) = &self.current {
             if current.serves_like(&next) {
                 let generation = current.number;
@@ -304,6 +321,7 @@ impl Control {
             }
             warn_of_what_stays(&current.config, &config);
         }
+        self.supervisor.serve(&next.clusters);
         self.serve(next, opened);
         Ok(Built { generation, changed: true, problems: scan.problems })
     }
@@ -419,7 +437,10 @@ impl Control {
 
     fn publish_status(&self) {
         let config = self.current.as_ref().map(|current| current.config.clone());
-        let status = Status { draining: false, config, plugins: self.directory.status() };
+        let mut upstreams: Vec<Arc<Cluster>> =
+            self.current.iter().flat_map(|current| current.clusters.values().cloned()).collect();
+        upstreams.sort_by(|one, other| one.name.cmp(&other.name));
+        let status = Status { draining: false, config, plugins: self.directory.status(), upstreams };
         *self.status.lock().unwrap_or_else(PoisonError::into_inner) = status;
     }
 }

@@ -58,6 +58,11 @@ impl Certificate {
         Ok(Self { key: Arc::new(key), names, not_after })
     }
 
+    /// Shown to every server that asks.
+    pub(crate) fn into_single(self) -> rustls::sign::SingleCertAndKey {
+        rustls::sign::SingleCertAndKey::from(self.key)
+    }
+
     /// What an operator should know although the certificate works.
     pub(crate) fn warning(&self) -> Option<String> {
         if self.not_after <= SystemTime::now() {

@@ -10,12 +10,12 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use sha2::{Digest, Sha256};
-use tidegate_config::{ClientAuth, Config, HttpVersions, Problem, Tls, TlsVersion};
+use tidegate_config::{ClientAuth, Config, HttpVersions, Problem, Serves, Tls, TlsVersion};
 
 use super::certificates::{ByName, Certificate, Fault, certificates};
 
 pub(crate) const ALPN_HTTP2: &[u8] = b"h2";
-const ALPN_HTTP1: &[u8] = b"http/1.1";
+pub(crate) const ALPN_HTTP1: &[u8] = b"http/1.1";
 
 /// Whether a client that does not use ALPN has to speak HTTP/2.
 pub(crate) fn speaks_only_http2(config: &ServerConfig) -> bool {
@@ -23,12 +23,14 @@ pub(crate) fn speaks_only_http2(config: &ServerConfig) -> bool {
 }
 
 /// Every file a configuration's TLS depends on.
-pub(crate) fn files(config: &Config) -> impl Iterator<Item = &Path> {
+pub(crate) fn files(config: &Config) -> impl Iterator<Item = PathBuf> {
     let tables = config.listeners.values().filter_map(|listener| listener.tls.as_ref());
-    tables.flat_map(|tls| {
-        let certificates = tls.certificates.iter().flat_map(|one| [one.chain.as_path(), one.key.as_path()]);
-        certificates.chain(tls.client_ca.as_deref())
-    })
+    let listeners = tables.flat_map(|tls| {
+        let certificates = tls.certificates.iter().flat_map(|one| [&one.chain, &one.key]);
+        certificates.chain(&tls.client_ca).cloned()
+    });
+    let upstreams = config.upstreams.values().filter_map(|upstream| upstream.tls.as_ref());
+    listeners.chain(upstreams.flat_map(super::client::files))
 }
 
 /// Builds the TLS configurations of one generation after another. One whose table and files are
@@ -66,11 +68,15 @@ impl Loader {
         let mut built = HashMap::new();
         for (name, listener) in &config.listeners {
             let Some(tls) = &listener.tls else { continue };
-            let inputs = Inputs::of(tls, listener.http);
+            let http = match &listener.serves {
+                Serves::Http(versions) => Some(*versions),
+                Serves::Tcp(_) | Serves::TlsPassthrough(_) => None,
+            };
+            let inputs = Inputs::of(tls, http);
             let kept = self.built.get(name).filter(|(before, _)| *before == inputs);
             let one = match kept {
                 Some((_, kept)) => Some(kept.clone()),
-                None => self.build(name, tls, listener.http, config, &mut findings),
+                None => self.build(name, tls, http, config, &mut findings),
             };
             if let Some(one) = one {
                 built.insert(name.clone(), (inputs, one));
@@ -87,7 +93,7 @@ impl Loader {
         &self,
         listener: &str,
         tls: &Tls,
-        http: HttpVersions,
+        http: Option<HttpVersions>,
         config: &Config,
         findings: &mut Findings,
     ) -> Option<Arc<ServerConfig>> {
@@ -139,8 +145,9 @@ impl Loader {
                 let builder = builder.with_client_cert_verifier(verifier?);
                 let mut built = builder.with_cert_resolver(Arc::new(resolver));
                 built.ticketer = ticketer;
-                let http2 = http.http2.then(|| ALPN_HTTP2.to_vec());
-                let http1 = http.http1.then(|| ALPN_HTTP1.to_vec());
+                // What a forwarded connection speaks is between its ends.
+                let http2 = http.is_some_and(|http| http.http2).then(|| ALPN_HTTP2.to_vec());
+                let http1 = http.is_some_and(|http| http.http1).then(|| ALPN_HTTP1.to_vec());
                 built.alpn_protocols = http2.into_iter().chain(http1).collect();
                 Some(Arc::new(built))
             }
@@ -171,7 +178,7 @@ impl Loader {
 }
 
 impl Inputs {
-    fn of(tls: &Tls, http: HttpVersions) -> Self {
+    fn of(tls: &Tls, http: Option<HttpVersions>) -> Self {
         let certificates = tls.certificates.iter().flat_map(|one| [&one.chain, &one.key]);
         let files = certificates.chain(&tls.client_ca).map(|file| {
             let digest = std::fs::read(file).ok().map(|bytes| Sha256::digest(bytes).into());

@@ -2,7 +2,10 @@
 
 mod accept;
 mod certificates;
+mod client;
 mod config;
+pub(crate) mod sni;
 
 pub(crate) use self::accept::{Accepted, accept};
+pub(crate) use self::client::ClientLoader;
 pub(crate) use self::config::{Loader, files};

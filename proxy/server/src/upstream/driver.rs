@@ -6,19 +6,16 @@
 //! lends a connection, and once a second.
 
 use std::future::Future;
-use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::task::spawn_local;
 
 use crate::bell::Doorbell;
 use crate::body::RequestBody;
-use crate::stream::write_together;
+use crate::stream::Stream;
 
 type Connection = http1::Connection<TokioIo<Stream>, RequestBody>;
 
@@ -68,51 +65,5 @@ impl Driver {
             Self::Here(_, bell) => bell.quietly(take),
             Self::Spawned | Self::Ended => take(),
         }
-    }
-}
-
-/// The byte stream of a connection.
-#[derive(Debug)]
-pub(super) struct Stream(TcpStream);
-
-impl Stream {
-    pub(super) fn new(stream: TcpStream) -> Self {
-        Self(stream)
-    }
-}
-
-impl AsyncRead for Stream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buffer)
-    }
-}
-
-impl AsyncWrite for Stream {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        write_together(Pin::new(&mut self.0), cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.0.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
     }
 }

@@ -1,4 +1,6 @@
-//! One JSON line per exchange, written by a thread of its own so that a slow disk holds up no request.
+//! JSON lines about what was served, written by a thread of their own so that a slow disk holds up no request.
+
+mod connection;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -16,7 +18,9 @@ use std::time::{Duration, Instant, SystemTime};
 use http::{HeaderValue, Method, Request, StatusCode, Uri, Version, header};
 use serde::Serialize;
 use tidegate_config::AccessLog;
+use tidegate_plugin_host::Connection;
 
+pub(crate) use self::connection::ConnectionRecord;
 use crate::policy::Step;
 
 /// Lines that may wait for the disk; more are counted and dropped, and the proxy's log says so.
@@ -60,7 +64,10 @@ impl Handle {
         let _ = self.lines.try_send(Message::Reopen);
     }
 
-    fn line(&self, line: Vec<u8>) {
+    fn line(&self, line: &impl Serialize) {
+        // Strings and numbers always serialise.
+        let Ok(mut line) = serde_json::to_vec(line) else { return };
+        line.push(b'\n');
         // Disconnected: the writer has reported why.
         if let Err(TrySendError::Full(_)) = self.lines.try_send(Message::Line(line)) {
             self.dropped.fetch_add(1, Ordering::Relaxed);
@@ -164,8 +171,7 @@ impl Record {
     pub(crate) fn begin<B>(
         log: Option<Rc<Handle>>,
         id: u64,
-        listener: &Arc<str>,
-        peer: SocketAddr,
+        connection: &Connection,
         scheme: &'static str,
         request: &Request<B>,
     ) -> Self {
@@ -180,10 +186,10 @@ impl Record {
             log,
             begun: Instant::now(),
             id,
-            listener: listener.clone(),
-            peer,
+            listener: connection.listener.clone(),
+            peer: connection.peer,
             asked,
-            client: peer.ip().to_canonical(),
+            client: connection.source.ip().to_canonical(),
             scheme,
             request_id: None,
             status: None,
@@ -227,9 +233,9 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         let (Some(log), Some(asked)) = (&self.log, &self.asked) else { return };
-        let line = Line {
+        log.line(&Line {
             time: Timestamp::now().to_string(),
-            id: format!("{:016x}", self.id),
+            id: id_text(self.id),
             request_id: self.request_id.as_ref().map(text),
             listener: &self.listener,
             client: self.client,
@@ -254,12 +260,7 @@ impl Drop for Record {
             user_agent: asked.user_agent.as_ref().map(text),
             attributes: self.attributes.iter().map(|(key, value)| (&**key, &**value)).collect(),
             policies: &self.policies,
-        };
-        // Strings and numbers always serialise.
-        if let Ok(mut bytes) = serde_json::to_vec(&line) {
-            bytes.push(b'\n');
-            log.line(bytes);
-        }
+        });
     }
 }
 
@@ -292,6 +293,10 @@ struct Line<'a> {
 
 fn text(value: &HeaderValue) -> Cow<'_, str> {
     String::from_utf8_lossy(value.as_bytes())
+}
+
+fn id_text(id: u64) -> String {
+    format!("{id:016x}")
 }
 
 fn version_text(version: Version) -> &'static str {

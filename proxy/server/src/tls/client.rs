@@ -1,0 +1,152 @@
+//! What an upstream's `tls` table becomes: whom the proxy believes, and who it says it is.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::{ClientConfig, RootCertStore};
+use sha2::{Digest, Sha256};
+use tidegate_config::{Config, Problem, Protocol, UpstreamTls};
+
+use super::certificates::{Certificate, Fault, certificates};
+use super::config::{ALPN_HTTP1, ALPN_HTTP2};
+
+/// Builds the client side of TLS for one generation after another. One whose table and files are
+/// unchanged is kept, and with it the connections and sessions.
+pub(crate) struct ClientLoader {
+    provider: Arc<CryptoProvider>,
+    built: HashMap<String, (Inputs, Arc<ClientConfig>)>,
+}
+
+#[derive(PartialEq)]
+struct Inputs {
+    tls: UpstreamTls,
+    protocol: Protocol,
+    /// Digest of each file; `None` where it cannot be read.
+    files: Vec<(PathBuf, Option<[u8; 32]>)>,
+}
+
+impl ClientLoader {
+    pub(crate) fn new() -> Self {
+        Self { provider: Arc::new(aws_lc_rs::default_provider()), built: HashMap::new() }
+    }
+
+    /// The configurations of all upstreams that have TLS, by upstream.
+    pub(crate) fn load(
+        &mut self,
+        config: &Config,
+        problems: &mut Vec<Problem>,
+    ) -> HashMap<String, Arc<ClientConfig>> {
+        let mut built = HashMap::new();
+        let before = problems.len();
+        for (name, upstream) in &config.upstreams {
+            let Some(tls) = &upstream.tls else { continue };
+            let files = files(tls).map(|file| {
+                let digest = std::fs::read(&file).ok().map(|bytes| Sha256::digest(bytes).into());
+                (file, digest)
+            });
+            let inputs = Inputs { tls: tls.clone(), protocol: upstream.protocol, files: files.collect() };
+            let one = match self.built.get(name).filter(|(known, _)| *known == inputs) {
+                Some((_, kept)) => Some(kept.clone()),
+                None => self.build(name, tls, upstream.protocol, config, problems),
+            };
+            if let Some(one) = one {
+                built.insert(name.clone(), (inputs, one));
+            }
+        }
+        let configs = built.iter().map(|(name, (_, config))| (name.clone(), config.clone())).collect();
+        if problems.len() == before {
+            self.built = built;
+        }
+        configs
+    }
+
+    fn build(
+        &self,
+        upstream: &str,
+        tls: &UpstreamTls,
+        protocol: Protocol,
+        config: &Config,
+        problems: &mut Vec<Problem>,
+    ) -> Option<Arc<ClientConfig>> {
+        let place = |key: &str| format!("upstream.{upstream}.tls{key}");
+        let mut report = |key: &str, message: String| {
+            problems.push(config.positions.problem(&place(key), message));
+        };
+        let roots = match &tls.ca {
+            Some(ca) => authorities(ca).map_err(|what| report(".ca", format!("{}: {what}", ca.display()))),
+            None => system_authorities().map_err(|what| report("", what)),
+        };
+        let identity = match &tls.client_certificate {
+            None => Some(None),
+            Some(one) => match Certificate::load(&one.chain, &one.key, &self.provider) {
+                Ok(certificate) => Some(Some(certificate)),
+                Err(faults) => {
+                    for fault in faults {
+                        match fault {
+                            Fault::Chain(what) => report(
+                                ".client-certificate.chain",
+                                format!("{}: {what}", one.chain.display()),
+                            ),
+                            Fault::Key(what) => {
+                                report(".client-certificate.key", format!("{}: {what}", one.key.display()));
+                            }
+                        }
+                    }
+                    None
+                }
+            },
+        };
+        let (Ok(roots), Some(identity)) = (roots, identity) else { return None };
+        let builder = ClientConfig::builder_with_provider(self.provider.clone())
+            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12]);
+        let builder = match builder {
+            Ok(builder) => builder.with_root_certificates(roots),
+            Err(error) => {
+                report("", format!("TLS is not available: {error}"));
+                return None;
+            }
+        };
+        let mut built = match identity {
+            None => builder.with_no_client_auth(),
+            Some(certificate) => builder.with_client_cert_resolver(Arc::new(certificate.into_single())),
+        };
+        built.alpn_protocols = match protocol {
+            Protocol::Auto => vec![ALPN_HTTP2.to_vec(), ALPN_HTTP1.to_vec()],
+            Protocol::Http1 => vec![ALPN_HTTP1.to_vec()],
+            Protocol::H2 => vec![ALPN_HTTP2.to_vec()],
+        };
+        Some(Arc::new(built))
+    }
+}
+
+/// Every file an upstream's TLS depends on.
+pub(super) fn files(tls: &UpstreamTls) -> impl Iterator<Item = PathBuf> {
+    let certificate = tls.client_certificate.iter().flat_map(|one| [one.chain.clone(), one.key.clone()]);
+    tls.ca.iter().cloned().chain(certificate).collect::<Vec<_>>().into_iter()
+}
+
+fn authorities(ca: &std::path::Path) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(ca)? {
+        roots.add(certificate).map_err(|error| format!("a certificate in it is no authority: {error}"))?;
+    }
+    Ok(roots)
+}
+
+/// Whom this machine believes: what OpenSSL would, including SSL_CERT_FILE and SSL_CERT_DIR.
+fn system_authorities() -> Result<RootCertStore, String> {
+    let found = rustls_native_certs::load_native_certs();
+    let mut roots = RootCertStore::empty();
+    // Machines carry some that no standard allows; they are of use to nobody.
+    roots.add_parsable_certificates(found.certs);
+    if roots.is_empty() {
+        let errors: Vec<_> = found.errors.iter().map(ToString::to_string).collect();
+        return Err(format!(
+            "this machine has no certificate authorities (package ca-certificates); name yours with ca = \"FILE.pem\" {}",
+            errors.join(", ")
+        ));
+    }
+    Ok(roots)
+}
