@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::pin::Pin;
+use std::sync::Mutex;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -19,6 +20,32 @@ pub type BoxBody = http_body_util::combinators::BoxBody<Bytes, io::Error>;
 /// A body of bytes known beforehand.
 pub fn full(bytes: impl Into<Bytes>) -> BoxBody {
     Full::new(bytes.into()).map_err(|never: Infallible| match never {}).boxed()
+}
+
+/// A body that, like those of tonic, must not be shared between threads.
+pub fn exclusive<B>(body: B) -> BoxBody
+where
+    B: Body<Data = Bytes> + Unpin + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    Exclusive(Mutex::new(body)).boxed()
+}
+
+/// A lock that is never taken: whoever polls has the body for itself.
+struct Exclusive<B>(Mutex<B>);
+
+impl<B> Body for Exclusive<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        let body = self.0.get_mut().expect("it is never locked");
+        Pin::new(body).poll_frame(cx).map_err(io::Error::other)
+    }
 }
 
 /// A body that a test feeds; dropping [`Pieces`] ends it.

@@ -135,6 +135,13 @@ impl Answer {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 
+    /// The name of the [`Upstream::echo`](crate::Upstream::echo) that answered.
+    #[must_use]
+    pub fn echoed_by(&self) -> String {
+        assert_eq!(self.status, 200, "{self:?}");
+        self.json()["upstream"].as_str().expect("an echo").to_owned()
+    }
+
     /// Reads a response to its end.
     pub async fn read(response: Response<Incoming>) -> hyper::Result<Self> {
         let (head, body) = response.into_parts();
@@ -165,7 +172,12 @@ impl Client {
 
     /// TLS; the version of HTTP is what ALPN settles, HTTP/1.1 without.
     pub async fn tls(address: SocketAddr, options: &TlsOptions<'_>) -> io::Result<Self> {
-        let stream = within("a TLS handshake", handshake(connect(address).await, options)).await?;
+        Self::tls_over(connect(address).await, options).await
+    }
+
+    /// [`Self::tls`] over a connection on which something else came first.
+    pub async fn tls_over(stream: TcpStream, options: &TlsOptions<'_>) -> io::Result<Self> {
+        let stream = tls_connect(stream, options).await?;
         let session = Session::of(&stream);
         let sender = match session.alpn.as_deref() {
             Some("h2") => http2_sender(stream).await,
@@ -277,7 +289,8 @@ async fn connect(address: SocketAddr) -> TcpStream {
     stream
 }
 
-async fn handshake(stream: TcpStream, options: &TlsOptions<'_>) -> io::Result<TlsStream<TcpStream>> {
+/// A client's side of TLS, for any bytes.
+pub async fn tls_connect(stream: TcpStream, options: &TlsOptions<'_>) -> io::Result<TlsStream<TcpStream>> {
     let mut roots = RootCertStore::empty();
     roots.add(options.trusted.clone()).expect("a valid root");
     let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
@@ -292,7 +305,7 @@ async fn handshake(stream: TcpStream, options: &TlsOptions<'_>) -> io::Result<Tl
     };
     config.alpn_protocols = options.alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
     let name = ServerName::try_from(options.server_name.to_owned()).expect("a valid name");
-    TlsConnector::from(Arc::new(config)).connect(name, stream).await
+    within("a TLS handshake", TlsConnector::from(Arc::new(config)).connect(name, stream)).await
 }
 
 async fn http1_sender(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> hyper::Result<Sender> {

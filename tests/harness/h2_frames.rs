@@ -1,4 +1,4 @@
-//! HTTP/2 frame by frame, for what no well-behaved client sends.
+//! HTTP/2 frame by frame, for what no well-behaved client sends, and few servers.
 
 use std::net::SocketAddr;
 
@@ -54,6 +54,15 @@ impl H2Frames {
     pub async fn connect(address: SocketAddr) -> Self {
         let mut frames = Self::connect_bare(address).await;
         frames.send_bytes(PREFACE).await;
+        frames.send(4, 0, 0, &[]).await;
+        frames
+    }
+
+    /// The server's side of a connection: takes the preface and sends empty settings.
+    pub async fn accept(mut stream: TcpStream) -> Self {
+        let mut preface = [0; PREFACE.len()];
+        let _ = within("the preface", stream.read_exact(&mut preface)).await;
+        let mut frames = Self { stream };
         frames.send(4, 0, 0, &[]).await;
         frames
     }

@@ -163,6 +163,16 @@ impl Proxy {
             .upstream("app", upstream)
     }
 
+    /// One clear-text listener `web`, the admin interface, and the upstream `app`, the default, made of
+    /// these lines.
+    #[must_use]
+    pub fn with_app(lines: &str) -> Builder {
+        Self::bare()
+            .top("default-upstream = \"app\"")
+            .section("[listener.web]\naddress = \"127.0.0.1:0\"")
+            .section(&format!("[upstream.app]\n{lines}"))
+    }
+
     /// Two workers and the admin interface; listeners and upstreams are to be added.
     #[must_use]
     pub fn bare() -> Builder {
@@ -254,6 +264,40 @@ impl Proxy {
         .await
     }
 
+    /// What `api/v1/upstreams` says about the servers of an upstream.
+    pub async fn servers(&self, upstream: &str) -> Vec<Value> {
+        let upstreams = self.admin("GET", "/api/v1/upstreams").await.json();
+        let upstreams = upstreams.as_array().expect("a list of upstreams");
+        let found = upstreams.iter().find(|entry| entry["name"] == upstream);
+        let found = found.unwrap_or_else(|| panic!("no {upstream} in {upstreams:?}"));
+        found["servers"].as_array().expect("a list of servers").clone()
+    }
+
+    /// The state of a server; `None` when the upstream has no such server.
+    pub async fn server_state(&self, upstream: &str, server: &str) -> Option<String> {
+        let servers = self.servers(upstream).await;
+        let found = servers.iter().find(|entry| entry["address"] == server)?;
+        Some(found["state"].as_str().expect("a state").to_owned())
+    }
+
+    /// Waits until a server is in this state.
+    pub async fn until_server(&self, upstream: &str, server: &str, state: &str) {
+        eventually(&format!("{server} to be {state}"), async || {
+            (self.server_state(upstream, server).await.as_deref() == Some(state)).then_some(())
+        })
+        .await;
+    }
+
+    /// Replaces `from` in `tidegate.toml` by `to`, and waits until that is live.
+    pub async fn reconfigure(&self, from: &str, to: &str) {
+        let path = self.folder().join("tidegate.toml");
+        let text = fs::read_to_string(&path).expect("a file");
+        assert!(text.contains(from), "no {from:?} in {text}");
+        fs::write(&path, text.replace(from, to)).expect("a writable file");
+        let answer = self.reload().await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+
     /// Reloads through the admin interface and waits for it; the changes are live on return.
     pub async fn reload(&self) -> Answer {
         self.admin("POST", "/api/v1/reload").await
@@ -301,10 +345,14 @@ impl Proxy {
         kibibytes * 1024
     }
 
-    /// Open files and sockets.
+    /// Open sockets. Unlike files, of which the watcher opens some when the proxy serves already, there
+    /// are as many before a connection as after it.
     #[must_use]
-    pub fn open_files(&self) -> usize {
-        fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("a running process").count()
+    pub fn open_sockets(&self) -> usize {
+        let files = fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("a running process");
+        // A file may be closed while they are counted.
+        let targets = files.flatten().filter_map(|file| fs::read_link(file.path()).ok());
+        targets.filter(|target| target.to_string_lossy().starts_with("socket:")).count()
     }
 
     fn proc_file(&self, name: &str) -> String {

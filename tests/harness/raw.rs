@@ -22,6 +22,12 @@ impl Raw {
         Self { stream, received: Vec::new() }
     }
 
+    /// The port of this end.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.stream.local_addr().expect("a bound socket").port()
+    }
+
     /// Sends; a peer that has closed already is no failure, the answer tells.
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         let _ = within("room to send", self.stream.write_all(bytes.as_ref())).await;

@@ -1,33 +1,47 @@
 //! A server behind the proxy that records what it was asked.
 
-use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Request, Response, Version};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinHandle;
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::body::{BoxBody, full};
-
-/// Fields a request may have here; what the proxy lets through comes with those it adds.
-const MAX_HEADERS: usize = 1000;
+use crate::place::{Accepted, Place};
+use crate::speech::{Speech, TlsSeen};
+use crate::wait::within;
 
 /// A server on a port of its own; it ends when this is dropped.
-#[derive(Debug)]
 pub struct Upstream {
-    address: SocketAddr,
+    place: Place,
     seen: Arc<Seen>,
+    serve: Serve,
+    /// `None` while it is stopped.
+    running: Option<Running>,
+}
+
+/// What becomes of a connection, with its number from 1.
+type Serve = Arc<dyn Fn(Accepted, usize) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
+
+struct Running {
+    stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
+}
+
+/// An upstream that is not started yet.
+#[derive(Debug)]
+pub struct UpstreamBuilder {
+    place: Place,
+    speech: Speech,
 }
 
 #[derive(Debug, Default)]
@@ -40,14 +54,20 @@ struct Seen {
 /// The head of a request that reached the upstream.
 #[derive(Debug, Clone)]
 pub struct Recorded {
+    /// Version of HTTP.
+    pub version: Version,
     /// Method.
     pub method: String,
-    /// As it stood in the request line.
+    /// As it stood in the request line, or in `:path`.
     pub target: String,
+    /// `:authority` of HTTP/2; `None` on HTTP/1.1.
+    pub authority: Option<String>,
     /// Fields in order.
     pub headers: HeaderMap,
     /// Which connection it came on, counted from 1.
     pub connection: usize,
+    /// What the handshake said; `None` on clear text.
+    pub tls: Option<TlsSeen>,
 }
 
 impl Recorded {
@@ -64,54 +84,104 @@ impl Recorded {
     }
 }
 
-impl Upstream {
+impl UpstreamBuilder {
+    /// At this address instead of a port of its own on 127.0.0.1.
+    #[must_use]
+    pub fn at(mut self, address: SocketAddr) -> Self {
+        self.place = Place::at(address);
+        self
+    }
+
+    /// At a Unix socket, by its path.
+    #[must_use]
+    pub fn unix(mut self, path: impl Into<std::path::PathBuf>) -> Self {
+        self.place = Place::unix(path.into());
+        self
+    }
+
+    /// Speaks as this says instead of HTTP/1.1 in clear text.
+    #[must_use]
+    pub fn speaking(mut self, speech: Speech) -> Self {
+        self.speech = speech;
+        self
+    }
+
     /// Answers 200 with JSON about the request: `upstream` (this name), `method`, `target`, `headers`
     /// (name to values joined by `, `), `body` (as text), `trailers`.
-    pub async fn echo(name: &'static str) -> Self {
-        Self::serve(move |request| async move {
-            let (head, body) = request.into_parts();
-            let body = match body.collect().await {
-                Ok(body) => body,
-                Err(error) => return status(400, format!("{error}")),
-            };
-            let trailers = body.trailers().map(shown);
-            let answer = json!({
-                "upstream": name,
-                "method": head.method.as_str(),
-                "target": head.uri.to_string(),
-                "headers": shown(&head.headers),
-                "body": String::from_utf8_lossy(&body.to_bytes()),
-                "trailers": trailers,
-            });
-            let response = Response::builder().header("content-type", "application/json");
-            response.body(full(answer.to_string())).expect("a valid response")
-        })
-        .await
+    pub async fn echo(self, name: &str) -> Upstream {
+        let name: Arc<str> = name.into();
+        self.serve(move |request| echo(Arc::clone(&name), request)).await
     }
 
     /// Answers with what `handler` makes of each request.
-    pub async fn serve<F, R>(handler: F) -> Self
+    pub async fn serve<F, R>(self, handler: F) -> Upstream
     where
         F: Fn(Request<Incoming>) -> R + Clone + Send + Sync + 'static,
         R: Future<Output = Response<BoxBody>> + Send + 'static,
     {
         let seen = Arc::new(Seen::default());
-        let recorder = Arc::clone(&seen);
-        Self::listen(seen, move |stream, connection| {
+        let (recorder, speech) = (Arc::clone(&seen), self.speech);
+        let serve: Serve = Arc::new(move |stream, connection| {
             let (handler, recorder) = (handler.clone(), Arc::clone(&recorder));
-            async move {
-                let service = service_fn(move |request: Request<Incoming>| {
-                    recorder.record(&request, connection);
-                    let response = handler(request);
-                    async move { Ok::<_, Infallible>(response.await) }
-                });
-                // A proxy that hangs up is part of some tests.
-                let _ = http1::Builder::new()
-                    .max_headers(MAX_HEADERS)
-                    .serve_connection(TokioIo::new(stream), service)
-                    .with_upgrades()
-                    .await;
-            }
+            let answer = move |request: Request<Incoming>, tls: Option<&TlsSeen>| {
+                recorder.record(&request, connection, tls);
+                handler(request)
+            };
+            Box::pin(speech.clone().converse(stream, answer))
+        });
+        Upstream::started(self.place, seen, serve).await
+    }
+}
+
+impl Upstream {
+    /// HTTP/1.1 in clear text on a port of its own, unless more is said.
+    #[must_use]
+    pub fn builder() -> UpstreamBuilder {
+        UpstreamBuilder { place: Place::any_port(), speech: Speech::http1() }
+    }
+
+    /// [`UpstreamBuilder::echo`] without more being said.
+    pub async fn echo(name: &str) -> Self {
+        Self::builder().echo(name).await
+    }
+
+    /// [`UpstreamBuilder::serve`] without more being said.
+    pub async fn serve<F, R>(handler: F) -> Self
+    where
+        F: Fn(Request<Incoming>) -> R + Clone + Send + Sync + 'static,
+        R: Future<Output = Response<BoxBody>> + Send + 'static,
+    {
+        Self::builder().serve(handler).await
+    }
+
+    /// An echo at each of these addresses, all on the same port, named after the address.
+    pub async fn echoes(addresses: &[IpAddr]) -> Vec<Self> {
+        let mut echoes = Vec::new();
+        for place in Place::side_by_side(addresses) {
+            let name = place.address().ip().to_string();
+            echoes.push(UpstreamBuilder { place, speech: Speech::http1() }.echo(&name).await);
+        }
+        echoes
+    }
+
+    /// Answers every request with this status.
+    pub async fn answering(code: u16) -> Self {
+        Self::serve(move |_| async move { status(code, String::new()) }).await
+    }
+
+    /// Takes requests and never answers.
+    pub async fn silent() -> Self {
+        Self::serve(async |_| std::future::pending().await).await
+    }
+
+    /// Reads the head and the whole body of a request and closes the connection without an answer.
+    pub async fn closing() -> Self {
+        Self::script(async |mut stream, _| {
+            let head = read_head(&mut stream).await.to_ascii_lowercase();
+            let length =
+                head.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok());
+            let mut body = vec![0; length.unwrap_or_default()];
+            let _ = stream.read_exact(&mut body).await;
         })
         .await
     }
@@ -122,7 +192,9 @@ impl Upstream {
         F: Fn(TcpStream, usize) -> R + Send + Sync + 'static,
         R: Future<Output = ()> + Send + 'static,
     {
-        Self::listen(Arc::default(), script).await
+        let serve: Serve =
+            Arc::new(move |stream, connection| Box::pin(script(stream.into_tcp(), connection)));
+        Self::started(Place::any_port(), Arc::default(), serve).await
     }
 
     /// Reads one request head from each connection, answers with exactly these bytes, and closes.
@@ -143,14 +215,56 @@ impl Upstream {
 
     /// A port on which nobody listens.
     pub async fn absent() -> SocketAddr {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         listener.local_addr().expect("a bound socket")
     }
 
-    /// For `servers`.
+    /// Dies as with `kill -9`: the port is closed, and so are all connections, in the middle of whatever
+    /// they carry. The port stays its own.
+    pub async fn stop(&mut self) {
+        let Running { stop, task } = self.running.take().expect("it runs");
+        let _ = stop.send(());
+        within("the upstream to stop", task).await.expect("no panic");
+    }
+
+    /// Serves again where it did before it was stopped.
+    pub async fn start(&mut self) {
+        assert!(self.running.is_none(), "it runs already");
+        let listener = self.place.listen();
+        let (stop, mut stopped) = oneshot::channel();
+        let (serve, seen) = (Arc::clone(&self.serve), Arc::clone(&self.seen));
+        let task = tokio::spawn(async move {
+            // Dropping the set ends the connections with the listener.
+            let mut connections = JoinSet::new();
+            loop {
+                let stream = tokio::select! {
+                    stream = listener.accept() => stream,
+                    _ = &mut stopped => break,
+                };
+                let served = serve(stream, seen.connections.fetch_add(1, Relaxed) + 1);
+                let seen = Arc::clone(&seen);
+                connections.spawn(async move {
+                    served.await;
+                    seen.closed.fetch_add(1, Relaxed);
+                });
+                while connections.try_join_next().is_some() {}
+            }
+            drop(listener);
+            connections.shutdown().await;
+        });
+        self.running = Some(Running { stop, task });
+    }
+
+    /// For `servers`; of one on a Unix socket, see [`Self::server`].
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.place.address()
+    }
+
+    /// For `servers`, wherever it is.
+    #[must_use]
+    pub fn server(&self) -> String {
+        self.place.to_string()
     }
 
     /// What reached it so far.
@@ -179,46 +293,40 @@ impl Upstream {
         self.seen.closed.load(Relaxed)
     }
 
-    async fn listen<F, R>(seen: Arc<Seen>, serve: F) -> Self
-    where
-        F: Fn(TcpStream, usize) -> R + Send + Sync + 'static,
-        R: Future<Output = ()> + Send + 'static,
-    {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let address = listener.local_addr().expect("a bound socket");
-        let counted = Arc::clone(&seen);
-        let task = tokio::spawn(async move {
-            // Dropping the set ends the connections with the listener.
-            let mut connections = tokio::task::JoinSet::new();
-            loop {
-                let Ok((stream, _)) = listener.accept().await else { return };
-                stream.set_nodelay(true).expect("an open socket");
-                let served = serve(stream, counted.connections.fetch_add(1, Relaxed) + 1);
-                let counted = Arc::clone(&counted);
-                connections.spawn(async move {
-                    served.await;
-                    counted.closed.fetch_add(1, Relaxed);
-                });
-                while connections.try_join_next().is_some() {}
-            }
-        });
-        Self { address, seen, task }
+    async fn started(mut place: Place, seen: Arc<Seen>, serve: Serve) -> Self {
+        place.reserve();
+        let mut upstream = Self { place, seen, serve, running: None };
+        upstream.start().await;
+        upstream
     }
 }
 
 impl Drop for Upstream {
     fn drop(&mut self) {
-        self.task.abort();
+        if let Some(running) = &self.running {
+            running.task.abort();
+        }
+    }
+}
+
+impl std::fmt::Debug for Upstream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Upstream").field("place", &self.place).finish_non_exhaustive()
     }
 }
 
 impl Seen {
-    fn record(&self, request: &Request<Incoming>, connection: usize) {
+    fn record(&self, request: &Request<Incoming>, connection: usize, tls: Option<&TlsSeen>) {
+        let is_http2 = request.version() == Version::HTTP_2;
+        let authority = request.uri().authority().filter(|_| is_http2);
         let recorded = Recorded {
+            version: request.version(),
             method: request.method().to_string(),
-            target: request.uri().to_string(),
+            target: target(request.version(), request.uri()),
+            authority: authority.map(ToString::to_string),
             headers: request.headers().clone(),
             connection,
+            tls: tls.cloned(),
         };
         self.requests.lock().expect("no recorder panics").push(recorded);
     }
@@ -234,6 +342,33 @@ pub async fn read_head(stream: &mut TcpStream) -> String {
         }
     }
     String::from_utf8_lossy(&head).into_owned()
+}
+
+async fn echo(name: Arc<str>, request: Request<Incoming>) -> Response<BoxBody> {
+    let (head, body) = request.into_parts();
+    let body = match body.collect().await {
+        Ok(body) => body,
+        Err(error) => return status(400, format!("{error}")),
+    };
+    let trailers = body.trailers().map(shown);
+    let answer = json!({
+        "upstream": &*name,
+        "method": head.method.as_str(),
+        "target": target(head.version, &head.uri),
+        "headers": shown(&head.headers),
+        "body": String::from_utf8_lossy(&body.to_bytes()),
+        "trailers": trailers,
+    });
+    let response = Response::builder().header("content-type", "application/json");
+    response.body(full(answer.to_string())).expect("a valid response")
+}
+
+/// On HTTP/2, hyper puts scheme and authority in front of the path.
+fn target(version: Version, uri: &http::Uri) -> String {
+    match uri.path_and_query() {
+        Some(target) if version == Version::HTTP_2 => target.to_string(),
+        _ => uri.to_string(),
+    }
 }
 
 fn status(code: u16, text: String) -> Response<BoxBody> {

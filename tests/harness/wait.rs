@@ -19,7 +19,7 @@ pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
 /// Asks again and again until `ask` gives a value; panics with `what` after [`PATIENCE`].
 ///
 /// For conditions that nobody announces, such as a file's effect or a process's memory.
-pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut ask: impl FnMut() -> F) -> T {
+pub async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(value) = ask().await {

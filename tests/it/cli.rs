@@ -74,7 +74,7 @@ async fn check_reports_every_problem_of_every_file_at_once() {
 fn check_reports_every_problem_of_the_configuration_with_its_place() {
     let text = "default-upstrem = \"app\"\nworkers = -1\ntrusted-proxies = [\"10.0.0.0/40\"]\n\
                 [listener.web]\naddress = \"nowhere\"\nhttp = [\"3\"]\n\
-                [upstream.app]\nservers = [\"a:1\", \"b\"]\nbalance = \"least-requests\"\n\
+                [upstream.app]\nservers = [\"a:1\", \"b\"]\nbalance = \"fastest\"\n\
                 [timeouts]\nkeep-alive = \"75\"\n[limits]\nrequest-body = \"5 apples\"\n";
     let (output, shown) = check(Proxy::bare().config(text));
     assert_eq!(output.status.code(), Some(1), "{shown}");

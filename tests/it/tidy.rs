@@ -38,8 +38,9 @@ fn shown(path: &Path) -> String {
 /// The folders a request passes, in that order.
 const STAGES: [&str; 5] = ["listener", "tls", "http", "policy", "upstream"];
 
-/// Who may put stages together.
-const ASSEMBLERS: [&str; 6] = ["exchange.rs", "main.rs", "server.rs", "worker.rs", "snapshot.rs", "reload"];
+/// Who may put stages together; `tcp.rs` is to a forwarded connection what `exchange.rs` is to a request.
+const ASSEMBLERS: [&str; 7] =
+    ["exchange.rs", "tcp.rs", "main.rs", "server.rs", "worker.rs", "snapshot.rs", "reload"];
 
 #[test]
 fn stages_do_not_know_each_other() {

@@ -1,6 +1,16 @@
-//! WebSocket and other upgrades of HTTP/1.1 are tunnelled.
+//! WebSocket, over HTTP/1.1 and HTTP/2, and other upgrades are tunnelled.
 
-use tidegate_tests::{Authority, Proxy, Raw, Upstream, eventually, read_head};
+use base64::Engine as _;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::ext::Protocol;
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
+use sha1::{Digest, Sha1};
+use tidegate_tests::{
+    Answer, Authority, BoxBody, Client, Proxy, Raw, TlsOptions, Upstream, empty, eventually, read_head,
+    request, stock, within,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -74,22 +84,19 @@ async fn a_websocket_works_over_tls() {
         .file("a.key", leaf.key_pem())
         .start()
         .await;
-    let options = tidegate_tests::TlsOptions {
-        alpn: &["http/1.1"],
-        ..tidegate_tests::TlsOptions::new(&authority, "a.test")
-    };
+    let options = TlsOptions { alpn: &["http/1.1"], ..TlsOptions::new(&authority, "a.test") };
     let mut client = proxy.tls("secure", &options).await.expect("a handshake");
-    let request = tidegate_tests::request("GET", "/chat")
+    let request = request("GET", "/chat")
         .header("connection", "upgrade")
         .header("upgrade", "websocket")
-        .body(tidegate_tests::empty())
+        .body(empty())
         .expect("valid");
     let response = client.start(request).await.expect("a head");
     assert_eq!(response.status(), 101);
-    let mut upgraded = hyper_util::rt::TokioIo::new(hyper::upgrade::on(response).await.expect("an upgrade"));
+    let mut upgraded = TokioIo::new(hyper::upgrade::on(response).await.expect("an upgrade"));
     upgraded.write_all(b"over tls").await.expect("an open tunnel");
     let mut received = [0; 14];
-    tidegate_tests::within("the echo", upgraded.read_exact(&mut received)).await.expect("an open tunnel");
+    within("the echo", upgraded.read_exact(&mut received)).await.expect("an open tunnel");
     assert_eq!(&received, b"hello over tls");
 }
 
@@ -136,7 +143,8 @@ async fn a_silent_tunnel_is_closed() {
     raw.send(HANDSHAKE).await;
     raw.read_head().await;
     raw.read_to_end().await;
-    assert_eq!(proxy.access("/chat").await["status"], 101);
+    let line = proxy.access("/chat").await;
+    assert_eq!((line["status"].as_u64(), line["failure"].as_str()), (Some(101), Some("idle-timeout")));
 }
 
 #[tokio::test]
@@ -150,13 +158,237 @@ async fn a_tunnel_ends_when_either_side_goes_away() {
     })
     .await;
     let proxy = Proxy::builder(&app).start().await;
-    let open = proxy.open_files();
+    let open = proxy.open_sockets();
     let mut raw: Raw = proxy.raw().await;
     raw.send(HANDSHAKE).await;
     raw.read_head().await;
     raw.send("x").await;
     raw.read_to_end().await;
     drop(raw);
-    eventually("the tunnel's sockets to be closed", async || (proxy.open_files() <= open).then_some(()))
+    eventually("the tunnel's sockets to be closed", async || (proxy.open_sockets() <= open).then_some(()))
         .await;
+}
+
+/// An extended CONNECT (RFC 8441 §5.1).
+fn opening(protocol: &'static str) -> Request<BoxBody> {
+    request("CONNECT", "/chat")
+        .header("sec-websocket-version", "13")
+        .header("sec-websocket-protocol", "chat")
+        .extension(Protocol::from_static(protocol))
+        .body(empty())
+        .expect("valid")
+}
+
+/// A client that knows the proxy's settings: that it may send one is among them.
+async fn settled(mut client: Client) -> Client {
+    let refused = request("TRACE", "/").body(empty()).expect("valid");
+    assert_eq!(client.send(refused).await.status, 405);
+    client
+}
+
+async fn http2(proxy: &Proxy) -> Client {
+    settled(proxy.http2().await).await
+}
+
+/// The stream of an opened WebSocket.
+async fn opened(response: Response<Incoming>) -> TokioIo<Upgraded> {
+    assert_eq!(response.status(), 200);
+    TokioIo::new(within("a tunnel", hyper::upgrade::on(response)).await.expect("a tunnel"))
+}
+
+async fn read(stream: &mut TokioIo<Upgraded>, length: usize) -> String {
+    let mut received = vec![0; length];
+    within("bytes", stream.read_exact(&mut received)).await.expect("an open tunnel");
+    String::from_utf8(received).expect("text")
+}
+
+/// The value of a field of a head.
+fn field<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    let fields = head.lines().filter_map(|line| line.split_once(": "));
+    fields.into_iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+}
+
+/// Opens a WebSocket; the request comes back in a field, to be looked at.
+async fn open_websocket(stream: &mut TcpStream) {
+    let head = read_head(stream).await;
+    let key = field(&head, "sec-websocket-key").unwrap_or_default();
+    let digest = Sha1::digest(format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11"));
+    let accept = base64::engine::general_purpose::STANDARD.encode(digest);
+    let seen = head.trim_end().replace("\r\n", "|");
+    let switching = format!(
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Accept: {accept}\r\nSec-WebSocket-Protocol: chat\r\nX-Seen: {seen}\r\n\r\n"
+    );
+    let _ = stream.write_all(switching.as_bytes()).await;
+}
+
+/// Opens a WebSocket, then does as [`echoing`].
+async fn websocket(mut stream: TcpStream, _: usize) {
+    open_websocket(&mut stream).await;
+    let _ = stream.write_all(b"hello ").await;
+    let mut buffer = [0; 4096];
+    while let Ok(length @ 1..) = stream.read(&mut buffer).await {
+        let _ = stream.write_all(&buffer[..length]).await;
+    }
+    let _ = stream.write_all(b"bye").await;
+}
+
+#[tokio::test]
+async fn a_websocket_over_http_2_is_one_over_http_1_to_the_server() {
+    let app = Upstream::script(websocket).await;
+    let proxy = Proxy::builder(&app).start().await;
+    let mut client = http2(&proxy).await;
+    let response = client.start(opening("websocket")).await.expect("a head");
+
+    let text =
+        |name: &str| response.headers().get(name).map(|value| value.to_str().expect("text").to_owned());
+    assert_eq!(text("sec-websocket-protocol").as_deref(), Some("chat"));
+    for name in ["sec-websocket-accept", "upgrade", "connection"] {
+        assert_eq!(text(name), None, "{name} is of HTTP/1.1");
+    }
+    let seen = text("x-seen").expect("the request").replace('|', "\r\n");
+    assert!(seen.starts_with("GET /chat HTTP/1.1\r\n"), "{seen}");
+    for (name, value) in [
+        ("host", "example.test"),
+        ("connection", "upgrade"),
+        ("upgrade", "websocket"),
+        ("sec-websocket-version", "13"),
+        ("sec-websocket-protocol", "chat"),
+        ("via", "2 tidegate"),
+    ] {
+        assert_eq!(field(&seen, name), Some(value), "{seen}");
+    }
+    assert_eq!(field(&seen, "sec-websocket-key").map(str::len), Some(24), "{seen}");
+
+    let mut stream = opened(response).await;
+    assert_eq!(read(&mut stream, 6).await, "hello ");
+    for message in ["one", "two", "\u{0}\u{1}binary"] {
+        stream.write_all(message.as_bytes()).await.expect("an open tunnel");
+        assert_eq!(read(&mut stream, message.len()).await, message);
+    }
+    // A half-closed direction is passed on, the other one stays open.
+    stream.shutdown().await.expect("an open tunnel");
+    let mut rest = String::new();
+    within("the end", stream.read_to_string(&mut rest)).await.expect("an end in order");
+    assert_eq!(rest, "bye");
+
+    let line = proxy.access("/chat").await;
+    assert_eq!((&line["method"], &line["status"]), (&"CONNECT".into(), &200.into()), "{line}");
+    assert_eq!((&line["bytes_in"], &line["bytes_out"]), (&14.into(), &23.into()), "{line}");
+    assert!(line["failure"].is_null(), "{line}");
+}
+
+#[tokio::test]
+async fn websockets_share_a_connection_over_tls_with_requests() {
+    let app = Upstream::script(websocket).await;
+    let pages = Upstream::echo("pages").await;
+    let authority = Authority::new();
+    let leaf = authority.sign(&["a.test"]);
+    let secure = "[listener.secure]\naddress = \"127.0.0.1:0\"\n\
+                  tls = { certificates = [{ chain = \"a.pem\", key = \"a.key\" }] }";
+    let rules = "[config]\nrules = [{ paths = [\"/page\"], to = \"pages\" }]";
+    let proxy = Proxy::builder(&app)
+        .upstream("pages", &pages)
+        .plugin("10-router", stock("router"), rules)
+        .section(secure)
+        .file("a.pem", leaf.chain_pem())
+        .file("a.key", leaf.key_pem())
+        .start()
+        .await;
+    let client = proxy.tls("secure", &TlsOptions::new(&authority, "a.test")).await.expect("a handshake");
+    let mut client = settled(client).await;
+    let mut streams = Vec::new();
+    for _ in 0..3 {
+        streams.push(opened(client.start(opening("websocket")).await.expect("a head")).await);
+    }
+    for stream in &mut streams {
+        stream.write_all(b"there").await.expect("an open tunnel");
+        assert_eq!(read(stream, 11).await, "hello there");
+        assert_eq!(client.get("/page").await.json()["upstream"], "pages");
+    }
+}
+
+#[tokio::test]
+async fn policies_see_the_request_of_http_1() {
+    let app = Upstream::script(websocket).await;
+    let rules = "[config]\nrules = [{ paths = [\"/chat\"], methods = [\"GET\"], deny = true }]";
+    let proxy = Proxy::builder(&app).plugin("10-access", stock("access-control"), rules).start().await;
+    let response = http2(&proxy).await.start(opening("websocket")).await.expect("a head");
+    assert_eq!(Answer::read(response).await.expect("a whole body").status, 403);
+    assert_eq!(app.connections(), 0);
+}
+
+#[tokio::test]
+async fn a_server_that_opens_no_websocket_is_not_taken_for_one() {
+    let refusing = "HTTP/1.1 403 Forbidden\r\ncontent-length: 6\r\n\r\nnot me";
+    let page = "HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\na page";
+    let other = SWITCHING.replace("Upgrade: websocket", "Upgrade: other");
+    // `SWITCHING` answers to a key that the proxy did not send.
+    for (answer, status, body) in [
+        (refusing, 403, "not me"),
+        (page, 502, "502 Bad Gateway\n"),
+        (SWITCHING, 502, "502 Bad Gateway\n"),
+        (&other, 502, "502 Bad Gateway\n"),
+    ] {
+        let app = Upstream::raw(answer.to_owned()).await;
+        let proxy = Proxy::builder(&app).start().await;
+        let response = http2(&proxy).await.start(opening("websocket")).await.expect("a head");
+        let received = Answer::read(response).await.expect("a whole body");
+        assert_eq!((received.status, received.text()), (status, body), "{answer}");
+        let failure = proxy.access("/chat").await["failure"].clone();
+        assert_eq!(failure.as_str(), (status == 502).then_some("bad-response"), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn other_connects_are_refused() {
+    let app = Upstream::script(websocket).await;
+    let proxy = Proxy::builder(&app).start().await;
+    let mut client = http2(&proxy).await;
+    let response = client.start(opening("connect-udp")).await.expect("a head");
+    assert_eq!(Answer::read(response).await.expect("a whole body").status, 405);
+    let plain = request("CONNECT", "/").body(empty()).expect("valid");
+    assert_eq!(client.send(plain).await.status, 405);
+    assert_eq!(app.connections(), 0);
+}
+
+#[tokio::test]
+async fn an_open_websocket_keeps_its_connection() {
+    let app = Upstream::script(websocket).await;
+    let proxy = Proxy::builder(&app).section("[timeouts]\nkeep-alive = \"100ms\"").start().await;
+    let mut client = http2(&proxy).await;
+    let mut stream = opened(client.start(opening("websocket")).await.expect("a head")).await;
+    // An idle connection is told to go after the time, and cut after as long again.
+    for _ in 0..4 {
+        let mut idle = proxy.raw().await;
+        idle.send("TRACE / HTTP/1.1\r\nHost: a.test\r\n\r\n").await;
+        idle.read_response().await;
+        assert!(idle.is_closed_silently().await);
+    }
+    stream.write_all(b"there").await.expect("an open tunnel");
+    assert_eq!(read(&mut stream, 11).await, "hello there");
+    drop(stream);
+    eventually("the idle connection to be closed", async || client.is_closed().then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_websocket_over_http_2_ends_when_either_side_goes_away() {
+    let app = Upstream::script(async |mut stream: TcpStream, number| {
+        open_websocket(&mut stream).await;
+        let mut one = [0];
+        // The first connection ends by itself after a byte, the second when the client has gone.
+        while stream.read_exact(&mut one).await.is_ok() && number > 1 {}
+    })
+    .await;
+    let proxy = Proxy::builder(&app).start().await;
+    let mut client = http2(&proxy).await;
+    let mut stream = opened(client.start(opening("websocket")).await.expect("a head")).await;
+    stream.write_all(b"x").await.expect("an open tunnel");
+    let mut rest = String::new();
+    within("the end", stream.read_to_string(&mut rest)).await.expect("an end in order");
+    drop(stream);
+    let stream = opened(client.start(opening("websocket")).await.expect("a head")).await;
+    drop(stream);
+    eventually("both connections to be closed", async || (app.closed() == 2).then_some(())).await;
+    assert_eq!(proxy.accesses("/chat", 2).await.len(), 2);
 }

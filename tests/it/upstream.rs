@@ -1,8 +1,9 @@
 //! Servers behind the proxy: connections kept, shared and given up, failures told apart.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use tidegate_tests::{Proxy, Upstream, body, empty, eventually, read_head, request};
+use tidegate_tests::{Proxy, Upstream, body, empty, eventually, read_head, request, within};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
@@ -43,6 +44,41 @@ async fn an_idle_connection_is_closed_in_time() {
     eventually("the idle connection to be closed", async || (app.closed() == 1).then_some(())).await;
     assert_eq!(proxy.get("/").await.status, 200);
     assert_eq!(app.connections(), 2);
+}
+
+#[tokio::test]
+async fn a_connection_that_grew_old_is_not_used_again() {
+    let app = Upstream::echo("app").await;
+    let pool = "pool = { age = \"200ms\" }";
+    let proxy = with_app(&format!("servers = [\"{}\"]\n{pool}", app.address())).start().await;
+    assert_eq!(proxy.get("/").await.status, 200);
+    eventually("the old connection to be closed", async || (app.closed() == 1).then_some(())).await;
+    assert_eq!(proxy.get("/").await.status, 200);
+    assert_eq!(app.connections(), 2);
+}
+
+#[tokio::test]
+async fn no_more_idle_connections_are_kept_than_may_be() {
+    let everybody = Arc::new(tokio::sync::Barrier::new(4));
+    let app = Upstream::serve(move |_| {
+        let everybody = Arc::clone(&everybody);
+        async move {
+            everybody.wait().await;
+            http::Response::new(body("ok"))
+        }
+    })
+    .await;
+    let proxy = with_app(&format!("servers = [\"{}\"]\npool = {{ idle = 2 }}", app.address())).start().await;
+    for closed in [2, 4] {
+        let mut requests = tokio::task::JoinSet::new();
+        for _ in 0..4 {
+            let mut client = proxy.http1().await;
+            requests.spawn(async move { client.get("/").await.status });
+        }
+        assert_eq!(within("the answers", requests.join_all()).await, [200; 4]);
+        eventually("two to be closed", async || (app.closed() == closed).then_some(())).await;
+    }
+    assert_eq!(app.connections(), 6, "two were used again");
 }
 
 #[tokio::test]
@@ -184,4 +220,34 @@ async fn a_host_name_stands_for_its_addresses() {
     let app = Upstream::echo("app").await;
     let proxy = with_app(&format!("servers = [\"localhost:{}\"]", app.address().port())).start().await;
     assert_eq!(proxy.get("/").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_unix_socket_is_a_server_like_any_other() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("app.sock");
+    let app = Upstream::builder().unix(&path).echo("app").await;
+    let health = "health = { path = \"/healthz\", interval = \"100ms\", timeout = \"100ms\" }";
+    let proxy = with_app(&format!("servers = [\"{}\"]\n{health}", app.server())).start().await;
+    for _ in 0..10 {
+        let request = request("POST", "/x").body(body("hello")).expect("valid");
+        assert_eq!(proxy.send(request).await.json()["body"], "hello");
+    }
+    assert_eq!(proxy.access("/x").await["server"], app.server());
+    eventually("checks", async || {
+        (app.requests().iter().filter(|request| request.target == "/healthz").count() >= 3).then_some(())
+    })
+    .await;
+    assert_eq!(proxy.server_state("app", &app.server()).await.as_deref(), Some("up"));
+}
+
+#[tokio::test]
+async fn a_unix_socket_is_looked_for_beside_the_configuration_and_may_come_later() {
+    let proxy = with_app("servers = [\"unix:run/app.sock\"]").start().await;
+    assert_eq!(proxy.get("/").await.status, 503);
+    let folder = proxy.folder().join("run");
+    std::fs::create_dir(&folder).expect("a new folder");
+    let app = Upstream::builder().unix(folder.join("app.sock")).echo("app").await;
+    assert_eq!(proxy.get("/").await.status, 200);
+    assert_eq!(app.connections(), 1);
 }

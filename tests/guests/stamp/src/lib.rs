@@ -1,7 +1,10 @@
 //! Leaves its mark, `value`, in every phase, and ends the chain when the request asks this mark to.
 //!
 //! `x-finish: MARK` and `x-answer: MARK` choose the verdict of the request phase, `x-replace: MARK` that of
-//! the response phase; `x-route: NAME` is where the request goes.
+//! the response phase; `x-route: NAME` is where the request goes, `x-hash-key: KEY` what chooses the server
+//! there, `x-timeout: MILLISECONDS` how long that may take.
+
+use std::time::Duration;
 
 use tidegate_plugin_sdk::prelude::*;
 
@@ -42,6 +45,13 @@ impl Policy for Stamp {
             if request.set_header("x-routed", answer).is_err() {
                 return Verdict::Fail;
             }
+        }
+        if let Some(key) = request.header("x-hash-key") {
+            request.set_hash_key(&key);
+        }
+        if let Some(time) = request.header("x-timeout") {
+            let Ok(milliseconds) = time.parse() else { return Verdict::Fail };
+            request.set_timeout(Duration::from_millis(milliseconds));
         }
         if self.is_meant(request, "x-answer") {
             return request.respond(Reply::new(299).header("x-answered-by", &self.mark).text("answered\n"));
