@@ -6,7 +6,7 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use http::{Request, Response};
@@ -14,6 +14,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
 use hyper_util::rt::TokioIo;
 use tidegate_config::{Pool, Protocol};
+use tokio::sync::Notify;
 use tokio::task::spawn_local;
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
@@ -33,6 +34,9 @@ const READ_BUFFER: usize = 64 << 10;
 /// 64 KiB would slow down every response over a long link. A connection may have as much for each of its
 /// streams: with less, a few clients that do not read would hold up all others.
 const STREAM_WINDOW: u32 = 256 << 10;
+/// Stands for the number of streams that a server allows until it has said it in its SETTINGS; no server
+/// says this one.
+const UNSETTLED: usize = 65_521;
 /// RFC 9113 §6.9.1.
 const LARGEST_WINDOW: u32 = (1 << 31) - 1;
 
@@ -270,23 +274,37 @@ impl Server {
             let driver = Driver::new(connection);
             return Ok(Kind::Http1(Http1 { sender, driver, timer, made: now, idle_since: now }));
         }
-        let (sender, mut connection) = http2::Builder::new(LocalExecutor)
+        let executor = LocalExecutor::default();
+        let (sender, mut connection) = http2::Builder::new(executor.clone())
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(
                 STREAM_WINDOW.saturating_mul(self.bounds.pool.streams).min(LARGEST_WINDOW),
             )
             .max_header_list_size(u32::try_from(self.bounds.response_headers).unwrap_or(u32::MAX))
+            .initial_max_send_streams(UNSETTLED)
             .handshake(io)
             .await
             .map_err(io::Error::other)?;
         // Ends when the last sender is dropped or the server closes the connection.
         let max_streams = Rc::new(Cell::new(connection.current_max_send_streams()));
-        let allowed = max_streams.clone();
+        let settled = Rc::new(Notify::new());
+        let (allowed, settling) = (max_streams.clone(), settled.clone());
         spawn_local(poll_fn(move |cx| {
             let polled = Pin::new(&mut connection).poll(cx);
             allowed.set(connection.current_max_send_streams());
+            if allowed.get() != UNSETTLED || polled.is_ready() {
+                settling.notify_one();
+            } else {
+                executor.after_next_poll.replace(Some(cx.waker().clone()));
+            }
             polled.map(drop)
         }));
+        // Its SETTINGS are the first thing a server sends (RFC 9113 §3.4). Requests that share the connection
+        // before would be as many as it turns out not to allow, and wait for each other.
+        settled.notified().await;
+        if sender.is_closed() {
+            return Err(io::Error::other("the server closed the connection before its SETTINGS"));
+        }
         let connection = Rc::new(Http2 {
             sender: RefCell::new(sender),
             streams: Cell::new(0),
@@ -401,12 +419,23 @@ impl Lease {
     }
 }
 
-/// Runs what HTTP/2 connections start on the worker's own thread.
-#[derive(Clone, Copy)]
-struct LocalExecutor;
+/// Runs what an HTTP/2 connection starts on the worker's own thread. That is where its frames are read; who
+/// waits for one is woken after it.
+#[derive(Clone, Default)]
+struct LocalExecutor {
+    after_next_poll: Rc<RefCell<Option<Waker>>>,
+}
 
 impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for LocalExecutor {
     fn execute(&self, future: F) {
-        spawn_local(future);
+        let after_next_poll = self.after_next_poll.clone();
+        let mut future = Box::pin(future);
+        spawn_local(poll_fn(move |cx| {
+            let polled = future.as_mut().poll(cx);
+            if let Some(waker) = after_next_poll.take() {
+                waker.wake();
+            }
+            polled
+        }));
     }
 }
