@@ -28,6 +28,8 @@ pub(crate) struct Body {
 
 enum Source {
     Full(Bytes),
+    /// What comes out of a stage that another body went into.
+    Staged(Pin<Box<dyn http_body::Body<Data = Bytes, Error = BoxError>>>),
     Upstream {
         incoming: Incoming,
         /// Given back after the last byte.
@@ -53,6 +55,11 @@ impl Body {
 
     pub(crate) fn full(bytes: impl Into<Bytes>) -> Self {
         Self { source: Source::Full(bytes.into()), bytes: 0, on_end: None }
+    }
+
+    /// What a stage makes, as a rule of another body: buffered, filtered, coded.
+    pub(crate) fn staged(stage: impl http_body::Body<Data = Bytes, Error = BoxError> + 'static) -> Self {
+        Self { source: Source::Staged(Box::pin(stage)), bytes: 0, on_end: None }
     }
 
     /// Streams from an upstream, over the connection `lease`, which is kept for the next exchange after
@@ -114,6 +121,7 @@ impl http_body::Body for Body {
         let frame = match &mut this.source {
             Source::Full(bytes) if bytes.is_empty() => None,
             Source::Full(bytes) => Some(Ok(Frame::data(std::mem::take(bytes)))),
+            Source::Staged(stage) => ready!(stage.as_mut().poll_frame(cx)),
             Source::Upstream { incoming, lease, idle, deadline } => {
                 match poll_incoming(incoming, lease, cx) {
                     Poll::Ready(frame) => {
@@ -142,6 +150,7 @@ impl http_body::Body for Body {
     fn is_end_stream(&self) -> bool {
         match &self.source {
             Source::Full(bytes) => bytes.is_empty(),
+            Source::Staged(stage) => stage.is_end_stream(),
             Source::Upstream { incoming, .. } => incoming.is_end_stream(),
         }
     }
@@ -149,6 +158,7 @@ impl http_body::Body for Body {
     fn size_hint(&self) -> SizeHint {
         match &self.source {
             Source::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Source::Staged(stage) => stage.size_hint(),
             Source::Upstream { incoming, .. } => incoming.size_hint(),
         }
     }

@@ -177,15 +177,10 @@ fn begin(
 /// Where the body of a response comes from.
 #[expect(clippy::large_enum_variant, reason = "one for each exchange, which is passed on at once")]
 enum Source {
-    Upstream {
-        body: Body,
-        server_side: Option<OnUpgrade>,
-    },
+    /// An upstream sends it.
+    Streamed { body: Body, server_side: Option<OnUpgrade> },
     /// The proxy or a policy made it. `close`: the client's connection must not be used again.
-    Local {
-        body: Bytes,
-        close: bool,
-    },
+    Local { body: Bytes, close: bool },
 }
 
 /// Sends the request to the upstream of its route and waits for the head of the response.
@@ -218,7 +213,7 @@ async fn forward(
     head.content_length = content_length;
     head.origin = Some(upstream.name.clone());
     let body = Body::upstream(incoming, lease, upstream.idle(), deadline);
-    Ok((head, Source::Upstream { body, server_side }))
+    Ok((head, Source::Streamed { body, server_side }))
 }
 
 /// Of a server that switches protocols, whether it does what a WebSocket over HTTP/2 was put to it as: over
@@ -292,7 +287,7 @@ fn finish(
         response.headers_mut().remove(header::CONTENT_LENGTH);
     }
     match source {
-        Source::Upstream { body, server_side: Some(server) } if status == StatusCode::SWITCHING_PROTOCOLS => {
+        Source::Streamed { body, server_side: Some(server) } if status == StatusCode::SWITCHING_PROTOCOLS => {
             if let Some(client) = client_side {
                 if client.over_http2 {
                     websocket::answer(&mut response);
@@ -302,7 +297,7 @@ fn finish(
             }
             return response;
         }
-        Source::Upstream { body, .. } => *response.body_mut() = body,
+        Source::Streamed { body, .. } => *response.body_mut() = body,
         Source::Local { body, close } => {
             if close {
                 response::close_after(response.headers_mut(), version);
