@@ -21,7 +21,7 @@ pub struct PluginFile {
     pub limits: PluginLimits,
     /// Default [`Isolation::Worker`].
     pub isolation: Isolation,
-    /// Upstreams the policy may route to; `None` = all.
+    /// Upstreams and file roots the policy may route to; `None` = all.
     pub routes: Option<Vec<String>>,
     /// Runs the code of this other plugin with this file's settings.
     pub link: Option<String>,

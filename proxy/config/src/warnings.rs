@@ -3,11 +3,11 @@
 use crate::{Address, Balance, Config, Positions, Problem, Problems, Serves, Upstream};
 
 impl Config {
-    /// What will surprise, in the order of the text: an upstream that nobody can reach; a single server
-    /// of whose death only requests would tell; a choice by hash where there is nothing to choose.
-    /// The configuration works all the same.
+    /// What will surprise, in the order of the text: an upstream or a file root that nobody can
+    /// reach; a single server of whose death only requests would tell; a choice by hash where there is
+    /// nothing to choose. The configuration works all the same.
     ///
-    /// `routable` says of an upstream whether a policy may route to it, which this file does not know.
+    /// `routable` says of either whether a policy may route to it, which this file does not know.
     ///
     /// A server that is a host name is not counted as a single one: it may have many addresses.
     pub fn warnings(&self, routable: impl Fn(&str) -> bool) -> Vec<Problem> {
@@ -41,6 +41,14 @@ impl Config {
                     "balance = \"hash\" has one server to choose from",
                     "add servers, or leave balance out",
                 );
+            }
+        }
+        for name in self.files.keys() {
+            if self.default_upstream.as_ref() != Some(name) && !routable(name) {
+                let path = format!("files.{}", Positions::segment(name));
+                let message = format!("files.{name}: nobody can reach it");
+                let help = "make it the default-upstream or let a policy route to it";
+                found.push(self.positions.problem(&path, message).with_help(help));
             }
         }
         Problems(found).sorted().0

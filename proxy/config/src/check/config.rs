@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use super::{Report, listener, upstream};
+use super::{Report, files, listener, upstream};
 use crate::document::Document;
 use crate::{AccessLog, Admin, Config, Limits, Log, Problems, Resolver, Timeouts, file, suggest};
 
@@ -13,7 +13,7 @@ pub(crate) fn check(document: Document<file::Config>, file: &Path) -> Result<Con
     let directory = file.parent().unwrap_or(Path::new(""));
     let mut report = Report::new(&positions);
     if let Some(name) = &content.default_upstream {
-        known_upstream("default-upstream", name, &content, &mut report);
+        known_destination("default-upstream", name, &content, &mut report);
     }
     addresses(&content, &mut report);
     for (name, value) in &content.listener {
@@ -21,6 +21,9 @@ pub(crate) fn check(document: Document<file::Config>, file: &Path) -> Result<Con
     }
     for (name, value) in &content.upstream {
         upstream::check(&format!("upstream.{name}"), value, directory, &mut report);
+    }
+    for name in content.files.keys() {
+        files::check(name, &content, &mut report);
     }
     header_sizes(&content, &mut report);
     report.finish()?;
@@ -33,6 +36,7 @@ pub(crate) fn check(document: Document<file::Config>, file: &Path) -> Result<Con
         plugins,
         listener: listeners,
         upstream: upstreams,
+        files: roots,
         limits,
         timeouts,
         access_log,
@@ -56,6 +60,7 @@ pub(crate) fn check(document: Document<file::Config>, file: &Path) -> Result<Con
             .into_iter()
             .map(|(name, value)| (name, upstream::convert(value, directory)))
             .collect(),
+        files: roots.into_iter().map(|(name, value)| (name, files::convert(value, directory))).collect(),
         limits: self::limits(&limits),
         timeouts: Timeouts {
             request_headers: timeouts.request_headers.0,
@@ -77,7 +82,22 @@ pub(crate) fn check(document: Document<file::Config>, file: &Path) -> Result<Con
     })
 }
 
-/// The upstream with the name that stands at `path`.
+/// The upstream or file root with the name that stands at `path` must be there.
+fn known_destination(path: &str, name: &str, content: &file::Config, report: &mut Report<'_>) {
+    if content.upstream.contains_key(name) || content.files.contains_key(name) {
+        return;
+    }
+    let known = content.upstream.keys().chain(content.files.keys()).map(String::as_str);
+    let help = match suggest::nearest(name, known.clone()) {
+        Some(meant) => format!("did you mean {meant:?}?"),
+        None if known.clone().next().is_none() => "add [upstream.NAME] with its servers".to_owned(),
+        None => format!("there are: {}", known.collect::<Vec<_>>().join(", ")),
+    };
+    let what = if content.files.is_empty() { "upstream" } else { "upstream or file root" };
+    report.add(path, format!("{path}: there is no {what} {name:?}"), help);
+}
+
+/// The upstream with the name that stands at `path`; connections cannot be forwarded to a file root.
 pub(super) fn known_upstream<'c>(
     path: &str,
     name: &str,
@@ -90,6 +110,9 @@ pub(super) fn known_upstream<'c>(
     }
     let known = content.upstream.keys().map(String::as_str);
     let help = match suggest::nearest(name, known.clone()) {
+        _ if content.files.contains_key(name) => {
+            format!("{name:?} is a file root, which serves HTTP: name an upstream")
+        }
         Some(meant) => format!("did you mean {meant:?}?"),
         None if content.upstream.is_empty() => "add [upstream.NAME] with its servers".to_owned(),
         None => format!("there are: {}", known.collect::<Vec<_>>().join(", ")),

@@ -1,6 +1,7 @@
 //! What one key says about another, once each is right by itself.
 
 mod config;
+mod files;
 mod listener;
 mod plugin;
 mod upstream;

@@ -11,9 +11,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::Positions;
 
+mod files;
 mod listener;
 mod upstream;
 
+pub use files::{CacheControl, Files};
 pub use listener::{Certificate, ClientAuth, HttpVersions, Listener, Passthrough, Serves, Tls, TlsVersion};
 pub use upstream::{
     Address, Balance, Eject, Health, HttpProbe, Pool, Probe, Protocol, ProxyProtocol, Retries, Server,
@@ -23,7 +25,8 @@ pub use upstream::{
 /// The checked content of `tidegate.toml`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
-    /// Where a request goes that no policy routed; `None` answers it with 404. Names an upstream.
+    /// Where a request goes that no policy routed; `None` answers it with 404. Names an upstream or
+    /// a file root.
     pub default_upstream: Option<String>,
     /// Threads that serve requests; 0 = one per core this process may use. Default 0.
     pub workers: usize,
@@ -40,6 +43,8 @@ pub struct Config {
     pub listeners: BTreeMap<String, Listener>,
     /// By name.
     pub upstreams: BTreeMap<String, Upstream>,
+    /// By name, which no upstream has.
+    pub files: BTreeMap<String, Files>,
     /// Sizes and counts.
     pub limits: Limits,
     /// Waits on the client's side; those towards servers are in [`Upstream`].
@@ -52,6 +57,13 @@ pub struct Config {
     pub admin: Option<Admin>,
     /// Where each key of the file stands.
     pub positions: Positions,
+}
+
+impl Config {
+    /// The names a request can be routed to: those of upstreams and of file roots.
+    pub fn destinations(&self) -> impl Iterator<Item = &String> {
+        self.upstreams.keys().chain(self.files.keys())
+    }
 }
 
 /// `resolver = { … }`: DNS for the host names in [`Upstream::servers`].

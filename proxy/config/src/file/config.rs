@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::text::{DnsServer, FilePath, Form, Name, Size, Text};
-use super::{Listener, Upstream};
+use super::{Files, Listener, Upstream};
 use crate::{LogFormat, LogLevel};
 
 /// The configuration of tidegate.
@@ -19,8 +19,8 @@ use crate::{LogFormat, LogLevel};
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 #[schemars(title = "tidegate.toml")]
 pub(crate) struct Config {
-    /// Where a request goes that no policy routed: the name of an upstream. Without it such a
-    /// request is answered with 404.
+    /// Where a request goes that no policy routed: the name of an upstream or a file root. Without
+    /// it such a request is answered with 404.
     pub default_upstream: Option<String>,
     /// Threads that serve requests; 0 = one per core this process may use.
     #[schemars(range(max = 1024))]
@@ -38,6 +38,10 @@ pub(crate) struct Config {
     /// Groups of servers that answer the same requests, by name.
     #[schemars(extend("propertyNames" = name_schema()))]
     pub upstream: BTreeMap<String, Upstream>,
+    /// Directories whose files are served, by name. Requests are routed to them as to upstreams, so
+    /// no name may be that of an upstream.
+    #[schemars(extend("propertyNames" = name_schema()))]
+    pub files: BTreeMap<String, Files>,
     /// Sizes and counts, and what happens beyond them.
     pub limits: Limits,
     /// How long the proxy waits on the client's side.

@@ -2,12 +2,14 @@
 //! crate.
 
 mod config;
+mod files;
 mod listener;
 mod plugin;
 pub(crate) mod text;
 mod upstream;
 
 pub(crate) use config::{Config, Limits};
+pub(crate) use files::{CacheControl, Files};
 pub(crate) use listener::{Certificate, Http, Listener, Tls};
 pub(crate) use plugin::Plugin;
 pub(crate) use upstream::{DEFAULT_IDLE, Health, HealthMethod, Server, Switch, Upstream};

@@ -100,6 +100,6 @@ impl Default for Limits {
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub(crate) struct Grants {
-    /// Upstreams the plugin may route to; without it all of them.
+    /// Upstreams and file roots the plugin may route to; without it all of them.
     pub routes: Option<Vec<String>>,
 }

@@ -396,8 +396,6 @@ fn a_server_is_a_host_and_a_port() {
 fn keys_of_later_versions_are_refused_by_name() {
     let text = r#"
 compression = { level = 1 }
-[files.assets]
-root = "/srv/www"
 [limits]
 policy-body = "1MiB"
 [listener.web]
@@ -414,10 +412,9 @@ buffer-requests = false
         problems(text),
         [
             unsupported(2, 1, "compression"),
-            unsupported(3, 2, "files"),
-            unsupported(6, 1, "policy-body"),
-            unsupported(11, 1, "buffer"),
-            unsupported(12, 1, "buffer-requests"),
+            unsupported(4, 1, "policy-body"),
+            unsupported(9, 1, "buffer"),
+            unsupported(10, 1, "buffer-requests"),
         ]
     );
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use crate::{Config, PluginFile, Problems, parse, parse_plugin};
 
 mod config;
+mod files;
 mod forwarding;
 mod health;
 mod hostile;

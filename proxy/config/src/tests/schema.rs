@@ -138,6 +138,7 @@ fn published_defaults_are_the_real_ones() {
 listener.a.address = "127.0.0.1:80"
 upstream.a.servers = ["a:1"]
 upstream.a.health.path = "/"
+files.b.root = "b"
 "#;
     let mut text = least.to_owned();
     let schema = schema();
@@ -146,6 +147,8 @@ upstream.a.health.path = "/"
     let upstream = &schema["properties"]["upstream"]["additionalProperties"];
     spell_out(upstream, "upstream.a", &mut text);
     spell_out(&upstream["properties"]["health"], "upstream.a.health", &mut text);
+    spell_out(&schema["properties"]["files"]["additionalProperties"], "files.b", &mut text);
+    assert!(text.contains("files.b.index = ") && text.contains("files.b.precompressed = true\n"));
     assert!(text.contains("limits.http2-streams = 100\n") && text.contains("upstream.a.pool.age = "));
     assert!(text.contains("upstream.a.eject = true\n") && text.contains("upstream.a.health.status = "));
     let least = parse(least, file).expect("the least is valid");

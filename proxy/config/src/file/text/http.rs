@@ -132,3 +132,28 @@ impl Form for StatusCodes {
         schema.insert("pattern".to_owned(), "^[1-5][0-9]{2}(-[1-5][0-9]{2})?$".into());
     }
 }
+
+/// The value of a field, as far as there is no need for more: visible ASCII and spaces (RFC 9110 §5.5).
+#[derive(Debug)]
+pub(crate) struct FieldValue(pub String);
+
+impl Form for FieldValue {
+    const FORMAT: &'static str = "field-value";
+    const EXAMPLE: &'static str = "no-cache";
+
+    fn parse(text: &str) -> Result<Self, Complaint> {
+        if text.is_empty() {
+            return Err(Complaint::new("the value of a field must not be empty"));
+        }
+        let allowed = |c: char| c.is_ascii_graphic() || c == ' ';
+        if text.starts_with(' ') || text.ends_with(' ') || !text.chars().all(allowed) {
+            return Err(Complaint::new(format!("{text:?} is not the value of a field"))
+                .help("write visible ASCII characters, with spaces only between them"));
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    fn print(&self) -> String {
+        self.0.clone()
+    }
+}

@@ -18,9 +18,9 @@ mod name;
 
 pub(crate) use address::{DnsServer, ServerAddress};
 pub(crate) use host::{HostField, HostPattern, SniPattern, TlsName};
-pub(crate) use http::{Method, PathPattern, RequestTarget, StatusCodes};
+pub(crate) use http::{FieldValue, Method, PathPattern, RequestTarget, StatusCodes};
 pub(crate) use measure::{Percent, Size};
-pub(crate) use name::{FilePath, Name, PluginName};
+pub(crate) use name::{FileName, FilePath, InnerPath, Name, PluginName};
 
 /// A value of the form `T`, written as text.
 #[derive(Debug)]
@@ -54,7 +54,7 @@ pub(crate) fn check(format: &str, text: &str) -> Result<(), Complaint> {
 }
 
 /// Every form by its name.
-pub(crate) const FORMS: [(&str, Check); 18] = [
+pub(crate) const FORMS: [(&str, Check); 21] = [
     form::<Duration>(),
     form::<Size>(),
     form::<Percent>(),
@@ -63,6 +63,8 @@ pub(crate) const FORMS: [(&str, Check); 18] = [
     form::<ServerAddress>(),
     form::<DnsServer>(),
     form::<FilePath>(),
+    form::<FileName>(),
+    form::<InnerPath>(),
     form::<Name>(),
     form::<HostPattern>(),
     form::<HostField>(),
@@ -72,6 +74,7 @@ pub(crate) const FORMS: [(&str, Check); 18] = [
     form::<Method>(),
     form::<RequestTarget>(),
     form::<StatusCodes>(),
+    form::<FieldValue>(),
     form::<PluginName>(),
 ];
 

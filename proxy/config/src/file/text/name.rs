@@ -31,7 +31,66 @@ impl Form for FilePath {
     }
 }
 
-/// The name of a listener or an upstream. It appears in metrics, logs and addresses of the admin
+/// The name of a file in a directory that is served.
+#[derive(Debug)]
+pub(crate) struct FileName(pub String);
+
+impl Form for FileName {
+    const FORMAT: &'static str = "file-name";
+    const EXAMPLE: &'static str = "index.html";
+
+    fn parse(text: &str) -> Result<Self, Complaint> {
+        if text.contains('/') {
+            return Err(Complaint::new(format!("{text:?} is a path, not the name of a file"))
+                .help("write the name alone, as in \"index.html\""));
+        }
+        served(text)?;
+        Ok(Self(text.to_owned()))
+    }
+
+    fn print(&self) -> String {
+        self.0.clone()
+    }
+}
+
+/// The path of a file within a directory that is served.
+#[derive(Debug)]
+pub(crate) struct InnerPath(pub String);
+
+impl Form for InnerPath {
+    const FORMAT: &'static str = "inner-path";
+    const EXAMPLE: &'static str = "errors/404.html";
+
+    fn parse(text: &str) -> Result<Self, Complaint> {
+        if let Some(inner) = text.strip_prefix('/') {
+            return Err(Complaint::new(format!("{text:?} is not a path within root"))
+                .help(format!("it starts in root: write {inner:?}")));
+        }
+        text.split('/').try_for_each(served)?;
+        Ok(Self(text.to_owned()))
+    }
+
+    fn print(&self) -> String {
+        self.0.clone()
+    }
+}
+
+/// Whether a name is one of those that are served at all.
+fn served(name: &str) -> Result<(), Complaint> {
+    if name.is_empty() {
+        return Err(Complaint::new("a file name must not be empty"));
+    }
+    if name.starts_with('.') {
+        return Err(Complaint::new(format!("{name:?} is hidden, and hidden files are not served"))
+            .help("name a file that does not begin with \".\""));
+    }
+    if name.contains(['\\', '\0']) {
+        return Err(Complaint::new(format!("{name:?} contains a backslash or a NUL, which no URL leads to")));
+    }
+    Ok(())
+}
+
+/// The name of a listener, an upstream or a file root. It appears in metrics, logs and addresses of the admin
 /// interface, where other characters would have to be escaped.
 #[derive(Debug)]
 pub(crate) struct Name(String);

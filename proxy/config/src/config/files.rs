@@ -1,0 +1,33 @@
+//! The checked `[files.NAME]`.
+
+use std::path::PathBuf;
+
+/// `[files.NAME]`: a directory whose files the proxy serves by itself.
+///
+/// Its name is one of those requests are routed to, so no upstream has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Files {
+    /// Absolute or relative to the working directory, already joined with the directory of the file.
+    pub root: PathBuf,
+    /// Names looked for in a directory, in this order; plain file names. Default `index.html`; empty = a
+    /// directory is not found.
+    pub index: Vec<String>,
+    /// Served in place of what is not found. Segments within the root, none of which is hidden or leads
+    /// up; does not start with `/`. Default `None`.
+    pub fallback: Option<String>,
+    /// The first that matches the file is sent. Default: none.
+    pub cache_control: Vec<CacheControl>,
+    /// Whether `NAME.br`, `NAME.zst` and `NAME.gz` stand for `NAME`. Default true.
+    pub precompressed: bool,
+    /// Whether symbolic links below the root are followed, wherever they lead. Default false.
+    pub follow_symlinks: bool,
+}
+
+/// What caches are told of some files (RFC 9111 §5.2).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CacheControl {
+    /// Globs over the path of the file from the root, beginning with `/`. Never empty.
+    pub paths: Vec<String>,
+    /// Visible ASCII and spaces.
+    pub value: String,
+}
