@@ -42,4 +42,5 @@ pub use exchange::{
 pub use instance::Verdict;
 pub use instances::Instances;
 pub use limits::Limits;
+pub use matching::PathPatterns;
 pub use plugin::{Isolation, Plugin, Settings};

@@ -5,6 +5,7 @@
 //! definitions again and gets the same numbers.
 
 mod ip_set;
+mod paths;
 mod patterns;
 #[cfg(test)]
 mod tests;
@@ -13,6 +14,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 pub(crate) use ip_set::IpSet;
+pub use paths::PathPatterns;
 pub(crate) use patterns::{Kind, Patterns};
 
 /// Matchers a plugin may define. A rule set needs a handful per rule.
