@@ -336,6 +336,12 @@ impl Proxy {
         self.child.wait().expect("a child of this process")
     }
 
+    /// The number of the process.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Memory in use, in bytes.
     #[must_use]
     pub fn resident_memory(&self) -> u64 {

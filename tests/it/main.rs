@@ -7,6 +7,7 @@ mod bodies;
 mod cli;
 mod discovery;
 mod docs;
+mod files;
 mod forwarding;
 mod grpc;
 mod health;

@@ -36,7 +36,7 @@ fn shown(path: &Path) -> String {
 }
 
 /// The folders a request passes, in that order.
-const STAGES: [&str; 5] = ["listener", "tls", "http", "policy", "upstream"];
+const STAGES: [&str; 6] = ["listener", "tls", "http", "policy", "upstream", "files"];
 
 /// Who may put stages together; `tcp.rs` is to a forwarded connection what `exchange.rs` is to a request.
 const ASSEMBLERS: [&str; 7] =

@@ -31,6 +31,14 @@ pub(crate) enum Error {
     /// An expectation other than `100-continue` (RFC 9110 §10.1.1).
     #[error("only the expectation 100-continue can be met")]
     ExpectationFailed,
+    /// A file root's file system failed or did not answer.
+    #[error("the file root {root} cannot be read: {cause}")]
+    File {
+        /// The file root's name.
+        root: Arc<str>,
+        /// The system's message.
+        cause: String,
+    },
     /// No policy chose a destination and there is no `default-upstream`.
     #[error("no policy chose a destination and there is no default-upstream")]
     NoRoute,
@@ -106,6 +114,7 @@ impl Error {
             Self::MethodRefused => StatusCode::METHOD_NOT_ALLOWED,
             Self::ExpectationFailed => StatusCode::EXPECTATION_FAILED,
             Self::NoRoute => StatusCode::NOT_FOUND,
+            Self::File { .. } => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Policy { .. }
             | Self::NoServer { .. }
             | Self::QueueFull { .. }
@@ -128,6 +137,7 @@ impl Error {
             Self::BodyBroken => "body-broken",
             Self::MethodRefused => "method-refused",
             Self::ExpectationFailed => "expectation-failed",
+            Self::File { .. } => "file",
             Self::NoRoute => "no-route",
             Self::Policy { .. } => "policy",
             Self::NoServer { .. } => "no-server",

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! head ─▶ accept ─▶ policies ─▶ upstream ─▶ policies ─▶ body ─▶ log line, policies
-//!           │       (request)      │       (response)                    (log)
+//!           │       (request)   or files   (response)                    (log)
 //!           ▼           ▼          ▼            ▲
 //!        refusal      reply     failure ────────┘
 //! ```
@@ -23,15 +23,16 @@ use tokio::time::Instant;
 use crate::access_log::Record;
 use crate::body::{Body, End, Progress, RequestBody};
 use crate::error::Error;
+use crate::files;
 use crate::http::connection::{Arrival, Held};
 use crate::http::forwarded::Introduction;
 use crate::http::request::Accepted;
 use crate::http::{fields, forwarded, request, websocket};
 use crate::policy::{Decision, Trail};
 use crate::response;
-use crate::snapshot::Generation;
+use crate::snapshot::{Destination, Generation};
 use crate::tunnel;
-use crate::upstream::{self, Answer, Hop};
+use crate::upstream::{self, Answer, Hop, Upstream};
 use crate::worker::Worker;
 
 /// The other end of a client connection.
@@ -89,7 +90,7 @@ pub(crate) async fn serve(
     let (mut exchange, decision) = generation.chain.on_request(exchange, &mut trail).await;
     let (head, mut source) = match decision {
         Ok(Decision::Forward) => {
-            let answer = forward(&generation, &exchange, &hop, body, &mut record).await;
+            let answer = send_on(&generation, &exchange, &hop, body, &mut record).await;
             let answer = match opens_websocket {
                 true => answer.and_then(|answer| agreed(answer, &exchange.request.headers, &record)),
                 false => answer,
@@ -177,21 +178,38 @@ fn begin(
 /// Where the body of a response comes from.
 #[expect(clippy::large_enum_variant, reason = "one for each exchange, which is passed on at once")]
 enum Source {
-    /// An upstream sends it.
+    /// An upstream or a file root sends it.
     Streamed { body: Body, server_side: Option<OnUpgrade> },
     /// The proxy or a policy made it. `close`: the client's connection must not be used again.
     Local { body: Bytes, close: bool },
 }
 
-/// Sends the request to the upstream of its route and waits for the head of the response.
-async fn forward(
+/// Has the request answered by the destination of its route.
+async fn send_on(
     generation: &Generation,
     exchange: &Exchange,
     hop: &Hop,
     body: RequestBody,
     record: &mut Record,
 ) -> Result<(ResponseHead, Source), Error> {
-    let upstream = generation.upstream(exchange.route.as_deref()).ok_or(Error::NoRoute)?;
+    match generation.destination(exchange.route.as_deref()).ok_or(Error::NoRoute)? {
+        Destination::Upstream(upstream) => forward(upstream, exchange, hop, body, record).await,
+        Destination::Files(root) => {
+            record.route = Some(root.name.clone());
+            let (head, body) = files::serve(root, &exchange.request).await?;
+            Ok((head, Source::Streamed { body, server_side: None }))
+        }
+    }
+}
+
+/// Sends the request to an upstream and waits for the head of the response.
+async fn forward(
+    upstream: &Rc<Upstream>,
+    exchange: &Exchange,
+    hop: &Hop,
+    body: RequestBody,
+    record: &mut Record,
+) -> Result<(ResponseHead, Source), Error> {
     record.route = Some(upstream.name.clone());
     let deadline = exchange.timeout.map(|allowed| Instant::now() + allowed);
     let answer = upstream::forward(upstream, exchange, hop, body, deadline, &mut record.server).await;

@@ -22,6 +22,7 @@ mod clock;
 mod commands;
 mod error;
 mod exchange;
+mod files;
 mod http;
 mod listener;
 mod log;

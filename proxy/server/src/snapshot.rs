@@ -9,6 +9,7 @@ use tidegate_config::Config;
 use tidegate_plugin_host::{Destinations, EditLimits};
 
 use crate::access_log;
+use crate::files;
 use crate::policy::{Chain, Link};
 use crate::upstream::{Clusters, Servers, Upstream};
 
@@ -23,6 +24,8 @@ pub(crate) struct Snapshot {
     pub(crate) tls: HashMap<String, Arc<rustls::ServerConfig>>,
     /// By upstream.
     pub(crate) clusters: Clusters,
+    /// By name; those of the same configuration are the same.
+    pub(crate) files: files::Roots,
     pub(crate) access_log: Option<access_log::Handle>,
 }
 
@@ -53,8 +56,15 @@ pub(crate) struct Generation {
     pub(crate) edit_limits: EditLimits,
     pub(crate) access_log: Option<Rc<access_log::Handle>>,
     pub(crate) tls: HashMap<String, Arc<rustls::ServerConfig>>,
-    upstreams: HashMap<Arc<str>, Rc<Upstream>>,
-    default: Option<Rc<Upstream>>,
+    by_name: HashMap<Arc<str>, Destination>,
+    default: Option<Destination>,
+}
+
+/// What a request can be sent to.
+#[derive(Clone)]
+pub(crate) enum Destination {
+    Upstream(Rc<Upstream>),
+    Files(Arc<files::Root>),
 }
 
 impl Generation {
@@ -66,21 +76,22 @@ impl Generation {
         worker: usize,
     ) -> Self {
         let config = &snapshot.config;
-        let upstreams: HashMap<Arc<str>, Rc<Upstream>> = snapshot
-            .clusters
+        let upstreams = snapshot.clusters.values().map(|cluster| {
+            let headers = config.limits.response_headers;
+            let upstream = Upstream::new(cluster.clone(), headers, servers, worker);
+            (cluster.name.clone(), Destination::Upstream(Rc::new(upstream)))
+        });
+        let roots = snapshot
+            .files
             .values()
-            .map(|cluster| {
-                let headers = config.limits.response_headers;
-                let upstream = Upstream::new(cluster.clone(), headers, servers, worker);
-                (cluster.name.clone(), Rc::new(upstream))
-            })
-            .collect();
-        let default = config.default_upstream.as_deref().and_then(|name| upstreams.get(name)).cloned();
+            .map(|root| (root.name.clone(), Destination::Files(Arc::new(files::Root::clone(root)))));
+        let by_name: HashMap<Arc<str>, Destination> = upstreams.chain(roots).collect();
+        let default = config.default_upstream.as_deref().and_then(|name| by_name.get(name)).cloned();
         let limits = &config.limits;
         Self {
             config: config.clone(),
             chain: Chain::new(&snapshot.links, previous.map(|previous| &previous.chain)),
-            destinations: Arc::new(upstreams.keys().cloned().collect()),
+            destinations: Arc::new(by_name.keys().cloned().collect()),
             edit_limits: EditLimits {
                 request_headers: limits.request_headers,
                 request_header_count: limits.request_header_count,
@@ -89,16 +100,24 @@ impl Generation {
             },
             access_log: snapshot.access_log.clone().map(Rc::new),
             tls: snapshot.tls.clone(),
-            upstreams,
+            by_name,
             default,
         }
     }
 
     /// Where an exchange goes: to the route a policy chose, else to the default.
-    pub(crate) fn upstream(&self, route: Option<&str>) -> Option<&Rc<Upstream>> {
+    pub(crate) fn destination(&self, route: Option<&str>) -> Option<&Destination> {
         match route {
-            Some(name) => self.upstreams.get(name),
+            Some(name) => self.by_name.get(name),
             None => self.default.as_ref(),
+        }
+    }
+
+    /// Where connections are forwarded.
+    pub(crate) fn upstream(&self, name: &str) -> Option<&Rc<Upstream>> {
+        match self.by_name.get(name)? {
+            Destination::Upstream(upstream) => Some(upstream),
+            Destination::Files(_) => None,
         }
     }
 

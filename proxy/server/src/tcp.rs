@@ -108,7 +108,7 @@ async fn connect<S>(
     upstream: &str,
     mut record: ConnectionRecord,
 ) -> Option<Passage<S>> {
-    let connected = match generation.upstream(Some(upstream)) {
+    let connected = match generation.upstream(upstream) {
         Some(upstream) => reach(upstream, connection, &mut record).await,
         None => Err(Error::NoRoute),
     };

@@ -8,6 +8,7 @@ use tidegate_plugin_host::{Host, HostError};
 use tokio::sync::mpsc;
 
 use super::print;
+use crate::files;
 use crate::reload::Directory;
 use crate::tls;
 
@@ -55,11 +56,12 @@ fn look(file: &Path) -> Result<Findings, HostError> {
     let mut problems = findings.problems;
     problems.extend(findings.warnings);
     tls::ClientLoader::new().load(&config, &mut problems);
+    files::load(&config, &mut problems);
     let (bad_version, _) = mpsc::channel(1);
     let warnings = match Directory::new(Host::new()?, bad_version).scan(&config, 1, false) {
         Ok(scan) => {
             problems.extend(scan.problems);
-            config.warnings(|upstream| scan.links.iter().any(|link| link.may_route_to(upstream)))
+            config.warnings(|destination| scan.links.iter().any(|link| link.may_route_to(destination)))
         }
         Err(problem) => {
             problems.push(problem);

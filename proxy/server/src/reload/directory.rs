@@ -460,16 +460,17 @@ fn wasm_of(place: &Found, all: &[Found], file: &PluginFile) -> Result<PathBuf, P
 
 /// Names of the configuration that the settings refer to, so that they are checked again when it changes.
 fn names(config: &Config, file: &PluginFile) -> Vec<String> {
-    let routes = file.routes.iter().flat_map(|_| config.upstreams.keys());
+    let routes = file.routes.iter().flat_map(|_| config.destinations());
     let listeners = config.listeners.keys().filter(|_| !file.matching.listeners.is_empty());
     routes.chain(listeners).cloned().collect()
 }
 
 fn unknown_names(config: &Config, file: &PluginFile) -> Vec<Problem> {
-    let routes =
-        file.routes.iter().flatten().enumerate().filter(|(_, name)| !config.upstreams.contains_key(*name));
+    let unknown = |name: &String| !config.destinations().any(|known| known == name);
+    let routes = file.routes.iter().flatten().enumerate().filter(|(_, name)| unknown(name));
     let routes = routes.map(|(index, name)| {
-        file.positions.problem(&format!("grants.routes[{index}]"), format!("there is no upstream \"{name}\""))
+        let message = format!("there is no upstream or file root \"{name}\"");
+        file.positions.problem(&format!("grants.routes[{index}]"), message)
     });
     let listeners =
         file.matching.listeners.iter().enumerate().filter(|(_, name)| !config.listeners.contains_key(*name));

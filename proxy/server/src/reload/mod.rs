@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 pub(crate) use self::directory::{Directory, State as PolicyState, Status as PolicyStatus};
 use self::watch::{Fingerprint, Watcher};
 use crate::access_log;
+use crate::files;
 use crate::listener;
 use crate::snapshot::Snapshot;
 use crate::tls;
@@ -291,13 +292,14 @@ impl Control {
         let config = Arc::new(config::parse(&text, file).map_err(|problems| problems.0)?);
         let (tls, mut findings) = self.tls.load(&config);
         let client_tls = self.client_tls.load(&config, &mut findings.problems);
+        let roots = files::load(&config, &mut findings.problems);
         if !findings.problems.is_empty() {
             return Err(findings.problems);
         }
         let opened = self.open_listeners(&config)?;
         let generation = self.current.as_ref().map_or(0, |current| current.number) + 1;
         let scan = self.directory.scan(&config, generation, patient).map_err(|problem| vec![problem])?;
-        let routable = |upstream: &str| scan.links.iter().any(|link| link.may_route_to(upstream));
+        let routable = |destination: &str| scan.links.iter().any(|link| link.may_route_to(destination));
         let warnings = findings.warnings.into_iter().chain(config.warnings(routable)).collect::<Vec<_>>();
         for warning in warnings.iter().filter(|warning| !self.warned.contains(warning)) {
             tracing::warn!(target: "reload", "{warning}");
@@ -312,6 +314,7 @@ impl Control {
             links: scan.links,
             tls,
             clusters,
+            files: roots,
             access_log,
         };
         if let Some(current) = &self.current {

@@ -1,0 +1,224 @@
+//! Whether a client has the file already, or another one than it thinks (RFC 9110 §13).
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+use super::coding::Coding;
+
+/// What tells one version of a file from the next (RFC 9110 §8.8).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Validators {
+    /// Strong: time to the nanosecond, size and coding. It says nothing of the machine, so proxies that
+    /// serve copies of a directory, times included, agree.
+    tag: String,
+    /// Seconds since 1970.
+    modified: u64,
+    /// When the request was looked at, in the same seconds.
+    now: u64,
+}
+
+/// When a file was changed, as the file system says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Modified {
+    /// Since 1970; negative before.
+    pub(super) seconds: i64,
+    pub(super) nanoseconds: u32,
+}
+
+/// What the conditions of a request make of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// They hold, or there are none.
+    Proceed,
+    /// 304.
+    NotModified,
+    /// 412.
+    Failed,
+}
+
+impl Validators {
+    pub(super) fn new(modified: Modified, size: u64, coding: Option<Coding>, now: SystemTime) -> Self {
+        let Modified { seconds, nanoseconds } = modified;
+        let (mark, coding) = coding.map_or(("", ""), |coding| ("-", coding.name()));
+        let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        Self {
+            tag: format!("\"{seconds:x}-{nanoseconds:x}-{size:x}{mark}{coding}\""),
+            // A file from the future has been changed now (RFC 9110 §8.8.2.1), one from before 1970 then.
+            modified: u64::try_from(seconds).unwrap_or(0).min(now),
+            now,
+        }
+    }
+
+    pub(super) fn etag(&self) -> HeaderValue {
+        HeaderValue::from_str(&self.tag).expect("digits, letters and hyphens in quotes")
+    }
+
+    pub(super) fn last_modified(&self) -> HeaderValue {
+        let time = UNIX_EPOCH + Duration::from_secs(self.modified);
+        HeaderValue::try_from(httpdate::fmt_http_date(time)).expect("a date is ASCII")
+    }
+
+    /// In the order of RFC 9110 §13.2.2; `Range` and `If-Range` come after. For GET and HEAD.
+    pub(super) fn check(&self, headers: &HeaderMap) -> Outcome {
+        if headers.contains_key(header::IF_MATCH) {
+            if !self.is_among(headers, &header::IF_MATCH, |tag| tag == self.tag) {
+                return Outcome::Failed;
+            }
+        } else if let Some(date) = date(headers, &header::IF_UNMODIFIED_SINCE)
+            && self.modified > date
+        {
+            return Outcome::Failed;
+        }
+        if headers.contains_key(header::IF_NONE_MATCH) {
+            let weakly = |tag: &str| tag.strip_prefix("W/").unwrap_or(tag) == self.tag;
+            if self.is_among(headers, &header::IF_NONE_MATCH, weakly) {
+                return Outcome::NotModified;
+            }
+        } else if let Some(date) = date(headers, &header::IF_MODIFIED_SINCE)
+            && self.modified <= date
+        {
+            return Outcome::NotModified;
+        }
+        Outcome::Proceed
+    }
+
+    /// Whether a range may be sent: there is no `If-Range`, or it names this version (RFC 9110 §13.1.5).
+    pub(super) fn allow_range(&self, headers: &HeaderMap) -> bool {
+        let mut lines = headers.get_all(header::IF_RANGE).iter();
+        match (lines.next().map(HeaderValue::to_str), lines.next()) {
+            (None, _) => true,
+            (Some(Ok(text)), None) if text.starts_with('"') => text == self.tag,
+            // A date is as good only if the file cannot have changed twice within its second (§8.8.2.2).
+            (Some(Ok(text)), None) => {
+                seconds(text).is_some_and(|date| date == self.modified) && self.modified < self.now
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether a list of entity tags is `*` or has one that is `equal`. A tag has no comma in it here, and
+    /// one that has is none of ours.
+    fn is_among(&self, headers: &HeaderMap, name: &HeaderName, equal: impl Fn(&str) -> bool) -> bool {
+        let lines = headers.get_all(name).iter().filter_map(|line| line.to_str().ok());
+        lines.flat_map(|line| line.split(',')).map(str::trim).any(|tag| tag == "*" || equal(tag))
+    }
+}
+
+/// A date that is not valid, or is there twice, is not there (RFC 9110 §13.1.3).
+fn date(headers: &HeaderMap, name: &HeaderName) -> Option<u64> {
+    let mut lines = headers.get_all(name).iter();
+    let (date, None) = (lines.next()?, lines.next()) else { return None };
+    seconds(date.to_str().ok()?)
+}
+
+fn seconds(text: &str) -> Option<u64> {
+    let time = httpdate::parse_http_date(text).ok()?;
+    Some(time.duration_since(UNIX_EPOCH).ok()?.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TAG: &str = "\"3b9aca00-7-40\"";
+    const THEN: &str = "Sun, 09 Sep 2001 01:46:40 GMT";
+    const BEFORE: &str = "Sun, 09 Sep 2001 01:46:39 GMT";
+    const AFTER: &str = "Sun, 09 Sep 2001 01:46:41 GMT";
+
+    /// A file of 64 bytes that was changed at [`THEN`], so many seconds ago.
+    fn file(age: u64) -> Validators {
+        let modified = Modified { seconds: 1_000_000_000, nanoseconds: 7 };
+        Validators::new(modified, 64, None, UNIX_EPOCH + Duration::from_secs(1_000_000_000 + age))
+    }
+
+    fn headers(fields: &[(HeaderName, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(name, value.parse().expect("a valid value"));
+        }
+        headers
+    }
+
+    #[test]
+    fn validators_tell_versions_and_codings_apart() {
+        let file = file(60);
+        assert_eq!(
+            (file.etag(), file.last_modified()),
+            (HeaderValue::from_static(TAG), HeaderValue::from_static(THEN))
+        );
+        let modified = Modified { seconds: 1, nanoseconds: 0 };
+        let of = |coding| Validators::new(modified, 1, coding, SystemTime::now());
+        assert_eq!(of(None).tag, "\"1-0-1\"");
+        assert_eq!(of(Some(Coding::Brotli)).tag, "\"1-0-1-br\"");
+    }
+
+    #[test]
+    fn odd_times_give_valid_dates() {
+        let now = UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+        for (seconds, expected) in [
+            (i64::MAX, THEN),
+            (2_000_000_000, THEN),
+            (-5, "Thu, 01 Jan 1970 00:00:00 GMT"),
+            (i64::MIN, "Thu, 01 Jan 1970 00:00:00 GMT"),
+        ] {
+            let file = Validators::new(Modified { seconds, nanoseconds: 0 }, 1, None, now);
+            assert_eq!(file.last_modified(), expected);
+            file.etag();
+        }
+    }
+
+    #[test]
+    fn conditions_are_checked_in_the_order_of_the_standard() {
+        use Outcome::{Failed, NotModified, Proceed};
+        use header::{IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE};
+        let weak = format!("W/{TAG}");
+        let several = format!("\"other\", {TAG}");
+        let cases: &[(&[(HeaderName, &str)], Outcome)] = &[
+            (&[], Proceed),
+            (&[(IF_NONE_MATCH, TAG)], NotModified),
+            (&[(IF_NONE_MATCH, &weak)], NotModified),
+            (&[(IF_NONE_MATCH, "*")], NotModified),
+            (&[(IF_NONE_MATCH, &several)], NotModified),
+            (&[(IF_NONE_MATCH, "\"other\""), (IF_NONE_MATCH, TAG)], NotModified),
+            (&[(IF_NONE_MATCH, "\"other\"")], Proceed),
+            (&[(IF_NONE_MATCH, "rubbish")], Proceed),
+            (&[(IF_MODIFIED_SINCE, THEN)], NotModified),
+            (&[(IF_MODIFIED_SINCE, AFTER)], NotModified),
+            (&[(IF_MODIFIED_SINCE, BEFORE)], Proceed),
+            (&[(IF_MODIFIED_SINCE, "yesterday")], Proceed),
+            (&[(IF_MODIFIED_SINCE, THEN), (IF_MODIFIED_SINCE, THEN)], Proceed),
+            // The tag knows better than the date.
+            (&[(IF_NONE_MATCH, "\"other\""), (IF_MODIFIED_SINCE, AFTER)], Proceed),
+            (&[(IF_MATCH, TAG)], Proceed),
+            (&[(IF_MATCH, "*")], Proceed),
+            (&[(IF_MATCH, &weak)], Failed),
+            (&[(IF_MATCH, "\"other\"")], Failed),
+            (&[(IF_UNMODIFIED_SINCE, THEN)], Proceed),
+            (&[(IF_UNMODIFIED_SINCE, BEFORE)], Failed),
+            (&[(IF_UNMODIFIED_SINCE, "yesterday")], Proceed),
+            (&[(IF_MATCH, TAG), (IF_UNMODIFIED_SINCE, BEFORE)], Proceed),
+            (&[(IF_MATCH, "\"other\""), (IF_NONE_MATCH, TAG)], Failed),
+            (&[(IF_MATCH, TAG), (IF_NONE_MATCH, TAG)], NotModified),
+        ];
+        for (fields, expected) in cases {
+            assert_eq!(file(60).check(&headers(fields)), *expected, "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn a_range_belongs_to_one_version() {
+        use header::IF_RANGE;
+        assert!(file(60).allow_range(&HeaderMap::new()));
+        assert!(file(60).allow_range(&headers(&[(IF_RANGE, TAG)])));
+        assert!(file(60).allow_range(&headers(&[(IF_RANGE, THEN)])));
+        for value in ["\"other\"", &format!("W/{TAG}"), BEFORE, AFTER, "rubbish", ""] {
+            assert!(!file(60).allow_range(&headers(&[(IF_RANGE, value)])), "{value}");
+        }
+        assert!(!file(60).allow_range(&headers(&[(IF_RANGE, TAG), (IF_RANGE, TAG)])));
+        assert!(
+            !file(0).allow_range(&headers(&[(IF_RANGE, THEN)])),
+            "it may change again within this second"
+        );
+    }
+}

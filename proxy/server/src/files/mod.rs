@@ -1,0 +1,271 @@
+//! File roots: directories whose files the proxy serves by itself. A destination like an upstream.
+//!
+//! ```text
+//! path ─▶ look_up ─▶ (coding) ─▶ conditional ─▶ range ─▶ send
+//!          open
+//! ```
+//!
+//! `path` says which file a request means, `open` opens that and nothing else, `look_up` finds what stands for
+//! it, `coding` in which form; `conditional` and `range` say how much of it the client wants; `send` is the
+//! body.
+//!
+//! A worker never waits for a disk. Files are opened and read on its thread as long as the kernel has in
+//! memory what that takes; otherwise a thread that may wait does it.
+
+mod coding;
+mod conditional;
+mod look_up;
+mod media;
+mod open;
+mod path;
+mod range;
+mod send;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use tidegate_config::{self as config, Config, Problem};
+use tidegate_plugin_host::{PathPatterns, RequestHead, ResponseHead};
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+
+use self::coding::Preferences;
+use self::conditional::{Outcome, Validators};
+use self::look_up::{Found, Representation, Trouble, look_up};
+use self::open::{Failure, Lookup};
+use self::path::Refusal;
+use self::range::{Multipart, Part, Selection};
+use self::send::{FileBody, Segment};
+use crate::body::Body;
+use crate::error::Error;
+
+/// How long a file system may take to open a file or to give the next piece of one. Disks take milliseconds;
+/// a network file system whose server is gone takes for ever.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A directory whose files are served. A clone has regex caches of its own: one for each worker.
+#[derive(Clone)]
+pub(crate) struct Root {
+    /// In the configuration.
+    pub(crate) name: Arc<str>,
+    path: PathBuf,
+    index: Vec<String>,
+    fallback: Option<Vec<u8>>,
+    caching: Option<Caching>,
+    precompressed: bool,
+    follow_symlinks: bool,
+}
+
+/// `cache-control` of a root: every glob, and the value that goes with it.
+#[derive(Clone)]
+struct Caching {
+    patterns: PathPatterns,
+    values: Vec<HeaderValue>,
+}
+
+/// By name.
+pub(crate) type Roots = HashMap<Arc<str>, Arc<Root>>;
+
+/// Every root of a configuration that can be served; adds what is wrong with the others to `problems`.
+pub(crate) fn load(config: &Config, problems: &mut Vec<Problem>) -> Roots {
+    let mut roots = Roots::new();
+    for (name, files) in &config.files {
+        match Root::new(name, files) {
+            Ok(root) => drop(roots.insert(root.name.clone(), Arc::new(root))),
+            Err((key, message)) => {
+                problems.push(config.positions.problem(&format!("files.{name}.{key}"), message));
+            }
+        }
+    }
+    roots
+}
+
+impl Root {
+    /// The error is a key and what is wrong with it.
+    fn new(name: &str, files: &config::Files) -> Result<Self, (&'static str, String)> {
+        if let Err(failure) = open::root(&files.root, Lookup::Patient) {
+            let cause = match failure {
+                Failure::Io(error) => error.to_string(),
+                Failure::Missing | Failure::Forbidden | Failure::WouldWait => "it is not there".to_owned(),
+            };
+            return Err(("root", format!("cannot open the directory {}: {cause}", files.root.display())));
+        }
+        let caching = Caching::new(&files.cache_control).map_err(|message| ("cache-control", message))?;
+        Ok(Self {
+            name: name.into(),
+            path: files.root.clone(),
+            index: files.index.clone(),
+            fallback: files.fallback.clone().map(String::into_bytes),
+            caching,
+            precompressed: files.precompressed,
+            follow_symlinks: files.follow_symlinks,
+        })
+    }
+}
+
+impl Caching {
+    fn new(entries: &[config::CacheControl]) -> Result<Option<Self>, String> {
+        if entries.is_empty() {
+            return Ok(None);
+        }
+        let mut globs = Vec::new();
+        let mut values = Vec::new();
+        for (index, entry) in entries.iter().enumerate() {
+            let value = HeaderValue::from_str(&entry.value);
+            let value = value.map_err(|_| format!("[{index}].value is not the value of a field"))?;
+            globs.extend_from_slice(&entry.paths);
+            values.extend(entry.paths.iter().map(|_| value.clone()));
+        }
+        Ok(Some(Self { patterns: PathPatterns::new(&globs)?, values }))
+    }
+
+    /// What caches are told of the file at `path`.
+    fn of(&self, path: &[u8]) -> Option<&HeaderValue> {
+        let path = format!("/{}", String::from_utf8_lossy(path));
+        self.values.get(self.patterns.first_match(&path)?)
+    }
+}
+
+/// Answers a request from a root: with a file, or with why there is none, which is no failure.
+///
+/// # Errors
+/// The file system failed, or did not answer within [`PATIENCE`].
+pub(crate) async fn serve(root: &Arc<Root>, request: &RequestHead) -> Result<(ResponseHead, Body), Error> {
+    let (mut head, body) = answer(root, request).await?;
+    head.origin = Some(root.name.clone());
+    Ok((head, body))
+}
+
+async fn answer(root: &Arc<Root>, request: &RequestHead) -> Result<(ResponseHead, Body), Error> {
+    if !matches!(request.method, Method::GET | Method::HEAD) {
+        let allow = (header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return Ok(status(StatusCode::METHOD_NOT_ALLOWED, Some(allow)));
+    }
+    let wanted = match path::read(request.path(), request.normalized_path()) {
+        Ok(wanted) => wanted,
+        Err(Refusal::Malformed) => return Ok(status(StatusCode::BAD_REQUEST, None)),
+        Err(Refusal::NotServed) => return Ok(status(StatusCode::NOT_FOUND, None)),
+    };
+    let accepted = Preferences::of(&request.headers);
+    let found = match look_up(root, &wanted, accepted, Lookup::Cached) {
+        Err(Trouble::WouldWait) => {
+            let patient = {
+                let root = root.clone();
+                spawn_blocking(move || look_up(&root, &wanted, accepted, Lookup::Patient))
+            };
+            match timeout(PATIENCE, patient).await {
+                Ok(Ok(found)) => found,
+                Ok(Err(panicked)) => Err(Trouble::Io(std::io::Error::other(panicked))),
+                Err(_) => Err(Trouble::Io(std::io::ErrorKind::TimedOut.into())),
+            }
+        }
+        found => found,
+    };
+    match found {
+        Ok(Found::File(file)) => Ok(respond(root, request, file)),
+        Ok(Found::Directory) => {
+            let there = path::with_slash(request.normalized_path(), request.target().query());
+            // Its parts came in a request target, so they are visible ASCII.
+            let there = HeaderValue::try_from(there).ok().map(|there| (header::LOCATION, there));
+            Ok(status(StatusCode::PERMANENT_REDIRECT, there))
+        }
+        Ok(Found::Missing) => Ok(status(StatusCode::NOT_FOUND, None)),
+        Ok(Found::Forbidden) => Ok(status(StatusCode::FORBIDDEN, None)),
+        Err(trouble) => {
+            let cause = match trouble {
+                Trouble::Io(error) => error.to_string(),
+                Trouble::WouldWait => "the file system would wait for ever".to_owned(),
+            };
+            Err(Error::File { root: root.name.clone(), cause })
+        }
+    }
+}
+
+/// A response that only names its status, as those to failures do.
+fn status(status: StatusCode, field: Option<(header::HeaderName, HeaderValue)>) -> (ResponseHead, Body) {
+    let text = Bytes::from(format!("{status}\n"));
+    let mut headers = HeaderMap::with_capacity(4);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(header::CONTENT_LENGTH, text.len().into());
+    headers.extend(field);
+    let mut head = ResponseHead::new(status, headers);
+    head.content_length = Some(text.len() as u64);
+    (head, Body::full(text))
+}
+
+/// The response with a file that was found: all of it, some of it, or that the client has it.
+fn respond(root: &Root, request: &RequestHead, found: Representation) -> (ResponseHead, Body) {
+    let Representation { file, size, modified, path, coding, varies } = found;
+    let asked = &request.headers;
+    let validators = Validators::new(modified, size, coding, SystemTime::now());
+    let mut headers = HeaderMap::with_capacity(12);
+    headers.insert(header::ETAG, validators.etag());
+    if varies {
+        headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+    }
+    if let Some(value) = root.caching.as_ref().and_then(|caching| caching.of(&path)) {
+        headers.insert(header::CACHE_CONTROL, value.clone());
+    }
+    match validators.check(asked) {
+        Outcome::Proceed => {}
+        Outcome::NotModified => {
+            return (ResponseHead::new(StatusCode::NOT_MODIFIED, headers), Body::empty());
+        }
+        Outcome::Failed => return status(StatusCode::PRECONDITION_FAILED, None),
+    }
+    headers.insert(header::LAST_MODIFIED, validators.last_modified());
+    headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    if let Some(coding) = coding {
+        headers.insert(header::CONTENT_ENCODING, coding.value());
+    }
+    let kind = media::of(&path);
+    // Ranges are defined for GET alone (RFC 9110 §14.2).
+    let selection = match request.method == Method::GET && validators.allow_range(asked) {
+        true => Selection::of(asked, size),
+        false => Selection::Whole,
+    };
+    let (status, segments) = match selection {
+        Selection::Whole => {
+            headers.insert(header::CONTENT_TYPE, kind);
+            let all = (size > 0).then_some(Segment::File(Part { first: 0, length: size }));
+            (StatusCode::OK, Vec::from_iter(all))
+        }
+        Selection::One(part) => {
+            headers.insert(header::CONTENT_TYPE, kind);
+            headers.insert(header::CONTENT_RANGE, ascii(part.content_range(size)));
+            (StatusCode::PARTIAL_CONTENT, vec![Segment::File(part)])
+        }
+        Selection::Several(parts) => {
+            let multipart = Multipart::new();
+            headers.insert(header::CONTENT_TYPE, multipart.content_type());
+            let segments = parts.iter().enumerate().flat_map(|(index, part)| {
+                let before = multipart.before(index == 0, *part, size, &kind);
+                [Segment::Text(before.into()), Segment::File(*part)]
+            });
+            let end = Segment::Text(multipart.end().into());
+            (StatusCode::PARTIAL_CONTENT, segments.chain([end]).collect())
+        }
+        Selection::Nothing => {
+            let range = (header::CONTENT_RANGE, ascii(format!("bytes */{size}")));
+            return status(StatusCode::RANGE_NOT_SATISFIABLE, Some(range));
+        }
+    };
+    let length: u64 = segments.iter().map(Segment::len).sum();
+    headers.insert(header::CONTENT_LENGTH, length.into());
+    let mut head = ResponseHead::new(status, headers);
+    head.content_length = Some(length);
+    let body = match request.method == Method::HEAD {
+        true => Body::empty(),
+        false => Body::staged(FileBody::new(file, segments)),
+    };
+    (head, body)
+}
+
+/// A value that the proxy made of numbers.
+fn ascii(value: String) -> HeaderValue {
+    HeaderValue::try_from(value).expect("digits and ASCII signs")
+}

@@ -1,0 +1,186 @@
+//! The body of a response that comes from a file: read piece by piece as the client takes it, from memory
+//! if the kernel has it there, else on a thread that may wait for the disk.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::future::Future;
+use std::io::{self, IoSliceMut};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use rustix::buffer::spare_capacity;
+use rustix::io::{Errno, ReadWriteFlags, pread, preadv2};
+use tokio::task::JoinHandle;
+use tokio::time::{Sleep, sleep};
+
+use super::PATIENCE;
+use super::range::Part;
+use crate::body::BoxError;
+
+/// Bytes read at once from memory: what a connection takes at once (`http/connection.rs`), and what stays in
+/// a core's cache between being read and being sent.
+const PIECE: usize = 64 << 10;
+/// Bytes read at once from a disk: handing over to another thread costs about 10 µs each time.
+const PATIENT_PIECE: usize = 256 << 10;
+
+/// What is sent, in order.
+pub(super) enum Segment {
+    Text(Bytes),
+    File(Part),
+}
+
+impl Segment {
+    pub(super) fn len(&self) -> u64 {
+        match self {
+            Self::Text(text) => text.len() as u64,
+            Self::File(part) => part.length,
+        }
+    }
+}
+
+/// The body. Dropping it closes the file.
+pub(super) struct FileBody {
+    file: Arc<File>,
+    segments: VecDeque<Segment>,
+    waiting: Option<Waiting>,
+    /// This file system cannot say what it has in memory.
+    always_patient: bool,
+}
+
+/// A read that may wait for a disk, and until when.
+struct Waiting {
+    read: JoinHandle<io::Result<Vec<u8>>>,
+    deadline: Pin<Box<Sleep>>,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        // If it has begun, it ends by itself and closes the file.
+        self.read.abort();
+    }
+}
+
+impl FileBody {
+    /// No segment is empty.
+    pub(super) fn new(file: File, segments: impl IntoIterator<Item = Segment>) -> Self {
+        let segments = segments.into_iter().collect();
+        Self { file: Arc::new(file), segments, waiting: None, always_patient: false }
+    }
+
+    /// Takes what was read at the beginning of `segments` off it.
+    fn advance(&mut self, read: usize) {
+        if let Some(Segment::File(part)) = self.segments.front_mut() {
+            part.first += read as u64;
+            part.length -= read as u64;
+            if part.length == 0 {
+                self.segments.pop_front();
+            }
+        }
+    }
+
+    fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Vec<u8>>> {
+        let Some(waiting) = &mut self.waiting else { return Poll::Ready(Ok(Vec::new())) };
+        let result = match Pin::new(&mut waiting.read).poll(cx) {
+            Poll::Ready(joined) => joined.unwrap_or_else(|error| Err(io::Error::other(error))),
+            Poll::Pending => {
+                ready!(waiting.deadline.as_mut().poll(cx));
+                Err(io::ErrorKind::TimedOut.into())
+            }
+        };
+        self.waiting = None;
+        Poll::Ready(result)
+    }
+}
+
+/// Reads up to `length` bytes if none of them has to be waited for.
+fn read_cached(file: &File, offset: u64, length: usize) -> rustix::io::Result<Vec<u8>> {
+    let mut piece = vec![0; length];
+    let read = preadv2(file, &mut [IoSliceMut::new(&mut piece)], offset, ReadWriteFlags::NOWAIT)?;
+    piece.truncate(read);
+    Ok(piece)
+}
+
+/// Reads up to `length` bytes, however long that takes.
+fn read_patiently(file: &File, offset: u64, length: usize) -> io::Result<Vec<u8>> {
+    let mut piece = Vec::with_capacity(length);
+    loop {
+        match pread(file, spare_capacity(&mut piece), offset) {
+            Err(Errno::INTR) => {}
+            result => return result.map(|_| piece).map_err(io::Error::from),
+        }
+    }
+}
+
+/// As much of a part as goes into a piece.
+fn piece_of(part: Part, most: usize) -> usize {
+    usize::try_from(part.length).map_or(most, |left| left.min(most))
+}
+
+impl http_body::Body for FileBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = &mut *self;
+        loop {
+            let piece = if this.waiting.is_some() {
+                ready!(this.poll_waiting(cx))
+            } else {
+                let part = match this.segments.front() {
+                    None => return Poll::Ready(None),
+                    Some(Segment::File(part)) => *part,
+                    Some(Segment::Text(text)) => {
+                        let text = text.clone();
+                        this.segments.pop_front();
+                        return Poll::Ready(Some(Ok(Frame::data(text))));
+                    }
+                };
+                let cached = match this.always_patient {
+                    true => Err(Errno::AGAIN),
+                    false => read_cached(&this.file, part.first, piece_of(part, PIECE)),
+                };
+                match cached {
+                    Ok(piece) => Ok(piece),
+                    Err(error @ (Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INTR)) => {
+                        this.always_patient |= matches!(error, Errno::OPNOTSUPP | Errno::NOSYS);
+                        let (file, length) = (this.file.clone(), piece_of(part, PATIENT_PIECE));
+                        let read = move || read_patiently(&file, part.first, length);
+                        let read = tokio::task::spawn_blocking(read);
+                        this.waiting = Some(Waiting { read, deadline: Box::pin(sleep(PATIENCE)) });
+                        continue;
+                    }
+                    Err(error) => Err(error.into()),
+                }
+            };
+            let piece = match piece {
+                // A file that became shorter: its length was announced.
+                Ok(piece) if piece.is_empty() => Err(io::ErrorKind::UnexpectedEof.into()),
+                piece => piece,
+            };
+            return Poll::Ready(Some(match piece {
+                Ok(piece) => {
+                    this.advance(piece.len());
+                    Ok(Frame::data(piece.into()))
+                }
+                Err(error) => {
+                    tracing::warn!(target: "files", "a file could not be read to its end: {error}");
+                    Err(error.into())
+                }
+            }));
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.segments.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.segments.iter().map(Segment::len).sum())
+    }
+}
