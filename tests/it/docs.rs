@@ -58,6 +58,10 @@ fn folder_for(example: &str) -> tempfile::TempDir {
             builder = builder.file(word, leaf.key_pem());
         }
     }
+    // The directories of file roots.
+    for root in example.lines().filter_map(|line| line.strip_prefix("root ")?.split('"').nth(1)) {
+        builder = builder.file(&format!("{root}/index.html"), "");
+    }
     builder.write()
 }
 

@@ -260,7 +260,7 @@ fn respond(root: &Root, request: &RequestHead, found: Representation) -> (Respon
     head.content_length = Some(length);
     let body = match request.method == Method::HEAD {
         true => Body::empty(),
-        false => Body::staged(FileBody::new(file, segments)),
+        false => Body::staged(FileBody::new(root.name.clone(), file, segments)),
     };
     (head, body)
 }

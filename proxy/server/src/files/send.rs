@@ -43,6 +43,8 @@ impl Segment {
 
 /// The body. Dropping it closes the file.
 pub(super) struct FileBody {
+    /// The root the file is in, for the log.
+    root: Arc<str>,
     file: Arc<File>,
     segments: VecDeque<Segment>,
     waiting: Option<Waiting>,
@@ -65,9 +67,9 @@ impl Drop for Waiting {
 
 impl FileBody {
     /// No segment is empty.
-    pub(super) fn new(file: File, segments: impl IntoIterator<Item = Segment>) -> Self {
+    pub(super) fn new(root: Arc<str>, file: File, segments: impl IntoIterator<Item = Segment>) -> Self {
         let segments = segments.into_iter().collect();
-        Self { file: Arc::new(file), segments, waiting: None, always_patient: false }
+        Self { root, file: Arc::new(file), segments, waiting: None, always_patient: false }
     }
 
     /// Takes what was read at the beginning of `segments` off it.
@@ -169,7 +171,8 @@ impl http_body::Body for FileBody {
                     Ok(Frame::data(piece.into()))
                 }
                 Err(error) => {
-                    tracing::warn!(target: "files", "a file could not be read to its end: {error}");
+                    let root = &this.root;
+                    tracing::warn!(target: "files", %root, "a file cannot be read to its end: {error}");
                     Err(error.into())
                 }
             }));
@@ -182,5 +185,68 @@ impl http_body::Body for FileBody {
 
     fn size_hint(&self) -> SizeHint {
         SizeHint::with_exact(self.segments.iter().map(Segment::len).sum())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use http_body::Body as _;
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    /// A file with this content, which has no name any more.
+    fn file(content: &[u8]) -> File {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("file");
+        fs::write(&path, content).expect("a new file");
+        fs::OpenOptions::new().read(true).write(true).open(path).expect("a file")
+    }
+
+    #[tokio::test]
+    async fn parts_come_whole_whether_or_not_they_have_to_be_waited_for() {
+        let content: Vec<u8> = (0..3 * PATIENT_PIECE).map(|at| (at / 100 % 251) as u8).collect();
+        let part = Part { first: 7, length: (2 * PATIENT_PIECE + 5) as u64 };
+        for always_patient in [false, true] {
+            let text = |text: &'static str| Segment::Text(Bytes::from_static(text.as_bytes()));
+            let mut body = FileBody::new(
+                "www".into(),
+                file(&content),
+                [text("before"), Segment::File(part), text("after")],
+            );
+            body.always_patient = always_patient;
+            assert!(!body.is_end_stream());
+            let announced = body.size_hint().exact();
+            let sent = body.collect().await.expect("a whole body").to_bytes();
+            let expected = [b"before", &content[7..2 * PATIENT_PIECE + 12], b"after"].concat();
+            assert!(sent == expected, "{} bytes, not {}", sent.len(), expected.len());
+            assert_eq!(announced, Some(sent.len() as u64));
+        }
+    }
+
+    #[tokio::test]
+    async fn the_end_is_known_with_the_last_piece() {
+        let mut body =
+            FileBody::new("www".into(), file(b"all"), [Segment::File(Part { first: 0, length: 3 })]);
+        let piece = body.frame().await.expect("a piece").expect("a file that is there").into_data();
+        assert_eq!(piece.expect("data"), "all");
+        assert!(body.is_end_stream() && body.frame().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_file_that_became_shorter_does_not_end_early() {
+        for always_patient in [false, true] {
+            let file = file(b"shorter");
+            file.set_len(3).expect("a writable file");
+            let mut body = FileBody::new("www".into(), file, [Segment::File(Part { first: 0, length: 7 })]);
+            body.always_patient = always_patient;
+            assert_eq!(
+                body.frame().await.expect("a piece").expect("what is there").into_data().expect("data"),
+                "sho"
+            );
+            body.frame().await.expect("an end that is none").expect_err("the rest is not there");
+        }
     }
 }
