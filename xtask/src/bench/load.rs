@@ -12,11 +12,44 @@ use tokio::task::LocalSet;
 
 use crate::command::Result;
 
-/// Bytes of a response body.
+/// Bytes of a response body of the server.
 const BODY: usize = 1024;
+/// Bytes of a body that clients take at once: all of their buffers stay in the cache of a core.
+const TAKEN: usize = 16 << 10;
 
 /// What clients ask for, in turn: something for each rule to decide, and nothing that ends at the proxy.
 const TARGETS: [&str; 4] = ["/", "/images/logo.png?v=3", "/old/articles/42", "/api/v1/orders"];
+
+/// What clients ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Work {
+    /// [`TARGETS`], from the server behind the proxy.
+    Forwarded,
+    /// A file of so many bytes, from the proxy itself.
+    File(usize),
+}
+
+impl Work {
+    fn targets(self) -> Vec<String> {
+        match self {
+            Self::Forwarded => TARGETS.map(str::to_owned).to_vec(),
+            Self::File(bytes) => vec![format!("/{bytes}")],
+        }
+    }
+
+    /// Bytes of each answer's body.
+    fn body(self) -> usize {
+        match self {
+            Self::Forwarded => BODY,
+            Self::File(bytes) => bytes,
+        }
+    }
+
+    /// Large answers keep a core busy with a few clients.
+    fn connections(self, all: usize) -> usize {
+        if self.body() > 1 << 20 { all.min(4) } else { all }
+    }
+}
 
 /// A running server, and clients to be let loose on a proxy before it.
 pub(super) struct Load {
@@ -28,7 +61,8 @@ pub(super) struct Load {
 
 /// What a run came to, after its warm-up.
 pub(super) struct Outcome {
-    pub(super) requests: u64,
+    /// Answers, of those that were under way the part that came.
+    pub(super) requests: f64,
     pub(super) elapsed: Duration,
     /// What the gauge grew by.
     pub(super) gauged: Duration,
@@ -56,30 +90,32 @@ impl Load {
         self.server
     }
 
-    /// Asks the proxy at `address` as fast as it answers for `warm_up` and then for `time`; reads `gauge`
+    /// Asks the proxy at `address` for `work` as fast as it answers for `warm_up` and then for `time`; reads `gauge`
     /// at the beginning and the end of the latter. Any answer but 200 is an error.
     pub(super) fn run(
         &self,
         address: SocketAddr,
+        work: Work,
         warm_up: Duration,
         time: Duration,
         gauge: impl Fn() -> Result<Duration>,
     ) -> Result<Outcome> {
-        let answered = Rc::new(Cell::new(0_u64));
+        let taken = Rc::new(Cell::new(0_u64));
         self.tasks.block_on(&self.runtime, async {
             let mut clients = tokio::task::JoinSet::new();
-            for first in 0..self.connections {
-                clients.spawn_local(ask(address, first, Rc::clone(&answered)));
+            for first in 0..work.connections(self.connections) {
+                clients.spawn_local(ask(address, work, first, Rc::clone(&taken)));
             }
             let measured = async {
                 tokio::time::sleep(warm_up).await;
-                let (begun, before, used) = (Instant::now(), answered.get(), gauge()?);
+                let (begun, before, used) = (Instant::now(), taken.get(), gauge()?);
                 tokio::time::sleep(time).await;
-                let (elapsed, requests) = (begun.elapsed(), answered.get() - before);
+                let (elapsed, taken) = (begun.elapsed(), taken.get() - before);
                 let gauged = gauge()?.saturating_sub(used);
-                if requests == 0 {
+                if taken == 0 {
                     return Err("not one request was answered".to_owned());
                 }
+                let requests = taken as f64 / work.body() as f64;
                 Ok(Outcome { requests, elapsed, gauged })
             };
             // Clients end only by failing; dropping the set ends the others.
@@ -94,13 +130,14 @@ impl Load {
     }
 }
 
-/// One client: one connection, one request at a time. Returns only what went wrong.
-async fn ask(address: SocketAddr, first: usize, answered: Rc<Cell<u64>>) -> String {
+/// One client: one connection, one request at a time; counts the bytes of bodies. Returns only what went
+/// wrong.
+async fn ask(address: SocketAddr, work: Work, first: usize, taken: Rc<Cell<u64>>) -> String {
     let asking = async {
         let mut stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        let requests = TARGETS.map(request);
-        let mut buffer = Vec::with_capacity(8 << 10);
+        let requests: Vec<_> = work.targets().iter().map(|target| request(target)).collect();
+        let mut buffer = Vec::with_capacity(TAKEN);
         for turn in first.. {
             stream.write_all(requests[turn % requests.len()].as_bytes()).await?;
             buffer.clear();
@@ -109,12 +146,17 @@ async fn ask(address: SocketAddr, first: usize, answered: Rc<Cell<u64>>) -> Stri
                 let head = String::from_utf8_lossy(&buffer[..length]).into_owned();
                 return Err(std::io::Error::other(format!("an answer that is not 200: {head}")));
             }
-            while buffer.len() < length + BODY {
-                if stream.read_buf(&mut buffer).await? == 0 {
+            let mut come = buffer.len() - length;
+            taken.set(taken.get() + come as u64);
+            while come < work.body() {
+                buffer.clear();
+                let read = stream.read_buf(&mut buffer).await?;
+                if read == 0 {
                     return Err(std::io::ErrorKind::UnexpectedEof.into());
                 }
+                come += read;
+                taken.set(taken.get() + read as u64);
             }
-            answered.set(answered.get() + 1);
         }
         Ok(())
     };

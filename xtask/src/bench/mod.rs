@@ -1,4 +1,4 @@
-//! CPU time per request of tidegate beside nginx and Envoy, on this machine.
+//! CPU time per request of tidegate beside nginx and Envoy, on this machine: forwarded, and files.
 //!
 //! One proxy at a time has a core to itself; the load and the servers behind it share another. All have
 //! one worker, no access log, kept connections on both sides, and the same rules where they have rules.
@@ -16,7 +16,7 @@ use crate::build;
 use crate::command::{Result, say};
 
 use self::cpu::Cores;
-use self::load::Load;
+use self::load::{Load, Work};
 use self::proxies::Contender;
 
 /// Open connections; enough to keep one core busy, as few as one core's clients would have.
@@ -46,7 +46,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     for round in 1..=options.rounds {
         for (contender, samples) in contenders.iter().zip(&mut samples) {
             let running = cores.on_proxy_core(|| contender.start())?;
-            let sample = measure(&running, &load, options.time)
+            let sample = measure(&running, &load, contender.work(), options.time)
                 .map_err(|error| format!("{}: {error}", contender.name()))?;
             say(&format!("round {round}: {:<40} {:6.2} µs/request", contender.name(), sample.micros));
             samples.push(sample);
@@ -86,9 +86,9 @@ struct Sample {
     per_second: f64,
 }
 
-fn measure(running: &proxies::Running, load: &Load, time: Duration) -> Result<Sample> {
-    let outcome = load.run(running.address(), WARM_UP, time, || cpu::used_by(running.pid()))?;
-    let requests = outcome.requests as f64;
+fn measure(running: &proxies::Running, load: &Load, work: Work, time: Duration) -> Result<Sample> {
+    let outcome = load.run(running.address(), work, WARM_UP, time, || cpu::used_by(running.pid()))?;
+    let requests = outcome.requests;
     Ok(Sample {
         micros: outcome.gauged.as_secs_f64() * 1e6 / requests,
         per_second: requests / outcome.elapsed.as_secs_f64(),
@@ -96,20 +96,23 @@ fn measure(running: &proxies::Running, load: &Load, time: Duration) -> Result<Sa
 }
 
 /// The table, in Markdown, on stdout: it is what the command is for.
-fn report(contenders: &[Contender], samples: &[Vec<Sample>]) -> Result<()> {
-    let baseline =
-        contenders.iter().position(Contender::is_baseline).map(|index| median(&samples[index], micros));
+fn report(contenders: &[Contender], all: &[Vec<Sample>]) -> Result<()> {
+    let baseline_of = |work: Work| {
+        let found = contenders.iter().position(|other| other.is_baseline() && other.work() == work)?;
+        Some(median(&all[found], micros))
+    };
     let mut table = String::from(
         "| proxy | CPU µs/request, median | min–max | × nginx | requests/s, median | of its core |\n\
          |---|---|---|---|---|---|\n",
     );
-    for (contender, samples) in contenders.iter().zip(samples) {
+    for (contender, samples) in contenders.iter().zip(all) {
         let middle = median(samples, micros);
         let (low, high) = samples
             .iter()
             .map(micros)
             .fold((f64::MAX, 0_f64), |(low, high), next| (low.min(next), high.max(next)));
-        let ratio = baseline.map_or_else(|| "–".to_owned(), |baseline| format!("{:.2}", middle / baseline));
+        let ratio = baseline_of(contender.work())
+            .map_or_else(|| "–".to_owned(), |baseline| format!("{:.2}", middle / baseline));
         let rate = median(samples, |sample| sample.per_second);
         // Well under 100 % means that the load was slower than the proxy.
         let busy = median(samples, |sample| sample.micros * sample.per_second / 1e4);

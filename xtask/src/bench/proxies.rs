@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use super::load::Work;
 use crate::build::Built;
 use crate::command::{Result, output, say};
 
@@ -22,6 +23,7 @@ pub(super) struct Contender {
     arguments: Vec<String>,
     address: SocketAddr,
     is_baseline: bool,
+    work: Work,
     log: PathBuf,
 }
 
@@ -54,15 +56,42 @@ impl Contender {
             Some(envoy) => found.push(Self::envoy(&envoy, &folder.join("envoy"), server)?),
             None => say("not found, left out: Envoy; name a binary in ENVOY"),
         }
-        found.push(Self::tidegate("tidegate, no policy", built, &folder.join("tidegate"), server, &[])?);
+        let forward = |port| tidegate(port, server);
+        found.push(Self::tidegate("tidegate, no policy", built, &folder.join("tidegate"), &[], forward)?);
         found.push(Self::tidegate(
             "tidegate, three policies",
             built,
             &folder.join("tidegate-3"),
-            server,
             &POLICIES,
+            forward,
         )?);
+        found.extend(Self::of_files(built, &folder)?);
         Ok(found)
+    }
+
+    /// Those that serve files, each of [`FILES`] a line of its own.
+    fn of_files(built: &Built, folder: &Path) -> Result<Vec<Self>> {
+        let www = folder.join("www");
+        let mut found = Vec::new();
+        for (bytes, shown) in FILES {
+            write(&www, &bytes.to_string(), &"x".repeat(bytes))?;
+            if let Some(nginx) = find_program("nginx", None) {
+                let name = format!("{}, file of {shown}", nginx_version(&nginx));
+                let folder = folder.join(format!("nginx-{bytes}"));
+                let contender = Self::nginx(&name, &nginx, &folder, |port| nginx_files(port, &www))?;
+                found.push(Self { work: Work::File(bytes), is_baseline: true, ..contender });
+            }
+            let name = format!("tidegate, file of {shown}");
+            let folder = folder.join(format!("tidegate-{bytes}"));
+            let contender = Self::tidegate(&name, built, &folder, &[], |port| tidegate_files(port, &www))?;
+            found.push(Self { work: Work::File(bytes), ..contender });
+        }
+        Ok(found)
+    }
+
+    /// What is asked of it.
+    pub(super) fn work(&self) -> Work {
+        self.work
     }
 
     pub(super) fn name(&self) -> &str {
@@ -124,8 +153,8 @@ impl Contender {
         name: &str,
         built: &Built,
         folder: &Path,
-        server: SocketAddr,
         policies: &[(&str, &str, &str)],
+        config: impl FnOnce(u16) -> String,
     ) -> Result<Self> {
         let address = free_address()?;
         let plugins = folder.join("plugins");
@@ -136,7 +165,7 @@ impl Contender {
                 .map_err(|error| format!("{}: {error}", from.display()))?;
         }
         fs::create_dir_all(&plugins).map_err(|error| format!("{}: {error}", plugins.display()))?;
-        let file = write(folder, "tidegate.toml", &tidegate(address.port(), server))?;
+        let file = write(folder, "tidegate.toml", &config(address.port()))?;
         let arguments = ["run", "--config", &file.to_string_lossy()].map(str::to_owned);
         Ok(Self::new(name, &built.binary, folder, &arguments, address))
     }
@@ -148,6 +177,7 @@ impl Contender {
             arguments: arguments.to_vec(),
             address,
             is_baseline: false,
+            work: Work::Forwarded,
             log: folder.join("log"),
         }
     }
@@ -258,42 +288,66 @@ rules = [
     ),
 ];
 
+/// Bytes of the files that are asked for, and how they are called: one that goes out in one piece, and one
+/// that no cache of a core holds.
+const FILES: [(usize, &str); 2] = [(64 << 10, "64 KiB"), (100 << 20, "100 MiB")];
+
 /// The upstreams that the rules name; one server stands behind all of them.
 const UPSTREAMS: [&str; 4] = ["app", "images", "api", "mobile"];
 
 fn tidegate(port: u16, server: SocketAddr) -> String {
     let upstreams = UPSTREAMS.map(|name| format!("[upstream.{name}]\nservers = [\"{server}\"]\n"));
+    tidegate_with(port, "app", &upstreams.concat())
+}
+
+fn tidegate_files(port: u16, www: &Path) -> String {
+    tidegate_with(port, "www", &format!("[files.www]\nroot = {:?}\n", www.display().to_string()))
+}
+
+fn tidegate_with(port: u16, default: &str, destinations: &str) -> String {
     format!(
-        "default-upstream = \"app\"\nworkers = 1\n\
+        "default-upstream = \"{default}\"\nworkers = 1\n\
          [listener.web]\naddress = \"127.0.0.1:{port}\"\n\
          [access-log]\npath = \"off\"\n\
-         [limits]\nrequests-per-connection = 1_000_000_000\n{}",
-        upstreams.concat()
+         [limits]\nrequests-per-connection = 1_000_000_000\n{destinations}"
     )
 }
 
-/// What both nginx configurations share. One process, so that its CPU time is that of the proxy.
-fn nginx(port: u16, server: SocketAddr, modules: &str, http: &str, location: &str) -> String {
+/// What both nginx configurations that forward share.
+fn nginx(port: u16, server: SocketAddr, modules: &str, location: &str) -> String {
     let upstreams = UPSTREAMS.map(|name| {
         format!("upstream {name} {{ server {server}; keepalive 64; keepalive_requests 1000000000; }}\n")
     });
+    let location = format!(
+        "location / {{\n\
+         proxy_http_version 1.1;\nproxy_set_header Connection \"\";\nproxy_set_header Host $host;\n\
+         proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;\n\
+         proxy_set_header X-Forwarded-Proto $scheme;\n{location}}}\n"
+    );
+    nginx_with(port, modules, &upstreams.concat(), &location)
+}
+
+/// As its documentation advises for files; like a file root, it looks for compressed siblings.
+fn nginx_files(port: u16, www: &Path) -> String {
+    let http = "sendfile on;\ntcp_nopush on;\ngzip_static on;\n";
+    nginx_with(port, "", http, &format!("root {};\n", www.display()))
+}
+
+/// One process, so that its CPU time is that of the proxy.
+fn nginx_with(port: u16, modules: &str, http: &str, server: &str) -> String {
     format!(
         "{modules}daemon off;\nmaster_process off;\nworker_processes 1;\npid nginx.pid;\nerror_log stderr crit;\n\
          events {{ worker_connections 1024; }}\n\
          http {{\n\
          access_log off;\nkeepalive_requests 1000000000;\n\
          client_body_temp_path body;\nproxy_temp_path proxy;\nfastcgi_temp_path fastcgi;\n\
-         uwsgi_temp_path uwsgi;\nscgi_temp_path scgi;\n{}{http}\
-         server {{\nlisten 127.0.0.1:{port};\nlocation / {{\n\
-         proxy_http_version 1.1;\nproxy_set_header Connection \"\";\nproxy_set_header Host $host;\n\
-         proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;\n\
-         proxy_set_header X-Forwarded-Proto $scheme;\n{location}}}\n}}\n}}\n",
-        upstreams.concat()
+         uwsgi_temp_path uwsgi;\nscgi_temp_path scgi;\n{http}\
+         server {{\nlisten 127.0.0.1:{port};\n{server}}}\n}}\n"
     )
 }
 
 fn nginx_plain(port: u16, server: SocketAddr) -> String {
-    nginx(port, server, "", "", "proxy_pass http://app;\n")
+    nginx(port, server, "", "proxy_pass http://app;\n")
 }
 
 fn nginx_lua(port: u16, server: SocketAddr, modules: &[PathBuf; 2]) -> String {
@@ -334,7 +388,7 @@ rewrite_by_lua_block {
 proxy_pass http://$destination;
 "#;
     // Debian's module comes with lua-resty-core; without a line about it, it is loaded anyway.
-    nginx(port, server, &modules, "", rules)
+    nginx(port, server, &modules, rules)
 }
 
 fn envoy_plain(port: u16, server: SocketAddr) -> String {
