@@ -25,13 +25,11 @@ enum When {
 
 pub(crate) const CONFIG: &[Later] = &[
     Later { path: "compression", when: When::Written },
-    Later { path: "limits.policy-body", when: When::Written },
     Later { path: "upstream.*.buffer", when: When::Written },
     Later { path: "upstream.*.buffer-requests", when: When::Written },
 ];
 
 pub(crate) const PLUGIN: &[Later] = &[
-    Later { path: "body-overflow", when: When::Written },
     Later { path: "grants.callout", when: When::Asked },
     Later { path: "grants.metrics", when: When::Asked },
     Later { path: "grants.rate-limit", when: When::Asked },

@@ -42,7 +42,7 @@ pub use config::{
     ProxyProtocol, Resolver, Retries, Server, Serves, Timeouts, Tls, TlsVersion, Upstream, UpstreamTimeouts,
     UpstreamTls,
 };
-pub use plugin::{Isolation, Match, OnError, PluginFile, PluginLimits};
+pub use plugin::{BodyOverflow, Isolation, Match, OnError, PluginFile, PluginLimits};
 pub use positions::Positions;
 pub use problem::{Position, Problem, Problems};
 

@@ -15,6 +15,9 @@ pub struct PluginFile {
     pub enabled: bool,
     /// What a failed call means for the exchange. Default [`OnError::Deny`].
     pub on_error: OnError,
+    /// What happens to a body that is too large for the policy to see it whole
+    /// ([`Limits::policy_body`](crate::Limits)). Default [`BodyOverflow::Deny`].
+    pub body_overflow: BodyOverflow,
     /// Requests the plugin is called for; all kinds given must hold. Default: all requests.
     pub matching: Match,
     /// What one call may use.
@@ -44,6 +47,16 @@ pub enum OnError {
     /// The request is answered with 503.
     Deny,
     /// The request goes on as if the policy were not there.
+    Skip,
+}
+
+/// `body-overflow`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum BodyOverflow {
+    /// A request is answered with 413, a response is replaced by 502.
+    Deny,
+    /// The body passes as if the policy had not asked for it.
     Skip,
 }
 

@@ -12,7 +12,11 @@ wasmtime::component::bindgen!({
             import tidegate:policy/matching@0.1.0;
             export tidegate:policy/lifecycle@0.1.0;
             export tidegate:policy/request-phase@0.1.0;
+            export tidegate:policy/request-body-phase@0.1.0;
+            export tidegate:policy/request-chunk-phase@0.1.0;
             export tidegate:policy/response-phase@0.1.0;
+            export tidegate:policy/response-body-phase@0.1.0;
+            export tidegate:policy/response-chunk-phase@0.1.0;
             export tidegate:policy/log-phase@0.1.0;
         }
     ",

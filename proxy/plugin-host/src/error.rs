@@ -47,6 +47,14 @@ pub enum LoadError {
     /// There would never be a reason to call it.
     #[error("exports no phase: it needs at least one of `request-phase`, `response-phase`, `log-phase`")]
     NoPhase,
+    /// Only a head phase can ask for a body.
+    #[error("exports `{body}` but not `{head}`, the phase in which it would ask for the body")]
+    NeverAsks {
+        /// The phase that would never be called.
+        body: String,
+        /// The phase that is missing.
+        head: String,
+    },
     /// The operator's `match` is wrong.
     #[error("{0}")]
     Match(String),
@@ -95,6 +103,9 @@ pub enum CallError {
     /// The verdict was `respond`, and there was no response.
     #[error("returned `respond` without storing a response")]
     NoReply,
+    /// It held back more of a body than `limits.policy-body`.
+    #[error("held back more of a body than `limits.policy-body`")]
+    TooLarge,
 }
 
 impl CallError {
@@ -108,6 +119,7 @@ impl CallError {
             Self::Instances => "instances",
             Self::Configure(_) => "configure",
             Self::NoReply => "no-reply",
+            Self::TooLarge => "too-large",
         }
     }
 }

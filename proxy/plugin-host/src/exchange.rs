@@ -14,8 +14,11 @@ use http::header::{HeaderMap, HeaderName};
 use http::uri::{Authority, PathAndQuery};
 use http::{Method, StatusCode, Version};
 
+use crate::bodies::{Bodies, BodyMode, Side};
+use crate::code::Phase;
 use crate::instance::Instance;
 use crate::path;
+use crate::plugin::Plugin;
 
 /// One request from its head to the end of its response.
 ///
@@ -50,6 +53,8 @@ pub struct Exchange {
     pub destinations: Arc<Destinations>,
     /// How far policies may grow the messages.
     pub limits: EditLimits,
+    /// What policies want of the bodies.
+    pub(crate) bodies: Bodies,
     /// 64 bits per plugin that used them. A handful at most, so a scan beats a map.
     tokens: Vec<(u64, u64)>,
     /// Instances that belong to this exchange alone (`isolation = "request"`), by plugin.
@@ -81,9 +86,31 @@ impl Exchange {
             started,
             destinations,
             limits,
+            bodies: Bodies::default(),
             tokens: Vec::new(),
             kept: Vec::new(),
         })
+    }
+
+    /// Whether any policy asked to see this body.
+    pub fn wants_bodies(&self, side: Side) -> bool {
+        self.bodies.any(side)
+    }
+
+    /// What `plugin` asked for with `set-body-mode`; [`BodyMode::Skip`] if it does not export the phase for
+    /// that mode.
+    pub fn body_mode(&self, plugin: &Plugin, side: Side) -> BodyMode {
+        let mode = self.bodies.mode(side, plugin.shared().id);
+        match Phase::of_body(side, mode) {
+            Some(phase) if plugin.has(phase) => mode,
+            _ => BodyMode::Skip,
+        }
+    }
+
+    /// Whether a policy asked for this body decoded. It was promised that: the head had codings, and
+    /// [`Coding::of`](crate::Coding::of) knew them.
+    pub fn decodes_body(&self, side: Side) -> bool {
+        self.bodies.decoded(side)
     }
 
     /// What a policy noted under this key.
@@ -297,6 +324,9 @@ pub struct EditLimits {
     pub request_target: usize,
     /// All fields of the response, bytes. Default 64 KiB.
     pub response_headers: usize,
+    /// A whole body or a piece of one, unless it came larger, and what is held back of a piece, bytes.
+    /// Default 1 MiB.
+    pub body: usize,
 }
 
 impl Default for EditLimits {
@@ -306,6 +336,7 @@ impl Default for EditLimits {
             request_header_count: 100,
             request_target: 8 << 10,
             response_headers: 64 << 10,
+            body: 1 << 20,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use wasmtime::component::{ComponentNamedList, Lift, Lower, Resource, TypedFunc};
+use wasmtime::component::{ComponentNamedList, Lift, Lower, TypedFunc};
 use wasmtime::{Store, Trap, WasmBacktrace};
 
 use crate::activation::Narrowing;
@@ -18,6 +18,8 @@ use crate::instances::Slot;
 use crate::limits::{Breach, Meter};
 use crate::matching::Matchers;
 use crate::memo::Memo;
+use crate::phases::Functions;
+use crate::piece::{Draft, HeldTooMuch, Piece};
 use crate::plugin::Shared;
 use crate::state::{Stage, State};
 
@@ -62,9 +64,7 @@ impl Verdict {
 pub(crate) struct Instance {
     store: Store<State>,
     lifecycle: lifecycle::Guest,
-    request: Option<TypedFunc<(Resource<http::Request>,), (http::Verdict,)>>,
-    response: Option<TypedFunc<Messages, (http::Verdict,)>>,
-    log: Option<TypedFunc<Messages, ()>>,
+    functions: Functions,
     /// Calls left until it is replaced; 0 = no longer usable.
     calls_left: u64,
     waits: bool,
@@ -72,7 +72,12 @@ pub(crate) struct Instance {
     slot: Option<Slot>,
 }
 
-type Messages = (Resource<http::Request>, Resource<http::Response>);
+/// What a call is about. It goes into the instance and comes back.
+pub(crate) struct Subject {
+    pub(crate) exchange: Box<Exchange>,
+    /// In a phase that sees a body.
+    pub(crate) piece: Option<Piece>,
+}
 
 impl Instance {
     /// Instantiates the code, within [`START_CPU`] and [`START_TIME`].
@@ -104,22 +109,9 @@ impl Instance {
 
         let mismatch = |error: wasmtime::Error| LoadError::Mismatch(format!("{error:#}"));
         let lifecycle = code.lifecycle.load(&mut store, &instance).map_err(mismatch)?;
-        let request = match &code.request {
-            Some(indices) => Some(indices.load(&mut store, &instance).map_err(mismatch)?.func_on_request()),
-            None => None,
-        };
-        let response = match &code.response {
-            Some(indices) => Some(indices.load(&mut store, &instance).map_err(mismatch)?.func_on_response()),
-            None => None,
-        };
-        let log = match &code.log {
-            Some(indices) => Some(indices.load(&mut store, &instance).map_err(mismatch)?.func_on_log()),
-            None => None,
-        };
-        let phases = [request.is_some(), response.is_some(), log.is_some()];
-        let phases = phases.iter().filter(|has| **has).count();
-        let calls_left = draw_calls(shared.limits.reuse, phases);
-        Ok(Self { store, lifecycle, request, response, log, calls_left, waits, slot: None })
+        let functions = code.exports.load(&mut store, &instance).map_err(mismatch)?;
+        let calls_left = draw_calls(shared.limits.reuse, code.phases());
+        Ok(Self { store, lifecycle, functions, calls_left, waits, slot: None })
     }
 
     /// Counts as one of its worker's instances from here on.
@@ -158,20 +150,20 @@ impl Instance {
     pub(crate) async fn serve(
         &mut self,
         phase: Phase,
-        exchange: Box<Exchange>,
+        subject: Subject,
         waited: Duration,
-    ) -> (Box<Exchange>, Result<Verdict, CallError>) {
+    ) -> (Subject, Result<Verdict, CallError>) {
         if !self.waits {
-            return self.serve_now(phase, exchange, waited, None);
+            return self.serve_now(phase, subject, waited, None);
         }
-        let (calls_left, time) = self.lend(phase, exchange, waited);
+        let (calls_left, time) = self.lend(phase, subject, waited);
         let meter = self.store.data().budget.meter.clone();
-        let call = metered(&meter, self.enter(phase));
+        let call = metered(&meter, self.functions.call_async(&mut self.store, phase));
         let called = match tokio::time::timeout(time, call).await {
             Ok(called) => called.map_err(|error| self.diagnose(&error).into()),
             Err(_) => Err(CallError::Time),
         };
-        self.take_back(called, calls_left)
+        self.take_back(phase, called, calls_left)
     }
 
     /// The same without a future around it, for a plugin that never waits. What it asks is noted
@@ -179,31 +171,33 @@ impl Instance {
     pub(crate) fn serve_now(
         &mut self,
         phase: Phase,
-        exchange: Box<Exchange>,
+        subject: Subject,
         waited: Duration,
         memo: Option<&Memo>,
-    ) -> (Box<Exchange>, Result<Verdict, CallError>) {
-        let (calls_left, _) = self.lend(phase, exchange, waited);
+    ) -> (Subject, Result<Verdict, CallError>) {
+        let (calls_left, _) = self.lend(phase, subject, waited);
         self.store.data_mut().recorder.begin(memo.is_some());
-        let called = match self.enter_now(phase) {
+        let called = match self.functions.call(&mut self.store, phase) {
             Ok(verdict) => Ok(verdict),
             Err(error) => Err(self.diagnose(&error).into()),
         };
         if let (Some(memo), Ok(verdict)) = (memo, &called) {
             memo.learn(phase, &mut self.store.data_mut().recorder, *verdict);
         }
-        self.take_back(called, calls_left)
+        self.take_back(phase, called, calls_left)
     }
 
     /// Puts the exchange where the plugin's calls find it. Until it is taken back the instance counts
     /// as not usable, in case the call is dropped. Answers with what it may do afterwards, and the
     /// time it has.
-    fn lend(&mut self, phase: Phase, mut exchange: Box<Exchange>, waited: Duration) -> (u64, Duration) {
+    fn lend(&mut self, phase: Phase, subject: Subject, waited: Duration) -> (u64, Duration) {
+        let Subject { mut exchange, piece } = subject;
         exchange.reply = None;
         let calls_left = std::mem::replace(&mut self.calls_left, 0);
         let state = self.store.data_mut();
         let limits = state.plugin.limits;
         state.stage = Stage::Serving(phase);
+        state.piece = piece.map(|piece| Draft::new(piece, exchange.limits.body));
         state.exchange = Some(exchange);
         let time = limits.time.saturating_sub(waited);
         begin(&mut self.store, limits.cpu, time);
@@ -212,17 +206,27 @@ impl Instance {
 
     fn take_back(
         &mut self,
+        phase: Phase,
         called: Result<Verdict, CallError>,
         calls_left: u64,
-    ) -> (Box<Exchange>, Result<Verdict, CallError>) {
+    ) -> (Subject, Result<Verdict, CallError>) {
         let state = self.store.data_mut();
         let mut exchange = state.exchange.take().expect("was lent before, and nothing else takes it");
         if called.is_ok() {
-            self.calls_left = calls_left.saturating_sub(1);
+            // An instance lasts for a number of exchanges, each of which may have any number of pieces.
+            let counted = u64::from(!phase.sees_pieces());
+            self.calls_left = calls_left.saturating_sub(counted);
         }
         let result = match called {
             Ok(Verdict::Respond) if exchange.reply.is_none() => Err(CallError::NoReply),
             other => other,
+        };
+        let (piece, result) = match state.piece.take() {
+            Some(draft) => {
+                let (piece, result) = settle(draft, phase, result);
+                (Some(piece), result)
+            }
+            None => (None, result),
         };
         if !matches!(result, Ok(Verdict::Respond)) {
             exchange.reply = None;
@@ -231,42 +235,7 @@ impl Instance {
             Ok(Verdict::Fail) | Err(_) => state.journal.revert(state.plugin.id, &mut exchange),
             Ok(_) => state.journal.commit(),
         }
-        (exchange, result)
-    }
-
-    fn enter_now(&mut self, phase: Phase) -> wasmtime::Result<Verdict> {
-        let store = &mut self.store;
-        let messages = || (Resource::new_borrow(0), Resource::new_borrow(0));
-        match (phase, &self.request, &self.response, &self.log) {
-            (Phase::Request, Some(function), _, _) => {
-                function.call(store, (Resource::new_borrow(0),)).map(|(verdict,)| verdict.into())
-            }
-            (Phase::Response, _, Some(function), _) => {
-                function.call(store, messages()).map(|(verdict,)| verdict.into())
-            }
-            (Phase::Log, _, _, Some(function)) => function.call(store, messages()).map(|()| Verdict::Next),
-            _ => Ok(Verdict::Next),
-        }
-    }
-
-    async fn enter(&mut self, phase: Phase) -> wasmtime::Result<Verdict> {
-        let store = &mut self.store;
-        let messages = || (Resource::new_borrow(0), Resource::new_borrow(0));
-        match (phase, &self.request, &self.response, &self.log) {
-            (Phase::Request, Some(function), _, _) => {
-                let (verdict,) = function.call_async(store, (Resource::new_borrow(0),)).await?;
-                Ok(verdict.into())
-            }
-            (Phase::Response, _, Some(function), _) => {
-                let (verdict,) = function.call_async(store, messages()).await?;
-                Ok(verdict.into())
-            }
-            (Phase::Log, _, _, Some(function)) => {
-                function.call_async(store, messages()).await?;
-                Ok(Verdict::Next)
-            }
-            _ => Ok(Verdict::Next),
-        }
+        (Subject { exchange, piece }, result)
     }
 
     fn diagnose(&mut self, error: &wasmtime::Error) -> Failure {
@@ -301,10 +270,26 @@ impl From<http::Verdict> for Verdict {
     }
 }
 
+/// The piece as the call leaves it.
+fn settle(
+    draft: Draft,
+    phase: Phase,
+    result: Result<Verdict, CallError>,
+) -> (Piece, Result<Verdict, CallError>) {
+    match result {
+        Ok(Verdict::Fail) | Err(_) => (draft.abandon(), result),
+        Ok(verdict) => match draft.finish(phase.sees_pieces() && verdict == Verdict::Next) {
+            Ok(piece) => (piece, result),
+            Err(HeldTooMuch(piece)) => (piece, Err(CallError::TooLarge)),
+        },
+    }
+}
+
 /// How many calls an instance serves: as many as `reuse` exchanges make, less up to a quarter by
-/// chance.
-fn draw_calls(reuse: u32, phases: usize) -> u64 {
-    let calls = u64::from(reuse.max(1)).saturating_mul(phases as u64);
+/// chance. Those about single pieces of a body do not count.
+fn draw_calls(reuse: u32, phases: &[Phase]) -> u64 {
+    let counted = phases.iter().filter(|phase| !phase.sees_pieces()).count();
+    let calls = u64::from(reuse.max(1)).saturating_mul(counted as u64);
     let quarter = calls / 4;
     calls - rand::random::<u64>() % (quarter + 1)
 }

@@ -12,9 +12,10 @@ use tokio::time::Instant;
 use crate::code::Phase;
 use crate::error::{CallError, LoadError};
 use crate::exchange::Exchange;
-use crate::instance::{Instance, Verdict};
+use crate::instance::{Instance, Subject, Verdict};
 use crate::matching::Matchers;
 use crate::memo::Memo;
+use crate::piece::Piece;
 use crate::plugin::{Isolation, Plugin, finish_now};
 use crate::state::Stage;
 
@@ -61,7 +62,7 @@ impl Instances {
         }
     }
 
-    /// Calls the policy about an exchange.
+    /// Calls the policy about an exchange, in a phase without body.
     ///
     /// A plugin without the phase, and a response or log phase without a response, decide
     /// [`Verdict::Next`]. So does the log phase always. After [`Verdict::Fail`] and errors the
@@ -76,32 +77,56 @@ impl Instances {
     pub async fn call(
         &self,
         phase: Phase,
-        mut exchange: Box<Exchange>,
+        exchange: Box<Exchange>,
     ) -> (Box<Exchange>, Result<Verdict, CallError>) {
-        let lacks_response = phase != Phase::Request && exchange.response.is_none();
+        let (Subject { exchange, .. }, result) = self.ask(phase, Subject { exchange, piece: None }).await;
+        (exchange, result)
+    }
+
+    /// Calls the policy about a body or a piece of one, in a phase that sees it; the verdict concerns this
+    /// policy alone. Otherwise as [`Instances::call`]: after [`Verdict::Fail`] and errors the piece, too, is
+    /// as it was before.
+    ///
+    /// # Errors
+    ///
+    /// As [`Instances::call`]; and when the policy held back more than it may, which leaves the instance
+    /// usable as well.
+    pub async fn call_body(
+        &self,
+        phase: Phase,
+        exchange: Box<Exchange>,
+        piece: Piece,
+    ) -> (Box<Exchange>, Piece, Result<Verdict, CallError>) {
+        let (Subject { exchange, piece }, result) =
+            self.ask(phase, Subject { exchange, piece: Some(piece) }).await;
+        (exchange, piece.expect("a call gives back what it was given"), result)
+    }
+
+    async fn ask(&self, phase: Phase, mut subject: Subject) -> (Subject, Result<Verdict, CallError>) {
+        let lacks_response = phase.needs_response() && subject.exchange.response.is_none();
         if lacks_response || !self.plugin.has(phase) {
-            return (exchange, Ok(Verdict::Next));
+            return (subject, Ok(Verdict::Next));
         }
         let shared = self.plugin.shared();
         let kept = match shared.isolation {
             Isolation::Worker => None,
-            Isolation::Request => exchange.take_instance(shared.id),
+            Isolation::Request => subject.exchange.take_instance(shared.id),
         };
         let (mut instance, waited) = match kept {
             Some(instance) => (instance, Duration::ZERO),
             None => match self.take().await {
                 Ok(taken) => taken,
-                Err(error) => return (exchange, Err(error)),
+                Err(error) => return (subject, Err(error)),
             },
         };
-        let (mut exchange, result) = instance.serve(phase, exchange, waited).await;
+        let (mut subject, result) = instance.serve(phase, subject, waited).await;
         if instance.is_usable() {
             match shared.isolation {
                 Isolation::Worker => self.put_back(instance),
-                Isolation::Request => exchange.keep_instance(shared.id, instance),
+                Isolation::Request => subject.exchange.keep_instance(shared.id, instance),
             }
         }
-        (exchange, result)
+        (subject, result)
     }
 
     /// [`Instances::call`] without a future around it, where there is nothing to wait for: the plugin
@@ -118,20 +143,58 @@ impl Instances {
         phase: Phase,
         mut exchange: Box<Exchange>,
     ) -> Result<(Box<Exchange>, Result<Verdict, CallError>), Box<Exchange>> {
-        let lacks_response = phase != Phase::Request && exchange.response.is_none();
+        let lacks_response = phase.needs_response() && exchange.response.is_none();
         if lacks_response || self.plugin.shared().isolation != Isolation::Worker {
             return Err(exchange);
         }
         if let Some(verdict) = self.memo.as_ref().and_then(|memo| memo.recall(phase, &mut exchange)) {
             return Ok((exchange, Ok(verdict)));
         }
+        let subject = Subject { exchange, piece: None };
+        match self.ask_now(phase, subject, self.memo.as_ref()) {
+            Ok((Subject { exchange, .. }, result)) => Ok((exchange, result)),
+            Err(Subject { exchange, .. }) => Err(exchange),
+        }
+    }
+
+    /// [`Instances::call_body`] as [`Instances::call_now`] is to [`Instances::call`]. What a policy decides
+    /// about a body is never remembered.
+    ///
+    /// # Errors
+    ///
+    /// Both, to be given to [`Instances::call_body`].
+    #[expect(clippy::type_complexity, reason = "what `call_body` answers, or its arguments")]
+    pub fn call_body_now(
+        &self,
+        phase: Phase,
+        exchange: Box<Exchange>,
+        piece: Piece,
+    ) -> Result<(Box<Exchange>, Piece, Result<Verdict, CallError>), (Box<Exchange>, Piece)> {
+        let lacks_response = phase.needs_response() && exchange.response.is_none();
+        if lacks_response || self.plugin.shared().isolation != Isolation::Worker {
+            return Err((exchange, piece));
+        }
+        let given = |piece: Option<Piece>| piece.expect("a call gives back what it was given");
+        match self.ask_now(phase, Subject { exchange, piece: Some(piece) }, None) {
+            Ok((Subject { exchange, piece }, result)) => Ok((exchange, given(piece), result)),
+            Err(Subject { exchange, piece }) => Err((exchange, given(piece))),
+        }
+    }
+
+    #[expect(clippy::result_large_err, reason = "it is what the caller gave")]
+    fn ask_now(
+        &self,
+        phase: Phase,
+        subject: Subject,
+        memo: Option<&Memo>,
+    ) -> Result<(Subject, Result<Verdict, CallError>), Subject> {
         let idle = self.idle.borrow_mut().pop_if(|instance| !instance.waits());
-        let Some(mut instance) = idle else { return Err(exchange) };
-        let (exchange, result) = instance.serve_now(phase, exchange, Duration::ZERO, self.memo.as_ref());
+        let Some(mut instance) = idle else { return Err(subject) };
+        let (subject, result) = instance.serve_now(phase, subject, Duration::ZERO, memo);
         if instance.is_usable() {
             self.put_back(instance);
         }
-        Ok((exchange, result))
+        Ok((subject, result))
     }
 
     /// An idle instance, a fresh one, or, when there are as many as may be, the next that is free;

@@ -7,17 +7,20 @@
 //! 2. `code`: [`Host::compile`] turns a file into [`Code`], checked against the contract in `wit/`.
 //! 3. `plugin`: [`Host::load`] adds the operator's [`Settings`], asks the plugin to configure itself
 //!    and freezes what it defined: a [`Plugin`], shared by all workers.
-//! 4. `instances`: each worker keeps warm [`Instances`] of it and calls them about an [`Exchange`];
-//!    `instance` is a single one.
+//! 4. `instances`: each worker keeps warm [`Instances`] of it and calls them about an [`Exchange`] and
+//!    the pieces of its bodies; `instance` is a single one, `phases` what it exports.
 //!
-//! Beside the path: `exchange` is what policies see, `edit` how they change it and how a failed call
+//! Beside the path: `exchange` is what policies see, `bodies` which bodies they want to see, `piece` one of
+//! those, `coding` how they may be coded, `edit` how they change it and how a failed call
 //! is undone, `path` the form of a path that decisions are made on, `matching` and `activation` what
 //! the host decides for them, `limits` what they may use, `state` what belongs to one instance, and
 //! `imports` the functions they call, one file for each interface.
 
 mod activation;
 mod bindings;
+mod bodies;
 mod code;
+mod coding;
 mod edit;
 mod engine;
 mod error;
@@ -29,11 +32,15 @@ mod limits;
 mod matching;
 mod memo;
 mod path;
+mod phases;
+mod piece;
 mod plugin;
 mod state;
 
 pub use activation::{Activation, Match};
+pub use bodies::{BodyMode, Side};
 pub use code::{Code, Phase};
+pub use coding::Coding;
 pub use engine::Host;
 pub use error::{CallError, HostError, LoadError};
 pub use exchange::{
@@ -43,4 +50,5 @@ pub use instance::Verdict;
 pub use instances::Instances;
 pub use limits::Limits;
 pub use matching::PathPatterns;
+pub use piece::Piece;
 pub use plugin::{Isolation, Plugin, Settings};

@@ -8,7 +8,8 @@
 //! leads to a call, which adds it.
 //!
 //! Edits are questions too, since a policy may act on their outcome. What is not listed in [`Question`]
-//! (texts of any value, clocks, log lines, responses) makes a call unfit to be remembered.
+//! (texts of any value, clocks, log lines, responses) makes a call unfit to be remembered, and a phase that
+//! sees a body is never remembered.
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
@@ -17,8 +18,9 @@ use std::sync::Arc;
 use http::header::{HeaderName, HeaderValue};
 
 use crate::bindings::tidegate::policy::http::{EditError, RouteError};
+use crate::bodies::{BodyMode, Side};
 use crate::code::Phase;
-use crate::edit::{Editor, Journal, Message};
+use crate::edit::{Editor, Journal};
 use crate::exchange::Exchange;
 use crate::instance::Verdict;
 use crate::matching::Matchers;
@@ -42,12 +44,14 @@ pub(crate) enum Question {
     MethodIs(Box<str>),
     Scheme,
     Authority,
-    HeaderCount(Message, Box<str>),
+    HeaderCount(Side, Box<str>),
     Status,
-    SetHeader(Message, HeaderName, HeaderValue),
-    AppendHeader(Message, HeaderName, HeaderValue),
-    RemoveHeader(Message, HeaderName),
+    SetHeader(Side, HeaderName, HeaderValue),
+    AppendHeader(Side, HeaderName, HeaderValue),
+    RemoveHeader(Side, HeaderName),
     RouteTo(Box<str>),
+    SetBodyMode(Side, BodyMode),
+    DecodeBody(Side),
 }
 
 /// What came of it.
@@ -88,19 +92,24 @@ impl Question {
             Self::MethodIs(method) => Answer::Is(exchange.request.method.as_str() == &**method),
             Self::Scheme => Answer::Text(exchange.request.scheme.into()),
             Self::Authority => Answer::Text(editor.exchange.request.authority.as_str().into()),
-            Self::HeaderCount(message, name) => Answer::Count(header_count(exchange, *message, name)),
+            Self::HeaderCount(side, name) => Answer::Count(header_count(exchange, *side, name)),
             Self::Status => {
                 let response = exchange.response.as_ref();
                 Answer::Count(response.map_or(0, |response| response.status.as_u16().into()))
             }
-            Self::SetHeader(message, name, value) => {
-                Answer::Edited(editor.set_field(*message, name.clone(), value.clone()).map(|()| 0))
+            Self::SetHeader(side, name, value) => {
+                Answer::Edited(editor.set_field(*side, name.clone(), value.clone()).map(|()| 0))
             }
-            Self::AppendHeader(message, name, value) => {
-                Answer::Edited(editor.append_field(*message, name.clone(), value.clone()).map(|()| 0))
+            Self::AppendHeader(side, name, value) => {
+                Answer::Edited(editor.append_field(*side, name.clone(), value.clone()).map(|()| 0))
             }
-            Self::RemoveHeader(message, name) => Answer::Edited(editor.remove_field(*message, name)),
+            Self::RemoveHeader(side, name) => Answer::Edited(editor.remove_field(*side, name)),
             Self::RouteTo(name) => Answer::Routed(editor.route_to(name)),
+            Self::SetBodyMode(side, mode) => {
+                editor.set_body_mode(*side, *mode);
+                Answer::Is(true)
+            }
+            Self::DecodeBody(side) => Answer::Is(editor.decode_body(*side)),
         }
     }
 }
@@ -125,11 +134,11 @@ pub(crate) fn has_client(matchers: &Matchers, set: u32, exchange: &Exchange) -> 
     matchers.ips(set).is_some_and(|set| set.has(exchange.client))
 }
 
-pub(crate) fn header_count(exchange: &Exchange, message: Message, name: &str) -> u32 {
-    let count = match (message, &exchange.response) {
-        (Message::Request, _) => exchange.request.values(name).count(),
-        (Message::Response, Some(response)) => response.headers.get_all(name).iter().count(),
-        (Message::Response, None) => 0,
+pub(crate) fn header_count(exchange: &Exchange, side: Side, name: &str) -> u32 {
+    let count = match (side, &exchange.response) {
+        (Side::Request, _) => exchange.request.values(name).count(),
+        (Side::Response, Some(response)) => response.headers.get_all(name).iter().count(),
+        (Side::Response, None) => 0,
     };
     u32::try_from(count).unwrap_or(u32::MAX)
 }
@@ -303,7 +312,11 @@ fn root(phase: Phase) -> Option<usize> {
     match phase {
         Phase::Request => Some(0),
         Phase::Response => Some(1),
-        Phase::Log => None,
+        Phase::RequestBody
+        | Phase::RequestChunk
+        | Phase::ResponseBody
+        | Phase::ResponseChunk
+        | Phase::Log => None,
     }
 }
 
@@ -359,7 +372,7 @@ mod tests {
             let mark = || HeaderValue::from_static("yes");
             match ask(Question::MatchPath(self.paths)) {
                 Answer::Index(Some(0)) => {
-                    ask(Question::SetHeader(Message::Request, HeaderName::from_static("x-old"), mark()));
+                    ask(Question::SetHeader(Side::Request, HeaderName::from_static("x-old"), mark()));
                 }
                 Answer::Index(Some(1)) => {
                     ask(Question::Authority);

@@ -12,6 +12,7 @@ use crate::imports::wasi::Wasi;
 use crate::limits::{Budget, MemoryLimiter};
 use crate::matching::Matchers;
 use crate::memo::{Answer, Question, Recorder};
+use crate::piece::Draft;
 use crate::plugin::Shared;
 
 /// The data of one instance's store.
@@ -22,6 +23,8 @@ pub(crate) struct State {
     pub(crate) matchers: Arc<Matchers>,
     /// For the length of a call.
     pub(crate) exchange: Option<Box<Exchange>>,
+    /// For the length of a call of a body phase.
+    pub(crate) piece: Option<Draft>,
     /// What the call has changed so far.
     pub(crate) journal: Journal,
     /// What the call asked, if it is to be remembered.
@@ -57,6 +60,7 @@ impl State {
             stage: Stage::Starting,
             matchers,
             exchange: None,
+            piece: None,
             journal: Journal::default(),
             recorder: Recorder::default(),
             last_words: None,
@@ -87,6 +91,15 @@ impl State {
     pub(crate) fn noted_response(&self) -> wasmtime::Result<&ResponseHead> {
         let response = self.noted_exchange()?.response.as_ref();
         response.ok_or_else(|| wasmtime::Error::msg("there is no response in this phase"))
+    }
+
+    /// The body or piece of the call.
+    pub(crate) fn piece(&self) -> wasmtime::Result<&Draft> {
+        self.piece.as_ref().ok_or_else(no_body)
+    }
+
+    pub(crate) fn piece_mut(&mut self) -> wasmtime::Result<&mut Draft> {
+        self.piece.as_mut().ok_or_else(no_body)
     }
 
     /// For changes to the exchange that cannot be remembered.
@@ -129,6 +142,10 @@ impl State {
         self.recorder.note(|| question, &answer);
         Some(answer)
     }
+}
+
+fn no_body() -> wasmtime::Error {
+    wasmtime::Error::msg("there is no body in this phase")
 }
 
 impl WasiView for State {

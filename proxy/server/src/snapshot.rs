@@ -97,6 +97,7 @@ impl Generation {
                 request_header_count: limits.request_header_count,
                 request_target: limits.request_target,
                 response_headers: limits.response_headers,
+                body: limits.policy_body,
             },
             access_log: snapshot.access_log.clone().map(Rc::new),
             tls: snapshot.tls.clone(),

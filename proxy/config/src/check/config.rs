@@ -177,6 +177,7 @@ fn limits(limits: &file::Limits) -> Limits {
         request_header_count: limits.request_header_count,
         response_headers: limits.response_headers.0.in_memory(),
         request_body: limits.request_body.0.0,
+        policy_body: limits.policy_body.0.in_memory(),
         connections: limits.connections,
         connections_per_client: limits.connections_per_client,
         requests_per_connection: limits.requests_per_connection,

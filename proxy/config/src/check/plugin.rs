@@ -38,6 +38,7 @@ pub(crate) fn without_file(content: file::Plugin) -> PluginFile {
     PluginFile {
         enabled: content.enabled,
         on_error: content.on_error,
+        body_overflow: content.body_overflow,
         matching: Match {
             hosts: content.matching.hosts.into_iter().map(|host| host.0.0).collect(),
             paths: content.matching.paths.into_iter().map(|path| path.0.0).collect(),

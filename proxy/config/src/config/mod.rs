@@ -88,6 +88,10 @@ pub struct Limits {
     pub response_headers: usize,
     /// Bytes of a request body; over it: 413. Default 16 MiB.
     pub request_body: u64,
+    /// Bytes of a body that a policy sees whole, over it: [`PluginFile::body_overflow`](crate::PluginFile);
+    /// also what a policy may grow a body or a piece of one to, and what it may hold back of it.
+    /// Default 1 MiB, 1 KiB to 1 GiB.
+    pub policy_body: usize,
     /// Client connections in all; over it a new one is closed at once. Default 10,000.
     pub connections: usize,
     /// Client connections from one address (trusted proxies excepted). Default 256.

@@ -109,6 +109,10 @@ pub(crate) struct Limits {
     pub response_headers: Text<Size>,
     /// Bytes of a request body; over it: 413.
     pub request_body: Text<Size>,
+    /// Bytes of a body that a policy sees whole, over it: the policy's body-overflow; also what a
+    /// policy may grow a body or a piece of one to, and what it may hold back of it.
+    #[schemars(extend("x-minimum" = "1KiB", "x-maximum" = "1GiB"))]
+    pub policy_body: Text<Size>,
     /// Client connections in all; over it a new one is closed at once.
     #[schemars(range(min = 1, max = 1_000_000_000))]
     pub connections: usize,
@@ -132,6 +136,7 @@ impl Default for Limits {
             request_header_count: 100,
             response_headers: Text(Size(64 << 10)),
             request_body: Text(Size(16 << 20)),
+            policy_body: Text(Size(1 << 20)),
             connections: 10_000,
             connections_per_client: 256,
             requests_per_connection: 10_000,

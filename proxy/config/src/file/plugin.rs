@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::text::{HostPattern, Method, PathPattern, PluginName, Size, Text};
-use crate::{Isolation, OnError};
+use crate::{BodyOverflow, Isolation, OnError};
 
 /// How tidegate runs the plugin beside this file.
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
@@ -19,6 +19,8 @@ pub(crate) struct Plugin {
     pub enabled: bool,
     /// What a failed call means for the exchange.
     pub on_error: OnError,
+    /// What happens to a body over limits.policy-body that the policy wants to see whole.
+    pub body_overflow: BodyOverflow,
     /// Requests the plugin is called for; all kinds given must hold. An empty list leaves its kind
     /// open.
     #[serde(rename = "match")]
@@ -41,6 +43,7 @@ impl Default for Plugin {
         Self {
             enabled: true,
             on_error: OnError::Deny,
+            body_overflow: BodyOverflow::Deny,
             matching: Match::default(),
             limits: Limits::default(),
             isolation: Isolation::Worker,

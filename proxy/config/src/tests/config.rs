@@ -48,6 +48,7 @@ fn every_key_arrives() {
     let limits = config.limits;
     assert_eq!((limits.request_headers, limits.request_target), (16 << 10, 4 << 10));
     assert_eq!((limits.response_headers, limits.request_body), (128 << 10, 1 << 30));
+    assert_eq!(limits.policy_body, 256 << 10);
     assert_eq!((limits.request_header_count, limits.http2_streams), (50, 32));
     assert_eq!((limits.connections, limits.connections_per_client), (1000, 10));
     assert_eq!(limits.requests_per_connection, 100);
@@ -88,6 +89,7 @@ fn what_is_not_written_has_its_documented_default() {
     let limits = config.limits;
     assert_eq!((limits.request_headers, limits.request_target), (32 << 10, 8 << 10));
     assert_eq!((limits.response_headers, limits.request_body), (64 << 10, 16 << 20));
+    assert_eq!(limits.policy_body, 1 << 20);
     assert_eq!((limits.request_header_count, limits.http2_streams), (100, 100));
     assert_eq!((limits.connections, limits.connections_per_client), (10_000, 256));
     assert_eq!(limits.requests_per_connection, 10_000);
@@ -157,6 +159,7 @@ fn one_mistake_gives_one_problem_at_its_place() {
         ("timeouts.drain = \"5\"", r#"1:18: timeouts.drain: "5" has no unit; write the unit, as in "5s""#),
         ("timeouts.keep-alive = \"0s\"", "1:23: timeouts.keep-alive must be at least 1ms, not 0s"),
         ("timeouts.drain = \"8761h\"", "1:18: timeouts.drain must be at most 8760h, not 8761h"),
+        ("limits.policy-body = \"1B\"", "1:22: limits.policy-body must be at least 1KiB, not 1B"),
         (
             "limits.request-body = \"1mib\"",
             r#"1:23: limits.request-body: "mib" in "1mib" is not a unit; did you mean "MiB"?"#,
@@ -396,8 +399,6 @@ fn a_server_is_a_host_and_a_port() {
 fn keys_of_later_versions_are_refused_by_name() {
     let text = r#"
 compression = { level = 1 }
-[limits]
-policy-body = "1MiB"
 [listener.web]
 address = "127.0.0.1:80"
 [upstream.app]
@@ -412,9 +413,8 @@ buffer-requests = false
         problems(text),
         [
             unsupported(2, 1, "compression"),
-            unsupported(4, 1, "policy-body"),
-            unsupported(9, 1, "buffer"),
-            unsupported(10, 1, "buffer-requests"),
+            unsupported(7, 1, "buffer"),
+            unsupported(8, 1, "buffer-requests"),
         ]
     );
 }

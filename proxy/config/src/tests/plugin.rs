@@ -6,13 +6,14 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::{FULL_PLUGIN, plugin_problems, read_plugin};
-use crate::{Isolation, OnError, PluginFile, PluginLimits, Positions, parse_plugin};
+use crate::{BodyOverflow, Isolation, OnError, PluginFile, PluginLimits, Positions, parse_plugin};
 
 #[test]
 fn every_key_arrives() {
     let plugin = read_plugin(FULL_PLUGIN).expect("the example is valid");
     assert!(!plugin.enabled);
     assert_eq!((plugin.on_error, plugin.isolation), (OnError::Skip, Isolation::Request));
+    assert_eq!(plugin.body_overflow, BodyOverflow::Skip);
     assert_eq!(plugin.matching.hosts, ["example.com", "*.example.org", "[::1]"]);
     assert_eq!(plugin.matching.paths, ["/api/**", "**.png"]);
     assert_eq!(plugin.matching.methods, ["GET", "PROPFIND"]);
@@ -45,6 +46,7 @@ fn an_empty_file_is_the_default() {
     assert_eq!(PluginFile { positions: Positions::default(), ..empty }, default);
     assert!(default.enabled);
     assert_eq!((default.on_error, default.isolation), (OnError::Deny, Isolation::Worker));
+    assert_eq!(default.body_overflow, BodyOverflow::Deny);
     assert!(default.matching.hosts.is_empty() && default.matching.listeners.is_empty());
     let limits = PluginLimits {
         cpu: Duration::from_millis(10),
@@ -116,7 +118,10 @@ fn one_mistake_gives_one_problem_at_its_place() {
             "[config]\na = { \"b.c\" = [1, nan] }",
             "2:19: config.a.\"b.c\"[1]: NaN is not a number in JSON; the plugin gets its configuration as JSON, where numbers are finite",
         ),
-        ("body-overflow = \"deny\"", r#"1:1: "body-overflow" is not supported by this version of tidegate"#),
+        (
+            "body-overflow = \"pass\"",
+            r#"1:17: "pass" is not a value of body-overflow; allowed: "deny", "skip""#,
+        ),
     ];
     for (text, problem) in cases {
         assert_eq!(plugin_problems(text), [problem], "{text}");

@@ -11,9 +11,11 @@ use wasmtime::component::{Component, InstancePre};
 use wasmtime::{Engine, Module};
 use wit_component::ComponentEncoder;
 
-use crate::bindings::exports::tidegate::policy::{lifecycle, log_phase, request_phase, response_phase};
+use crate::bindings::exports::tidegate::policy::lifecycle;
+use crate::bodies::{BodyMode, Side};
 use crate::engine::Host;
 use crate::error::LoadError;
+use crate::phases::Indices;
 use crate::plugin;
 use crate::state::State;
 
@@ -38,9 +40,7 @@ pub(crate) struct Inner {
     pub(crate) host: Host,
     pub(crate) pre: InstancePre<State>,
     pub(crate) lifecycle: lifecycle::GuestIndices,
-    pub(crate) request: Option<request_phase::GuestIndices>,
-    pub(crate) response: Option<response_phase::GuestIndices>,
-    pub(crate) log: Option<log_phase::GuestIndices>,
+    pub(crate) exports: Indices,
     phases: Vec<Phase>,
     capabilities: Vec<String>,
     /// It imports the function that chooses a destination.
@@ -48,25 +48,91 @@ pub(crate) struct Inner {
     wasi: bool,
 }
 
+impl Inner {
+    pub(crate) fn phases(&self) -> &[Phase] {
+        &self.phases
+    }
+}
+
 /// A moment in an exchange at which policies are called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Phase {
     /// The request head is complete; nothing was sent upstream yet.
     Request,
+    /// The whole request body is there; nothing was sent upstream yet.
+    RequestBody,
+    /// A piece of the request body is there.
+    RequestChunk,
     /// The response head is complete; nothing was sent to the client yet.
     Response,
+    /// The whole response body is there; nothing was sent to the client yet.
+    ResponseBody,
+    /// A piece of the response body is there.
+    ResponseChunk,
     /// After the exchange.
     Log,
 }
 
 impl Phase {
-    /// `request`, `response` or `log`.
+    const ALL: [Self; 7] = [
+        Self::Request,
+        Self::RequestBody,
+        Self::RequestChunk,
+        Self::Response,
+        Self::ResponseBody,
+        Self::ResponseChunk,
+        Self::Log,
+    ];
+
+    /// `request-body`, say: the name of its interface without `-phase`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Request => "request",
+            Self::RequestBody => "request-body",
+            Self::RequestChunk => "request-chunk",
             Self::Response => "response",
+            Self::ResponseBody => "response-body",
+            Self::ResponseChunk => "response-chunk",
             Self::Log => "log",
         }
+    }
+
+    /// The phase in which a policy can ask for the body of this side.
+    pub(crate) fn of_head(side: Side) -> Self {
+        match side {
+            Side::Request => Self::Request,
+            Side::Response => Self::Response,
+        }
+    }
+
+    /// The phase that sees as much of the body of this side.
+    pub(crate) fn of_body(side: Side, mode: BodyMode) -> Option<Self> {
+        match (side, mode) {
+            (_, BodyMode::Skip) => None,
+            (Side::Request, BodyMode::Whole) => Some(Self::RequestBody),
+            (Side::Request, BodyMode::Chunks) => Some(Self::RequestChunk),
+            (Side::Response, BodyMode::Whole) => Some(Self::ResponseBody),
+            (Side::Response, BodyMode::Chunks) => Some(Self::ResponseChunk),
+        }
+    }
+
+    /// Of a phase that sees a body, the one in which that is asked for.
+    fn head(self) -> Option<Self> {
+        match self {
+            Self::RequestBody | Self::RequestChunk => Some(Self::Request),
+            Self::ResponseBody | Self::ResponseChunk => Some(Self::Response),
+            Self::Request | Self::Response | Self::Log => None,
+        }
+    }
+
+    /// True if it comes once for each piece of a body.
+    pub(crate) fn sees_pieces(self) -> bool {
+        matches!(self, Self::RequestChunk | Self::ResponseChunk)
+    }
+
+    /// True if there must be a response for it.
+    pub(crate) fn needs_response(self) -> bool {
+        matches!(self, Self::Response | Self::ResponseBody | Self::ResponseChunk | Self::Log)
     }
 }
 
@@ -95,19 +161,10 @@ impl Host {
         let mismatch = |error: wasmtime::Error| LoadError::Mismatch(format!("{error:#}"));
         let wasi = capabilities.iter().any(|name| name.starts_with("wasi:"));
         let pre = self.linker(wasi).instantiate_pre(&component).map_err(mismatch)?;
-        let has = |phase| phases.contains(&phase);
         Ok(Code(Arc::new(Inner {
             host: self.clone(),
             lifecycle: lifecycle::GuestIndices::new(&pre).map_err(mismatch)?,
-            request: has(Phase::Request)
-                .then(|| request_phase::GuestIndices::new(&pre))
-                .transpose()
-                .map_err(mismatch)?,
-            response: has(Phase::Response)
-                .then(|| response_phase::GuestIndices::new(&pre))
-                .transpose()
-                .map_err(mismatch)?,
-            log: has(Phase::Log).then(|| log_phase::GuestIndices::new(&pre)).transpose().map_err(mismatch)?,
+            exports: Indices::find(&pre, &phases).map_err(mismatch)?,
             pre,
             phases,
             capabilities,
@@ -240,11 +297,11 @@ fn check_exports(host: &Host, component: &Component) -> Result<Vec<Phase>, LoadE
         let Some(of_policy) = interface.strip_prefix(POLICY) else { continue };
         let known =
             version.starts_with(POLICY_VERSION) && matches!(item.ty, ComponentItem::ComponentInstance(_));
-        match of_policy {
-            "lifecycle" if known => lifecycle = true,
-            "request-phase" if known => phases.push(Phase::Request),
-            "response-phase" if known => phases.push(Phase::Response),
-            "log-phase" if known => phases.push(Phase::Log),
+        let phase = of_policy.strip_suffix("-phase");
+        let phase = phase.and_then(|name| Phase::ALL.into_iter().find(|phase| phase.as_str() == name));
+        match (of_policy, phase) {
+            ("lifecycle", _) if known => lifecycle = true,
+            (_, Some(phase)) if known => phases.push(phase),
             _ => return Err(LoadError::UnknownExport(name.to_owned())),
         }
     }
@@ -255,5 +312,11 @@ fn check_exports(host: &Host, component: &Component) -> Result<Vec<Phase>, LoadE
         return Err(LoadError::NoPhase);
     }
     phases.sort_unstable();
+    for phase in &phases {
+        if let Some(head) = phase.head().filter(|head| !phases.contains(head)) {
+            let name = |phase: Phase| format!("{}-phase", phase.as_str());
+            return Err(LoadError::NeverAsks { body: name(*phase), head: name(head) });
+        }
+    }
     Ok(phases)
 }

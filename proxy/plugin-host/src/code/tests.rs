@@ -35,10 +35,11 @@ const REQUEST: &str = "export tidegate:policy/request-phase@0.1.0;";
 fn every_function_offered_is_linked() {
     let host = Host::new().expect("a host");
     let offered = super::OFFERED.map(|name| format!("import tidegate:policy/{name}@0.1.0;")).concat();
-    let phases =
-        ["log-phase", "response-phase"].map(|name| format!("export tidegate:policy/{name}@0.1.0;")).concat();
+    let phases = ["log", "response-chunk", "response-body", "response", "request-chunk", "request-body"]
+        .map(|name| format!("export tidegate:policy/{name}-phase@0.1.0;"))
+        .concat();
     let code = host.compile(&module(&[&offered, &phases, LIFECYCLE, REQUEST].concat())).expect("it fits");
-    assert_eq!(code.phases(), [Phase::Request, Phase::Response, Phase::Log]);
+    assert_eq!(code.phases(), Phase::ALL);
     let expected = super::OFFERED.map(|name| format!("tidegate:policy/{name}@0.1.0"));
     assert_eq!(code.capabilities(), expected);
     assert!(!code.is_async());
@@ -57,6 +58,16 @@ fn capabilities_of_later_versions_are_named() {
 fn phases_of_later_versions_are_named() {
     let error = refused(&format!("{LIFECYCLE} {REQUEST} export tidegate:policy/timer-phase@0.1.0;"));
     assert_eq!(error, LoadError::UnknownExport("tidegate:policy/timer-phase@0.1.0".to_owned()));
+}
+
+#[test]
+fn a_body_is_seen_only_by_who_can_ask_for_it() {
+    for (body, head) in [("request-body", "request"), ("response-chunk", "response")] {
+        let [body, head] = [body, head].map(|name| format!("{name}-phase"));
+        let export = format!("export tidegate:policy/{body}@0.1.0;");
+        let log = "export tidegate:policy/log-phase@0.1.0;";
+        assert_eq!(refused(&[LIFECYCLE, log, &export].concat()), LoadError::NeverAsks { body, head });
+    }
 }
 
 #[test]

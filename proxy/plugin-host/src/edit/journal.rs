@@ -11,6 +11,7 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{Method, StatusCode};
 
+use crate::bodies::{BodyMode, Side};
 use crate::exchange::Exchange;
 
 /// Different fields or attributes one call may change. Far beyond any policy; bounds what the
@@ -29,6 +30,8 @@ pub(crate) struct Journal {
     hash_key: Option<Option<String>>,
     status: Option<StatusCode>,
     token: Option<u64>,
+    body_mode: Option<(Side, BodyMode)>,
+    decoded: Option<(Side, bool)>,
     request_headers: Fields,
     response_headers: Fields,
     attributes: Vec<(String, Option<String>)>,
@@ -77,6 +80,12 @@ impl Journal {
         if let Some(token) = old.token {
             exchange.set_token(plugin, token);
         }
+        if let Some((side, mode)) = old.body_mode {
+            exchange.bodies.set_mode(side, plugin, mode);
+        }
+        if let Some((side, decoded)) = old.decoded {
+            exchange.bodies.set_decoded(side, decoded);
+        }
         for (key, value) in old.attributes {
             exchange.put_attribute(key, value);
         }
@@ -120,6 +129,18 @@ impl Journal {
     pub(crate) fn token(&mut self, old: u64) {
         self.touched = true;
         self.token.get_or_insert(old);
+    }
+
+    /// A phase changes it of one side only.
+    pub(crate) fn body_mode(&mut self, side: Side, old: BodyMode) {
+        self.touched = true;
+        self.body_mode.get_or_insert((side, old));
+    }
+
+    /// A phase changes it of one side only.
+    pub(crate) fn decoded(&mut self, side: Side, old: bool) {
+        self.touched = true;
+        self.decoded.get_or_insert((side, old));
     }
 
     /// False when the call changed too much already; the change must not be made then.

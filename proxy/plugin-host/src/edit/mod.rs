@@ -7,12 +7,14 @@ mod tests;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{CONTENT_RANGE, HeaderMap, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{Method, StatusCode};
 
 use crate::bindings::tidegate::policy::http::{EditError, RouteError};
+use crate::bodies::{BodyMode, Side};
 use crate::code::Phase;
+use crate::coding::Coding;
 use crate::exchange::{Exchange, Reply, is_owned_by_proxy, is_valid_authority};
 
 pub(crate) use journal::Journal;
@@ -39,18 +41,11 @@ pub(crate) struct Editor<'a> {
     pub(crate) routes: Option<&'a [String]>,
 }
 
-/// Which of the two messages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Message {
-    Request,
-    Response,
-}
-
 type Edit<T = ()> = Result<T, EditError>;
 
 impl Editor<'_> {
     pub(crate) fn set_method(&mut self, method: &str) -> Edit {
-        self.may_edit(Message::Request)?;
+        self.may_edit(Side::Request)?;
         let method = Method::from_bytes(method.as_bytes()).map_err(|_| EditError::Invalid)?;
         // A tunnel is framed differently, which is the proxy's business.
         if method == Method::CONNECT {
@@ -62,7 +57,7 @@ impl Editor<'_> {
     }
 
     pub(crate) fn set_authority(&mut self, authority: String) -> Edit {
-        self.may_edit(Message::Request)?;
+        self.may_edit(Side::Request)?;
         if authority.len() > MAX_AUTHORITY {
             return Err(EditError::TooLarge);
         }
@@ -75,7 +70,7 @@ impl Editor<'_> {
     }
 
     pub(crate) fn set_target(&mut self, target: String) -> Edit {
-        self.may_edit(Message::Request)?;
+        self.may_edit(Side::Request)?;
         if target.len() > self.exchange.limits.request_target {
             return Err(EditError::TooLarge);
         }
@@ -89,50 +84,50 @@ impl Editor<'_> {
         Ok(())
     }
 
-    pub(crate) fn set_header(&mut self, message: Message, name: &str, value: Vec<u8>) -> Edit {
-        self.may_edit(message)?;
-        self.set_field(message, editable_name(name)?, valid_value(value)?)
+    pub(crate) fn set_header(&mut self, side: Side, name: &str, value: Vec<u8>) -> Edit {
+        self.may_edit(side)?;
+        self.set_field(side, editable_name(name)?, valid_value(value)?)
     }
 
-    pub(crate) fn append_header(&mut self, message: Message, name: &str, value: Vec<u8>) -> Edit {
-        self.may_edit(message)?;
-        self.append_field(message, editable_name(name)?, valid_value(value)?)
+    pub(crate) fn append_header(&mut self, side: Side, name: &str, value: Vec<u8>) -> Edit {
+        self.may_edit(side)?;
+        self.append_field(side, editable_name(name)?, valid_value(value)?)
     }
 
     /// Returns how many values were removed.
-    pub(crate) fn remove_header(&mut self, message: Message, name: &str) -> Edit<u32> {
-        self.may_edit(message)?;
-        self.remove_field(message, &editable_name(name)?)
+    pub(crate) fn remove_header(&mut self, side: Side, name: &str) -> Edit<u32> {
+        self.may_edit(side)?;
+        self.remove_field(side, &editable_name(name)?)
     }
 
     /// `name` is one of [`editable_name`].
-    pub(crate) fn set_field(&mut self, message: Message, name: HeaderName, value: HeaderValue) -> Edit {
-        self.may_edit(message)?;
-        self.has_room(message, &name, &value, true)?;
-        self.headers(message, &name)?.insert(name, value);
+    pub(crate) fn set_field(&mut self, side: Side, name: HeaderName, value: HeaderValue) -> Edit {
+        self.may_edit(side)?;
+        self.has_room(side, &name, &value, true)?;
+        self.headers(side, &name)?.insert(name, value);
         Ok(())
     }
 
     /// `name` is one of [`editable_name`].
-    pub(crate) fn append_field(&mut self, message: Message, name: HeaderName, value: HeaderValue) -> Edit {
-        self.may_edit(message)?;
-        self.has_room(message, &name, &value, false)?;
-        self.headers(message, &name)?.append(name, value);
+    pub(crate) fn append_field(&mut self, side: Side, name: HeaderName, value: HeaderValue) -> Edit {
+        self.may_edit(side)?;
+        self.has_room(side, &name, &value, false)?;
+        self.headers(side, &name)?.append(name, value);
         Ok(())
     }
 
     /// `name` is one of [`editable_name`].
-    pub(crate) fn remove_field(&mut self, message: Message, name: &HeaderName) -> Edit<u32> {
-        self.may_edit(message)?;
-        let count = self.map(message)?.get_all(name).iter().count();
+    pub(crate) fn remove_field(&mut self, side: Side, name: &HeaderName) -> Edit<u32> {
+        self.may_edit(side)?;
+        let count = self.map(side)?.get_all(name).iter().count();
         if count > 0 {
-            self.headers(message, name)?.remove(name);
+            self.headers(side, name)?.remove(name);
         }
         Ok(u32::try_from(count).unwrap_or(u32::MAX))
     }
 
     pub(crate) fn set_status(&mut self, status: u16) -> Edit {
-        self.may_edit(Message::Response)?;
+        self.may_edit(Side::Response)?;
         let status = final_status(status)?;
         let response = self.exchange.response.as_mut().ok_or(EditError::Forbidden)?;
         let old = std::mem::replace(&mut response.status, status);
@@ -140,9 +135,9 @@ impl Editor<'_> {
         Ok(())
     }
 
-    /// In a phase after the request nothing is granted any more.
+    /// When the request may be on its way nothing is granted any more.
     pub(crate) fn route_to(&mut self, name: &str) -> Result<(), RouteError> {
-        if self.may_edit(Message::Request).is_err() {
+        if self.may_edit(Side::Request).is_err() {
             return Err(RouteError::NotGranted);
         }
         let destination = self.exchange.destinations.get(name).ok_or(RouteError::Unknown)?;
@@ -156,21 +151,48 @@ impl Editor<'_> {
         Ok(())
     }
 
-    /// 0 means as configured. Without effect after the request phase.
+    /// 0 means as configured. Without effect when the request may be on its way.
     pub(crate) fn set_timeout(&mut self, milliseconds: u32) {
-        if self.may_edit(Message::Request).is_ok() {
+        if self.may_edit(Side::Request).is_ok() {
             let timeout = (milliseconds > 0).then(|| Duration::from_millis(milliseconds.into()));
             let old = std::mem::replace(&mut self.exchange.timeout, timeout);
             self.journal.timeout(old);
         }
     }
 
-    /// Without effect after the request phase.
+    /// Without effect when the request may be on its way.
     pub(crate) fn set_hash_key(&mut self, mut key: String) {
-        if self.may_edit(Message::Request).is_ok() {
+        if self.may_edit(Side::Request).is_ok() {
             key.truncate(key.floor_char_boundary(MAX_HASH_KEY));
             let old = self.exchange.hash_key.replace(key);
             self.journal.hash_key(old);
+        }
+    }
+
+    /// Without effect outside of the head phase of that side.
+    pub(crate) fn set_body_mode(&mut self, side: Side, mode: BodyMode) {
+        if self.phase == Phase::of_head(side) {
+            let old = self.exchange.bodies.set_mode(side, self.plugin, mode);
+            self.journal.body_mode(side, old);
+        }
+    }
+
+    /// False, and without effect, if the body cannot be decoded, and outside of the head phase of that side.
+    pub(crate) fn decode_body(&mut self, side: Side) -> bool {
+        if self.phase != Phase::of_head(side) {
+            return false;
+        }
+        let Ok(headers) = self.map(side) else { return false };
+        // A part of a coded body is no coded body.
+        let is_part = side == Side::Response && headers.contains_key(CONTENT_RANGE);
+        match Coding::of(headers) {
+            Some(codings) if codings.is_empty() => true,
+            Some(_) if !is_part => {
+                let old = self.exchange.bodies.set_decoded(side, true);
+                self.journal.decoded(side, old);
+                true
+            }
+            _ => false,
         }
     }
 
@@ -178,12 +200,12 @@ impl Editor<'_> {
     /// there is nothing to undo.
     pub(crate) fn respond(
         &mut self,
-        message: Message,
+        side: Side,
         status: u16,
         fields: Vec<(String, Vec<u8>)>,
         body: Vec<u8>,
     ) -> Edit {
-        self.may_edit(message)?;
+        self.may_respond(side)?;
         let status = final_status(status)?;
         let mut headers = HeaderMap::with_capacity(fields.len());
         let mut size = 0;
@@ -223,43 +245,52 @@ impl Editor<'_> {
     }
 
     /// The request may be changed until it is sent, the response until it is.
-    fn may_edit(&self, message: Message) -> Edit {
-        match (message, self.phase) {
-            (Message::Request, Phase::Request) | (Message::Response, Phase::Response) => Ok(()),
+    fn may_edit(&self, side: Side) -> Edit {
+        match (side, self.phase) {
+            (Side::Request, Phase::Request | Phase::RequestBody)
+            | (Side::Response, Phase::Response | Phase::ResponseBody) => Ok(()),
             _ => Err(EditError::Forbidden),
         }
     }
 
-    fn has_room(&self, message: Message, name: &HeaderName, value: &HeaderValue, replaces: bool) -> Edit {
+    /// A request that is on its way already can still be answered; a response cannot be taken back.
+    fn may_respond(&self, side: Side) -> Edit {
+        match (side, self.phase) {
+            (Side::Request, Phase::RequestChunk) => Ok(()),
+            _ => self.may_edit(side),
+        }
+    }
+
+    fn has_room(&self, side: Side, name: &HeaderName, value: &HeaderValue, replaces: bool) -> Edit {
         let limits = &self.exchange.limits;
-        let (bytes, count) = match message {
-            Message::Request => (limits.request_headers, limits.request_header_count),
-            Message::Response => (limits.response_headers, usize::MAX),
+        let (bytes, count) = match side {
+            Side::Request => (limits.request_headers, limits.request_header_count),
+            Side::Response => (limits.response_headers, usize::MAX),
         };
         let stays = |(known, _): &(&HeaderName, &HeaderValue)| !(replaces && *known == name);
-        let fields = self.map(message)?.iter().filter(stays);
+        let fields = self.map(side)?.iter().filter(stays);
         let (size, number) = fields.fold((field_size(name, value), 1), |(size, number), (name, value)| {
             (size + field_size(name, value), number + 1)
         });
         if size > bytes || number > count { Err(EditError::TooLarge) } else { Ok(()) }
     }
 
-    fn map(&self, message: Message) -> Edit<&HeaderMap> {
-        match message {
-            Message::Request => Ok(&self.exchange.request.headers),
-            Message::Response => Ok(&self.exchange.response.as_ref().ok_or(EditError::Forbidden)?.headers),
+    fn map(&self, side: Side) -> Edit<&HeaderMap> {
+        match side {
+            Side::Request => Ok(&self.exchange.request.headers),
+            Side::Response => Ok(&self.exchange.response.as_ref().ok_or(EditError::Forbidden)?.headers),
         }
     }
 
     /// The fields of a message, with this one recorded as it is.
-    fn headers(&mut self, message: Message, name: &HeaderName) -> Edit<&mut HeaderMap> {
-        let (headers, recorded) = match message {
-            Message::Request => {
+    fn headers(&mut self, side: Side, name: &HeaderName) -> Edit<&mut HeaderMap> {
+        let (headers, recorded) = match side {
+            Side::Request => {
                 let headers = &mut self.exchange.request.headers;
                 let recorded = self.journal.request_header(name, headers);
                 (headers, recorded)
             }
-            Message::Response => {
+            Side::Response => {
                 let headers = &mut self.exchange.response.as_mut().ok_or(EditError::Forbidden)?.headers;
                 let recorded = self.journal.response_header(name, headers);
                 (headers, recorded)

@@ -3,8 +3,9 @@
 use http::header::HeaderValue;
 use http::{HeaderMap, StatusCode};
 
-use super::{Editor, Journal, MAX_ATTRIBUTES, Message};
+use super::{Editor, Journal, MAX_ATTRIBUTES};
 use crate::bindings::tidegate::policy::http::{EditError, RouteError};
+use crate::bodies::{BodyMode, Side};
 use crate::code::Phase;
 use crate::exchange::tests::exchange;
 use crate::exchange::{EditLimits, Exchange, ResponseHead};
@@ -44,10 +45,11 @@ impl Call {
     fn picture(&self) -> String {
         let Exchange { request, response, route, timeout, hash_key, attributes, .. } = &*self.exchange;
         let response = response.as_ref().map(|response| (response.status, &response.headers));
+        let bodies = &self.exchange.bodies;
         let token = self.exchange.token(PLUGIN);
         let normalized = request.normalized_path();
         format!(
-            "{request:?} {normalized} {response:?} {route:?} {timeout:?} {hash_key:?} {attributes:?} {token}"
+            "{request:?} {normalized} {response:?} {route:?} {timeout:?} {hash_key:?} {attributes:?} {bodies:?} {token}"
         )
     }
 }
@@ -65,14 +67,18 @@ fn a_reverted_call_leaves_nothing_behind() {
     edit.set_method("POST").expect("valid");
     edit.set_authority("other.example:81".to_owned()).expect("valid");
     edit.set_target("/new/../x?y".to_owned()).expect("valid");
-    edit.set_header(Message::Request, "X-New", value("1")).expect("valid");
-    edit.append_header(Message::Request, "x-new", value("2")).expect("valid");
-    edit.set_header(Message::Request, "x-old", value("3")).expect("valid");
-    assert_eq!(edit.remove_header(Message::Request, "x-old"), Ok(1));
+    edit.set_header(Side::Request, "X-New", value("1")).expect("valid");
+    edit.append_header(Side::Request, "x-new", value("2")).expect("valid");
+    edit.set_header(Side::Request, "x-old", value("3")).expect("valid");
+    assert_eq!(edit.remove_header(Side::Request, "x-old"), Ok(1));
     edit.route_to("app").expect("known");
     edit.route_to("images").expect("known");
     edit.set_timeout(5);
     edit.set_hash_key("k".to_owned());
+    edit.set_body_mode(Side::Request, BodyMode::Whole);
+    edit.set_body_mode(Side::Request, BodyMode::Chunks);
+    edit.set_header(Side::Request, "content-encoding", value("gzip")).expect("valid");
+    assert!(edit.decode_body(Side::Request));
     edit.set_token(1);
     edit.set_token(2);
     edit.set_attribute("earlier".to_owned(), "b".to_owned()).expect("valid");
@@ -88,8 +94,8 @@ fn a_reverted_response_phase_leaves_nothing_behind() {
     let before = call.picture();
     let mut edit = call.editor();
     edit.set_status(503).expect("valid");
-    assert_eq!(edit.remove_header(Message::Response, "server"), Ok(1));
-    edit.append_header(Message::Response, "vary", value("accept")).expect("valid");
+    assert_eq!(edit.remove_header(Side::Response, "server"), Ok(1));
+    edit.append_header(Side::Response, "vary", value("accept")).expect("valid");
     assert_ne!(call.picture(), before);
     call.journal.revert(PLUGIN, &mut call.exchange);
     assert_eq!(call.picture(), before);
@@ -98,11 +104,11 @@ fn a_reverted_response_phase_leaves_nothing_behind() {
 #[test]
 fn a_committed_call_is_not_undone_by_the_next() {
     let mut call = Call::new(Phase::Request);
-    call.editor().set_header(Message::Request, "x-old", value("kept")).expect("valid");
+    call.editor().set_header(Side::Request, "x-old", value("kept")).expect("valid");
     call.editor().set_token(3);
     call.journal.commit();
     let before = call.picture();
-    call.editor().set_header(Message::Request, "x-old", value("gone")).expect("valid");
+    call.editor().set_header(Side::Request, "x-old", value("gone")).expect("valid");
     call.journal.revert(PLUGIN, &mut call.exchange);
     assert_eq!(call.picture(), before);
     assert_eq!(call.exchange.request.headers["x-old"], "kept");
@@ -125,19 +131,11 @@ fn framing_and_hop_by_hop_fields_belong_to_the_proxy() {
         "Upgrade",
     ] {
         let mut edit = call.editor();
-        assert_eq!(edit.set_header(Message::Request, name, value("1")), Err(EditError::Forbidden), "{name}");
-        assert_eq!(
-            edit.append_header(Message::Request, name, value("1")),
-            Err(EditError::Forbidden),
-            "{name}"
-        );
-        assert_eq!(edit.remove_header(Message::Request, name), Err(EditError::Forbidden), "{name}");
+        assert_eq!(edit.set_header(Side::Request, name, value("1")), Err(EditError::Forbidden), "{name}");
+        assert_eq!(edit.append_header(Side::Request, name, value("1")), Err(EditError::Forbidden), "{name}");
+        assert_eq!(edit.remove_header(Side::Request, name), Err(EditError::Forbidden), "{name}");
         let fields = vec![(name.to_owned(), value("1"))];
-        assert_eq!(
-            edit.respond(Message::Request, 200, fields, Vec::new()),
-            Err(EditError::Forbidden),
-            "{name}"
-        );
+        assert_eq!(edit.respond(Side::Request, 200, fields, Vec::new()), Err(EditError::Forbidden), "{name}");
     }
     assert_eq!(call.editor().set_method("CONNECT"), Err(EditError::Forbidden));
     assert_eq!(call.picture(), before);
@@ -149,10 +147,10 @@ fn what_is_not_http_is_refused() {
     let before = call.picture();
     let mut edit = call.editor();
     for text in ["a\r\nb: c", "a\nb", "a\0b", "a\x7f"] {
-        assert_eq!(edit.set_header(Message::Request, "x", value(text)), Err(EditError::Invalid), "{text:?}");
+        assert_eq!(edit.set_header(Side::Request, "x", value(text)), Err(EditError::Invalid), "{text:?}");
     }
     for name in ["", "a b", "a:b", "a\r\n", "é"] {
-        assert_eq!(edit.set_header(Message::Request, name, value("1")), Err(EditError::Invalid), "{name:?}");
+        assert_eq!(edit.set_header(Side::Request, name, value("1")), Err(EditError::Invalid), "{name:?}");
     }
     for target in ["", "x", "*", "http://a/", "/a b", "/a\r\nX: y", "/a#b"] {
         assert_eq!(edit.set_target(target.to_owned()), Err(EditError::Invalid), "{target:?}");
@@ -165,7 +163,7 @@ fn what_is_not_http_is_refused() {
     }
     for status in [0, 101, 199, 600, 999] {
         assert_eq!(
-            edit.respond(Message::Request, status, Vec::new(), Vec::new()),
+            edit.respond(Side::Request, status, Vec::new(), Vec::new()),
             Err(EditError::Invalid),
             "{status}"
         );
@@ -180,7 +178,7 @@ fn what_is_not_http_is_refused() {
 #[test]
 fn bytes_that_are_not_utf8_may_be_values() {
     let mut call = Call::new(Phase::Request);
-    call.editor().set_header(Message::Request, "x", vec![0xff, b'\t', b'a']).expect("obs-text is allowed");
+    call.editor().set_header(Side::Request, "x", vec![0xff, b'\t', b'a']).expect("obs-text is allowed");
     assert_eq!(call.exchange.request.headers["x"].as_bytes(), [0xff, b'\t', b'a']);
 }
 
@@ -193,16 +191,17 @@ fn messages_do_not_outgrow_their_limits() {
         request_header_count: 3,
         request_target: 4,
         response_headers: 30,
+        ..EditLimits::default()
     };
     let mut edit = call.editor();
-    assert_eq!(edit.append_header(Message::Request, "x", value("1234")), Err(EditError::TooLarge));
-    assert_eq!(edit.append_header(Message::Request, "x", value("123")), Ok(()));
-    assert_eq!(edit.append_header(Message::Request, "y", value("")), Err(EditError::TooLarge));
+    assert_eq!(edit.append_header(Side::Request, "x", value("1234")), Err(EditError::TooLarge));
+    assert_eq!(edit.append_header(Side::Request, "x", value("123")), Ok(()));
+    assert_eq!(edit.append_header(Side::Request, "y", value("")), Err(EditError::TooLarge));
     // Replacing two values by one makes room.
-    assert_eq!(edit.set_header(Message::Request, "x-old", value("123456789")), Ok(()));
+    assert_eq!(edit.set_header(Side::Request, "x-old", value("123456789")), Ok(()));
     assert_eq!(edit.set_target("/abcd".to_owned()), Err(EditError::TooLarge));
     let fields = vec![("a".to_owned(), vec![b'a'; 26])];
-    assert_eq!(edit.respond(Message::Request, 200, fields, Vec::new()), Err(EditError::TooLarge));
+    assert_eq!(edit.respond(Side::Request, 200, fields, Vec::new()), Err(EditError::TooLarge));
     assert_eq!(edit.set_authority("a".repeat(261)), Err(EditError::TooLarge));
 
     for number in 1..MAX_ATTRIBUTES {
@@ -214,29 +213,73 @@ fn messages_do_not_outgrow_their_limits() {
 
 #[test]
 fn each_message_is_edited_in_its_own_phase() {
-    for (phase, request, response) in
-        [(Phase::Request, true, false), (Phase::Response, false, true), (Phase::Log, false, false)]
-    {
+    for (phase, request, response) in [
+        (Phase::Request, true, false),
+        (Phase::RequestBody, true, false),
+        (Phase::RequestChunk, false, false),
+        (Phase::Response, false, true),
+        (Phase::ResponseBody, false, true),
+        (Phase::ResponseChunk, false, false),
+        (Phase::Log, false, false),
+    ] {
         let mut call = Call::new(phase);
         let before = call.picture();
         let mut edit = call.editor();
-        assert_eq!(edit.set_header(Message::Request, "x", value("1")).is_ok(), request, "{phase:?}");
-        assert_eq!(edit.remove_header(Message::Request, "absent").is_ok(), request, "{phase:?}");
+        assert_eq!(edit.set_header(Side::Request, "x", value("1")).is_ok(), request, "{phase:?}");
+        assert_eq!(edit.remove_header(Side::Request, "absent").is_ok(), request, "{phase:?}");
         assert_eq!(edit.set_method("PUT").is_ok(), request, "{phase:?}");
         assert_eq!(edit.route_to("app").is_ok(), request, "{phase:?}");
-        assert_eq!(edit.respond(Message::Request, 200, Vec::new(), Vec::new()).is_ok(), request, "{phase:?}");
-        assert_eq!(edit.set_header(Message::Response, "x", value("1")).is_ok(), response, "{phase:?}");
+        let answers = request || phase == Phase::RequestChunk;
+        assert_eq!(edit.respond(Side::Request, 200, Vec::new(), Vec::new()).is_ok(), answers, "{phase:?}");
+        assert_eq!(edit.set_header(Side::Response, "x", value("1")).is_ok(), response, "{phase:?}");
         assert_eq!(edit.set_status(204).is_ok(), response, "{phase:?}");
-        assert_eq!(
-            edit.respond(Message::Response, 200, Vec::new(), Vec::new()).is_ok(),
-            response,
-            "{phase:?}"
-        );
-        if phase == Phase::Log {
+        assert_eq!(edit.respond(Side::Response, 200, Vec::new(), Vec::new()).is_ok(), response, "{phase:?}");
+        if !request && !response {
             edit.set_timeout(1);
             edit.set_hash_key("k".to_owned());
             assert_eq!(call.picture(), before);
         }
+    }
+}
+
+#[test]
+fn a_body_is_asked_for_in_the_head_phase_of_its_message() {
+    for phase in [Phase::Request, Phase::RequestBody, Phase::Response, Phase::ResponseChunk, Phase::Log] {
+        let mut call = Call::new(phase);
+        let gzip = HeaderValue::from_static("gzip");
+        call.exchange.request.headers.insert("content-encoding", gzip.clone());
+        call.exchange.response.as_mut().expect("there is one").headers.insert("content-encoding", gzip);
+        for side in [Side::Request, Side::Response] {
+            let asks = phase == Phase::of_head(side);
+            call.editor().set_body_mode(side, BodyMode::Whole);
+            assert_eq!(call.editor().decode_body(side), asks, "{phase:?} {side:?}");
+            assert_eq!(call.exchange.wants_bodies(side), asks, "{phase:?} {side:?}");
+            assert_eq!(call.exchange.decodes_body(side), asks, "{phase:?} {side:?}");
+            call.editor().set_body_mode(side, BodyMode::Skip);
+            assert!(!call.exchange.wants_bodies(side));
+        }
+    }
+}
+
+#[test]
+fn only_what_is_coded_and_known_is_decoded() {
+    let mut call = Call::new(Phase::Response);
+    for (fields, answer, decodes) in [
+        (&[][..], true, false),
+        (&[("content-encoding", "gzip, compress")][..], false, false),
+        (&[("content-encoding", "gzip"), ("content-range", "bytes 0-1/9")], false, false),
+        (&[("content-range", "bytes 0-1/9")], true, false),
+        (&[("content-encoding", "gzip")], true, true),
+    ] {
+        let headers = &mut call.exchange.response.as_mut().expect("there is one").headers;
+        headers.clear();
+        headers.extend(
+            fields
+                .iter()
+                .map(|(name, value)| (http::HeaderName::from_static(name), HeaderValue::from_static(value))),
+        );
+        assert_eq!(call.editor().decode_body(Side::Response), answer, "{fields:?}");
+        assert_eq!(call.exchange.decodes_body(Side::Response), decodes, "{fields:?}");
     }
 }
 

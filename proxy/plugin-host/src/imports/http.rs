@@ -9,10 +9,12 @@ use http::header::{HeaderMap, HeaderValue};
 use wasmtime::StoreContextMut;
 use wasmtime::component::{LinkerInstance, Resource, ResourceType, WasmStr};
 
+use super::body;
 use crate::bindings::tidegate::policy::http::{
-    Body, BodyMode, EditError, IpAddress, Request, Response, TlsInfo, Version,
+    BodyMode, EditError, IpAddress, Request, Response, TlsInfo, Version,
 };
-use crate::edit::{Message, editable_name, valid_value};
+use crate::bodies::{self, Side};
+use crate::edit::{editable_name, valid_value};
 use crate::memo::{self, Answer, Question};
 use crate::state::State;
 
@@ -31,7 +33,7 @@ pub(super) fn link(http: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()>
     link_notes(http)?;
     link_response(http)?;
     link_response_edits(http)?;
-    link_body(http)
+    body::link(http)
 }
 
 /// Facts of the connection.
@@ -133,7 +135,7 @@ fn link_request(http: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
     })?;
     http.func_wrap("[method]request.header-count", |store: Store<'_>, (_, name): (Req, WasmStr)| {
         let name = name.to_str(&store)?;
-        Ok((header_count(store.data(), Message::Request, &name)?,))
+        Ok((header_count(store.data(), Side::Request, &name)?,))
     })?;
     http.func_wrap(
         "[method]request.header-contains",
@@ -153,8 +155,12 @@ fn link_request(http: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
     http.func_wrap("[method]request.content-length", |store: Store<'_>, (_,): (Req,)| {
         Ok((store.data().exchange()?.request.content_length,))
     })?;
-    // Bodies stream through: no phase of this version looks at one, whatever the mode.
-    http.func_wrap("[method]request.set-body-mode", |_: Store<'_>, (_, _): (Req, BodyMode)| Ok(()))
+    http.func_wrap("[method]request.set-body-mode", |mut store: Store<'_>, (_, mode): (Req, BodyMode)| {
+        set_body_mode(store.data_mut(), Side::Request, mode.into())
+    })?;
+    http.func_wrap("[method]request.decode-body", |mut store: Store<'_>, (_,): (Req,)| {
+        decode_body(store.data_mut(), Side::Request)
+    })
 }
 
 fn link_request_edits(http: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
@@ -173,17 +179,17 @@ fn link_request_edits(http: &mut LinkerInstance<'_, State>) -> wasmtime::Result<
     http.func_wrap(
         "[method]request.set-header",
         |mut store: Store<'_>, (_, name, value): (Req, String, Vec<u8>)| {
-            set_header(store.data_mut(), Message::Request, &name, value)
+            set_header(store.data_mut(), Side::Request, &name, value)
         },
     )?;
     http.func_wrap(
         "[method]request.append-header",
         |mut store: Store<'_>, (_, name, value): (Req, String, Vec<u8>)| {
-            append_header(store.data_mut(), Message::Request, &name, value)
+            append_header(store.data_mut(), Side::Request, &name, value)
         },
     )?;
     http.func_wrap("[method]request.remove-header", |mut store: Store<'_>, (_, name): (Req, String)| {
-        remove_header(store.data_mut(), Message::Request, &name)
+        remove_header(store.data_mut(), Side::Request, &name)
     })?;
     http.func_wrap("[method]request.route-to", |mut store: Store<'_>, (_, name): (Req, String)| {
         let state = store.data_mut();
@@ -203,7 +209,7 @@ fn link_request_edits(http: &mut LinkerInstance<'_, State>) -> wasmtime::Result<
     http.func_wrap(
         "[method]request.respond",
         |mut store: Store<'_>, (_, status, headers, body): (Req, u16, Fields, Vec<u8>)| {
-            Ok((store.data_mut().editor()?.respond(Message::Request, status, headers, body),))
+            Ok((store.data_mut().editor()?.respond(Side::Request, status, headers, body),))
         },
     )
 }
@@ -251,7 +257,7 @@ fn link_response(http: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
     })?;
     http.func_wrap("[method]response.header-count", |store: Store<'_>, (_, name): (Resp, WasmStr)| {
         let name = name.to_str(&store)?;
-        Ok((header_count(store.data(), Message::Response, &name)?,))
+        Ok((header_count(store.data(), Side::Response, &name)?,))
     })?;
     http.func_wrap("[method]response.headers", |store: Store<'_>, (_,): (Resp,)| {
         Ok((copy(&store.data().response()?.headers).collect::<Vec<_>>(),))
@@ -259,8 +265,12 @@ fn link_response(http: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
     http.func_wrap("[method]response.content-length", |store: Store<'_>, (_,): (Resp,)| {
         Ok((store.data().response()?.content_length,))
     })?;
-    // Like the request's.
-    http.func_wrap("[method]response.set-body-mode", |_: Store<'_>, (_, _): (Resp, BodyMode)| Ok(()))?;
+    http.func_wrap("[method]response.set-body-mode", |mut store: Store<'_>, (_, mode): (Resp, BodyMode)| {
+        set_body_mode(store.data_mut(), Side::Response, mode.into())
+    })?;
+    http.func_wrap("[method]response.decode-body", |mut store: Store<'_>, (_,): (Resp,)| {
+        decode_body(store.data_mut(), Side::Response)
+    })?;
     http.func_wrap("[method]response.origin", |store: Store<'_>, (_,): (Resp,)| {
         Ok((store.data().response()?.origin.clone(),))
     })?;
@@ -280,41 +290,24 @@ fn link_response_edits(http: &mut LinkerInstance<'_, State>) -> wasmtime::Result
     http.func_wrap(
         "[method]response.set-header",
         |mut store: Store<'_>, (_, name, value): (Resp, String, Vec<u8>)| {
-            set_header(store.data_mut(), Message::Response, &name, value)
+            set_header(store.data_mut(), Side::Response, &name, value)
         },
     )?;
     http.func_wrap(
         "[method]response.append-header",
         |mut store: Store<'_>, (_, name, value): (Resp, String, Vec<u8>)| {
-            append_header(store.data_mut(), Message::Response, &name, value)
+            append_header(store.data_mut(), Side::Response, &name, value)
         },
     )?;
     http.func_wrap("[method]response.remove-header", |mut store: Store<'_>, (_, name): (Resp, String)| {
-        remove_header(store.data_mut(), Message::Response, &name)
+        remove_header(store.data_mut(), Side::Response, &name)
     })?;
     http.func_wrap(
         "[method]response.respond",
         |mut store: Store<'_>, (_, status, headers, body): (Resp, u16, Fields, Vec<u8>)| {
-            Ok((store.data_mut().editor()?.respond(Message::Response, status, headers, body),))
+            Ok((store.data_mut().editor()?.respond(Side::Response, status, headers, body),))
         },
     )
-}
-
-/// Languages that import the whole interface find the functions of bodies here. No phase of this
-/// version hands out a body, so a call fails over its handle before it arrives.
-fn link_body(http: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
-    type Handle = Resource<Body>;
-    fn no_body<T>() -> wasmtime::Result<T> {
-        Err(wasmtime::Error::msg("there is no body in this phase"))
-    }
-    http.resource("body", ResourceType::host::<Body>(), |_, _| Ok(()))?;
-    http.func_wrap("[method]body.len", |_, (_,): (Handle,)| no_body::<(u64,)>())?;
-    http.func_wrap("[method]body.read", |_, (_, _, _): (Handle, u64, u32)| no_body::<(Vec<u8>,)>())?;
-    http.func_wrap("[method]body.find", |_, (_, _, _): (Handle, Vec<u8>, u64)| no_body::<(Option<u64>,)>())?;
-    http.func_wrap("[method]body.replace", |_, (_, _): (Handle, Vec<u8>)| {
-        no_body::<(Result<(), EditError>,)>()
-    })?;
-    http.func_wrap("[method]body.is-last", |_, (_,): (Handle,)| no_body::<(bool,)>())
 }
 
 pub(super) fn ip_address(ip: IpAddr) -> IpAddress {
@@ -324,41 +317,66 @@ pub(super) fn ip_address(ip: IpAddr) -> IpAddress {
     }
 }
 
-fn header_count(state: &State, message: Message, name: &str) -> wasmtime::Result<u32> {
-    if message == Message::Response {
+fn header_count(state: &State, side: Side, name: &str) -> wasmtime::Result<u32> {
+    if side == Side::Response {
         state.noted_response()?;
     }
-    let count = memo::header_count(state.noted_exchange()?, message, name);
-    state.recorder.note(|| Question::HeaderCount(message, name.into()), &Answer::Count(count));
+    let count = memo::header_count(state.noted_exchange()?, side, name);
+    state.recorder.note(|| Question::HeaderCount(side, name.into()), &Answer::Count(count));
     Ok(count)
 }
 
 type Edited<T> = wasmtime::Result<(Result<T, EditError>,)>;
 
-fn set_header(state: &mut State, message: Message, name: &str, value: Vec<u8>) -> Edited<()> {
+fn set_header(state: &mut State, side: Side, name: &str, value: Vec<u8>) -> Edited<()> {
     let question =
-        || Some(Question::SetHeader(message, editable_name(name).ok()?, valid_value(value.clone()).ok()?));
+        || Some(Question::SetHeader(side, editable_name(name).ok()?, valid_value(value.clone()).ok()?));
     Ok((match state.noted_edit(question) {
         Some(Answer::Edited(edited)) => edited.map(|_| ()),
-        _ => state.editor()?.set_header(message, name, value),
+        _ => state.editor()?.set_header(side, name, value),
     },))
 }
 
-fn append_header(state: &mut State, message: Message, name: &str, value: Vec<u8>) -> Edited<()> {
+fn append_header(state: &mut State, side: Side, name: &str, value: Vec<u8>) -> Edited<()> {
     let question =
-        || Some(Question::AppendHeader(message, editable_name(name).ok()?, valid_value(value.clone()).ok()?));
+        || Some(Question::AppendHeader(side, editable_name(name).ok()?, valid_value(value.clone()).ok()?));
     Ok((match state.noted_edit(question) {
         Some(Answer::Edited(edited)) => edited.map(|_| ()),
-        _ => state.editor()?.append_header(message, name, value),
+        _ => state.editor()?.append_header(side, name, value),
     },))
 }
 
-fn remove_header(state: &mut State, message: Message, name: &str) -> Edited<u32> {
-    let question = || Some(Question::RemoveHeader(message, editable_name(name).ok()?));
+fn remove_header(state: &mut State, side: Side, name: &str) -> Edited<u32> {
+    let question = || Some(Question::RemoveHeader(side, editable_name(name).ok()?));
     Ok((match state.noted_edit(question) {
         Some(Answer::Edited(edited)) => edited,
-        _ => state.editor()?.remove_header(message, name),
+        _ => state.editor()?.remove_header(side, name),
     },))
+}
+
+fn set_body_mode(state: &mut State, side: Side, mode: bodies::BodyMode) -> wasmtime::Result<()> {
+    match state.noted_edit(|| Some(Question::SetBodyMode(side, mode))) {
+        Some(_) => {}
+        None => state.editor()?.set_body_mode(side, mode),
+    }
+    Ok(())
+}
+
+fn decode_body(state: &mut State, side: Side) -> wasmtime::Result<(bool,)> {
+    Ok((match state.noted_edit(|| Some(Question::DecodeBody(side))) {
+        Some(Answer::Is(decodes)) => decodes,
+        _ => state.editor()?.decode_body(side),
+    },))
+}
+
+impl From<BodyMode> for bodies::BodyMode {
+    fn from(mode: BodyMode) -> Self {
+        match mode {
+            BodyMode::Skip => Self::Skip,
+            BodyMode::Chunks => Self::Chunks,
+            BodyMode::Whole => Self::Whole,
+        }
+    }
 }
 
 fn copy(headers: &HeaderMap) -> impl Iterator<Item = (String, Vec<u8>)> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use wasmtime::StoreContextMut;
 use wasmtime::component::{LinkerInstance, Resource, WasmStr};
 
-use crate::bindings::tidegate::policy::http::{IpAddress, Request};
+use crate::bindings::tidegate::policy::http::{Body, IpAddress, Request};
 use crate::bindings::tidegate::policy::matching::PatternKind;
 use crate::matching::{Definition, Kind};
 use crate::memo::{self, Answer, Question};
@@ -50,6 +50,13 @@ pub(super) fn link(matching: &mut LinkerInstance<'_, State>) -> wasmtime::Result
         let found = memo::match_header(&state.matchers, patterns, state.noted_exchange()?, &name);
         state.recorder.note(|| Question::MatchHeader(patterns, (&*name).into()), &Answer::Index(found));
         Ok((found,))
+    })?;
+    matching.func_wrap("match-body", |mut store: Store<'_>, (patterns, _): (u32, Resource<Body>)| {
+        let state = store.data_mut();
+        let matchers = state.matchers.clone();
+        // As in fields, bytes that are not UTF-8 must not hide the rest. Text is not copied.
+        let text = String::from_utf8_lossy(state.piece_mut()?.contiguous());
+        Ok((matchers.patterns(patterns).and_then(|patterns| patterns.first_match(&text)),))
     })
 }
 

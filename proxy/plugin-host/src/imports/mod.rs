@@ -1,8 +1,9 @@
-//! The functions plugins call, one file for each interface of the contract.
+//! The functions plugins call, one file for each interface of the contract (and one for its bodies).
 //!
 //! Every text a plugin passes only to be looked at is read where it lies in the plugin's memory.
 
 mod activation;
+mod body;
 mod environment;
 mod http;
 pub(crate) mod log;

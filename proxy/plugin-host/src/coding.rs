@@ -1,0 +1,80 @@
+//! Content codings that `decode-body` promises to undo (RFC 9110 §8.4.1).
+
+use http::HeaderMap;
+use http::header::CONTENT_ENCODING;
+
+/// Codings on top of each other. Two are seen, rarely; each costs a decoder with its window, and multiplies
+/// what a small body can grow to.
+const MAX_CODINGS: usize = 4;
+
+/// How a body can be coded. Whoever undoes codings knows all of these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Coding {
+    /// `gzip` or `x-gzip` (RFC 9110 §8.4.1.3).
+    Gzip,
+    /// `deflate`: the zlib format (RFC 9110 §8.4.1.2).
+    Deflate,
+    /// `br` (RFC 7932).
+    Brotli,
+    /// `zstd` (RFC 8878).
+    Zstd,
+}
+
+impl Coding {
+    /// Those of a body by its `content-encoding`, in the order in which they were applied: the last is undone
+    /// first. Empty if there is nothing to undo; `None` if one is unknown or there are more than four.
+    pub fn of(headers: &HeaderMap) -> Option<Vec<Self>> {
+        let mut codings = Vec::new();
+        for value in headers.get_all(CONTENT_ENCODING) {
+            for name in value.to_str().ok()?.split(',') {
+                let coding = match name.trim().to_ascii_lowercase().as_str() {
+                    // An empty element of a list counts as none (RFC 9110 §5.6.1).
+                    "" | "identity" => continue,
+                    "gzip" | "x-gzip" => Self::Gzip,
+                    "deflate" => Self::Deflate,
+                    "br" => Self::Brotli,
+                    "zstd" => Self::Zstd,
+                    _ => return None,
+                };
+                if codings.len() == MAX_CODINGS {
+                    return None;
+                }
+                codings.push(coding);
+            }
+        }
+        Some(codings)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn codings(values: &[&'static str]) -> Option<Vec<Coding>> {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(CONTENT_ENCODING, HeaderValue::from_static(value));
+        }
+        Coding::of(&headers)
+    }
+
+    #[test]
+    fn codings_stand_in_the_order_they_were_applied() {
+        assert_eq!(codings(&[]), Some(vec![]));
+        assert_eq!(codings(&["identity", " , "]), Some(vec![]));
+        assert_eq!(codings(&["GZip"]), Some(vec![Coding::Gzip]));
+        assert_eq!(
+            codings(&["deflate, x-gzip", "br,zstd"]),
+            Some(vec![Coding::Deflate, Coding::Gzip, Coding::Brotli, Coding::Zstd])
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_undone_is_not_begun() {
+        assert_eq!(codings(&["gzip, compress"]), None);
+        assert_eq!(codings(&["gzip;q=1"]), None);
+        assert_eq!(codings(&["gzip, gzip, gzip, gzip, gzip"]), None);
+    }
+}
