@@ -4,6 +4,7 @@ mod access_log;
 mod admin;
 mod balance;
 mod bodies;
+mod body_policies;
 mod cli;
 mod discovery;
 mod docs;

@@ -92,6 +92,24 @@ impl Exchange {
         })
     }
 
+    /// The request as it is, to be sent while policies have the exchange itself: without what belongs to
+    /// plugins, and without a response.
+    pub fn to_send(&self) -> Box<Self> {
+        let mut copy = Self::new(
+            self.id,
+            self.started,
+            self.connection.clone(),
+            self.client,
+            self.request.clone(),
+            self.destinations.clone(),
+            self.limits,
+        );
+        copy.route = self.route.clone();
+        copy.timeout = self.timeout;
+        copy.hash_key = self.hash_key.clone();
+        copy
+    }
+
     /// Whether any policy asked to see this body.
     pub fn wants_bodies(&self, side: Side) -> bool {
         self.bodies.any(side)
@@ -189,7 +207,7 @@ pub struct TlsFacts {
 ///
 /// Policies see [`RequestHead::authority`] as the field `host`, whatever `headers` holds under that
 /// name: RFC 9110 §7.2 makes them one thing, and two answers to one question get policies bypassed.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct RequestHead {
     /// Policies may change it, except to `CONNECT`.
     pub method: Method,

@@ -1,6 +1,7 @@
 //! The bodies of a request and a response while they stream through, with their limits and waits.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body as _, Frame, SizeHint};
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
@@ -60,6 +62,22 @@ impl Body {
     /// What a stage makes, as a rule of another body: buffered, filtered, coded.
     pub(crate) fn staged(stage: impl http_body::Body<Data = Bytes, Error = BoxError> + 'static) -> Self {
         Self { source: Source::Staged(Box::pin(stage)), bytes: 0, on_end: None }
+    }
+
+    /// A body that was taken in, with the trailers it had.
+    pub(crate) fn whole(bytes: Bytes, trailers: Option<HeaderMap>) -> Self {
+        match trailers {
+            None => Self::full(bytes),
+            Some(trailers) => {
+                let trailers = std::future::ready(Some(Ok(trailers)));
+                Self::staged(Full::new(bytes).with_trailers(trailers).map_err(|never| match never {}))
+            }
+        }
+    }
+
+    /// The rest of a body, after pieces that were taken of it.
+    pub(crate) fn prefixed(first: Vec<Bytes>, rest: Self) -> Self {
+        if first.is_empty() { rest } else { Self::staged(Prefixed { first: first.into(), rest }) }
     }
 
     /// Streams from an upstream, over the connection `lease`, which is kept for the next exchange after
@@ -172,6 +190,42 @@ impl Drop for Body {
     }
 }
 
+/// Pieces of a body that were taken, and the body they were taken of.
+struct Prefixed {
+    first: VecDeque<Bytes>,
+    rest: Body,
+}
+
+impl http_body::Body for Prefixed {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match self.first.pop_front() {
+            Some(piece) => Poll::Ready(Some(Ok(Frame::data(piece)))),
+            None => Pin::new(&mut self.rest).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.first.is_empty() && self.rest.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let taken: u64 = self.first.iter().map(|piece| piece.len() as u64).sum();
+        let rest = self.rest.size_hint();
+        let mut hint = SizeHint::new();
+        hint.set_lower(rest.lower().saturating_add(taken));
+        if let Some(upper) = rest.upper() {
+            hint.set_upper(upper.saturating_add(taken));
+        }
+        hint
+    }
+}
+
 /// A request body on its way to an upstream, held to `limits.request-body` and `timeouts.body-idle`.
 ///
 /// Of several that stand for one body ([`Replay`]) only the newest moves.
@@ -187,14 +241,49 @@ pub(crate) struct RequestBody {
     progress: Rc<Progress>,
 }
 
-/// What comes from the client, and what of it is kept to be sent again.
+/// What is sent, and what of it is kept to be sent again.
 struct ClientBody {
-    incoming: Incoming,
+    source: Upload,
     kept: Vec<Piece>,
     /// Bytes that may still be kept; `None` = the body is too large, or was never to be kept.
     room: Option<usize>,
     /// The handle that may read.
     turn: u32,
+}
+
+/// Where a request body comes from.
+enum Upload {
+    /// The client.
+    Client(Incoming),
+    /// What comes out of a stage.
+    Staged(Body),
+}
+
+impl Upload {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        match self {
+            Self::Client(incoming) => Pin::new(incoming)
+                .poll_frame(cx)
+                .map(|frame| frame.map(|frame| frame.map_err(|_| Error::BodyBroken))),
+            Self::Staged(body) => Pin::new(body)
+                .poll_frame(cx)
+                .map(|frame| frame.map(|frame| frame.map_err(Error::of_request_body))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Client(incoming) => incoming.is_end_stream(),
+            Self::Staged(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Client(incoming) => incoming.size_hint(),
+            Self::Staged(body) => body.size_hint(),
+        }
+    }
 }
 
 #[derive(Clone)]
@@ -297,12 +386,16 @@ impl Progress {
 
 impl RequestBody {
     pub(crate) fn new(incoming: Incoming, limit: u64, idle: Duration) -> Self {
-        let source = (!incoming.is_end_stream()).then(|| ClientBody {
-            incoming,
-            kept: Vec::new(),
-            room: None,
-            turn: 0,
-        });
+        Self::from_source((!incoming.is_end_stream()).then_some(Upload::Client(incoming)), limit, idle)
+    }
+
+    /// What a stage makes of another request body, which keeps to the limits and waits of its own.
+    pub(crate) fn staged(body: Body) -> Self {
+        Self::from_source((!body.is_end_stream()).then_some(Upload::Staged(body)), u64::MAX, Duration::MAX)
+    }
+
+    fn from_source(source: Option<Upload>, limit: u64, idle: Duration) -> Self {
+        let source = source.map(|source| ClientBody { source, kept: Vec::new(), room: None, turn: 0 });
         Self {
             source: source.map(|source| Rc::new(RefCell::new(source))),
             turn: 0,
@@ -328,10 +421,9 @@ impl RequestBody {
     }
 
     fn fail(&self, error: Error) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let message = error.to_string();
-        *self.progress.failure.borrow_mut() = Some(error);
+        *self.progress.failure.borrow_mut() = Some(error.clone());
         self.end();
-        Poll::Ready(Some(Err(message.into())))
+        Poll::Ready(Some(Err(error.into())))
     }
 
     fn end(&self) {
@@ -363,7 +455,7 @@ impl http_body::Body for RequestBody {
             this.position += 1;
             return Poll::Ready(Some(Ok(piece.clone().into_frame())));
         }
-        let polled = Pin::new(&mut source.incoming).poll_frame(cx);
+        let polled = source.source.poll_frame(cx);
         if let Poll::Ready(Some(Ok(frame))) = &polled {
             source.keep(frame);
             this.position = source.kept.len();
@@ -378,7 +470,7 @@ impl http_body::Body for RequestBody {
                 this.end();
                 Poll::Ready(None)
             }
-            Poll::Ready(Some(Err(_))) => this.fail(Error::BodyBroken),
+            Poll::Ready(Some(Err(error))) => this.fail(error),
             Poll::Ready(Some(Ok(frame))) => {
                 this.idle.progress();
                 let bytes = this.progress.bytes() + frame.data_ref().map_or(0, |data| data.len() as u64);
@@ -394,7 +486,7 @@ impl http_body::Body for RequestBody {
     fn is_end_stream(&self) -> bool {
         self.source.as_ref().is_none_or(|source| {
             let source = source.borrow();
-            self.position >= source.kept.len() && source.incoming.is_end_stream()
+            self.position >= source.kept.len() && source.source.is_end_stream()
         })
     }
 
@@ -402,7 +494,7 @@ impl http_body::Body for RequestBody {
         let Some(source) = &self.source else { return SizeHint::with_exact(0) };
         let source = source.borrow();
         let again: usize = source.kept.iter().skip(self.position).map(Piece::len).sum();
-        let rest = source.incoming.size_hint();
+        let rest = source.source.size_hint();
         let mut hint = SizeHint::new();
         hint.set_lower(rest.lower().saturating_add(again as u64));
         if let Some(upper) = rest.upper() {

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use http::StatusCode;
 
+use crate::body::BoxError;
+
 /// The failure of one exchange. [`crate::response`] turns it into a response; nothing else does.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum Error {
@@ -50,6 +52,22 @@ pub(crate) enum Error {
         /// What kept it from deciding.
         cause: String,
     },
+    /// The request body is over `limits.policy-body`, and the policy's `body-overflow` is `deny`.
+    #[error("the request body is over limits.policy-body, and policy {policy} has to see all of it")]
+    RequestOverflow {
+        /// The policy's name.
+        policy: Arc<str>,
+    },
+    /// The same of a response body.
+    #[error("the response body is over limits.policy-body, and policy {policy} has to see all of it")]
+    ResponseOverflow {
+        /// The policy's name.
+        policy: Arc<str>,
+    },
+    /// A policy that saw a piece of the request body answered the client itself. Not a failure: what was
+    /// sent upstream is given up.
+    #[error("a policy answered")]
+    Replied,
     /// The upstream has no server: its host names stand for no address.
     #[error("upstream {upstream} has no server: its names have no address")]
     NoServer {
@@ -109,20 +127,23 @@ impl Error {
             Self::BadRequest(_) | Self::BodyBroken => StatusCode::BAD_REQUEST,
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
             Self::HeadersTooLarge(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BodyTooLarge | Self::RequestOverflow { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::MethodRefused => StatusCode::METHOD_NOT_ALLOWED,
             Self::ExpectationFailed => StatusCode::EXPECTATION_FAILED,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::File { .. } => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Policy { .. }
+            | Self::Replied
             | Self::NoServer { .. }
             | Self::QueueFull { .. }
             | Self::QueueTimeout { .. }
             | Self::Connect { .. }
             | Self::ConnectTimeout { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::ResponseTimeout { .. } => StatusCode::GATEWAY_TIMEOUT,
-            Self::BadResponse { .. } | Self::NoSwitch(_) => StatusCode::BAD_GATEWAY,
+            Self::BadResponse { .. } | Self::NoSwitch(_) | Self::ResponseOverflow { .. } => {
+                StatusCode::BAD_GATEWAY
+            }
         }
     }
 
@@ -139,7 +160,8 @@ impl Error {
             Self::ExpectationFailed => "expectation-failed",
             Self::File { .. } => "file",
             Self::NoRoute => "no-route",
-            Self::Policy { .. } => "policy",
+            Self::Policy { .. } | Self::Replied => "policy",
+            Self::RequestOverflow { .. } | Self::ResponseOverflow { .. } => "body-overflow",
             Self::NoServer { .. } => "no-server",
             Self::QueueFull { .. } => "queue-full",
             Self::QueueTimeout { .. } => "queue-timeout",
@@ -148,6 +170,12 @@ impl Error {
             Self::ResponseTimeout { .. } => "response-timeout",
             Self::BadResponse { .. } | Self::NoSwitch(_) => "bad-response",
         }
+    }
+
+    /// Why a request body could not be read to its end: what [`crate::body::RequestBody`] says, or that what
+    /// came cannot be decoded.
+    pub(crate) fn of_request_body(error: BoxError) -> Self {
+        error.downcast::<Self>().map_or(Self::BodyBroken, |error| *error)
     }
 
     /// The server at fault, where it is known.
@@ -170,6 +198,7 @@ impl Error {
                 | Self::TargetTooLong
                 | Self::HeadersTooLarge(_)
                 | Self::BodyTooLarge
+                | Self::RequestOverflow { .. }
                 | Self::BodyTimeout
                 | Self::BodyBroken
         )

@@ -13,10 +13,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use tidegate_plugin_host::{Connection, Exchange, Reply, RequestHead, ResponseHead};
+use tidegate_plugin_host::{Connection, Exchange, Reply, RequestHead, ResponseHead, Side};
+use tokio::runtime::Handle;
 use tokio::task::spawn_local;
 use tokio::time::Instant;
 
@@ -28,12 +30,11 @@ use crate::http::connection::{Arrival, Held};
 use crate::http::forwarded::Introduction;
 use crate::http::request::Accepted;
 use crate::http::{fields, forwarded, request, websocket};
-use crate::policy::{Decision, Trail};
-use crate::response;
+use crate::policy::{Custody, Decision, Passage, Refusal, Trail};
 use crate::snapshot::{Destination, Generation};
-use crate::tunnel;
 use crate::upstream::{self, Answer, Hop, Upstream};
 use crate::worker::Worker;
+use crate::{representation, response, tunnel};
 
 /// The other end of a client connection.
 pub(crate) struct Peer {
@@ -80,47 +81,67 @@ pub(crate) async fn serve(
         websocket::ask(&mut parts);
     }
     let config = &generation.config;
-    let body = RequestBody::new(body, config.limits.request_body, config.timeouts.body_idle);
+    let mut body = RequestBody::new(body, config.limits.request_body, config.timeouts.body_idle);
     let progress = body.progress();
     let mut trail = generation.chain.trail(record.is_kept());
 
     let exchange = begin(&worker, &generation, &peer, parts, accepted, &mut record);
     let client = SocketAddr::new(exchange.client, peer.connection.source.port());
     let hop = Hop { upgrade, trailers, client, destination: peer.connection.destination };
-    let (mut exchange, decision) = generation.chain.on_request(exchange, &mut trail).await;
+    let (mut exchange, mut decision) = generation.chain.on_request(exchange, &mut trail).await;
+    let mut custody = None;
+    if let Ok(Decision::Forward) = decision
+        && exchange.wants_bodies(Side::Request)
+    {
+        let shown = show_request(&generation, exchange, body, &mut custody, &mut trail);
+        (exchange, body, decision) = Box::pin(shown).await;
+    }
     let (head, mut source) = match decision {
         Ok(Decision::Forward) => {
-            let answer = send_on(&generation, &exchange, &hop, body, &mut record).await;
+            let answer = match &custody {
+                None => send_on(&generation, &exchange, &hop, body, &mut record).await,
+                Some(custody) => {
+                    let sent = exchange.to_send();
+                    custody.give(exchange);
+                    let answer = Box::pin(send_on(&generation, &sent, &hop, body, &mut record)).await;
+                    exchange = custody.take().await;
+                    answer
+                }
+            };
             let answer = match opens_websocket {
                 true => answer.and_then(|answer| agreed(answer, &exchange.request.headers, &record)),
                 false => answer,
             };
-            answer.unwrap_or_else(|error| failed(&error, &mut record))
+            match (answer, &custody) {
+                (Ok(answer), _) => answer,
+                (Err(Error::Replied), Some(custody)) => custody.notes().reply.take().map_or_else(
+                    || failed(&Error::Replied, &mut record), replied),
+                (Err(error), _) => failed(&error, &mut record),
+            }
         }
         Ok(Decision::Reply(reply)) => replied(reply),
         Err(error) => failed(&error, &mut record),
     };
     exchange.response = Some(head);
     let (mut exchange, outcome) = generation.chain.on_response(exchange, &mut trail).await;
-    let replacement = match outcome {
-        Ok(None) => None,
-        Ok(Some(reply)) => Some(replied(reply)),
-        Err(error) => Some(failed(&error, &mut record)),
-    };
-    if let Some((head, other)) = replacement {
-        exchange.response = Some(head);
-        source = other;
+    match outcome {
+        Ok(None) if exchange.wants_bodies(Side::Response) => {
+            let shown = show_response(&generation, exchange, source, &mut custody, &mut record, &mut trail);
+            (exchange, source) = Box::pin(shown).await;
+        }
+        Ok(None) => {}
+        Ok(Some(reply)) => source = put(&mut exchange, replied(reply)),
+        Err(error) => source = put(&mut exchange, failed(&error, &mut record)),
     }
     // To the client any success is the switch.
     if opens_websocket
         && let Some(status) = exchange.response.as_ref().map(|head| head.status)
         && status.is_success()
     {
-        let (head, other) = failed(&Error::NoSwitch(status), &mut record);
-        exchange.response = Some(head);
-        source = other;
+        source = put(&mut exchange, failed(&Error::NoSwitch(status), &mut record));
     }
-    finish(Ending { worker, generation, exchange, trail, record, progress }, source, client_side, version)
+    let ending = Ending { worker, generation, exchange: None, custody, trail, record, progress };
+    finish(ending, exchange, source, client_side, version)
 }
 
 /// The client's end of a tunnel, should the server switch protocols.
@@ -176,12 +197,18 @@ fn begin(
 }
 
 /// Where the body of a response comes from.
-#[expect(clippy::large_enum_variant, reason = "one for each exchange, which is passed on at once")]
-enum Source {
-    /// An upstream or a file root sends it.
-    Streamed { body: Body, server_side: Option<OnUpgrade> },
-    /// The proxy or a policy made it. `close`: the client's connection must not be used again.
-    Local { body: Bytes, close: bool },
+struct Source {
+    body: Body,
+    /// Of a server that switches protocols.
+    server_side: Option<OnUpgrade>,
+    /// The client's connection must not be used again.
+    close: bool,
+}
+
+impl From<Body> for Source {
+    fn from(body: Body) -> Self {
+        Self { body, server_side: None, close: false }
+    }
 }
 
 /// Has the request answered by the destination of its route.
@@ -197,7 +224,7 @@ async fn send_on(
         Destination::Files(root) => {
             record.route = Some(root.name.clone());
             let (head, body) = files::serve(root, &exchange.request).await?;
-            Ok((head, Source::Streamed { body, server_side: None }))
+            Ok((head, body.into()))
         }
     }
 }
@@ -231,7 +258,87 @@ async fn forward(
     head.content_length = content_length;
     head.origin = Some(upstream.name.clone());
     let body = Body::upstream(incoming, lease, upstream.idle(), deadline);
-    Ok((head, Source::Streamed { body, server_side }))
+    Ok((head, Source { body, server_side, close: false }))
+}
+
+/// Shows the request's body to the policies that asked for it, and answers with what they made of it.
+async fn show_request(
+    generation: &Generation,
+    mut exchange: Box<Exchange>,
+    body: RequestBody,
+    custody: &mut Option<Custody>,
+    trail: &mut Trail,
+) -> (Box<Exchange>, RequestBody, Result<Decision, Error>) {
+    if body.is_end_stream() || exchange.request.content_length == Some(0) {
+        return (exchange, body, Ok(Decision::Forward));
+    }
+    let mut body = Body::staged(body);
+    if exchange.decodes_body(Side::Request) {
+        body = decoded(body, &mut exchange.request.headers);
+        exchange.request.content_length = None;
+    }
+    let limit = generation.config.limits.policy_body;
+    let (exchange, passage) =
+        generation.chain.on_body(Side::Request, exchange, body, custody, limit, trail).await;
+    match passage {
+        Ok(Passage::Body(body)) => (exchange, RequestBody::staged(body), Ok(Decision::Forward)),
+        Ok(Passage::Reply(reply)) => (exchange, RequestBody::staged(Body::empty()), Ok(Decision::Reply(reply))),
+        Err(Refusal::Policy(error)) => (exchange, RequestBody::staged(Body::empty()), Err(error)),
+        Err(Refusal::Source(error)) => (exchange, RequestBody::staged(Body::empty()), Err(Error::of_request_body(error))),
+    }
+}
+
+/// Shows the response's body to the policies that asked for it, and answers with what they made of it.
+async fn show_response(
+    generation: &Generation,
+    mut exchange: Box<Exchange>,
+    source: Source,
+    custody: &mut Option<Custody>,
+    record: &mut Record,
+    trail: &mut Trail,
+) -> (Box<Exchange>, Source) {
+    let decodes = exchange.decodes_body(Side::Response);
+    let Some(head) = &mut exchange.response else { return (exchange, source) };
+    if source.server_side.is_some() {
+        return (exchange, source);
+    }
+    if head.content_length == Some(0) {
+        return (exchange, source);
+    }
+    if response::is_bodyless(head.status, &exchange.request.method) {
+        // What a body would be like cannot be told without one.
+        head.content_length = None;
+        representation::forget_body(&mut head.headers);
+        return (exchange, source);
+    }
+    let Source { mut body, close, .. } = source;
+    if decodes {
+        body = decoded(body, &mut head.headers);
+        head.content_length = None;
+    }
+    let limit = generation.config.limits.policy_body;
+    let passage;
+    (exchange, passage) =
+        generation.chain.on_body(Side::Response, exchange, body, custody, limit, trail).await;
+    let source = match passage {
+        Ok(Passage::Body(body)) => Source { body, server_side: None, close },
+        Ok(Passage::Reply(reply)) => put(&mut exchange, replied(reply)),
+        Err(Refusal::Policy(error)) => put(&mut exchange, failed(&error, record)),
+        Err(Refusal::Source(cause)) => {
+            let server = record.server.clone().unwrap_or_default();
+            let error = Error::BadResponse { server, cause: cause.to_string() };
+            put(&mut exchange, failed(&error, record))
+        }
+    };
+    (exchange, source)
+}
+
+fn decoded(body: Body, headers: &mut HeaderMap) -> Body { let _ = headers; body }
+
+/// Puts a response in place of the one there was.
+fn put(exchange: &mut Exchange, (head, source): (ResponseHead, Source)) -> Source {
+    exchange.response = Some(head);
+    source
 }
 
 /// Of a server that switches protocols, whether it does what a WebSocket over HTTP/2 was put to it as: over
@@ -255,7 +362,7 @@ fn replied(reply: Reply) -> (ResponseHead, Source) {
     let Reply { status, headers, body } = reply;
     let mut head = ResponseHead::new(status, headers);
     head.content_length = Some(body.len() as u64);
-    (head, Source::Local { body, close: false })
+    (head, Body::full(body).into())
 }
 
 /// The response the proxy makes when there is no other.
@@ -268,14 +375,17 @@ fn failed(error: &Error, record: &mut Record) -> (ResponseHead, Source) {
     let mut head = ResponseHead::new(status, headers);
     head.content_length = Some(body.len() as u64);
     head.failure = Some(error.as_str());
-    (head, Source::Local { body, close: error.poisons_connection() })
+    (head, Source { body: Body::full(body), server_side: None, close: error.poisons_connection() })
 }
 
 /// What is kept until the last byte of the response is on its way.
 struct Ending {
     worker: Rc<Worker>,
     generation: Rc<Generation>,
-    exchange: Box<Exchange>,
+    /// `None` while it is in custody.
+    exchange: Option<Box<Exchange>>,
+    /// Policies see pieces of its bodies.
+    custody: Option<Custody>,
     trail: Trail,
     record: Record,
     progress: Rc<Progress>,
@@ -284,48 +394,52 @@ struct Ending {
 /// Puts head and body together for the client.
 fn finish(
     mut ending: Ending,
+    mut exchange: Box<Exchange>,
     source: Source,
     client_side: Option<ClientSide>,
     version: Version,
 ) -> Response<Body> {
-    let wants_log = ending.generation.chain.wants_log(&ending.trail);
-    let method = ending.exchange.request.method.clone();
-    let mut response = Response::new(Body::empty());
-    if let Some(head) = &mut ending.exchange.response {
+    let Source { body, server_side, close } = source;
+    // The log phase and the filters of bodies still see the fields.
+    let seen_later = ending.custody.is_some() || ending.generation.chain.wants_log(&ending.trail);
+    let mut response = Response::new(body);
+    let mut length = None;
+    if let Some(head) = &mut exchange.response {
         *response.status_mut() = head.status;
-        // The log phase still sees them.
+        length = head.content_length;
         *response.headers_mut() =
-            if wants_log { head.headers.clone() } else { std::mem::take(&mut head.headers) };
+            if seen_later { head.headers.clone() } else { std::mem::take(&mut head.headers) };
     }
     let status = response.status();
     ending.record.status = Some(status);
-    let bodyless = response::is_bodyless(status, &method);
-    if bodyless && status != StatusCode::NOT_MODIFIED && method != http::Method::HEAD {
+    if close {
+        response::close_after(response.headers_mut(), version);
+    }
+    let head_only = exchange.request.method == http::Method::HEAD;
+    let bodyless = response::is_bodyless(status, &exchange.request.method);
+    match &ending.custody {
+        Some(custody) => custody.give(exchange),
+        None => ending.exchange = Some(exchange),
+    }
+    if let Some(server) = server_side.filter(|_| status == StatusCode::SWITCHING_PROTOCOLS) {
+        let body = std::mem::replace(response.body_mut(), Body::empty());
+        if let Some(client) = client_side {
+            if client.over_http2 {
+                websocket::answer(&mut response);
+                ending.record.status = Some(response.status());
+            }
+            spawn_local(carry(ending, body, client, server));
+        }
+        return response;
+    }
+    if head_only && let Some(length) = length {
+        response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
+    } else if bodyless && status != StatusCode::NOT_MODIFIED {
         // RFC 9110 §8.6: such a response has no length.
         response.headers_mut().remove(header::CONTENT_LENGTH);
     }
-    match source {
-        Source::Streamed { body, server_side: Some(server) } if status == StatusCode::SWITCHING_PROTOCOLS => {
-            if let Some(client) = client_side {
-                if client.over_http2 {
-                    websocket::answer(&mut response);
-                    ending.record.status = Some(response.status());
-                }
-                spawn_local(carry(ending, body, client, server));
-            }
-            return response;
-        }
-        Source::Streamed { body, .. } => *response.body_mut() = body,
-        Source::Local { body, close } => {
-            if close {
-                response::close_after(response.headers_mut(), version);
-            }
-            if method == http::Method::HEAD {
-                response.headers_mut().insert(header::CONTENT_LENGTH, body.len().into());
-            } else if !bodyless {
-                *response.body_mut() = Body::full(body);
-            }
-        }
+    if bodyless && !response.body().is_end_stream() {
+        *response.body_mut() = Body::empty();
     }
     response.body_mut().on_end(move |end| ending.end(end));
     response
@@ -362,7 +476,29 @@ impl Ending {
         if !end.complete {
             record.failure = record.failure.or(Some("broken-off"));
         }
-        let Self { worker, generation, exchange, trail, record, .. } = self;
+        let Some(custody) = self.custody.take() else { return self.complete() };
+        if let Some(exchange) = custody.try_take() {
+            return self.redeem(exchange, &custody);
+        }
+        // A filter of the request's body has it for a moment yet. In a worker that ends nobody gives it back.
+        if Handle::try_current().is_ok() {
+            spawn_local(async move { self.redeem(custody.take().await, &custody) });
+        }
+    }
+
+    /// Ends with an exchange that was in custody.
+    fn redeem(mut self, exchange: Box<Exchange>, custody: &Custody) {
+        let notes = std::mem::take(&mut *custody.notes());
+        if let Some(failure) = notes.failure {
+            self.record.failure = Some(failure.as_str());
+        }
+        self.trail.append(notes.steps);
+        self.exchange = Some(exchange);
+        self.complete();
+    }
+
+    fn complete(self) {
+        let Self { worker, generation, exchange: Some(exchange), trail, record, .. } = self else { return };
         let finished = Finished { generation, exchange, trail, record };
         if finished.generation.chain.wants_log(&finished.trail) {
             worker.log_phase(finished);

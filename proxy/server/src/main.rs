@@ -29,6 +29,7 @@ mod log;
 mod policy;
 mod proxy_protocol;
 mod reload;
+mod representation;
 mod resolver;
 mod response;
 mod server;

@@ -51,7 +51,7 @@ impl Snapshot {
 /// A generation as one worker runs it: the snapshot, with the worker's own instances and connections.
 pub(crate) struct Generation {
     pub(crate) config: Arc<Config>,
-    pub(crate) chain: Chain,
+    pub(crate) chain: Rc<Chain>,
     pub(crate) destinations: Arc<Destinations>,
     pub(crate) edit_limits: EditLimits,
     pub(crate) access_log: Option<Rc<access_log::Handle>>,
@@ -90,7 +90,7 @@ impl Generation {
         let limits = &config.limits;
         Self {
             config: config.clone(),
-            chain: Chain::new(&snapshot.links, previous.map(|previous| &previous.chain)),
+            chain: Rc::new(Chain::new(&snapshot.links, previous.map(|previous| &*previous.chain))),
             destinations: Arc::new(by_name.keys().cloned().collect()),
             edit_limits: EditLimits {
                 request_headers: limits.request_headers,

@@ -2,11 +2,6 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-/// Fields about a connection, whether or not `Connection` names them. `Trailer` is not among them: it
-/// announces what the next hop gets as well.
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-
 /// Removes what `Connection` names and every other hop-by-hop field.
 ///
 /// `Content-Length` and `Host` stay even if `Connection` names them: they are framing and routing, and
@@ -18,30 +13,30 @@ pub(crate) fn remove_hop_by_hop(headers: &mut HeaderMap) {
 /// The same for a request that is sent on, and what the proxy words anew: its length is in the head, and
 /// its expectation is met here.
 pub(crate) fn remove_of_request(headers: &mut HeaderMap) {
-    remove(headers, |name| is_hop_by_hop(name) || *name == header::CONTENT_LENGTH || *name == header::EXPECT);
+    remove(headers, |name| is_hop_by_hop(name) || matches!(name, "content-length" | "expect"));
 }
 
 /// Most messages have none of them: one look at the names costs less than asking for each.
-fn remove(headers: &mut HeaderMap, unwanted: fn(&HeaderName) -> bool) {
-    if !headers.keys().any(unwanted) {
+fn remove(headers: &mut HeaderMap, unwanted: fn(&str) -> bool) {
+    if !headers.keys().any(|name| unwanted(name.as_str())) {
         return;
     }
     let named = tokens(headers, &header::CONNECTION)
         .filter_map(|token| HeaderName::from_bytes(token.as_bytes()).ok())
         .filter(|name| *name != header::CONTENT_LENGTH && *name != header::HOST);
-    let unwanted = headers.keys().filter(|name| unwanted(name)).cloned();
+    let unwanted = headers.keys().filter(|name| unwanted(name.as_str())).cloned();
     for name in named.chain(unwanted).collect::<Vec<_>>() {
         headers.remove(name);
     }
 }
 
-fn is_hop_by_hop(name: &HeaderName) -> bool {
-    *name == header::CONNECTION
-        || *name == header::TE
-        || *name == header::TRANSFER_ENCODING
-        || *name == header::UPGRADE
-        || *name == KEEP_ALIVE
-        || *name == PROXY_CONNECTION
+/// Fields about a connection, whether or not `Connection` names them. `Trailer` is not among them: it
+/// announces what the next hop gets as well. Compared as text, which is decided by length nearly always.
+fn is_hop_by_hop(name: &str) -> bool {
+    matches!(
+        name,
+        "connection" | "te" | "transfer-encoding" | "upgrade" | "keep-alive" | "proxy-connection"
+    )
 }
 
 /// Joins the `Cookie` fields that HTTP/2 clients send one for each cookie (RFC 9113 §8.2.3); HTTP/1 allows

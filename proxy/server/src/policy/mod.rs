@@ -1,16 +1,23 @@
 //! Asks the policies of the chain about an exchange, in order, and says what they decided.
 
+mod bodies;
 mod breaker;
+mod custody;
+mod filter;
 
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
 use serde::Serialize;
-use tidegate_config::OnError;
-use tidegate_plugin_host::{Activation, CallError, Exchange, Instances, Phase, Plugin, Reply, Verdict};
+use tidegate_config::{BodyOverflow, OnError};
+use tidegate_plugin_host::{
+    Activation, CallError, Exchange, Instances, Phase, Piece, Plugin, Reply, Verdict,
+};
 
+pub(crate) use self::bodies::{Passage, Refusal};
 pub(crate) use self::breaker::Breaker;
+pub(crate) use self::custody::Custody;
 use crate::error::Error;
 
 /// One policy of a generation, as all workers share it.
@@ -18,6 +25,8 @@ use crate::error::Error;
 pub(crate) struct Link {
     pub(crate) name: Arc<str>,
     pub(crate) on_error: OnError,
+    /// What becomes of a body that is larger than a policy may see at once.
+    pub(crate) body_overflow: BodyOverflow,
     pub(crate) policy: Policy,
     /// Shared by all workers; a new version of the policy gets a new one.
     pub(crate) breaker: Arc<Breaker>,
@@ -40,7 +49,10 @@ impl Link {
             (Policy::Refused(one), Policy::Refused(other)) => Arc::ptr_eq(one, other),
             _ => false,
         };
-        same_policy && self.name == other.name && self.on_error == other.on_error
+        same_policy
+            && self.name == other.name
+            && self.on_error == other.on_error
+            && self.body_overflow == other.body_overflow
     }
 }
 
@@ -97,6 +109,13 @@ impl Trail {
         }
     }
 
+    /// Adds steps that were noted apart, if anybody reads them.
+    pub(crate) fn append(&mut self, others: Vec<Step>) {
+        if let Some(steps) = &mut self.steps {
+            steps.extend(others);
+        }
+    }
+
     /// The steps, in order.
     pub(crate) fn into_steps(self) -> Vec<Step> {
         self.steps.unwrap_or_default()
@@ -112,6 +131,12 @@ pub(crate) struct Step {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) error: Option<&'static str>,
     pub(crate) us: u64,
+}
+
+/// What came of a call about a body.
+struct Judged {
+    verdict: Result<Verdict, Error>,
+    error: Option<&'static str>,
 }
 
 impl Chain {
@@ -285,15 +310,54 @@ impl Place {
         cause: &str,
         trail: &mut Trail,
     ) -> Result<Verdict, Error> {
-        let verdict = match self.link.on_error {
+        trail.note(|us| self.step(phase, self.failed_verdict(), Some(error), us));
+        self.on_error(cause)
+    }
+
+    fn failed_verdict(&self) -> &'static str {
+        match self.link.on_error {
             OnError::Deny => "fail",
             OnError::Skip => "skipped",
-        };
-        trail.note(|us| self.step(phase, verdict, Some(error), us));
+        }
+    }
+
+    fn on_error(&self, cause: &str) -> Result<Verdict, Error> {
         match self.link.on_error {
             OnError::Deny => Err(Error::Policy { policy: self.link.name.clone(), cause: cause.to_owned() }),
             OnError::Skip => Ok(Verdict::Next),
         }
+    }
+
+    /// Calls the policy about a body or a piece of one, as [`Place::call`] does about a head. The name of
+    /// what went wrong comes with the verdict that `on-error` makes of it.
+    async fn call_body(
+        &self,
+        phase: Phase,
+        exchange: Box<Exchange>,
+        piece: Piece,
+    ) -> (Box<Exchange>, Piece, Judged) {
+        // Only a policy that runs asks for bodies.
+        let Some(instances) = &self.instances else {
+            return (exchange, piece, Judged { verdict: Ok(Verdict::Next), error: None });
+        };
+        if self.link.breaker.is_open() {
+            let verdict = self.on_error("it kept failing and is quarantined");
+            return (exchange, piece, Judged { verdict, error: Some("quarantined") });
+        }
+        let (exchange, piece, outcome) = match instances.call_body_now(phase, exchange, piece) {
+            Ok(done) => done,
+            Err((exchange, piece)) => instances.call_body(phase, exchange, piece).await,
+        };
+        let judged = match outcome {
+            Ok(Verdict::Fail) => Judged { verdict: self.on_error("it returned fail"), error: Some("fail") },
+            Ok(verdict) => Judged { verdict: Ok(verdict), error: None },
+            Err(error) => {
+                self.link.breaker.failed();
+                self.log_failure(phase, &error, &exchange);
+                Judged { verdict: self.on_error(&error.to_string()), error: Some(error.as_str()) }
+            }
+        };
+        (exchange, piece, judged)
     }
 
     fn log_failure(&self, phase: Phase, error: &CallError, exchange: &Exchange) {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
-use tidegate_config::{Config, Isolation, OnError, PluginFile, Problem, parse_plugin};
+use tidegate_config::{BodyOverflow, Config, Isolation, OnError, PluginFile, Problem, parse_plugin};
 use tidegate_plugin_host::{self as host, Activation, Code, Host, LoadError, Plugin};
 use tokio::sync::mpsc;
 
@@ -193,12 +193,13 @@ impl Directory {
                 }
             }
             Ok(Loaded::StillRefused) => entry.report(patient, scan),
-            Ok(Loaded::Fresh(plugin, on_error)) => {
+            Ok(Loaded::Fresh(plugin, on_error, body_overflow)) => {
                 self.versions += 1;
                 let number = self.versions;
                 let link = Link {
                     name: place.name.as_str().into(),
                     on_error,
+                    body_overflow,
                     policy: Policy::Serving(plugin),
                     breaker: Arc::new(Breaker::new(number, self.bad_version.clone())),
                 };
@@ -280,7 +281,7 @@ impl Directory {
             .host
             .load(&code, settings(&place.name, &file))
             .map_err(|error| refused(vec![load_problem(&wasm, &file, &error)]))?;
-        Ok(Loaded::Fresh(plugin, file.on_error))
+        Ok(Loaded::Fresh(plugin, file.on_error, file.body_overflow))
     }
 
     /// Puts the last good version back in place of version `number`, if that one still serves.
@@ -318,7 +319,7 @@ impl Directory {
 }
 
 enum Loaded {
-    Fresh(Plugin, OnError),
+    Fresh(Plugin, OnError, BodyOverflow),
     Unchanged,
     StillRefused,
     Disabled,
@@ -380,6 +381,8 @@ impl Entry {
         Some(Link {
             name: place.name.as_str().into(),
             on_error: refused.on_error,
+            // Who cannot be called asks for no body.
+            body_overflow: BodyOverflow::Deny,
             policy: Policy::Refused(refused.activation.clone()),
             breaker: Arc::new(Breaker::new(0, mpsc::channel(1).0)),
         })

@@ -1,0 +1,235 @@
+//! Shows a policy the pieces of a body as they pass.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
+use http_body::{Frame, SizeHint};
+use tidegate_plugin_host::{Phase, Piece, Verdict};
+use tokio::runtime::Handle;
+use tokio::task::spawn_local;
+
+use super::custody::Custody;
+use super::{Chain, Judged, Step};
+use crate::body::{Body, BoxError};
+use crate::error::Error;
+use crate::representation;
+
+/// A body with one policy in its way. One piece is with the policy at a time: the source is asked for the
+/// next when the client's, or the server's, connection wants more.
+pub(super) struct Filter {
+    chain: Rc<Chain>,
+    /// The policy's place in the chain.
+    index: usize,
+    phase: Phase,
+    custody: Custody,
+    source: Body,
+    state: State,
+    /// What the policy held back, to be seen again before the next piece.
+    held: Bytes,
+    trailers: Option<HeaderMap>,
+    edited: bool,
+    /// All calls together; `None` = noted already.
+    step: Option<Step>,
+}
+
+enum State {
+    Reading,
+    Calling { call: Pin<Box<dyn Future<Output = Called>>>, is_last: bool },
+    /// The policy wants no more of it.
+    Passing,
+    /// Trailers, if there are any, and the end.
+    Ended,
+}
+
+struct Called {
+    piece: Piece,
+    judged: Judged,
+}
+
+impl Filter {
+    pub(super) fn new(chain: Rc<Chain>, index: usize, phase: Phase, custody: Custody, source: Body) -> Self {
+        let step = Some(chain.places[index].step(phase, Verdict::Next.as_str(), None, 0));
+        let (state, held) = (State::Reading, Bytes::new());
+        Self { chain, index, phase, custody, source, state, held, trailers: None, edited: false, step }
+    }
+
+    /// Shows the next piece, after what was held back of the last.
+    fn show(&mut self, data: Bytes, is_last: bool) {
+        let held = std::mem::take(&mut self.held);
+        let piece = Piece::new(joined(held, data), is_last);
+        let (chain, index, phase, custody) =
+            (self.chain.clone(), self.index, self.phase, self.custody.clone());
+        let call = async move {
+            let exchange = custody.take().await;
+            let (mut exchange, piece, judged) = chain.places[index].call_body(phase, exchange, piece).await;
+            if let Ok(Verdict::Respond) = judged.verdict {
+                custody.notes().reply = exchange.reply.take();
+            }
+            custody.give(exchange);
+            Called { piece, judged }
+        };
+        self.state = State::Calling { call: Box::pin(call), is_last };
+    }
+
+    /// What passes on after a call.
+    fn settle(&mut self, called: Called, is_last: bool) -> Result<Bytes, Error> {
+        let Called { piece, judged } = called;
+        if let Some(error) = judged.error {
+            let verdict = self.chain.places[self.index].failed_verdict();
+            self.note(verdict, Some(error));
+        }
+        let verdict = judged.verdict?;
+        self.edited |= piece.is_edited();
+        let (bytes, held) = piece.into_parts();
+        match verdict {
+            Verdict::Next | Verdict::Fail => {
+                self.held = held;
+                self.state = if is_last { State::Ended } else { State::Reading };
+                Ok(bytes)
+            }
+            Verdict::Finish => {
+                self.note(verdict.as_str(), None);
+                self.state = if is_last { State::Ended } else { State::Passing };
+                Ok(joined(bytes, held))
+            }
+            Verdict::Respond => {
+                self.note(verdict.as_str(), None);
+                Err(Error::Replied)
+            }
+        }
+    }
+
+    fn note(&mut self, verdict: &'static str, error: Option<&'static str>) {
+        if let Some(step) = &mut self.step {
+            (step.verdict, step.error) = (verdict, error);
+        }
+    }
+
+    /// Notes what the policy did, once.
+    fn report(&mut self) {
+        if let Some(step) = self.step.take() {
+            self.custody.notes().steps.push(step);
+        }
+    }
+
+    fn end(&mut self) -> Option<Frame<Bytes>> {
+        self.report();
+        let mut trailers = self.trailers.take()?;
+        if self.edited {
+            representation::remove_digests(&mut trailers);
+        }
+        Some(Frame::trailers(trailers))
+    }
+}
+
+fn joined(first: Bytes, second: Bytes) -> Bytes {
+    match (first.is_empty(), second.is_empty()) {
+        (true, _) => second,
+        (_, true) => first,
+        _ => {
+            let mut both = BytesMut::with_capacity(first.len() + second.len());
+            both.extend_from_slice(&first);
+            both.extend_from_slice(&second);
+            both.freeze()
+        }
+    }
+}
+
+impl http_body::Body for Filter {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = &mut *self;
+        loop {
+            match &mut this.state {
+                State::Ended => return Poll::Ready(this.end().map(Ok)),
+                State::Passing => {
+                    let frame = ready!(Pin::new(&mut this.source).poll_frame(cx));
+                    return Poll::Ready(match frame {
+                        Some(Ok(frame)) => Some(Ok(match frame.into_trailers() {
+                            Ok(trailers) => {
+                                this.trailers = Some(trailers);
+                                this.state = State::Ended;
+                                continue;
+                            }
+                            Err(data) => data,
+                        })),
+                        other => other,
+                    });
+                }
+                State::Calling { call, is_last } => {
+                    let (is_last, began) = (*is_last, Instant::now());
+                    let called = call.as_mut().poll(cx);
+                    if let Some(step) = &mut this.step {
+                        step.us += u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+                    }
+                    let settled = this.settle(ready!(called), is_last);
+                    match settled {
+                        Ok(bytes) if bytes.is_empty() => {}
+                        Ok(bytes) => return Poll::Ready(Some(Ok(Frame::data(bytes)))),
+                        Err(error) => {
+                            this.custody.notes().failure.get_or_insert_with(|| error.clone());
+                            this.state = State::Ended;
+                            this.trailers = None;
+                            return Poll::Ready(Some(Err(error.into())));
+                        }
+                    }
+                }
+                State::Reading => match ready!(Pin::new(&mut this.source).poll_frame(cx)) {
+                    None => this.show(Bytes::new(), true),
+                    Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                    Some(Ok(frame)) => match frame.into_data() {
+                        Ok(data) => {
+                            let is_last = this.source.is_end_stream();
+                            if is_last || !data.is_empty() {
+                                this.show(data, is_last);
+                            }
+                        }
+                        Err(frame) => {
+                            this.trailers = frame.into_trailers().ok();
+                            this.show(Bytes::new(), true);
+                        }
+                    },
+                },
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self.state {
+            State::Ended => self.trailers.is_none(),
+            State::Passing => self.source.is_end_stream(),
+            State::Reading | State::Calling { .. } => false,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self.state {
+            State::Passing => self.source.size_hint(),
+            State::Ended => SizeHint::with_exact(0),
+            State::Reading | State::Calling { .. } => SizeHint::default(),
+        }
+    }
+}
+
+impl Drop for Filter {
+    fn drop(&mut self) {
+        // The exchange is needed after its bodies: the call comes to its end, within its limits, unless the
+        // worker ends.
+        if let State::Calling { call, .. } = std::mem::replace(&mut self.state, State::Ended)
+            && Handle::try_current().is_ok()
+        {
+            spawn_local(call);
+        }
+        self.report();
+    }
+}

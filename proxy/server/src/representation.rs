@@ -1,0 +1,36 @@
+//! Fields that speak of a representation's bytes, for whoever changes them (RFC 9110 §8).
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+/// Digests of the content or of the representation (RFC 9530, and what came before it).
+const DIGESTS: [HeaderName; 4] = [
+    HeaderName::from_static("content-digest"),
+    HeaderName::from_static("repr-digest"),
+    HeaderName::from_static("digest"),
+    HeaderName::from_static("content-md5"),
+];
+
+/// For a response whose body may be another one than the server sent: its length, its digests and its
+/// ranges are not known, and it is equivalent to the server's at best (§8.8.1).
+pub(crate) fn forget_body(headers: &mut HeaderMap) {
+    headers.remove(header::CONTENT_LENGTH);
+    headers.remove(header::ACCEPT_RANGES);
+    remove_digests(headers);
+    weaken_etag(headers);
+}
+
+pub(crate) fn remove_digests(headers: &mut HeaderMap) {
+    for name in &DIGESTS {
+        headers.remove(name);
+    }
+}
+
+/// A strong entity tag would say that the bytes are the same (§8.8.3).
+pub(crate) fn weaken_etag(headers: &mut HeaderMap) {
+    let Some(tag) = headers.get(header::ETAG) else { return };
+    if !tag.as_bytes().starts_with(b"W/")
+        && let Ok(weak) = HeaderValue::from_bytes(&[b"W/", tag.as_bytes()].concat())
+    {
+        headers.insert(header::ETAG, weak);
+    }
+}
