@@ -16,6 +16,7 @@ use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 use http::header::{HeaderName, HeaderValue};
+use http::uri::PathAndQuery;
 
 use crate::bindings::tidegate::policy::http::{EditError, RouteError};
 use crate::bodies::{BodyMode, Side};
@@ -26,12 +27,13 @@ use crate::instance::Verdict;
 use crate::matching::Matchers;
 use crate::plugin::Shared;
 
-/// Nodes of one policy on one worker. Hosts make most of them; more than this many come from a client
-/// that sends random ones, and the memo begins anew.
-const MAX_NODES: usize = 1024;
+/// Nodes of one policy on one worker: some hundred texts, each followed by a handful of questions. A hundred
+/// bytes or two each. At the limit the memo begins anew; what is asked for often is soon in it again.
+const MAX_NODES: usize = 4096;
 /// Questions of one call; more are cheaper to ask than to remember.
 const MAX_QUESTIONS: usize = 64;
-/// Longest text that is kept as an answer, bytes: a host name has at most 253.
+/// Longest text that is kept as an answer, bytes: a host name has at most 253, and a path that is longer is
+/// hardly one that many ask for.
 const MAX_TEXT: usize = 260;
 
 /// Something a policy asked the host, or did through it.
@@ -44,11 +46,16 @@ pub(crate) enum Question {
     MethodIs(Box<str>),
     Scheme,
     Authority,
+    Path,
+    NormalizedPath,
+    Query,
+    Header(Box<str>),
     HeaderCount(Side, Box<str>),
     Status,
     SetHeader(Side, HeaderName, HeaderValue),
     AppendHeader(Side, HeaderName, HeaderValue),
     RemoveHeader(Side, HeaderName),
+    SetTarget(PathAndQuery),
     RouteTo(Box<str>),
     SetBodyMode(Side, BodyMode),
     DecodeBody(Side),
@@ -61,8 +68,16 @@ pub(crate) enum Answer<'a> {
     Is(bool),
     Count(u32),
     Text(Cow<'a, str>),
+    /// There is no such text.
+    NoText,
     Edited(Result<u32, EditError>),
     Routed(Result<(), RouteError>),
+}
+
+impl<'a> Answer<'a> {
+    pub(crate) fn of_text(text: Option<&'a str>) -> Self {
+        text.map_or(Self::NoText, |text| Self::Text(text.into()))
+    }
 }
 
 impl Answer<'_> {
@@ -72,6 +87,7 @@ impl Answer<'_> {
             Self::Is(is) => Answer::Is(is),
             Self::Count(count) => Answer::Count(count),
             Self::Text(text) => Answer::Text(text.into_owned().into()),
+            Self::NoText => Answer::NoText,
             Self::Edited(edited) => Answer::Edited(edited),
             Self::Routed(routed) => Answer::Routed(routed),
         }
@@ -92,6 +108,10 @@ impl Question {
             Self::MethodIs(method) => Answer::Is(exchange.request.method.as_str() == &**method),
             Self::Scheme => Answer::Text(exchange.request.scheme.into()),
             Self::Authority => Answer::Text(editor.exchange.request.authority.as_str().into()),
+            Self::Path => Answer::Text(editor.exchange.request.path().into()),
+            Self::NormalizedPath => Answer::Text(editor.exchange.request.normalized_path().into()),
+            Self::Query => Answer::of_text(editor.exchange.request.target().query()),
+            Self::Header(name) => Answer::of_text(header(editor.exchange, name)),
             Self::HeaderCount(side, name) => Answer::Count(header_count(exchange, *side, name)),
             Self::Status => {
                 let response = exchange.response.as_ref();
@@ -104,6 +124,7 @@ impl Question {
                 Answer::Edited(editor.append_field(*side, name.clone(), value.clone()).map(|()| 0))
             }
             Self::RemoveHeader(side, name) => Answer::Edited(editor.remove_field(*side, name)),
+            Self::SetTarget(target) => Answer::Edited(editor.set_parsed_target(target.clone()).map(|()| 0)),
             Self::RouteTo(name) => Answer::Routed(editor.route_to(name)),
             Self::SetBodyMode(side, mode) => {
                 editor.set_body_mode(*side, *mode);
@@ -132,6 +153,11 @@ pub(crate) fn match_header(
 
 pub(crate) fn has_client(matchers: &Matchers, set: u32, exchange: &Exchange) -> bool {
     matchers.ips(set).is_some_and(|set| set.has(exchange.client))
+}
+
+/// The first value of a field of the request, if it is text.
+pub(crate) fn header<'e>(exchange: &'e Exchange, name: &str) -> Option<&'e str> {
+    exchange.request.values(name).next().and_then(|value| str::from_utf8(value).ok())
 }
 
 pub(crate) fn header_count(exchange: &Exchange, side: Side, name: &str) -> u32 {
@@ -205,8 +231,41 @@ struct Trees {
 
 #[derive(Debug)]
 enum Node {
-    Ask(Question, Vec<(Answer<'static>, usize)>),
+    Ask(Question, Edges),
     Decided(Verdict),
+}
+
+/// Where each answer leads.
+#[derive(Debug, Default)]
+struct Edges {
+    /// Sorted: there may be hundreds.
+    texts: Vec<(Box<str>, usize)>,
+    others: Vec<(Answer<'static>, usize)>,
+}
+
+impl Edges {
+    fn follow(&self, answer: &Answer<'_>) -> Option<usize> {
+        match answer {
+            Answer::Text(text) => self.find(text).ok().map(|at| self.texts[at].1),
+            other => self.others.iter().find(|(known, _)| known == other).map(|(_, next)| *next),
+        }
+    }
+
+    fn add(&mut self, answer: Answer<'static>, next: usize) {
+        match answer {
+            Answer::Text(text) => {
+                if let Err(at) = self.find(&text) {
+                    self.texts.insert(at, (text.into(), next));
+                }
+            }
+            other => self.others.push((other, next)),
+        }
+    }
+
+    /// The length is compared first: it nearly always decides.
+    fn find(&self, text: &str) -> Result<usize, usize> {
+        self.texts.binary_search_by(|(known, _)| (known.len(), &**known).cmp(&(text.len(), text)))
+    }
 }
 
 impl Memo {
@@ -235,8 +294,8 @@ impl Memo {
                         routes: self.plugin.routes.as_deref(),
                     };
                     let answer = question.ask(&mut editor, &self.matchers);
-                    match edges.iter().find(|(known, _)| *known == answer) {
-                        Some((_, next)) => at = *next,
+                    match edges.follow(&answer) {
+                        Some(next) => at = next,
                         None => {
                             journal.revert(self.plugin.id, exchange);
                             return None;
@@ -274,7 +333,7 @@ impl Trees {
                     // was learnt first stays, as it does for a call that is not made.
                     Node::Ask(..) | Node::Decided(_) => return,
                 },
-                None => self.add(root, from.take(), Node::Ask(question, Vec::new())),
+                None => self.add(root, from.take(), Node::Ask(question, Edges::default())),
             };
             from = Some((at, answer));
         }
@@ -287,7 +346,7 @@ impl Trees {
         match from {
             None => self.roots[root],
             Some((node, answer)) => match &self.nodes[*node] {
-                Node::Ask(_, edges) => edges.iter().find(|(known, _)| known == answer).map(|(_, next)| *next),
+                Node::Ask(_, edges) => edges.follow(answer),
                 Node::Decided(_) => None,
             },
         }
@@ -300,7 +359,7 @@ impl Trees {
             None => self.roots[root] = Some(new),
             Some((node, answer)) => {
                 if let Node::Ask(_, edges) = &mut self.nodes[node] {
-                    edges.push((answer, new));
+                    edges.add(answer, new);
                 }
             }
         }
@@ -373,6 +432,9 @@ mod tests {
             match ask(Question::MatchPath(self.paths)) {
                 Answer::Index(Some(0)) => {
                     ask(Question::SetHeader(Side::Request, HeaderName::from_static("x-old"), mark()));
+                    let Answer::Text(path) = ask(Question::NormalizedPath) else { unreachable!("a text") };
+                    let target = path.replacen("/old", "/new", 1).parse().expect("a target");
+                    ask(Question::SetTarget(target));
                 }
                 Answer::Index(Some(1)) => {
                     ask(Question::Authority);
@@ -402,6 +464,17 @@ mod tests {
         assert_eq!(policy.calls.get(), 3);
         assert_eq!(decided(&policy, "b", "/images/2"), (Some("images".to_owned()), false));
         assert_eq!(policy.calls.get(), 4, "another host is another fact");
+    }
+
+    #[test]
+    fn a_policy_that_reads_the_path_is_remembered_for_each_path() {
+        let policy = Policy::new();
+        for path in ["/old/1", "/old/22", "/old/2", "/old/1", "/old/2", "/old/22"] {
+            let mut exchange = exchange("GET", "a", path);
+            policy.decide(&mut exchange);
+            assert_eq!(exchange.request.path(), path.replace("old", "new"));
+        }
+        assert_eq!(policy.calls.get(), 3);
     }
 
     #[test]

@@ -74,11 +74,15 @@ impl Editor<'_> {
         if target.len() > self.exchange.limits.request_target {
             return Err(EditError::TooLarge);
         }
-        // A fragment is never sent (RFC 9110 §7.1), and the parser would drop it without a word.
-        if !target.starts_with('/') || target.contains('#') {
-            return Err(EditError::Invalid);
+        self.set_parsed_target(valid_target(target)?)
+    }
+
+    /// `target` is one of [`valid_target`].
+    pub(crate) fn set_parsed_target(&mut self, target: PathAndQuery) -> Edit {
+        self.may_edit(Side::Request)?;
+        if target.as_str().len() > self.exchange.limits.request_target {
+            return Err(EditError::TooLarge);
         }
-        let target = PathAndQuery::from_maybe_shared(Bytes::from(target)).map_err(|_| EditError::Invalid)?;
         let old = self.exchange.request.set_target(target);
         self.journal.target(old);
         Ok(())
@@ -304,6 +308,15 @@ impl Editor<'_> {
 pub(crate) fn editable_name(name: &str) -> Edit<HeaderName> {
     let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| EditError::Invalid)?;
     if is_owned_by_proxy(&name) { Err(EditError::Forbidden) } else { Ok(name) }
+}
+
+/// Path and query that a policy may set.
+pub(crate) fn valid_target(target: String) -> Edit<PathAndQuery> {
+    // A fragment is never sent (RFC 9110 §7.1), and the parser would drop it without a word.
+    if !target.starts_with('/') || target.contains('#') {
+        return Err(EditError::Invalid);
+    }
+    PathAndQuery::from_maybe_shared(Bytes::from(target)).map_err(|_| EditError::Invalid)
 }
 
 pub(crate) fn valid_value(value: Vec<u8>) -> Edit<HeaderValue> {

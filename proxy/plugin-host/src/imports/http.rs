@@ -14,7 +14,7 @@ use crate::bindings::tidegate::policy::http::{
     BodyMode, EditError, IpAddress, Request, Response, TlsInfo, Version,
 };
 use crate::bodies::{self, Side};
-use crate::edit::{editable_name, valid_value};
+use crate::edit::{editable_name, valid_target, valid_value};
 use crate::memo::{self, Answer, Question};
 use crate::state::State;
 
@@ -111,22 +111,33 @@ fn link_request(http: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
         Ok((authority.clone(),))
     })?;
     http.func_wrap("[method]request.path", |store: Store<'_>, (_,): (Req,)| {
-        Ok((store.data().exchange()?.request.path().to_owned(),))
+        let state = store.data();
+        let path = state.noted_exchange()?.request.path();
+        state.recorder.note(|| Question::Path, &Answer::Text(path.into()));
+        Ok((path.to_owned(),))
     })?;
     http.func_wrap("[method]request.normalized-path", |store: Store<'_>, (_,): (Req,)| {
-        Ok((store.data().exchange()?.request.normalized_path().to_owned(),))
+        let state = store.data();
+        let path = state.noted_exchange()?.request.normalized_path();
+        state.recorder.note(|| Question::NormalizedPath, &Answer::Text(path.into()));
+        Ok((path.to_owned(),))
     })?;
     http.func_wrap("[method]request.path-starts-with", |store: Store<'_>, (_, prefix): (Req, WasmStr)| {
         let prefix = prefix.to_str(&store)?;
         Ok((store.data().exchange()?.request.normalized_path().starts_with(&*prefix),))
     })?;
     http.func_wrap("[method]request.query", |store: Store<'_>, (_,): (Req,)| {
-        Ok((store.data().exchange()?.request.target().query().map(str::to_owned),))
+        let state = store.data();
+        let query = state.noted_exchange()?.request.target().query();
+        state.recorder.note(|| Question::Query, &Answer::of_text(query));
+        Ok((query.map(str::to_owned),))
     })?;
     http.func_wrap("[method]request.header", |store: Store<'_>, (_, name): (Req, WasmStr)| {
         let name = name.to_str(&store)?;
-        let value = store.data().exchange()?.request.values(&name).next();
-        Ok((value.and_then(|value| str::from_utf8(value).ok()).map(str::to_owned),))
+        let state = store.data();
+        let value = memo::header(state.noted_exchange()?, &name);
+        state.recorder.note(|| Question::Header((&*name).into()), &Answer::of_text(value));
+        Ok((value.map(str::to_owned),))
     })?;
     http.func_wrap("[method]request.header-values", |store: Store<'_>, (_, name): (Req, WasmStr)| {
         let name = name.to_str(&store)?;
@@ -174,7 +185,11 @@ fn link_request_edits(http: &mut LinkerInstance<'_, State>) -> wasmtime::Result<
         },
     )?;
     http.func_wrap("[method]request.set-target", |mut store: Store<'_>, (_, target): (Req, String)| {
-        Ok((store.data_mut().editor()?.set_target(target),))
+        let state = store.data_mut();
+        Ok((match state.noted_edit(|| valid_target(target.clone()).ok().map(Question::SetTarget)) {
+            Some(Answer::Edited(edited)) => edited.map(|_| ()),
+            _ => state.editor()?.set_target(target),
+        },))
     })?;
     http.func_wrap(
         "[method]request.set-header",
