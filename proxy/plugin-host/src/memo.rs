@@ -40,7 +40,7 @@ const MAX_TEXT: usize = 260;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Question {
     MatchPath(u32),
-    MatchHeader(u32, Box<str>),
+    MatchHeader(u32, Side, Box<str>),
     HasClient(u32),
     Method,
     MethodIs(Box<str>),
@@ -59,6 +59,8 @@ pub(crate) enum Question {
     RouteTo(Box<str>),
     SetBodyMode(Side, BodyMode),
     DecodeBody(Side),
+    Token,
+    SetToken(u64),
 }
 
 /// What came of it.
@@ -70,6 +72,7 @@ pub(crate) enum Answer<'a> {
     Text(Cow<'a, str>),
     /// There is no such text.
     NoText,
+    Token(u64),
     Edited(Result<u32, EditError>),
     Routed(Result<(), RouteError>),
 }
@@ -88,6 +91,7 @@ impl Answer<'_> {
             Self::Count(count) => Answer::Count(count),
             Self::Text(text) => Answer::Text(text.into_owned().into()),
             Self::NoText => Answer::NoText,
+            Self::Token(token) => Answer::Token(token),
             Self::Edited(edited) => Answer::Edited(edited),
             Self::Routed(routed) => Answer::Routed(routed),
         }
@@ -100,8 +104,8 @@ impl Question {
         let exchange = &*editor.exchange;
         match self {
             Self::MatchPath(patterns) => Answer::Index(match_path(matchers, *patterns, exchange)),
-            Self::MatchHeader(patterns, name) => {
-                Answer::Index(match_header(matchers, *patterns, exchange, name))
+            Self::MatchHeader(patterns, side, name) => {
+                Answer::Index(match_header(matchers, *patterns, exchange, *side, name))
             }
             Self::HasClient(set) => Answer::Is(has_client(matchers, *set, exchange)),
             Self::Method => Answer::Text(editor.exchange.request.method.as_str().into()),
@@ -131,6 +135,11 @@ impl Question {
                 Answer::Is(true)
             }
             Self::DecodeBody(side) => Answer::Is(editor.decode_body(*side)),
+            Self::Token => Answer::Token(exchange.token(editor.plugin)),
+            Self::SetToken(token) => {
+                editor.set_token(*token);
+                Answer::Is(true)
+            }
         }
     }
 }
@@ -143,12 +152,19 @@ pub(crate) fn match_header(
     matchers: &Matchers,
     patterns: u32,
     exchange: &Exchange,
+    side: Side,
     name: &str,
 ) -> Option<u32> {
     let patterns = matchers.patterns(patterns)?;
     // Bytes that are not UTF-8 must not hide the rest of a value from a pattern.
     let matching = |value: &[u8]| patterns.first_match(&String::from_utf8_lossy(value));
-    exchange.request.values(name).filter_map(matching).min()
+    match side {
+        Side::Request => exchange.request.values(name).filter_map(matching).min(),
+        Side::Response => {
+            let values = exchange.response.iter().flat_map(|response| response.headers.get_all(name));
+            values.filter_map(|value| matching(value.as_bytes())).min()
+        }
+    }
 }
 
 pub(crate) fn has_client(matchers: &Matchers, set: u32, exchange: &Exchange) -> bool {

@@ -235,10 +235,17 @@ fn link_notes(http: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
         Ok((store.data().exchange()?.route.clone(),))
     })?;
     http.func_wrap("[method]request.token", |store: Store<'_>, (_,): (Req,)| {
-        Ok((store.data().exchange()?.token(store.data().plugin.id),))
+        let state = store.data();
+        let token = state.noted_exchange()?.token(state.plugin.id);
+        state.recorder.note(|| Question::Token, &Answer::Token(token));
+        Ok((token,))
     })?;
     http.func_wrap("[method]request.set-token", |mut store: Store<'_>, (_, token): (Req, u64)| {
-        store.data_mut().editor()?.set_token(token);
+        let state = store.data_mut();
+        match state.noted_edit(|| Some(Question::SetToken(token))) {
+            Some(_) => {}
+            None => state.editor()?.set_token(token),
+        }
         Ok(())
     })?;
     http.func_wrap("[method]request.attribute", |store: Store<'_>, (_, key): (Req, WasmStr)| {

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use wasmtime::StoreContextMut;
 use wasmtime::component::{LinkerInstance, Resource, WasmStr};
 
-use crate::bindings::tidegate::policy::http::{Body, IpAddress, Request};
+use crate::bindings::tidegate::policy::http::{Body, IpAddress, Request, Response};
 use crate::bindings::tidegate::policy::matching::PatternKind;
+use crate::bodies::Side;
 use crate::matching::{Definition, Kind};
 use crate::memo::{self, Answer, Question};
 use crate::state::{Stage, State};
@@ -45,12 +46,15 @@ pub(super) fn link(matching: &mut LinkerInstance<'_, State>) -> wasmtime::Result
         Ok((found,))
     })?;
     matching.func_wrap("match-header", |store: Store<'_>, (patterns, _, name): (u32, Req, WasmStr)| {
-        let name = name.to_str(&store)?;
-        let state = store.data();
-        let found = memo::match_header(&state.matchers, patterns, state.noted_exchange()?, &name);
-        state.recorder.note(|| Question::MatchHeader(patterns, (&*name).into()), &Answer::Index(found));
-        Ok((found,))
+        match_header(&store, patterns, Side::Request, &name)
     })?;
+    matching.func_wrap(
+        "match-response-header",
+        |store: Store<'_>, (patterns, _, name): (u32, Resource<Response>, WasmStr)| {
+            store.data().noted_response()?;
+            match_header(&store, patterns, Side::Response, &name)
+        },
+    )?;
     matching.func_wrap("match-body", |mut store: Store<'_>, (patterns, _): (u32, Resource<Body>)| {
         let state = store.data_mut();
         let matchers = state.matchers.clone();
@@ -58,6 +62,19 @@ pub(super) fn link(matching: &mut LinkerInstance<'_, State>) -> wasmtime::Result
         let text = String::from_utf8_lossy(state.piece_mut()?.contiguous());
         Ok((matchers.patterns(patterns).and_then(|patterns| patterns.first_match(&text)),))
     })
+}
+
+fn match_header(
+    store: &Store<'_>,
+    patterns: u32,
+    side: Side,
+    name: &WasmStr,
+) -> wasmtime::Result<(Option<u32>,)> {
+    let name = name.to_str(store)?;
+    let state = store.data();
+    let found = memo::match_header(&state.matchers, patterns, state.noted_exchange()?, side, &name);
+    state.recorder.note(|| Question::MatchHeader(patterns, side, (&*name).into()), &Answer::Index(found));
+    Ok((found,))
 }
 
 /// The first instance defines; later ones find what it defined.

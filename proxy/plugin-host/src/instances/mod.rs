@@ -1,5 +1,8 @@
 //! The instances of one plugin on one worker.
 
+#[cfg(test)]
+mod tests;
+
 use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
@@ -181,7 +184,6 @@ impl Instances {
         }
     }
 
-    #[expect(clippy::result_large_err, reason = "it is what the caller gave")]
     fn ask_now(
         &self,
         phase: Phase,

@@ -1,0 +1,271 @@
+//! Calls about bodies, of policies written by hand in the text form of WebAssembly.
+
+use std::path::Path;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use wit_component::{StringEncoding, embed_component_metadata};
+use wit_parser::Resolve;
+
+use super::Instances;
+use crate::activation::Match;
+use crate::bodies::{BodyMode, Side};
+use crate::code::Phase;
+use crate::engine::Host;
+use crate::error::CallError;
+use crate::exchange::tests::exchange;
+use crate::exchange::{Exchange, ResponseHead};
+use crate::instance::Verdict;
+use crate::limits::Limits;
+use crate::piece::Piece;
+use crate::plugin::{Isolation, Settings, finish_now};
+
+/// What the policy does in its phases, as WebAssembly that leaves a verdict; 0 is `next`, 1 `finish`, 2
+/// `respond`, 3 `fail`. `$calls` counts the calls of `on-request` in the instance.
+#[derive(Default)]
+struct Policy {
+    configure: &'static str,
+    on_request: &'static str,
+    on_request_body: &'static str,
+    on_request_chunk: &'static str,
+    on_response_chunk: &'static str,
+    isolation: Isolation,
+    limits: Limits,
+}
+
+impl Policy {
+    fn instances(&self) -> Instances {
+        let module = wat::parse_str(self.text()).expect("valid text");
+        let code = Host::new().expect("a host").compile(&with_world(module)).expect("it fits");
+        let settings = Settings {
+            name: "hand-written".to_owned(),
+            config: "{}".to_owned(),
+            limits: self.limits,
+            isolation: self.isolation,
+            routes: None,
+            matching: Match::default(),
+        };
+        let instances = Instances::new(code.0.host.load(&code, settings).expect("it loads"));
+        instances.warm();
+        instances
+    }
+
+    fn text(&self) -> String {
+        let or_next = |code: &'static str| if code.is_empty() { "i32.const 0" } else { code };
+        format!(
+            r#"(module
+              (import "tidegate:policy/activation@0.1.0" "pure" (func $pure))
+              (import "tidegate:policy/http@0.1.0" "[method]request.set-body-mode" (func $mode (param i32 i32)))
+              (import "tidegate:policy/http@0.1.0" "[method]request.set-token" (func $token (param i32 i64)))
+              (import "tidegate:policy/http@0.1.0" "[method]body.find"
+                (func $find (param i32 i32 i32 i64 i32)))
+              (import "tidegate:policy/http@0.1.0" "[method]body.replace-range"
+                (func $replace (param i32 i64 i64 i32 i32 i32)))
+              (import "tidegate:policy/http@0.1.0" "[method]body.hold-back" (func $hold (param i32 i64)))
+              (import "tidegate:policy/http@0.1.0" "[resource-drop]request" (func $drop-request (param i32)))
+              (import "tidegate:policy/http@0.1.0" "[resource-drop]response" (func $drop-response (param i32)))
+              (import "tidegate:policy/http@0.1.0" "[resource-drop]body" (func $drop-body (param i32)))
+              (memory (export "memory") 1)
+              (data (i32.const 16) "needle")
+              (data (i32.const 32) "thread")
+              (global $calls (mut i32) (i32.const 0))
+              (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) i32.const 1024)
+              (func (export "tidegate:policy/lifecycle@0.1.0#describe") (result i32) i32.const 64)
+              (func (export "tidegate:policy/lifecycle@0.1.0#configure") (param i32 i32) (result i32)
+                {} i32.const 64)
+              (func (export "tidegate:policy/request-phase@0.1.0#on-request") (param $request i32) (result i32)
+                (global.set $calls (i32.add (global.get $calls) (i32.const 1)))
+                {} (call $drop-request (local.get $request)))
+              (func (export "tidegate:policy/request-body-phase@0.1.0#on-request-body")
+                (param $request i32) (param $body i32) (result i32)
+                {} (call $drop-request (local.get $request)) (call $drop-body (local.get $body)))
+              (func (export "tidegate:policy/request-chunk-phase@0.1.0#on-request-chunk")
+                (param $request i32) (param $body i32) (result i32)
+                {} (call $drop-request (local.get $request)) (call $drop-body (local.get $body)))
+              (func (export "tidegate:policy/response-phase@0.1.0#on-response")
+                (param $request i32) (param $response i32) (result i32)
+                i32.const 0
+                (call $drop-request (local.get $request)) (call $drop-response (local.get $response)))
+              (func (export "tidegate:policy/response-chunk-phase@0.1.0#on-response-chunk")
+                (param $request i32) (param $response i32) (param $body i32) (result i32)
+                {} (call $drop-request (local.get $request)) (call $drop-response (local.get $response))
+                (call $drop-body (local.get $body))))"#,
+            self.configure,
+            or_next(self.on_request),
+            or_next(self.on_request_body),
+            or_next(self.on_request_chunk),
+            or_next(self.on_response_chunk),
+        )
+    }
+}
+
+/// The module with the types that make it a policy.
+fn with_world(mut module: Vec<u8>) -> Vec<u8> {
+    let mut resolve = Resolve::default();
+    let contract = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wit");
+    resolve.push_path(contract).expect("the contract parses");
+    let imports = ["activation", "http"].map(|name| format!("import tidegate:policy/{name}@0.1.0;")).concat();
+    let exports = ["lifecycle", "request-phase", "request-body-phase", "request-chunk-phase"];
+    let exports = exports.into_iter().chain(["response-phase", "response-chunk-phase"]);
+    let exports: String = exports.map(|name| format!("export tidegate:policy/{name}@0.1.0;")).collect();
+    let world = format!("package test:test;\nworld test {{ {imports} {exports} }}");
+    let package = resolve.push_str("test.wit", &world).expect("the world parses");
+    let world = resolve.select_world(&[package], Some("test")).expect("there is one");
+    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).expect("it fits");
+    module
+}
+
+fn request() -> Box<Exchange> {
+    let mut exchange = exchange("POST", "example.org", "/");
+    exchange.limits.body = 64;
+    exchange
+}
+
+fn piece(text: &'static str) -> Piece {
+    Piece::new(Bytes::from_static(text.as_bytes()), false)
+}
+
+struct Outcome {
+    token: u64,
+    passed: String,
+    held: String,
+    result: Result<Verdict, CallError>,
+}
+
+/// With and without a future, which must not differ.
+fn call(policy: &Policy, phase: Phase, exchange: Box<Exchange>, text: &'static str) -> Outcome {
+    let instances = policy.instances();
+    let (exchange, piece, result) = match instances.call_body_now(phase, exchange, piece(text)) {
+        Ok(done) => done,
+        Err((exchange, piece)) => finish_now(instances.call_body(phase, exchange, piece)),
+    };
+    let (passed, held) = piece.into_parts();
+    let text = |bytes: Bytes| String::from_utf8(bytes.to_vec()).expect("text");
+    let token = exchange.token(instances.plugin().shared().id);
+    Outcome { token, passed: text(passed), held: text(held), result }
+}
+
+/// Puts `thread` in place of the first `needle`, and holds back four bytes.
+const EDIT: &str = "(call $find (local.get $body) (i32.const 16) (i32.const 6) (i64.const 0) (i32.const 128))
+    (call $replace (local.get $body) (i64.load (i32.const 136)) (i64.const 6) (i32.const 32) (i32.const 6)
+      (i32.const 160))
+    (call $hold (local.get $body) (i64.const 4))
+    (call $token (local.get $request) (i64.const 7))";
+
+#[test]
+fn a_piece_is_edited_where_it_lies() {
+    for isolation in [Isolation::Worker, Isolation::Request] {
+        let on_request_chunk = [EDIT, "i32.const 0"].join("\n").leak();
+        let policy = Policy { on_request_chunk, isolation, ..Policy::default() };
+        let outcome = call(&policy, Phase::RequestChunk, request(), "a needle in hay");
+        assert_eq!(outcome.result, Ok(Verdict::Next));
+        assert_eq!((outcome.passed.as_str(), outcome.held.as_str()), ("a thread in", " hay"));
+        assert_eq!(outcome.token, 7);
+    }
+}
+
+#[test]
+fn the_end_of_what_a_policy_wants_to_see_is_not_held_back() {
+    let policy = Policy { on_request_chunk: [EDIT, "i32.const 1"].join("\n").leak(), ..Policy::default() };
+    let outcome = call(&policy, Phase::RequestChunk, request(), "a needle in hay");
+    assert_eq!((outcome.result, outcome.passed.as_str()), (Ok(Verdict::Finish), "a thread in hay"));
+    let policy = Policy { on_request_body: [EDIT, "i32.const 0"].join("\n").leak(), ..Policy::default() };
+    let outcome = call(&policy, Phase::RequestBody, request(), "a needle in hay");
+    assert_eq!((outcome.result, outcome.passed.as_str()), (Ok(Verdict::Next), "a thread in hay"));
+}
+
+#[test]
+fn a_failed_call_leaves_the_piece_as_it_came() {
+    let too_much = "(call $hold (local.get $body) (i64.const 65))";
+    for (end, error) in [
+        ("i32.const 3", None),
+        ("unreachable", Some("trap")),
+        ("(loop $for_ever (br $for_ever)) i32.const 0", Some("cpu")),
+        ("i32.const 2", Some("no-reply")),
+        ([too_much, "i32.const 0"].join("\n").leak() as &str, Some("too-large")),
+    ] {
+        let deeds = [EDIT, end].join("\n").leak();
+        let policy = Policy { on_request_chunk: deeds, on_response_chunk: deeds, ..Policy::default() };
+        for phase in [Phase::RequestChunk, Phase::ResponseChunk] {
+            let mut exchange = request();
+            exchange.response = Some(ResponseHead::new(StatusCode::OK, HeaderMap::new()));
+            let hay = "one needle in a stack of hay that is larger than the sixty-four bytes of the limit";
+            let outcome = call(&policy, phase, exchange, hay);
+            match error {
+                None => assert_eq!(outcome.result, Ok(Verdict::Fail)),
+                Some(name) => assert_eq!(outcome.result.expect_err("it fails").as_str(), name, "{phase:?}"),
+            }
+            assert_eq!((outcome.passed.as_str(), outcome.held.as_str()), (hay, ""), "{end} {phase:?}");
+            assert_eq!(outcome.token, 0, "{end} {phase:?}");
+        }
+    }
+}
+
+#[test]
+fn without_a_response_there_is_no_call_about_its_body() {
+    let policy = Policy { on_response_chunk: "unreachable", ..Policy::default() };
+    let outcome = call(&policy, Phase::ResponseChunk, request(), "a needle");
+    assert_eq!((outcome.result, outcome.passed.as_str()), (Ok(Verdict::Next), "a needle"));
+}
+
+const ASK_FOR_CHUNKS: &str = "(call $mode (local.get $request) (i32.const 1)) i32.const 0";
+
+#[test]
+fn a_policy_asks_for_the_body_it_has_a_phase_for() {
+    let asks = |mode: i32| {
+        let on_request = format!("(call $mode (local.get $request) (i32.const {mode})) i32.const 0").leak();
+        let instances = Policy { on_request, ..Policy::default() }.instances();
+        let (exchange, result) = finish_now(instances.call(Phase::Request, request()));
+        assert_eq!(result, Ok(Verdict::Next));
+        assert!(!exchange.wants_bodies(Side::Response));
+        (exchange.wants_bodies(Side::Request), exchange.body_mode(instances.plugin(), Side::Request))
+    };
+    assert_eq!(asks(0), (false, BodyMode::Skip));
+    assert_eq!(asks(1), (true, BodyMode::Chunks));
+    assert_eq!(asks(2), (true, BodyMode::Whole));
+    // There is no phase for whole responses.
+    let instances = Policy::default().instances();
+    let mut exchange = request();
+    exchange.bodies.set_mode(Side::Response, instances.plugin().shared().id, BodyMode::Whole);
+    assert_eq!(exchange.body_mode(instances.plugin(), Side::Response), BodyMode::Skip);
+}
+
+#[test]
+fn a_pure_policy_is_not_called_again_to_ask_for_a_body() {
+    let once = "(if (i32.gt_s (global.get $calls) (i32.const 1)) (then unreachable))
+        (call $token (local.get $request) (i64.const 7))";
+    let on_request = [once, ASK_FOR_CHUNKS].join("\n").leak();
+    let on_request_chunk = [EDIT, "i32.const 0"].join("\n").leak();
+    let policy = Policy { configure: "(call $pure)", on_request, on_request_chunk, ..Policy::default() };
+    let instances = policy.instances();
+    for _ in 0..3 {
+        let (exchange, result) = instances.call_now(Phase::Request, request()).expect("it does not wait");
+        assert_eq!(result, Ok(Verdict::Next));
+        assert_eq!(exchange.body_mode(instances.plugin(), Side::Request), BodyMode::Chunks);
+        let (exchange, piece, result) =
+            instances.call_body_now(Phase::RequestChunk, exchange, piece("needle")).expect("nor this");
+        assert_eq!((result, piece.is_edited()), (Ok(Verdict::Next), true), "what it does to bodies it does");
+        assert_eq!(exchange.token(instances.plugin().shared().id), 7);
+    }
+}
+
+#[test]
+fn an_exchange_of_many_pieces_wears_no_instance_out() {
+    let limits = Limits { reuse: 1, cpu: Duration::from_secs(1), ..Limits::default() };
+    // Only the instance that saw the request may see the pieces.
+    let on_request_chunk = "(if (i32.ne (global.get $calls) (i32.const 1)) (then unreachable)) i32.const 0";
+    for isolation in [Isolation::Worker, Isolation::Request] {
+        let policy =
+            Policy { on_request: ASK_FOR_CHUNKS, on_request_chunk, isolation, limits, ..Policy::default() };
+        let instances = policy.instances();
+        let (mut exchange, result) = finish_now(instances.call(Phase::Request, request()));
+        assert_eq!(result, Ok(Verdict::Next));
+        for _ in 0..100 {
+            let result;
+            (exchange, _, result) =
+                finish_now(instances.call_body(Phase::RequestChunk, exchange, piece("needle")));
+            assert_eq!(result, Ok(Verdict::Next), "{isolation:?}");
+        }
+    }
+}
