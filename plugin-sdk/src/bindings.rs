@@ -64,6 +64,66 @@ pub mod response {
     });
 }
 
+/// `request-body-phase`.
+#[cfg(target_family = "wasm")]
+pub mod request_body {
+    wit_bindgen::generate!({
+        path: "../wit",
+        inline: "package tidegate:sdk; world request-body { export tidegate:policy/request-body-phase@0.1.0; }",
+        world: "tidegate:sdk/request-body",
+        pub_export_macro: true,
+        export_macro_name: "export_request_body",
+        default_bindings_module: "::tidegate_plugin_sdk::bindings::request_body",
+        with: { "tidegate:policy/http@0.1.0": crate::bindings::imports::tidegate::policy::http },
+        generate_all,
+    });
+}
+
+/// `request-chunk-phase`.
+#[cfg(target_family = "wasm")]
+pub mod request_chunk {
+    wit_bindgen::generate!({
+        path: "../wit",
+        inline: "package tidegate:sdk; world request-chunk { export tidegate:policy/request-chunk-phase@0.1.0; }",
+        world: "tidegate:sdk/request-chunk",
+        pub_export_macro: true,
+        export_macro_name: "export_request_chunk",
+        default_bindings_module: "::tidegate_plugin_sdk::bindings::request_chunk",
+        with: { "tidegate:policy/http@0.1.0": crate::bindings::imports::tidegate::policy::http },
+        generate_all,
+    });
+}
+
+/// `response-body-phase`.
+#[cfg(target_family = "wasm")]
+pub mod response_body {
+    wit_bindgen::generate!({
+        path: "../wit",
+        inline: "package tidegate:sdk; world response-body { export tidegate:policy/response-body-phase@0.1.0; }",
+        world: "tidegate:sdk/response-body",
+        pub_export_macro: true,
+        export_macro_name: "export_response_body",
+        default_bindings_module: "::tidegate_plugin_sdk::bindings::response_body",
+        with: { "tidegate:policy/http@0.1.0": crate::bindings::imports::tidegate::policy::http },
+        generate_all,
+    });
+}
+
+/// `response-chunk-phase`.
+#[cfg(target_family = "wasm")]
+pub mod response_chunk {
+    wit_bindgen::generate!({
+        path: "../wit",
+        inline: "package tidegate:sdk; world response-chunk { export tidegate:policy/response-chunk-phase@0.1.0; }",
+        world: "tidegate:sdk/response-chunk",
+        pub_export_macro: true,
+        export_macro_name: "export_response_chunk",
+        default_bindings_module: "::tidegate_plugin_sdk::bindings::response_chunk",
+        with: { "tidegate:policy/http@0.1.0": crate::bindings::imports::tidegate::policy::http },
+        generate_all,
+    });
+}
+
 /// `log-phase`.
 #[cfg(target_family = "wasm")]
 pub mod log {
@@ -84,5 +144,9 @@ pub mod log {
 pub mod phases {
     pub use super::log::export_log;
     pub use super::request::export_request;
+    pub use super::request_body::export_request_body;
+    pub use super::request_chunk::export_request_chunk;
     pub use super::response::export_response;
+    pub use super::response_body::export_response_body;
+    pub use super::response_chunk::export_response_chunk;
 }

@@ -7,11 +7,13 @@ use std::thread::LocalKey;
 
 use ref_cast::RefCast;
 
-use crate::bindings::{lifecycle, log, request, response};
+use crate::bindings::{
+    lifecycle, log, request, request_body, request_chunk, response, response_body, response_chunk,
+};
 use crate::host;
 use crate::log::Level;
 use crate::policy::{Policy, read_config};
-use crate::{Request, Response, Verdict};
+use crate::{Body, Request, Response, Verdict};
 
 /// A policy with the facts of its crate and a place for its one instance.
 pub trait Exported: Policy {
@@ -63,6 +65,48 @@ impl<P: Exported> response::exports::tidegate::policy::response_phase::Guest for
     fn on_response(request: &host::http::Request, response: &host::http::Response) -> Verdict {
         with_instance(Verdict::Fail, |policy: &P| {
             policy.on_response(Request::ref_cast(request), Response::ref_cast(response))
+        })
+    }
+}
+
+impl<P: Exported> request_body::exports::tidegate::policy::request_body_phase::Guest for Export<P> {
+    fn on_request_body(request: &host::http::Request, body: &host::http::Body) -> Verdict {
+        with_instance(Verdict::Fail, |policy: &P| {
+            policy.on_request_body(Request::ref_cast(request), Body::ref_cast(body))
+        })
+    }
+}
+
+impl<P: Exported> request_chunk::exports::tidegate::policy::request_chunk_phase::Guest for Export<P> {
+    fn on_request_chunk(request: &host::http::Request, chunk: &host::http::Body) -> Verdict {
+        with_instance(Verdict::Fail, |policy: &P| {
+            policy.on_request_chunk(Request::ref_cast(request), Body::ref_cast(chunk))
+        })
+    }
+}
+
+impl<P: Exported> response_body::exports::tidegate::policy::response_body_phase::Guest for Export<P> {
+    fn on_response_body(
+        request: &host::http::Request,
+        response: &host::http::Response,
+        body: &host::http::Body,
+    ) -> Verdict {
+        with_instance(Verdict::Fail, |policy: &P| {
+            let (request, response) = (Request::ref_cast(request), Response::ref_cast(response));
+            policy.on_response_body(request, response, Body::ref_cast(body))
+        })
+    }
+}
+
+impl<P: Exported> response_chunk::exports::tidegate::policy::response_chunk_phase::Guest for Export<P> {
+    fn on_response_chunk(
+        request: &host::http::Request,
+        response: &host::http::Response,
+        chunk: &host::http::Body,
+    ) -> Verdict {
+        with_instance(Verdict::Fail, |policy: &P| {
+            let (request, response) = (Request::ref_cast(request), Response::ref_cast(response));
+            policy.on_response_chunk(request, response, Body::ref_cast(chunk))
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-pub use crate::bindings::imports::tidegate::policy::http::{TlsInfo, Verdict, Version};
+pub use crate::bindings::imports::tidegate::policy::http::{BodyMode, TlsInfo, Verdict, Version};
 use crate::host;
 
 /// A response made by a policy: `Reply::new(403).text("not from here\n")`.

@@ -42,7 +42,7 @@
 //! assert_eq!(admins.on_request(&request), Verdict::Respond);
 //! ```
 //!
-//! [`Policy`] lists the phases, [`Request`] and [`Response`] what can be read and edited, [`matching`] how
+//! [`Policy`] lists the phases, [`Request`], [`Response`] and [`Body`] what can be read and edited, [`matching`] how
 //! comparisons run in the proxy, [`testing`] how to test. The crate's `README.md` starts from an empty directory.
 
 #[doc(hidden)] // `#[policy]` expands to paths into it
@@ -52,6 +52,7 @@ pub mod bindings;
 pub mod export;
 
 pub mod activation;
+mod body;
 pub mod environment;
 pub mod http;
 pub mod log;
@@ -71,7 +72,8 @@ mod double;
 #[cfg(not(target_family = "wasm"))]
 use double as host;
 
-pub use http::{Reply, Verdict};
+pub use body::Body;
+pub use http::{BodyMode, Reply, Verdict};
 pub use policy::{Error, Policy};
 pub use request::Request;
 pub use response::Response;
@@ -86,5 +88,8 @@ pub mod prelude {
     pub use crate::matching::{IpSet, Patterns};
     #[cfg(not(target_family = "wasm"))]
     pub use crate::testing;
-    pub use crate::{Error, Policy, Reply, Request, Response, Verdict, activation, environment, log, policy};
+    pub use crate::{
+        Body, BodyMode, Error, Policy, Reply, Request, Response, Verdict, activation, environment, log,
+        policy,
+    };
 }

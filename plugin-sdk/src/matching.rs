@@ -12,7 +12,7 @@ use std::net::IpAddr;
 
 use crate::host;
 use crate::host::matching::PatternKind;
-use crate::{Error, Request};
+use crate::{Body, Error, Request, Response};
 
 /// A set of networks and addresses.
 #[derive(Debug)]
@@ -71,6 +71,17 @@ impl Patterns {
     /// Whether any value of the header field matches. Bytes that are not UTF-8 count as U+FFFD.
     pub fn matches_header(&self, request: &Request, name: &str) -> Option<usize> {
         host::matching::match_header(self.0, &request.0, name).map(index)
+    }
+
+    /// The same for a field of the response.
+    pub fn matches_response_header(&self, response: &Response, name: &str) -> Option<usize> {
+        host::matching::match_response_header(self.0, &response.0, name).map(index)
+    }
+
+    /// Whether a whole body, or a piece of one, matches as it stands now. Bytes that are not UTF-8 count as
+    /// U+FFFD. Nothing is copied.
+    pub fn matches_body(&self, body: &Body) -> Option<usize> {
+        host::matching::match_body(self.0, &body.0).map(index)
     }
 
     /// Makes patterns that do not regard case.

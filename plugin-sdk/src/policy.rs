@@ -5,7 +5,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
-use crate::{Request, Response, Verdict};
+use crate::{Body, Request, Response, Verdict};
 
 /// A decision about requests.
 ///
@@ -39,11 +39,47 @@ pub trait Policy: Sized + 'static {
         Verdict::Next
     }
 
+    /// The whole request body is there, after [`Request::set_body_mode`] with
+    /// [`BodyMode::Whole`](crate::BodyMode::Whole) in [`on_request`](Policy::on_request); nothing was sent
+    /// upstream yet, so the request can still be edited, routed and answered. Not called for a request without
+    /// a body. Above `limits.policy-body` the plugin's `body-overflow` decides instead.
+    fn on_request_body(&self, request: &Request, body: &Body) -> Verdict {
+        let _ = (request, body);
+        Verdict::Next
+    }
+
+    /// A piece of the request body is there, after [`Request::set_body_mode`] with
+    /// [`BodyMode::Chunks`](crate::BodyMode::Chunks) in [`on_request`](Policy::on_request); earlier pieces may
+    /// be on their way upstream, and their size is chance. The last call has [`Body::is_last`], perhaps without
+    /// bytes. After [`Verdict::Finish`] the rest of the body passes unseen; edits of the request are refused.
+    fn on_request_chunk(&self, request: &Request, chunk: &Body) -> Verdict {
+        let _ = (request, chunk);
+        Verdict::Next
+    }
+
     /// The response head is complete, from wherever it came, a policy's own response included;
     /// nothing was sent to the client yet. The policies that saw the request run in reverse order.
     /// Edits of the request are refused now.
     fn on_response(&self, request: &Request, response: &Response) -> Verdict {
         let _ = (request, response);
+        Verdict::Next
+    }
+
+    /// The whole response body is there, after [`Response::set_body_mode`] with
+    /// [`BodyMode::Whole`](crate::BodyMode::Whole) in [`on_response`](Policy::on_response); nothing was sent to
+    /// the client yet, so the response can still be edited and replaced. Otherwise as
+    /// [`on_request_body`](Policy::on_request_body).
+    fn on_response_body(&self, request: &Request, response: &Response, body: &Body) -> Verdict {
+        let _ = (request, response, body);
+        Verdict::Next
+    }
+
+    /// A piece of the response body is there, after [`Response::set_body_mode`] with
+    /// [`BodyMode::Chunks`](crate::BodyMode::Chunks) in [`on_response`](Policy::on_response). Otherwise as
+    /// [`on_request_chunk`](Policy::on_request_chunk), but it is too late for a reply: edits of the response
+    /// and [`Response::respond`] are refused.
+    fn on_response_chunk(&self, request: &Request, response: &Response, chunk: &Body) -> Verdict {
+        let _ = (request, response, chunk);
         Verdict::Next
     }
 

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use crate::http::{EditError, Reply, RouteError, TlsInfo, Verdict, Version};
+use crate::http::{BodyMode, EditError, Reply, RouteError, TlsInfo, Verdict, Version};
 use crate::{host, log};
 
 /// One request, and the facts of the connection it came on.
@@ -12,7 +12,7 @@ use crate::{host, log};
 /// a `bool` costs about 50 ns, one that returns text about 120 ns, so ask for what the decision
 /// needs and keep what is needed twice.
 ///
-/// Edits count in `on_request`; later they are refused with [`EditError::Forbidden`]. Tests make
+/// Edits count in `on_request` and `on_request_body`; elsewhere they are refused with [`EditError::Forbidden`]. Tests make
 /// one with [`testing::Request`](crate::testing::Request).
 #[cfg_attr(target_family = "wasm", derive(ref_cast::RefCast))]
 #[repr(transparent)]
@@ -240,7 +240,8 @@ impl Request {
         self.0.set_hash_key(key);
     }
 
-    /// Answers now: return the verdict. A reply that is not valid HTTP is logged and becomes
+    /// Answers now: return the verdict. In `on_request_chunk` it comes too late if the response has begun: then
+    /// the exchange is broken off. A reply that is not valid HTTP is logged and becomes
     /// [`Verdict::Fail`].
     #[must_use = "the reply is sent when the phase returns this verdict"]
     pub fn respond(&self, reply: Reply) -> Verdict {
@@ -248,6 +249,24 @@ impl Request {
             Ok(()) => Verdict::Respond,
             Err(error) => refused_reply(error.into()),
         }
+    }
+}
+
+/// The body.
+impl Request {
+    /// Whether this policy sees the body: whole ([`Policy::on_request_body`](crate::Policy::on_request_body))
+    /// or piece by piece ([`on_request_chunk`](crate::Policy::on_request_chunk)). Without this it does not, nor
+    /// without the phase for the mode. Only in `on_request`; without effect elsewhere.
+    pub fn set_body_mode(&self, mode: BodyMode) {
+        self.0.set_body_mode(mode);
+    }
+
+    /// Has the proxy undo the content codings (gzip, deflate, br, zstd) before any policy sees the body; it then
+    /// goes on decoded, without `content-encoding`. True if that is so or there is nothing to undo; false if a
+    /// coding is unknown or there are more than four: the bytes are then seen as they are. Only in
+    /// `on_request`; false elsewhere.
+    pub fn decode_body(&self) -> bool {
+        self.0.decode_body()
     }
 }
 

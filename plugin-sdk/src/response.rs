@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use crate::host;
-use crate::http::{EditError, Reply, Verdict};
+use crate::http::{BodyMode, EditError, Reply, Verdict};
 use crate::request::refused_reply;
 
 /// The response on its way back to the client.
 ///
-/// Edits count in `on_response`. Tests make one with [`testing::Response`](crate::testing::Response).
+/// Edits count in `on_response` and `on_response_body`. Tests make one with [`testing::Response`](crate::testing::Response).
 #[cfg_attr(target_family = "wasm", derive(ref_cast::RefCast))]
 #[repr(transparent)]
 pub struct Response(pub(crate) host::http::Response);
@@ -78,6 +78,17 @@ impl Response {
     /// `content-length`, when the origin gave one.
     pub fn content_length(&self) -> Option<u64> {
         self.0.content_length()
+    }
+
+    /// As [`Request::set_body_mode`](crate::Request::set_body_mode), in `on_response`.
+    pub fn set_body_mode(&self, mode: BodyMode) {
+        self.0.set_body_mode(mode);
+    }
+
+    /// As [`Request::decode_body`](crate::Request::decode_body), in `on_response`. Also false for a part of a
+    /// coded body (`content-range`, RFC 9110 §14.4).
+    pub fn decode_body(&self) -> bool {
+        self.0.decode_body()
     }
 
     /// Sends this instead: return the verdict. A reply that is not valid HTTP is logged and becomes

@@ -2,7 +2,8 @@
 //!
 //! [`configure`] makes the policy, [`Request`] and [`Response`] what it decides about; both can be given to the
 //! phases as they are. Afterwards they show what the policy did: edits through the same methods the policy
-//! reads with, the rest through [`Request::reply`] and its neighbours.
+//! reads with, the rest through [`Request::reply`] and its neighbours. [`Body`] is one whole body or one piece,
+//! [`pass_chunks`] leads a body through a chunk phase.
 //!
 //! ```
 //! # use tidegate_plugin_sdk::prelude::*;
@@ -32,10 +33,11 @@ use std::ops::Deref;
 use std::time::Duration;
 
 use crate::bindings::imports::tidegate::policy::http::{TlsInfo, Version};
+use crate::double::body::BodyFacts;
 use crate::double::http::{Fields, RequestFacts, ResponseFacts};
 use crate::log::Level;
 use crate::policy::read_config;
-use crate::{Policy, Reply, double};
+use crate::{BodyMode, Policy, Reply, Verdict, double};
 
 /// Configures a policy as the proxy does.
 ///
@@ -80,6 +82,8 @@ impl Request {
             timeout_milliseconds: None,
             hash_key: None,
             reply: None,
+            body_mode: BodyMode::Skip,
+            decodes_body: false,
             token: 0,
             attributes: Vec::new(),
         }))))
@@ -172,6 +176,16 @@ impl Request {
         self.0.0.0.borrow().hash_key.clone()
     }
 
+    /// What [`set_body_mode`](crate::Request::set_body_mode) set.
+    pub fn body_mode(&self) -> BodyMode {
+        self.0.0.0.borrow().body_mode
+    }
+
+    /// Whether [`decode_body`](crate::Request::decode_body) found something to undo.
+    pub fn decodes_body(&self) -> bool {
+        self.0.0.0.borrow().decodes_body
+    }
+
     fn with(self, change: impl FnOnce(&mut RequestFacts)) -> Self {
         change(&mut self.0.0.0.borrow_mut());
         self
@@ -200,6 +214,8 @@ impl Response {
             failure: None,
             elapsed_microseconds: 1000,
             reply: None,
+            body_mode: BodyMode::Skip,
+            decodes_body: false,
         }))))
     }
 
@@ -237,6 +253,16 @@ impl Response {
         self.0.0.0.borrow().reply.clone()
     }
 
+    /// What [`set_body_mode`](crate::Response::set_body_mode) set.
+    pub fn body_mode(&self) -> BodyMode {
+        self.0.0.0.borrow().body_mode
+    }
+
+    /// Whether [`decode_body`](crate::Response::decode_body) found something to undo.
+    pub fn decodes_body(&self) -> bool {
+        self.0.0.0.borrow().decodes_body
+    }
+
     fn with(self, change: impl FnOnce(&mut ResponseFacts)) -> Self {
         change(&mut self.0.0.0.borrow_mut());
         self
@@ -249,4 +275,77 @@ impl Deref for Response {
     fn deref(&self) -> &crate::Response {
         &self.0
     }
+}
+
+/// A whole body, or a piece of one. Use it wherever a [`Body`](crate::Body) is asked for.
+pub struct Body(crate::Body);
+
+impl Body {
+    /// All of it.
+    pub fn whole(bytes: impl Into<Vec<u8>>) -> Self {
+        Self::chunk(bytes, true)
+    }
+
+    /// A piece; `is_last`: no other follows. [`pass_chunks`] makes them of a whole body.
+    pub fn chunk(bytes: impl Into<Vec<u8>>, is_last: bool) -> Self {
+        let facts = BodyFacts { bytes: bytes.into(), is_last, hold: 0 };
+        Self(crate::Body(double::http::Body(RefCell::new(facts))))
+    }
+
+    /// As the policy left it, with what it holds back.
+    pub fn bytes(&self) -> Vec<u8> {
+        self.0.0.0.borrow().bytes.clone()
+    }
+
+    /// Of the end of [`Body::bytes`], so many are held back if the verdict is [`Verdict::Next`].
+    pub fn held_back(&self) -> usize {
+        let facts = self.0.0.0.borrow();
+        if facts.is_last { 0 } else { double::body::clamp(facts.hold).min(facts.bytes.len()) }
+    }
+}
+
+impl Deref for Body {
+    type Target = crate::Body;
+
+    fn deref(&self) -> &crate::Body {
+        &self.0
+    }
+}
+
+/// What became of a body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Passed {
+    /// What was passed on.
+    pub bytes: Vec<u8>,
+    /// Of the last call.
+    pub verdict: Verdict,
+}
+
+/// Leads a body through a chunk phase as the proxy does: what is held back of a piece begins the next one, a last
+/// piece without bytes ends it, [`Verdict::Finish`] lets the rest pass unseen, and after [`Verdict::Respond`] and
+/// [`Verdict::Fail`] nothing is passed on.
+pub fn pass_chunks<B: AsRef<[u8]>>(
+    pieces: impl IntoIterator<Item = B>,
+    mut phase: impl FnMut(&crate::Body) -> Verdict,
+) -> Passed {
+    let mut passed = Passed { bytes: Vec::new(), verdict: Verdict::Next };
+    let mut held = Vec::new();
+    let pieces = pieces.into_iter().map(|piece| (piece.as_ref().to_vec(), false));
+    for (piece, is_last) in pieces.chain([(Vec::new(), true)]) {
+        held.extend(piece);
+        if passed.verdict == Verdict::Next {
+            let body = Body::chunk(std::mem::take(&mut held), is_last);
+            passed.verdict = phase(&body);
+            let keep = if passed.verdict == Verdict::Next { body.held_back() } else { 0 };
+            let mut bytes = body.bytes();
+            held = bytes.split_off(bytes.len() - keep);
+            match passed.verdict {
+                Verdict::Next | Verdict::Finish => passed.bytes.extend(bytes),
+                Verdict::Respond | Verdict::Fail => break,
+            }
+        } else {
+            passed.bytes.append(&mut held);
+        }
+    }
+    passed
 }

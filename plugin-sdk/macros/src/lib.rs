@@ -16,7 +16,8 @@ use syn::{Error, ImplItem, ItemImpl, Result, parse_macro_input};
 /// # Errors
 ///
 /// Compile errors: arguments; anything but an `impl` of a trait for a type; generic parameters
-/// (the host needs one concrete type); an `impl` without phase, which would never be called.
+/// (the host needs one concrete type); an `impl` without phase, or with one for a body that no other phase
+/// asks for: it would never be called.
 #[proc_macro_attribute]
 pub fn policy(arguments: TokenStream, item: TokenStream) -> TokenStream {
     let block = parse_macro_input!(item as ItemImpl);
@@ -31,8 +32,23 @@ pub fn policy(arguments: TokenStream, item: TokenStream) -> TokenStream {
 }
 
 /// Phase methods of `Policy` and the macros that export them.
-const PHASES: [(&str, &str); 3] =
-    [("on_request", "export_request"), ("on_response", "export_response"), ("on_log", "export_log")];
+const PHASES: [(&str, &str); 7] = [
+    ("on_request", "export_request"),
+    ("on_request_body", "export_request_body"),
+    ("on_request_chunk", "export_request_chunk"),
+    ("on_response", "export_response"),
+    ("on_response_body", "export_response_body"),
+    ("on_response_chunk", "export_response_chunk"),
+    ("on_log", "export_log"),
+];
+
+/// Phases that see a body only after another one asked for it.
+const ASKED_FOR: [(&str, &str); 4] = [
+    ("on_request_body", "on_request"),
+    ("on_request_chunk", "on_request"),
+    ("on_response_body", "on_response"),
+    ("on_response_chunk", "on_response"),
+];
 
 fn exports(arguments: &Tokens, block: &ItemImpl) -> Result<Tokens> {
     if !arguments.is_empty() {
@@ -52,9 +68,15 @@ fn exports(arguments: &Tokens, block: &ItemImpl) -> Result<Tokens> {
             _ => None,
         })
         .collect();
+    let has = |method: &str| methods.iter().any(|present| present == method);
+    if let Some((body, head)) = ASKED_FOR.iter().find(|(body, head)| has(body) && !has(head)) {
+        let message =
+            format!("{body} is never called without {head}, which asks for the body with set_body_mode");
+        return Err(Error::new_spanned(&block.self_ty, message));
+    }
     let phases: Vec<Ident> = PHASES
         .iter()
-        .filter(|(method, _)| methods.iter().any(|present| present == method))
+        .filter(|(method, _)| has(method))
         .map(|(_, export)| Ident::new(export, Span::call_site()))
         .collect();
     if phases.is_empty() {
@@ -125,6 +147,11 @@ mod tests {
             (quote!(), quote! { impl P { #phase } }, "belongs on"),
             (quote!(), quote! { impl<T> Policy for P<T> { #phase } }, "cannot be generic"),
             (quote!(), quote! { impl Policy for P { fn configure() {} } }, "needs a phase"),
+            (
+                quote!(),
+                quote! { impl Policy for P { #phase fn on_response_body() {} } },
+                "without on_response,",
+            ),
         ] {
             let error = expand(arguments, block).expect_err(message);
             assert!(error.contains(message), "{error}");

@@ -4,8 +4,9 @@ use std::cell::RefCell;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 pub(crate) use crate::bindings::imports::tidegate::policy::http::{
-    EditError, IpAddress, RouteError, TlsInfo, Version,
+    BodyMode, EditError, IpAddress, RouteError, TlsInfo, Version,
 };
+pub(crate) use crate::double::body::Body;
 use crate::double::path;
 use crate::http::Reply;
 
@@ -32,6 +33,8 @@ pub(crate) struct RequestFacts {
     pub(crate) timeout_milliseconds: Option<u32>,
     pub(crate) hash_key: Option<String>,
     pub(crate) reply: Option<Reply>,
+    pub(crate) body_mode: BodyMode,
+    pub(crate) decodes_body: bool,
     pub(crate) token: u64,
     pub(crate) attributes: Vec<(String, String)>,
 }
@@ -201,6 +204,17 @@ impl Request {
         self.header("content-length")?.parse().ok()
     }
 
+    pub(crate) fn set_body_mode(&self, mode: BodyMode) {
+        self.0.borrow_mut().body_mode = mode;
+    }
+
+    pub(crate) fn decode_body(&self) -> bool {
+        let mut facts = self.0.borrow_mut();
+        let decodable = decodable(&facts.headers);
+        facts.decodes_body |= decodable == Some(true);
+        decodable.is_some()
+    }
+
     pub(crate) fn token(&self) -> u64 {
         self.0.borrow().token
     }
@@ -234,6 +248,8 @@ pub(crate) struct ResponseFacts {
     pub(crate) failure: Option<String>,
     pub(crate) elapsed_microseconds: u64,
     pub(crate) reply: Option<Reply>,
+    pub(crate) body_mode: BodyMode,
+    pub(crate) decodes_body: bool,
 }
 
 impl Response {
@@ -284,6 +300,19 @@ impl Response {
         Ok(())
     }
 
+    pub(crate) fn set_body_mode(&self, mode: BodyMode) {
+        self.0.borrow_mut().body_mode = mode;
+    }
+
+    pub(crate) fn decode_body(&self) -> bool {
+        let mut facts = self.0.borrow_mut();
+        let is_part = !facts.headers.values("content-range").is_empty();
+        // A part of a coded body is no coded body.
+        let decodable = decodable(&facts.headers).filter(|coded| !(*coded && is_part));
+        facts.decodes_body |= decodable == Some(true);
+        decodable.is_some()
+    }
+
     pub(crate) fn origin(&self) -> Option<String> {
         self.0.borrow().origin.clone()
     }
@@ -327,6 +356,22 @@ impl Fields {
         self.0.retain(|(known, _)| !known.eq_ignore_ascii_case(name));
         Ok(removed)
     }
+}
+
+/// Whether there are content codings (RFC 9110 §8.4.1) to undo; `None` if one is unknown or there are too many.
+fn decodable(headers: &Fields) -> Option<bool> {
+    let values = headers.values("content-encoding");
+    let mut codings = 0;
+    for value in &values {
+        for name in str::from_utf8(value).ok()?.split(',') {
+            match name.trim().to_ascii_lowercase().as_str() {
+                "" | "identity" => {}
+                "gzip" | "x-gzip" | "deflate" | "br" | "zstd" => codings += 1,
+                _ => return None,
+            }
+        }
+    }
+    if codings > 4 { None } else { Some(codings > 0) }
 }
 
 fn reply(status: u16, headers: &[Field], body: &[u8]) -> Result<Reply, EditError> {

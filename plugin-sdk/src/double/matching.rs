@@ -7,7 +7,8 @@ use ipnet::IpNet;
 use regex::{Regex, RegexBuilder};
 
 pub(crate) use crate::bindings::imports::tidegate::policy::matching::{Matcher, PatternKind};
-use crate::double::http::{IpAddress, Request};
+use crate::double::body::Body;
+use crate::double::http::{IpAddress, Request, Response};
 
 /// Numbers are positions. A matcher belongs to the thread that made it, as a test does.
 enum Built {
@@ -55,7 +56,18 @@ pub(crate) fn match_path(patterns: Matcher, request: &Request) -> Option<u32> {
 }
 
 pub(crate) fn match_header(patterns: Matcher, request: &Request, name: &str) -> Option<u32> {
-    let values = request.header_values(name);
+    match_values(patterns, &request.header_values(name))
+}
+
+pub(crate) fn match_response_header(patterns: Matcher, response: &Response, name: &str) -> Option<u32> {
+    match_values(patterns, &response.header_values(name))
+}
+
+pub(crate) fn match_body(patterns: Matcher, body: &Body) -> Option<u32> {
+    match_text(patterns, &String::from_utf8_lossy(&body.0.borrow().bytes))
+}
+
+fn match_values(patterns: Matcher, values: &[Vec<u8>]) -> Option<u32> {
     first_match(patterns, |pattern| {
         values.iter().any(|value| pattern.is_match(&String::from_utf8_lossy(value)))
     })

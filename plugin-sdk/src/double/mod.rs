@@ -3,6 +3,7 @@
 //! What a function would do in the proxy it does here as far as one policy and one exchange can tell; the
 //! operator's limits are not enforced.
 
+pub(crate) mod body;
 pub(crate) mod http;
 pub(crate) mod matching;
 mod path;

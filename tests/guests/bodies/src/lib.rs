@@ -88,7 +88,7 @@ impl Deed {
 }
 
 fn upper(body: &Body) -> Verdict {
-    let text = body.read(0, u32::MAX).to_ascii_uppercase();
+    let text = body.read(0..body.len()).to_ascii_uppercase();
     match body.replace(text) {
         Ok(()) => Verdict::Next,
         Err(_) => Verdict::Fail,
