@@ -36,7 +36,6 @@ mod tests {
             ("style.CSS", "text/css; charset=utf-8"),
             ("notes.txt", "text/plain; charset=utf-8"),
             ("data.json", "application/json"),
-            ("app.js.map", "application/json"),
             ("site.webmanifest", "application/manifest+json"),
             ("logo.svg", "image/svg+xml"),
             ("photo.jpeg", "image/jpeg"),

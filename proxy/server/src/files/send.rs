@@ -105,9 +105,8 @@ fn read_cached(file: &File, offset: u64, length: usize) -> rustix::io::Result<Ve
     Ok(piece)
 }
 
-/// Reads up to `length` bytes, however long that takes.
-fn read_patiently(file: &File, offset: u64, length: usize) -> io::Result<Vec<u8>> {
-    let mut piece = Vec::with_capacity(length);
+/// Reads as much as there is room for in `piece`, which is empty, however long that takes.
+fn read_patiently(file: &File, offset: u64, mut piece: Vec<u8>) -> io::Result<Vec<u8>> {
     loop {
         match pread(file, spare_capacity(&mut piece), offset) {
             Err(Errno::INTR) => {}
@@ -151,8 +150,10 @@ impl http_body::Body for FileBody {
                     Ok(piece) => Ok(piece),
                     Err(error @ (Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INTR)) => {
                         this.always_patient |= matches!(error, Errno::OPNOTSUPP | Errno::NOSYS);
-                        let (file, length) = (this.file.clone(), piece_of(part, PATIENT_PIECE));
-                        let read = move || read_patiently(&file, part.first, length);
+                        let file = this.file.clone();
+                        // Allocated here, where it is freed: that costs less memory.
+                        let piece = Vec::with_capacity(piece_of(part, PATIENT_PIECE));
+                        let read = move || read_patiently(&file, part.first, piece);
                         let read = tokio::task::spawn_blocking(read);
                         this.waiting = Some(Waiting { read, deadline: Box::pin(sleep(PATIENCE)) });
                         continue;
