@@ -43,12 +43,30 @@ impl Rules {
     /// Names the key at fault as `rules[2].hosts[0]`: the list is taken to be called `rules`, and its keys
     /// like the fields of [`Conditions`] with `-` for `_`.
     pub fn new(rules: &[Conditions]) -> Result<Self, Error> {
-        let paths =
-            Shared::new(rules.iter().map(|rule| &rule.paths), "paths", |globs| Patterns::glob(globs))?;
-        let user_agents = Shared::new(rules.iter().map(|rule| &rule.user_agents), "user-agents", |parts| {
-            Patterns::ignore_case().contains(parts)
-        })?;
-        let rules = rules.iter().enumerate().map(|(index, rule)| Rule::new(index, rule));
+        Self::named("rules", rules)
+    }
+
+    /// The same for a list of another name.
+    ///
+    /// # Errors
+    ///
+    /// As [`Rules::new`], with this name.
+    pub fn named(list: &str, rules: &[Conditions]) -> Result<Self, Error> {
+        let key = |index: usize, key: &str| format!("{list}[{index}].{key}");
+        let paths = Shared::new(
+            rules.iter().map(|rule| &rule.paths),
+            |index| key(index, "paths"),
+            |globs| Patterns::glob(globs),
+        )?;
+        let user_agents = Shared::new(
+            rules.iter().map(|rule| &rule.user_agents),
+            |index| key(index, "user-agents"),
+            |parts| Patterns::ignore_case().contains(parts),
+        )?;
+        let rules = rules
+            .iter()
+            .enumerate()
+            .map(|(index, rule)| Rule::new(rule).map_err(|error| error.within(format!("{list}[{index}]"))));
         Ok(Self { rules: rules.collect::<Result<_, _>>()?, paths, user_agents })
     }
 
@@ -109,24 +127,24 @@ struct Rule {
 }
 
 impl Rule {
-    fn new(index: usize, conditions: &Conditions) -> Result<Self, Error> {
+    fn new(conditions: &Conditions) -> Result<Self, Error> {
         let hosts = conditions.hosts.iter().enumerate().map(|(position, host)| {
-            Host::parse(host).map_err(|reason| Error::at(format!("rules[{index}].hosts[{position}]"), reason))
+            Host::parse(host).map_err(|reason| Error::at(format!("hosts[{position}]"), reason))
         });
         for (position, glob) in conditions.paths.iter().enumerate() {
             if !glob.starts_with(['/', '*']) {
                 let reason = format!("`{glob}` matches nothing: paths begin with `/`");
-                return Err(Error::at(format!("rules[{index}].paths[{position}]"), reason));
+                return Err(Error::at(format!("paths[{position}]"), reason));
             }
         }
         for (position, method) in conditions.methods.iter().enumerate() {
             if !is_token(method) {
                 let reason = format!("`{method}` is not a method");
-                return Err(Error::at(format!("rules[{index}].methods[{position}]"), reason));
+                return Err(Error::at(format!("methods[{position}]"), reason));
             }
         }
         let headers = conditions.headers.iter().map(|(name, pattern)| {
-            let key = format!("rules[{index}].headers.{name}");
+            let key = format!("headers.{name}");
             Header::new(name, pattern).map_err(|error| Error::at(key, error))
         });
         Ok(Self {
@@ -196,7 +214,7 @@ enum Hit {
 impl Shared {
     fn new<'a>(
         rules: impl Iterator<Item = &'a Vec<String>>,
-        key: &str,
+        key: impl Fn(usize) -> String,
         build: impl Fn(&[String]) -> Result<Patterns, Error>,
     ) -> Result<Self, Error> {
         let mut shared = Self { all: None, owners: Vec::new(), rules: Vec::new() };
@@ -205,9 +223,9 @@ impl Shared {
             let condition = match (patterns.is_empty(), shared.owners.first()) {
                 (true, _) => Condition::LeftOut,
                 (false, None) => Condition::First,
-                (false, Some(_)) => Condition::Own(
-                    build(patterns).map_err(|error| error.within(format!("rules[{index}].{key}")))?,
-                ),
+                (false, Some(_)) => {
+                    Condition::Own(build(patterns).map_err(|error| error.within(key(index)))?)
+                }
             };
             shared.rules.push(condition);
             shared.owners.extend(patterns.iter().map(|_| index));
@@ -216,7 +234,7 @@ impl Shared {
         if let Some(first) = shared.owners.first() {
             // The patterns of later rules were built already, so what fails now is the first one's, and
             // its patterns are the first of all.
-            let built = build(&all).map_err(|error| error.within(format!("rules[{first}].{key}")));
+            let built = build(&all).map_err(|error| error.within(key(*first)));
             shared.all = Some(built?);
         }
         Ok(shared)

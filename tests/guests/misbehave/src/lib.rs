@@ -1,4 +1,6 @@
-//! Does to its host what the request asks it to: `x-do` in the request phase, `x-do-response`, `x-do-log`.
+//! Does to its host what the request asks it to: `x-do` in the request phase, `x-do-response`, `x-do-log`;
+//! `x-do-request-body`, `x-do-request-chunk`, `x-do-response-body` and `x-do-response-chunk` in those phases,
+//! for which it asks then.
 
 use std::hint::black_box;
 
@@ -34,6 +36,9 @@ impl Policy for Misbehave {
     }
 
     fn on_request(&self, request: &Request) -> Verdict {
+        if let Some(mode) = asked(request, "request") {
+            request.set_body_mode(mode);
+        }
         match request.header("x-do").as_deref() {
             Some("fail") => Verdict::Fail,
             Some("respond-without-reply") => Verdict::Respond,
@@ -51,7 +56,18 @@ impl Policy for Misbehave {
         }
     }
 
-    fn on_response(&self, request: &Request, _: &Response) -> Verdict {
+    fn on_request_body(&self, request: &Request, body: &Body) -> Verdict {
+        act_on_body(request, "x-do-request-body", body)
+    }
+
+    fn on_request_chunk(&self, request: &Request, chunk: &Body) -> Verdict {
+        act_on_body(request, "x-do-request-chunk", chunk)
+    }
+
+    fn on_response(&self, request: &Request, response: &Response) -> Verdict {
+        if let Some(mode) = asked(request, "response") {
+            response.set_body_mode(mode);
+        }
         match request.header("x-do-response").as_deref() {
             Some("fail") => Verdict::Fail,
             Some("respond-without-reply") => Verdict::Respond,
@@ -67,10 +83,59 @@ impl Policy for Misbehave {
         }
     }
 
+    fn on_response_body(&self, request: &Request, _: &Response, body: &Body) -> Verdict {
+        act_on_body(request, "x-do-response-body", body)
+    }
+
+    fn on_response_chunk(&self, request: &Request, _: &Response, chunk: &Body) -> Verdict {
+        act_on_body(request, "x-do-response-chunk", chunk)
+    }
+
     fn on_log(&self, request: &Request, _: &Response) {
         if let Some(deed) = request.header("x-do-log") {
             act(&deed);
         }
+    }
+}
+
+/// How much of the body of this side is needed to do what is asked.
+fn asked(request: &Request, side: &str) -> Option<BodyMode> {
+    let modes = [("body", BodyMode::Whole), ("chunk", BodyMode::Chunks)];
+    let asked = |phase: &str| request.header_count(&format!("x-do-{side}-{phase}")) > 0;
+    modes.into_iter().find(|(phase, _)| asked(phase)).map(|(_, mode)| mode)
+}
+
+fn act_on_body(request: &Request, field: &str, body: &Body) -> Verdict {
+    match request.header(field).as_deref() {
+        Some("fail") => Verdict::Fail,
+        Some("finish") => Verdict::Finish,
+        Some("respond") => request.respond(Reply::new(299).text("answered instead\n")),
+        Some("respond-without-reply") => Verdict::Respond,
+        Some("edit-then-fail") => {
+            assert!(body.replace("edited").is_ok(), "it is small");
+            Verdict::Fail
+        }
+        Some("edit-then-trap") => {
+            assert!(body.replace("edited").is_ok(), "it is small");
+            trap()
+        }
+        Some("grow") => match body.replace(vec![b'x'; 2 << 20]) {
+            Err(EditError::TooLarge) => Verdict::Next,
+            _ => Verdict::Fail,
+        },
+        Some("hold-all") => {
+            body.hold_back(usize::MAX);
+            Verdict::Next
+        }
+        Some("late-edit") => match request.set_header("x-late", "yes") {
+            Err(EditError::Forbidden) => Verdict::Next,
+            _ => Verdict::Fail,
+        },
+        Some(deed) => {
+            act(deed);
+            Verdict::Next
+        }
+        None => Verdict::Next,
     }
 }
 
