@@ -77,7 +77,7 @@ fn examples_pass_the_check() {
             let is_main = example.contains("[listener.") && example.contains("[upstream.");
             let folder = if is_plugin {
                 // It stands beside the policy whose folder it is documented in, or any of them.
-                let policy = ["router", "access-control", "rewrite"]
+                let policy = ["router", "access-control", "rewrite", "body-filter"]
                     .into_iter()
                     .find(|name| page.components().any(|part| part.as_os_str() == *name));
                 let Some(policy) = policy else { continue };
