@@ -25,8 +25,6 @@ enum When {
 
 pub(crate) const CONFIG: &[Later] = &[
     Later { path: "compression", when: When::Written },
-    Later { path: "upstream.*.buffer", when: When::Written },
-    Later { path: "upstream.*.buffer-requests", when: When::Written },
 ];
 
 pub(crate) const PLUGIN: &[Later] = &[

@@ -37,8 +37,8 @@ mod warnings;
 mod tests;
 
 pub use config::{
-    AccessLog, Address, Admin, Balance, CacheControl, Certificate, ClientAuth, Config, Eject, Files, Health,
-    HttpProbe, HttpVersions, Limits, Listener, Log, LogFormat, LogLevel, Passthrough, Pool, Probe, Protocol,
+    AccessLog, Address, Admin, Balance, Buffer, CacheControl, Certificate, ClientAuth, Config, Eject, Files,
+    Health, HttpProbe, HttpVersions, Limits, Listener, Log, LogFormat, LogLevel, Passthrough, Pool, Probe, Protocol,
     ProxyProtocol, Resolver, Retries, Server, Serves, Timeouts, Tls, TlsVersion, Upstream, UpstreamTimeouts,
     UpstreamTls,
 };

@@ -1,11 +1,13 @@
 //! What is no mistake but will surprise.
 
+use crate::units::print_size;
 use crate::{Address, Balance, Config, Positions, Problem, Problems, Serves, Upstream};
 
 impl Config {
     /// What will surprise, in the order of the text: an upstream or a file root that nobody can
     /// reach; a single server of whose death only requests would tell; a choice by hash where there is
-    /// nothing to choose. The configuration works all the same.
+    /// nothing to choose; request bodies that are allowed and cannot be kept. The configuration works all
+    /// the same.
     ///
     /// `routable` says of either whether a policy may route to it, which this file does not know.
     ///
@@ -23,6 +25,17 @@ impl Config {
                     "",
                     "nobody can reach it",
                     "make it the default-upstream, name it in a listener or let a policy route to it",
+                );
+            }
+            if let Some(buffer) = upstream.buffer_requests
+                && let kept = buffer.disk.saturating_add(buffer.memory as u64)
+                && kept < self.limits.request_body
+            {
+                let (kept, allowed) = (print_size(kept), print_size(self.limits.request_body));
+                warn(
+                    ".buffer-requests",
+                    &format!("a body of more than {kept} gets 413 although limits.request-body is {allowed}"),
+                    "raise buffer-requests.disk, or lower limits.request-body",
                 );
             }
             if !is_single(upstream) {

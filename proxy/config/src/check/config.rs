@@ -32,6 +32,7 @@ pub(crate) fn check(document: Document<file::Config>, file: &Path) -> Result<Con
         default_upstream,
         workers,
         trusted_proxies,
+        temporary_directory,
         resolver,
         plugins,
         listener: listeners,
@@ -47,6 +48,7 @@ pub(crate) fn check(document: Document<file::Config>, file: &Path) -> Result<Con
         default_upstream,
         workers,
         trusted_proxies: trusted_proxies.into_iter().map(|network| network.0).collect(),
+        temporary_directory: temporary_directory.map(|path| directory.join(path.0.0)),
         resolver: Resolver {
             servers: resolver.servers.into_iter().map(|server| server.0.0).collect(),
             timeout: resolver.timeout.0,
@@ -178,6 +180,7 @@ fn limits(limits: &file::Limits) -> Limits {
         response_headers: limits.response_headers.0.in_memory(),
         request_body: limits.request_body.0.0,
         policy_body: limits.policy_body.0.in_memory(),
+        temporary_space: limits.temporary_space.0.0,
         connections: limits.connections,
         connections_per_client: limits.connections_per_client,
         requests_per_connection: limits.requests_per_connection,

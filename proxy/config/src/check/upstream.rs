@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::{Report, certificate, path};
 use crate::{
-    Address, Eject, Health, HttpProbe, Pool, Probe, Protocol, Retries, Server, Upstream, UpstreamTimeouts,
-    UpstreamTls, file, units,
+    Address, Buffer, Eject, Health, HttpProbe, Pool, Probe, Protocol, Retries, Server, Upstream,
+    UpstreamTimeouts, UpstreamTls, file, units,
 };
 
 /// `path` is `upstream.NAME`.
@@ -202,6 +202,8 @@ pub(super) fn convert(upstream: file::Upstream, directory: &Path) -> Upstream {
             budget_percent: upstream.retry_budget.0.0,
             buffer: upstream.retry_buffer.0.in_memory(),
         },
+        buffer: upstream.buffer.on().map(buffer),
+        buffer_requests: upstream.buffer_requests.on().map(buffer),
         protocol: if header { Protocol::Http1 } else { upstream.protocol },
         tls: upstream.tls.on().map(|tls| UpstreamTls {
             ca: tls.ca.map(|file| path(directory, file)),
@@ -217,6 +219,10 @@ fn address(directory: &Path, written: Address) -> Address {
         Address::Unix(path) => Address::Unix(directory.join(path)),
         other => other,
     }
+}
+
+fn buffer(buffer: file::Buffer) -> Buffer {
+    Buffer { memory: buffer.memory.0.in_memory(), disk: buffer.disk.0.0 }
 }
 
 fn probe(health: file::Health) -> Probe {

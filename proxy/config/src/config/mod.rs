@@ -18,8 +18,8 @@ mod upstream;
 pub use files::{CacheControl, Files};
 pub use listener::{Certificate, ClientAuth, HttpVersions, Listener, Passthrough, Serves, Tls, TlsVersion};
 pub use upstream::{
-    Address, Balance, Eject, Health, HttpProbe, Pool, Probe, Protocol, ProxyProtocol, Retries, Server,
-    Upstream, UpstreamTimeouts, UpstreamTls,
+    Address, Balance, Buffer, Eject, Health, HttpProbe, Pool, Probe, Protocol, ProxyProtocol, Retries,
+    Server, Upstream, UpstreamTimeouts, UpstreamTls,
 };
 
 /// The checked content of `tidegate.toml`.
@@ -34,6 +34,9 @@ pub struct Config {
     /// a listener expects one. Default: none. A single address is a network of its own; host bits are
     /// cleared.
     pub trusted_proxies: Vec<IpNet>,
+    /// Where bodies are kept that do not fit in memory, already joined with the directory of the file.
+    /// Default `None` = the system's directory for temporary files.
+    pub temporary_directory: Option<PathBuf>,
     /// Who is asked for the addresses of host names.
     pub resolver: Resolver,
     /// The chain. Default `plugins` beside the file. Absolute or relative to the working directory,
@@ -92,6 +95,9 @@ pub struct Limits {
     /// also what a policy may grow a body or a piece of one to, and what it may hold back of it.
     /// Default 1 MiB, 1 KiB to 1 GiB.
     pub policy_body: usize,
+    /// Bytes of all temporary files of the process; over it responses are held back, and requests that
+    /// would have to be kept get 503. Default 4 GiB.
+    pub temporary_space: u64,
     /// Client connections in all; over it a new one is closed at once. Default 10,000.
     pub connections: usize,
     /// Client connections from one address (trusted proxies excepted). Default 256.

@@ -34,6 +34,11 @@ pub struct Upstream {
     pub pool: Pool,
     /// What is done about a failed attempt.
     pub retries: Retries,
+    /// Takes responses as fast as servers send them; on by default, `None` = the client's pace is the
+    /// server's.
+    pub buffer: Option<Buffer>,
+    /// Takes the body of a request whole before a server is asked. Default `None` = off.
+    pub buffer_requests: Option<Buffer>,
     /// Which HTTP is spoken. Default [`Protocol::Auto`], except that with [`Self::proxy_protocol`] it is
     /// [`Protocol::Http1`], as one HTTP/2 connection would carry several clients.
     pub protocol: Protocol,
@@ -190,6 +195,15 @@ pub struct Retries {
     /// Bytes of a request body kept to be sent again; a request with more is not retried. Default
     /// 64 KiB.
     pub buffer: usize,
+}
+
+/// How much of one body is kept, and where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Buffer {
+    /// Bytes in memory. Default 256 KiB, at least 16 KiB.
+    pub memory: usize,
+    /// Bytes beyond those in a temporary file; 0 = no file. Default 1 GiB.
+    pub disk: u64,
 }
 
 /// Which HTTP is spoken to the servers.

@@ -28,6 +28,10 @@ pub(crate) struct Config {
     /// Peers whose X-Forwarded-For and Forwarded are believed, and whose PROXY protocol header
     /// where a listener expects one: networks or single addresses.
     pub trusted_proxies: Vec<Text<IpNet>>,
+    /// Where bodies are kept that do not fit in memory; without it the system's directory for
+    /// temporary files. The files have no name: nothing is left after a crash.
+    #[schemars(extend("examples" = ["/var/lib/tidegate"]))]
+    pub temporary_directory: Option<Text<FilePath>>,
     /// Who is asked for the addresses of host names.
     pub resolver: Resolver,
     /// Where policies come from.
@@ -113,6 +117,9 @@ pub(crate) struct Limits {
     /// policy may grow a body or a piece of one to, and what it may hold back of it.
     #[schemars(extend("x-minimum" = "1KiB", "x-maximum" = "1GiB"))]
     pub policy_body: Text<Size>,
+    /// Bytes of all temporary files together; over it responses are held back, and requests that
+    /// would have to be kept get 503.
+    pub temporary_space: Text<Size>,
     /// Client connections in all; over it a new one is closed at once.
     #[schemars(range(min = 1, max = 1_000_000_000))]
     pub connections: usize,
@@ -137,6 +144,7 @@ impl Default for Limits {
             response_headers: Text(Size(64 << 10)),
             request_body: Text(Size(16 << 20)),
             policy_body: Text(Size(1 << 20)),
+            temporary_space: Text(Size(4 << 30)),
             connections: 10_000,
             connections_per_client: 256,
             requests_per_connection: 10_000,

@@ -12,4 +12,4 @@ pub(crate) use config::{Config, Limits};
 pub(crate) use files::{CacheControl, Files};
 pub(crate) use listener::{Certificate, Http, Listener, Tls};
 pub(crate) use plugin::Plugin;
-pub(crate) use upstream::{DEFAULT_IDLE, Health, HealthMethod, Server, Switch, Upstream};
+pub(crate) use upstream::{Buffer, DEFAULT_IDLE, Health, HealthMethod, Server, Switch, Upstream};

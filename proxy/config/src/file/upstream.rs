@@ -61,6 +61,13 @@ pub(crate) struct Upstream {
     /// Bytes of a request body kept to be sent again; a request with more is not retried.
     #[serde(default = "retry_buffer")]
     pub retry_buffer: Text<Size>,
+    /// Takes a response from its server as fast as that sends, and keeps what the client has not
+    /// taken yet; false = the client's pace is the server's.
+    #[serde(default = "buffer")]
+    pub buffer: Switch<Buffer>,
+    /// Takes the body of a request whole before a server is asked; over memory and disk: 413.
+    #[serde(default = "no_buffer")]
+    pub buffer_requests: Switch<Buffer>,
     /// Which HTTP is spoken to the servers.
     #[serde(default = "auto")]
     pub protocol: Protocol,
@@ -91,6 +98,23 @@ impl<T: Default> Switch<T> {
             Self::Is(on) => on.then(T::default),
             Self::With(settings) => Some(settings),
         }
+    }
+}
+
+/// Where a body is kept, and how much of it.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub(crate) struct Buffer {
+    /// Bytes of one body in memory.
+    #[schemars(extend("x-minimum" = "16KiB"))]
+    pub memory: Text<Size>,
+    /// Bytes of one body beyond those, in a temporary file; "0B" = no file.
+    pub disk: Text<Size>,
+}
+
+impl Default for Buffer {
+    fn default() -> Self {
+        Self { memory: Text(Size(256 << 10)), disk: Text(Size(1 << 30)) }
     }
 }
 
@@ -297,6 +321,14 @@ fn retry_budget() -> Text<Percent> {
 
 fn retry_buffer() -> Text<Size> {
     Text(Size(64 << 10))
+}
+
+fn buffer() -> Switch<Buffer> {
+    Switch::Is(true)
+}
+
+fn no_buffer() -> Switch<Buffer> {
+    Switch::Is(false)
 }
 
 fn auto() -> Protocol {

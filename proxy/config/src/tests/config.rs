@@ -16,6 +16,7 @@ fn every_key_arrives() {
     let networks: Vec<_> = config.trusted_proxies.iter().map(ToString::to_string).collect();
     assert_eq!(networks, ["10.0.0.0/8", "192.0.2.1/32", "fd00::/8"]);
     assert_eq!(config.plugin_directory, Path::new("etc/policies"));
+    assert_eq!(config.temporary_directory.as_deref(), Some(Path::new("etc/spool")));
 
     let web = &config.listeners["web"];
     assert_eq!(web.address.to_string(), "0.0.0.0:8080");
@@ -48,7 +49,7 @@ fn every_key_arrives() {
     let limits = config.limits;
     assert_eq!((limits.request_headers, limits.request_target), (16 << 10, 4 << 10));
     assert_eq!((limits.response_headers, limits.request_body), (128 << 10, 1 << 30));
-    assert_eq!(limits.policy_body, 256 << 10);
+    assert_eq!((limits.policy_body, limits.temporary_space), (256 << 10, 8 << 30));
     assert_eq!((limits.request_header_count, limits.http2_streams), (50, 32));
     assert_eq!((limits.connections, limits.connections_per_client), (1000, 10));
     assert_eq!(limits.requests_per_connection, 100);
@@ -93,6 +94,7 @@ fn what_is_not_written_has_its_documented_default() {
     assert_eq!((limits.request_header_count, limits.http2_streams), (100, 100));
     assert_eq!((limits.connections, limits.connections_per_client), (10_000, 256));
     assert_eq!(limits.requests_per_connection, 10_000);
+    assert_eq!((limits.temporary_space, &config.temporary_directory), (4 << 30, &None));
     let timeouts = config.timeouts;
     let seconds = [
         timeouts.request_headers,
@@ -403,19 +405,13 @@ compression = { level = 1 }
 address = "127.0.0.1:80"
 [upstream.app]
 servers = ["a:80"]
-buffer = "1MiB"
-buffer-requests = false
 "#;
     let unsupported = |line: usize, column: usize, what: &str| {
         format!("{line}:{column}: {what:?} is not supported by this version of tidegate")
     };
     assert_eq!(
         problems(text),
-        [
-            unsupported(2, 1, "compression"),
-            unsupported(7, 1, "buffer"),
-            unsupported(8, 1, "buffer-requests"),
-        ]
+        [unsupported(2, 1, "compression")]
     );
 }
 

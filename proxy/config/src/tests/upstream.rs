@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::{UPSTREAMS, problems, read, with_listener, with_upstream};
 use crate::{
-    Address, Balance, Certificate, Eject, Protocol, ProxyProtocol, Retries, Server, Upstream, UpstreamTls,
-    parse,
+    Address, Balance, Buffer, Certificate, Eject, Protocol, ProxyProtocol, Retries, Server, Upstream,
+    UpstreamTls, parse,
 };
 
 /// The upstream `app` with these lines.
@@ -45,6 +45,8 @@ fn every_key_arrives() {
     assert_eq!(app.timeouts.queue, Duration::from_millis(100));
     assert_eq!((app.pool.streams, app.pool.max_idle), (7, 64));
     assert_eq!(app.retries, Retries { count: 2, budget_percent: 0, buffer: 1024 });
+    assert_eq!(app.buffer, Some(Buffer { memory: 16 << 10, disk: 0 }));
+    assert_eq!(app.buffer_requests, Some(Buffer { memory: 1 << 20, disk: 1 << 30 }));
     assert_eq!((app.protocol, &app.tls, app.proxy_protocol), (Protocol::H2, &None, None));
 
     let database = &config.upstreams["database"];
@@ -63,6 +65,10 @@ fn every_key_arrives() {
     assert_eq!((rest.balance, &rest.tls), (Balance::LeastRequests, &None));
     assert_eq!(rest.eject, upstream("servers = [\"a:1\"]").eject);
     assert_eq!(rest.proxy_protocol, Some(ProxyProtocol::V1));
+    assert_eq!(
+        (rest.buffer, rest.buffer_requests),
+        (None, Some(Buffer { memory: 256 << 10, disk: 1 << 30 }))
+    );
     let plain = &config.upstreams["plain"];
     assert_eq!((plain.protocol, plain.pool.max_idle), (Protocol::Http1, 0));
 }
@@ -85,6 +91,8 @@ fn what_is_not_written_has_its_documented_default() {
     assert_eq!((app.max_in_flight, app.max_queued, app.timeouts.queue.as_secs()), (1024, 256, 3));
     assert_eq!(app.pool.streams, 100);
     assert_eq!(app.retries, Retries { count: 1, budget_percent: 20, buffer: 64 << 10 });
+    assert_eq!(app.buffer, Some(Buffer { memory: 256 << 10, disk: 1 << 30 }));
+    assert_eq!(app.buffer_requests, None);
     assert_eq!((app.protocol, &app.tls, app.proxy_protocol), (Protocol::Auto, &None, None));
 }
 
@@ -138,6 +146,14 @@ fn an_upstream_is_checked() {
         (
             "servers = [\"a:1\"]\neject = \"no\"",
             r#"6:9: upstream.app.eject must be true, false or a table, not "no""#,
+        ),
+        (
+            "servers = [\"a:1\"]\nbuffer = { memory = \"8KiB\" }",
+            "6:21: upstream.app.buffer.memory must be at least 16KiB, not 8KiB",
+        ),
+        (
+            "servers = [\"a:1\"]\nbuffer-requests = \"1MiB\"",
+            r#"6:19: upstream.app.buffer-requests must be true, false or a table, not "1MiB""#,
         ),
         (
             "servers = [\"a:1\"]\neject = { failures = 0 }",

@@ -55,6 +55,25 @@ d.servers = ["a:1"]
 }
 
 #[test]
+fn request_bodies_that_are_allowed_should_fit_where_they_are_kept() {
+    let with = |lines: &str| {
+        format!(
+            "default-upstream = \"a\"\n[listener.a]\naddress = \"127.0.0.1:1\"\n[upstream.a]\nservers = [\"a:1\"]\n{lines}\n"
+        )
+    };
+    assert_eq!(
+        warnings(&with("buffer-requests = { memory = \"1MiB\", disk = \"2MiB\" }"), &[]),
+        [concat!(
+            "6:19: upstream.a: a body of more than 3MiB gets 413 although limits.request-body is 16MiB; ",
+            "raise buffer-requests.disk, or lower limits.request-body"
+        )]
+    );
+    for lines in ["buffer-requests = true", "buffer-requests = { memory = \"16MiB\", disk = \"0B\" }"] {
+        assert_eq!(warnings(&with(lines), &[]), [""; 0], "{lines}");
+    }
+}
+
+#[test]
 fn a_single_server_with_a_check_or_a_host_name_is_no_surprise() {
     let with = |lines: &str| {
         format!("default-upstream = \"a\"\n[listener.a]\naddress = \"127.0.0.1:1\"\n[upstream.a]\n{lines}\n")
