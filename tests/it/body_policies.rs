@@ -257,7 +257,9 @@ async fn pieces_of_a_response_are_edited_as_they_pass() {
             assert_nothing_untrue(&answer);
         }
         let answer = client.send(get(&[("x-response-mode", "chunks"), ("x-response-do", "finish")])).await;
-        assert!(answer.text().starts_with("ONE") && answer.text().ends_with("three"), "{}", answer.text());
+        // How large the first piece was is chance.
+        let text = answer.text();
+        assert!(text.starts_with("ONE") && text.eq_ignore_ascii_case("one two three"), "{text}");
     }
     let line = proxy.access("/x").await;
     assert_eq!(step(&line, "response-chunk")["verdict"], "next");

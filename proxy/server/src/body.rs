@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -13,8 +14,10 @@ use http::HeaderMap;
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
+use tidegate_config::Buffer;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
+use crate::buffer::{self, Place, Reader, Refused, Stored};
 use crate::error::Error;
 use crate::upstream::Lease;
 
@@ -98,6 +101,14 @@ impl Body {
     /// Calls `on_end` once: after the last byte was taken, on a failure, or when the body is dropped.
     pub(crate) fn on_end(&mut self, on_end: impl FnOnce(End) + 'static) {
         self.on_end = Some(Box::new(on_end));
+    }
+
+    /// Gives the upstream so much longer: its body was not read meanwhile.
+    pub(crate) fn extend(&mut self, time: Duration) {
+        if let Source::Upstream { deadline: Some(deadline), .. } = &mut self.source {
+            let later = deadline.deadline() + time;
+            deadline.as_mut().reset(later);
+        }
     }
 
     fn end(&mut self, complete: bool) {
@@ -230,25 +241,29 @@ impl http_body::Body for Prefixed {
 ///
 /// Of several that stand for one body ([`Replay`]) only the newest moves.
 pub(crate) struct RequestBody {
-    /// `None` = there is none, which can be sent any number of times.
-    source: Option<Rc<RefCell<ClientBody>>>,
-    /// Which of the handles to `source` this is.
+    source: RequestSource,
+    /// Which of the handles to the body this is.
     turn: u32,
-    /// Pieces of `source.kept` that were sent.
-    position: usize,
     idle: Idle,
     limit: u64,
     progress: Rc<Progress>,
 }
 
-/// What is sent, and what of it is kept to be sent again.
+enum RequestSource {
+    /// There is no body, which can be sent any number of times.
+    None,
+    /// It is still coming. `position`: pieces of what is kept of it that were sent.
+    Client { body: Rc<RefCell<ClientBody>>, position: usize },
+    /// It is here.
+    Stored(Reader),
+}
+
+/// What is still coming, and what of it is kept to be sent again.
 struct ClientBody {
-    source: Upload,
+    upload: Upload,
     kept: Vec<Piece>,
     /// Bytes that may still be kept; `None` = the body is too large, or was never to be kept.
     room: Option<usize>,
-    /// The handle that may read.
-    turn: u32,
 }
 
 /// Where a request body comes from.
@@ -328,30 +343,36 @@ impl ClientBody {
 
 /// A request body that can be sent again.
 pub(crate) struct Replay {
-    source: Option<Rc<RefCell<ClientBody>>>,
+    source: ReplaySource,
     idle: Duration,
     limit: u64,
     progress: Rc<Progress>,
+}
+
+enum ReplaySource {
+    None,
+    Client(Rc<RefCell<ClientBody>>),
+    Stored(Rc<Stored>),
 }
 
 impl Replay {
     /// The body from its beginning, unless more of it was sent than was to be kept. What was sent of it
     /// before ends.
     pub(crate) fn body(&self) -> Option<RequestBody> {
-        let turn = match &self.source {
-            None => 0,
-            Some(source) => {
-                let mut source = source.borrow_mut();
-                source.room?;
-                source.turn += 1;
-                source.turn
+        let source = match &self.source {
+            ReplaySource::None => RequestSource::None,
+            ReplaySource::Client(body) => {
+                body.borrow().room?;
+                RequestSource::Client { body: body.clone(), position: 0 }
             }
+            ReplaySource::Stored(stored) => RequestSource::Stored(Reader::new(stored.clone())),
         };
+        let turn = self.progress.turn.get() + 1;
+        self.progress.turn.set(turn);
         self.progress.ended.set(None);
         Some(RequestBody {
-            source: self.source.clone(),
+            source,
             turn,
-            position: 0,
             idle: Idle::new(self.idle),
             limit: self.limit,
             progress: self.progress.clone(),
@@ -363,6 +384,8 @@ impl Replay {
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
     bytes: Cell<u64>,
+    /// The handle to the body that may move.
+    turn: Cell<u32>,
     ended: Cell<Option<Instant>>,
     failure: RefCell<Option<Error>>,
 }
@@ -386,38 +409,74 @@ impl Progress {
 
 impl RequestBody {
     pub(crate) fn new(incoming: Incoming, limit: u64, idle: Duration) -> Self {
-        Self::from_source((!incoming.is_end_stream()).then_some(Upload::Client(incoming)), limit, idle)
+        Self::coming((!incoming.is_end_stream()).then_some(Upload::Client(incoming)), limit, idle)
     }
 
-    /// What a stage makes of another request body, which keeps to the limits and waits of its own.
+    /// What a stage makes of another request body, which keeps to the limits and waits.
     pub(crate) fn staged(body: Body) -> Self {
-        Self::from_source((!body.is_end_stream()).then_some(Upload::Staged(body)), u64::MAX, Duration::MAX)
+        Self::coming((!body.is_end_stream()).then_some(Upload::Staged(body)), u64::MAX, Duration::ZERO)
     }
 
-    fn from_source(source: Option<Upload>, limit: u64, idle: Duration) -> Self {
-        let source = source.map(|source| ClientBody { source, kept: Vec::new(), room: None, turn: 0 });
-        Self {
-            source: source.map(|source| Rc::new(RefCell::new(source))),
-            turn: 0,
-            position: 0,
-            idle: Idle::new(idle),
-            limit,
-            progress: Rc::default(),
-        }
+    fn coming(upload: Option<Upload>, limit: u64, idle: Duration) -> Self {
+        let source = match upload {
+            None => RequestSource::None,
+            Some(upload) => {
+                let body = ClientBody { upload, kept: Vec::new(), room: None };
+                RequestSource::Client { body: Rc::new(RefCell::new(body)), position: 0 }
+            }
+        };
+        Self { source, turn: 0, idle: Idle::new(idle), limit, progress: Rc::default() }
     }
 
     pub(crate) fn progress(&self) -> Rc<Progress> {
         self.progress.clone()
     }
 
-    /// What it takes to send this body again. From now on up to `bytes` of it are kept; to be called
-    /// before anything of it is sent.
-    pub(crate) fn replay(&self, bytes: usize) -> Replay {
-        if let Some(source) = &self.source {
-            source.borrow_mut().room = Some(bytes);
+    /// Takes the body whole, so that it can be sent any number of times. Nothing is kept of one that fails.
+    /// `upstream` is whose `buffer-requests` it is.
+    pub(crate) async fn stored(
+        mut self,
+        buffer: Buffer,
+        place: &Place,
+        upstream: &Arc<str>,
+    ) -> Result<Self, Error> {
+        if http_body::Body::is_end_stream(&self) {
+            return Ok(self);
         }
+        let stored = buffer::store(&mut self, buffer, place).await.map_err(|refused| match refused {
+            Refused::TooLarge => Error::BodyOverBuffer { upstream: upstream.clone() },
+            Refused::NoSpace => Error::TemporarySpace,
+            Refused::Disk(error) => Error::TemporaryFile { cause: error.to_string() },
+            Refused::Broken => self.progress.failure().unwrap_or(Error::BodyBroken),
+        })?;
+        let source = match stored.is_empty() {
+            true => RequestSource::None,
+            false => RequestSource::Stored(Reader::new(Rc::new(stored))),
+        };
+        let (turn, idle, progress) = (self.turn + 1, Idle::new(self.idle.after), self.progress.clone());
+        progress.turn.set(turn);
+        progress.ended.set(None);
+        Ok(Self { source, turn, idle, limit: self.limit, progress })
+    }
+
+    /// Whether fields follow it, which HTTP/1.1 can only send after chunks (RFC 9112 §7.1.2).
+    pub(crate) fn has_trailers(&self) -> bool {
+        matches!(&self.source, RequestSource::Stored(reader) if reader.stored().has_trailers())
+    }
+
+    /// What it takes to send this body again. From now on up to `bytes` of it are kept, unless all of it is
+    /// already; to be called before anything of it is sent.
+    pub(crate) fn replay(&self, bytes: usize) -> Replay {
+        let source = match &self.source {
+            RequestSource::None => ReplaySource::None,
+            RequestSource::Client { body, .. } => {
+                body.borrow_mut().room = Some(bytes);
+                ReplaySource::Client(body.clone())
+            }
+            RequestSource::Stored(reader) => ReplaySource::Stored(reader.stored().clone()),
+        };
         let progress = self.progress.clone();
-        Replay { source: self.source.clone(), idle: self.idle.after, limit: self.limit, progress }
+        Replay { source, idle: self.idle.after, limit: self.limit, progress }
     }
 
     fn fail(&self, error: Error) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
@@ -433,7 +492,7 @@ impl RequestBody {
     }
 
     fn is_current(&self) -> bool {
-        self.source.as_ref().is_none_or(|source| source.borrow().turn == self.turn)
+        self.progress.turn.get() == self.turn
     }
 }
 
@@ -446,21 +505,37 @@ impl http_body::Body for RequestBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
-        let Some(source) = &this.source else { return Poll::Ready(None) };
-        let mut source = source.borrow_mut();
-        if source.turn != this.turn {
+        if !this.is_current() {
             return Poll::Ready(Some(Err("the request is being sent again".into())));
         }
-        if let Some(piece) = source.kept.get(this.position) {
-            this.position += 1;
+        let (body, position) = match &mut this.source {
+            RequestSource::None => return Poll::Ready(None),
+            RequestSource::Client { body, position } => (body, position),
+            RequestSource::Stored(reader) => {
+                return match ready!(reader.poll_frame(cx)) {
+                    Some(Err(error)) => this.fail(Error::TemporaryFile { cause: error.to_string() }),
+                    Some(Ok(frame)) => Poll::Ready(Some(Ok(frame))),
+                    None => {
+                        this.end();
+                        Poll::Ready(None)
+                    }
+                };
+            }
+        };
+        let mut body = body.borrow_mut();
+        if let Some(piece) = body.kept.get(*position) {
+            *position += 1;
             return Poll::Ready(Some(Ok(piece.clone().into_frame())));
         }
-        let polled = source.source.poll_frame(cx);
-        if let Poll::Ready(Some(Ok(frame))) = &polled {
-            source.keep(frame);
-            this.position = source.kept.len();
+        let polled = body.upload.poll_frame(cx);
+        if polled.is_pending() && matches!(body.upload, Upload::Staged(_)) {
+            return Poll::Pending;
         }
-        drop(source);
+        if let Poll::Ready(Some(Ok(frame))) = &polled {
+            body.keep(frame);
+            *position = body.kept.len();
+        }
+        drop(body);
         match polled {
             Poll::Pending => {
                 ready!(this.idle.poll_expired(cx));
@@ -484,17 +559,30 @@ impl http_body::Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.source.as_ref().is_none_or(|source| {
-            let source = source.borrow();
-            self.position >= source.kept.len() && source.source.is_end_stream()
-        })
+        match &self.source {
+            RequestSource::None => true,
+            RequestSource::Client { body, position } => {
+                let body = body.borrow();
+                *position >= body.kept.len() && body.upload.is_end_stream()
+            }
+            RequestSource::Stored(reader) => reader.is_at_end(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        let Some(source) = &self.source else { return SizeHint::with_exact(0) };
-        let source = source.borrow();
-        let again: usize = source.kept.iter().skip(self.position).map(Piece::len).sum();
-        let rest = source.source.size_hint();
+        let (body, position) = match &self.source {
+            RequestSource::None => return SizeHint::with_exact(0),
+            RequestSource::Client { body, position } => (body.borrow(), *position),
+            // Without an exact length HTTP/1.1 sends it in chunks, and trailers after it.
+            RequestSource::Stored(reader) if reader.stored().has_trailers() => {
+                let mut hint = SizeHint::new();
+                hint.set_lower(reader.left());
+                return hint;
+            }
+            RequestSource::Stored(reader) => return SizeHint::with_exact(reader.left()),
+        };
+        let again: usize = body.kept.iter().skip(position).map(Piece::len).sum();
+        let rest = body.upload.size_hint();
         let mut hint = SizeHint::new();
         hint.set_lower(rest.lower().saturating_add(again as u64));
         if let Some(upper) = rest.upper() {
@@ -506,29 +594,29 @@ impl http_body::Body for RequestBody {
 
 impl Drop for RequestBody {
     fn drop(&mut self) {
-        if self.source.is_some() {
+        if !matches!(self.source, RequestSource::None) {
             self.end();
         }
     }
 }
 
 /// A wait for the next piece of a body. The timer exists only once a piece had to be waited for.
-struct Idle {
+pub(crate) struct Idle {
     after: Duration,
     sleep: Option<Pin<Box<Sleep>>>,
     armed: bool,
 }
 
 impl Idle {
-    fn new(after: Duration) -> Self {
+    pub(crate) fn new(after: Duration) -> Self {
         Self { after, sleep: None, armed: false }
     }
 
-    fn progress(&mut self) {
+    pub(crate) fn progress(&mut self) {
         self.armed = false;
     }
 
-    fn poll_expired(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_expired(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep(self.after)));
         if !self.armed {
             sleep.as_mut().reset(Instant::now() + self.after);

@@ -21,6 +21,22 @@ pub(crate) enum Error {
     /// The body is over `limits.request-body`.
     #[error("the request body is over limits.request-body")]
     BodyTooLarge,
+    /// The body is over what the upstream's `buffer-requests` keeps.
+    #[error("the request body is over buffer-requests of upstream {upstream}")]
+    BodyOverBuffer {
+        /// The upstream's name.
+        upstream: Arc<str>,
+    },
+    /// The request's body would have to be kept, and all temporary files together are at
+    /// `limits.temporary-space`.
+    #[error("limits.temporary-space is used up, and the request body has to be kept")]
+    TemporarySpace,
+    /// The request's body could not be kept on the disk, or not be read again.
+    #[error("cannot keep the request body in a temporary file: {cause}")]
+    TemporaryFile {
+        /// The system's message.
+        cause: String,
+    },
     /// The client sent nothing of its body for `timeouts.body-idle`.
     #[error("the client sent nothing of its body for timeouts.body-idle")]
     BodyTimeout,
@@ -127,13 +143,17 @@ impl Error {
             Self::BadRequest(_) | Self::BodyBroken => StatusCode::BAD_REQUEST,
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
             Self::HeadersTooLarge(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            Self::BodyTooLarge | Self::RequestOverflow { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BodyTooLarge | Self::BodyOverBuffer { .. } | Self::RequestOverflow { .. } => {
+                StatusCode::PAYLOAD_TOO_LARGE
+            }
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::MethodRefused => StatusCode::METHOD_NOT_ALLOWED,
             Self::ExpectationFailed => StatusCode::EXPECTATION_FAILED,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::File { .. } => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::Policy { .. }
+            Self::TemporarySpace
+            | Self::TemporaryFile { .. }
+            | Self::Policy { .. }
             | Self::Replied
             | Self::NoServer { .. }
             | Self::QueueFull { .. }
@@ -153,7 +173,9 @@ impl Error {
             Self::BadRequest(_) => "bad-request",
             Self::TargetTooLong => "target-too-long",
             Self::HeadersTooLarge(_) => "headers-too-large",
-            Self::BodyTooLarge => "body-too-large",
+            Self::BodyTooLarge | Self::BodyOverBuffer { .. } => "body-too-large",
+            Self::TemporarySpace => "temporary-space",
+            Self::TemporaryFile { .. } => "temporary-file",
             Self::BodyTimeout => "body-timeout",
             Self::BodyBroken => "body-broken",
             Self::MethodRefused => "method-refused",
@@ -199,6 +221,7 @@ impl Error {
                 | Self::HeadersTooLarge(_)
                 | Self::BodyTooLarge
                 | Self::RequestOverflow { .. }
+                | Self::BodyOverBuffer { .. }
                 | Self::BodyTimeout
                 | Self::BodyBroken
         )

@@ -24,6 +24,7 @@ use tokio::time::Instant;
 
 use crate::access_log::Record;
 use crate::body::{Body, End, Progress, RequestBody};
+use crate::buffer;
 use crate::error::Error;
 use crate::files;
 use crate::http::connection::{Arrival, Held};
@@ -220,7 +221,7 @@ async fn send_on(
     record: &mut Record,
 ) -> Result<(ResponseHead, Source), Error> {
     match generation.destination(exchange.route.as_deref()).ok_or(Error::NoRoute)? {
-        Destination::Upstream(upstream) => forward(upstream, exchange, hop, body, record).await,
+        Destination::Upstream(upstream) => forward(generation, upstream, exchange, hop, body, record).await,
         Destination::Files(root) => {
             record.route = Some(root.name.clone());
             let (head, body) = files::serve(root, &exchange.request).await?;
@@ -231,6 +232,7 @@ async fn send_on(
 
 /// Sends the request to an upstream and waits for the head of the response.
 async fn forward(
+    generation: &Generation,
     upstream: &Rc<Upstream>,
     exchange: &Exchange,
     hop: &Hop,
@@ -238,6 +240,13 @@ async fn forward(
     record: &mut Record,
 ) -> Result<(ResponseHead, Source), Error> {
     record.route = Some(upstream.name.clone());
+    let body = match upstream.buffer_requests() {
+        // What is answered while it is being sent cannot be waited for.
+        Some(buffer) if hop.upgrade.is_none() && !buffer::is_grpc(&exchange.request.headers) => {
+            Box::pin(body.stored(buffer, &generation.temporary, &upstream.name)).await?
+        }
+        _ => body,
+    };
     let deadline = exchange.timeout.map(|allowed| Instant::now() + allowed);
     let answer = upstream::forward(upstream, exchange, hop, body, deadline, &mut record.server).await;
     record.upstream = Some(record.elapsed());
@@ -258,6 +267,14 @@ async fn forward(
     head.content_length = content_length;
     head.origin = Some(upstream.name.clone());
     let body = Body::upstream(incoming, lease, upstream.idle(), deadline);
+    let is_streaming = buffer::is_streaming(&mut head.headers) || switching;
+    let body = match upstream.buffer() {
+        Some(buffer) if !is_streaming => {
+            let at_once = exchange.request.version == Version::HTTP_2;
+            buffer::keep_ahead(body, buffer, &generation.temporary, at_once).await
+        }
+        _ => body,
+    };
     Ok((head, Source { body, server_side, close: false }))
 }
 

@@ -18,6 +18,7 @@ mod access_log;
 mod admin;
 mod bell;
 mod body;
+mod buffer;
 mod clock;
 mod commands;
 mod error;

@@ -21,7 +21,8 @@ pub(crate) fn of_error(error: &Error) -> Reply {
             headers.insert(header::ALLOW, allowed);
         }
         // All pass: a server comes back, a policy leaves quarantine, others are answered.
-        Error::Policy { .. }
+        Error::TemporarySpace
+        | Error::Policy { .. }
         | Error::NoServer { .. }
         | Error::QueueFull { .. }
         | Error::QueueTimeout { .. }

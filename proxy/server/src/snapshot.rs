@@ -10,6 +10,7 @@ use tidegate_plugin_host::{Destinations, EditLimits};
 
 use crate::access_log;
 use crate::files;
+use crate::buffer;
 use crate::policy::{Chain, Link};
 use crate::upstream::{Clusters, Servers, Upstream};
 
@@ -26,6 +27,7 @@ pub(crate) struct Snapshot {
     pub(crate) clusters: Clusters,
     /// By name; those of the same configuration are the same.
     pub(crate) files: files::Roots,
+    pub(crate) temporary: buffer::Place,
     pub(crate) access_log: Option<access_log::Handle>,
 }
 
@@ -55,6 +57,8 @@ pub(crate) struct Generation {
     pub(crate) destinations: Arc<Destinations>,
     pub(crate) edit_limits: EditLimits,
     pub(crate) access_log: Option<Rc<access_log::Handle>>,
+    /// Where bodies are kept that do not fit in memory.
+    pub(crate) temporary: buffer::Place,
     pub(crate) tls: HashMap<String, Arc<rustls::ServerConfig>>,
     by_name: HashMap<Arc<str>, Destination>,
     default: Option<Destination>,
@@ -100,6 +104,7 @@ impl Generation {
                 body: limits.policy_body,
             },
             access_log: snapshot.access_log.clone().map(Rc::new),
+            temporary: snapshot.temporary.clone(),
             tls: snapshot.tls.clone(),
             by_name,
             default,

@@ -30,6 +30,10 @@ use crate::{tcp, tls};
 /// Exchanges of one worker that may wait for their log phase; more skip it, and the log says so.
 const LOG_PHASES: usize = 4096;
 
+/// Threads of one worker that wait for the disk, each with one piece of one body. Writes to the page cache
+/// leave most of them idle; when the disk is slow, more would only wait for each other.
+const DISK_THREADS: usize = 8;
+
 /// What the control side tells a worker.
 pub(crate) enum Command {
     /// Serve by this generation from now on. `done` is dropped when the worker does.
@@ -57,6 +61,7 @@ pub(crate) fn start(index: usize, process: u64, admission: Arc<Admission>) -> st
     let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
         let runtime = match tokio::runtime::Builder::new_current_thread()
             .enable_all()
+            .max_blocking_threads(DISK_THREADS)
             .build_local(Default::default())
         {
             Ok(runtime) => runtime,

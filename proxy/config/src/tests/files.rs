@@ -49,17 +49,17 @@ fn a_file_root_is_checked() {
         ("files.a.root = \"\"", "1:16: files.a.root: a path must not be empty".to_owned()),
         (
             "files.a = { root = \"a\", index = [\"a/b\"] }",
-            "1:35: files.a.index[0]: \"a/b\" is a path, not the name of a file; \
+            "1:34: files.a.index[0]: \"a/b\" is a path, not the name of a file; \
              write the name alone, as in \"index.html\""
                 .to_owned(),
         ),
         (
             "files.a = { root = \"a\", index = [\".htaccess\"] }",
-            format!("1:35: files.a.index[0]: \".htaccess\" {hidden}"),
+            format!("1:34: files.a.index[0]: \".htaccess\" {hidden}"),
         ),
         (
             "files.a = { root = \"a\", index = [\"a\", \"a\"] }",
-            "1:40: \"a\" stands twice in files.a.index".to_owned(),
+            "1:39: \"a\" stands twice in files.a.index".to_owned(),
         ),
         (
             "files.a = { root = \"a\", fallback = \"/a.html\" }",

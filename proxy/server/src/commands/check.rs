@@ -8,6 +8,7 @@ use tidegate_plugin_host::{Host, HostError};
 use tokio::sync::mpsc;
 
 use super::print;
+use crate::buffer;
 use crate::files;
 use crate::reload::Directory;
 use crate::tls;
@@ -57,8 +58,15 @@ fn look(file: &Path) -> Result<Findings, HostError> {
     problems.extend(findings.warnings);
     tls::ClientLoader::new().load(&config, &mut problems);
     files::load(&config, &mut problems);
+    let temporary = match buffer::check(&config) {
+        Ok(warning) => warning,
+        Err(problem) => {
+            problems.push(problem);
+            None
+        }
+    };
     let (bad_version, _) = mpsc::channel(1);
-    let warnings = match Directory::new(Host::new()?, bad_version).scan(&config, 1, false) {
+    let mut warnings = match Directory::new(Host::new()?, bad_version).scan(&config, 1, false) {
         Ok(scan) => {
             problems.extend(scan.problems);
             config.warnings(|destination| scan.links.iter().any(|link| link.may_route_to(destination)))
@@ -68,5 +76,6 @@ fn look(file: &Path) -> Result<Findings, HostError> {
             config.warnings(|_| true)
         }
     };
+    warnings.extend(temporary);
     Ok(Findings { problems, warnings })
 }

@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 pub(crate) use self::directory::{Directory, State as PolicyState, Status as PolicyStatus};
 use self::watch::{Fingerprint, Watcher};
 use crate::access_log;
+use crate::buffer::{self, Place, Space};
 use crate::files;
 use crate::listener;
 use crate::snapshot::Snapshot;
@@ -111,6 +112,8 @@ struct Control {
     tls: tls::Loader,
     client_tls: tls::ClientLoader,
     supervisor: Supervisor,
+    /// What all temporary files take.
+    space: Arc<Space>,
     workers: Vec<mpsc::Sender<Command>>,
     /// What each open listener was asked to bind, and the address it has.
     listening: HashMap<Arc<str>, SocketAddr>,
@@ -166,6 +169,7 @@ pub(crate) fn start(
         tls: tls::Loader::new(),
         client_tls: tls::ClientLoader::new(),
         supervisor,
+        space: Arc::default(),
         workers,
         listening: HashMap::new(),
         access_log: None,
@@ -296,11 +300,17 @@ impl Control {
         if !findings.problems.is_empty() {
             return Err(findings.problems);
         }
+        let temporary = buffer::check(&config).map_err(|problem| vec![problem])?;
         let opened = self.open_listeners(&config)?;
         let generation = self.current.as_ref().map_or(0, |current| current.number) + 1;
         let scan = self.directory.scan(&config, generation, patient).map_err(|problem| vec![problem])?;
         let routable = |destination: &str| scan.links.iter().any(|link| link.may_route_to(destination));
-        let warnings = findings.warnings.into_iter().chain(config.warnings(routable)).collect::<Vec<_>>();
+        let warnings = findings
+            .warnings
+            .into_iter()
+            .chain(temporary)
+            .chain(config.warnings(routable))
+            .collect::<Vec<_>>();
         for warning in warnings.iter().filter(|warning| !self.warned.contains(warning)) {
             tracing::warn!(target: "reload", "{warning}");
         }
@@ -315,6 +325,7 @@ impl Control {
             tls,
             clusters,
             files: roots,
+            temporary: Place::new(&config, self.space.clone()),
             access_log,
         };
         if let Some(current) = &self.current {
@@ -324,6 +335,7 @@ impl Control {
             }
             warn_of_what_stays(&current.config, &config);
         }
+        self.space.set_limit(config.limits.temporary_space);
         self.supervisor.serve(&next.clusters);
         self.serve(next, opened);
         Ok(Built { generation, changed: true, problems: scan.problems })

@@ -261,7 +261,8 @@ fn request(
     let mut headers: HeaderMap = head.headers.clone();
     // Only an HTTP/1.0 client may leave the host out.
     let host = if head.authority.is_empty() { &*server.target.host } else { &*head.authority };
-    if let Some(length) = head.content_length {
+    // A stored body says its length itself.
+    if let Some(length) = head.content_length.filter(|_| !body.has_trailers()) {
         headers.insert(header::CONTENT_LENGTH, length.into());
     }
     let uri = if http2 {

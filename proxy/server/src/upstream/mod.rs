@@ -24,7 +24,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_config::{Balance, Protocol};
+use tidegate_config::{Balance, Buffer, Protocol};
 use tokio::time::Instant;
 
 use self::balance::Balancer;
@@ -85,6 +85,16 @@ impl Upstream {
     /// Time the upstream has between two pieces of a response body.
     pub(crate) fn idle(&self) -> Duration {
         self.cluster.config.timeouts.idle
+    }
+
+    /// How its responses are kept for slow clients; `None` = not at all.
+    pub(crate) fn buffer(&self) -> Option<Buffer> {
+        self.cluster.config.buffer
+    }
+
+    /// How request bodies are kept until they are whole; `None` = not at all.
+    pub(crate) fn buffer_requests(&self) -> Option<Buffer> {
+        self.cluster.config.buffer_requests
     }
 
     /// A connection for bytes from `client`, who connected to `destination`.

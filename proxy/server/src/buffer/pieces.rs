@@ -1,0 +1,156 @@
+//! Pieces of a body in memory, in order.
+
+use std::collections::VecDeque;
+
+use bytes::{Bytes, BytesMut};
+
+/// A smaller piece is copied together with its neighbours. It is a slice of what was read at once, up to
+/// 64 KiB, and would keep all of that; and there may be as many as there are bytes.
+const SMALL: usize = 8 << 10;
+/// So much of what was copied together becomes a piece of its own.
+const BLOCK: usize = 16 << 10;
+
+/// A queue of bytes. Larger pieces go through it as they are.
+#[derive(Debug, Default)]
+pub(super) struct Pieces {
+    whole: VecDeque<Bytes>,
+    /// The last ones, while small ones may still join them.
+    open: BytesMut,
+    len: usize,
+}
+
+impl Pieces {
+    /// Bytes in all.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    pub(super) fn push(&mut self, piece: Bytes) {
+        self.len += piece.len();
+        if piece.len() < SMALL && !(self.whole.is_empty() && self.open.is_empty()) {
+            self.open.extend_from_slice(&piece);
+            if self.open.len() >= BLOCK {
+                self.close();
+            }
+        } else if !piece.is_empty() {
+            self.close();
+            self.whole.push_back(piece);
+        }
+    }
+
+    pub(super) fn pop(&mut self) -> Option<Bytes> {
+        if self.whole.is_empty() {
+            self.close();
+        }
+        let piece = self.whole.pop_front()?;
+        self.len -= piece.len();
+        Some(piece)
+    }
+
+    /// Puts all of `others` behind.
+    pub(super) fn append(&mut self, others: &mut Self) {
+        others.close();
+        self.close();
+        self.len += std::mem::take(&mut others.len);
+        self.whole.append(&mut others.whole);
+    }
+
+    /// Keeps the first `len` bytes and returns the rest.
+    pub(super) fn split_off(&mut self, len: usize) -> Self {
+        self.close();
+        let mut rest = Self::default();
+        while self.len > len
+            && let Some(mut last) = self.whole.pop_back()
+        {
+            let before = self.len - last.len();
+            let cut = last.split_off(len.saturating_sub(before));
+            rest.len += cut.len();
+            rest.whole.push_front(cut);
+            self.len = before + last.len();
+            if !last.is_empty() {
+                self.whole.push_back(last);
+            }
+        }
+        rest
+    }
+
+    /// Every piece, in order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let open = (!self.open.is_empty()).then_some(&*self.open);
+        self.whole.iter().map(|piece| &**piece).chain(open)
+    }
+
+    /// Every piece, in order, each as it will stay.
+    pub(super) fn into_vec(mut self) -> Vec<Bytes> {
+        self.close();
+        self.whole.into()
+    }
+
+    fn close(&mut self) {
+        if !self.open.is_empty() {
+            self.whole.push_back(self.open.split().freeze());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn drain(pieces: &mut Pieces) -> Vec<u8> {
+        std::iter::from_fn(|| pieces.pop()).flatten().collect()
+    }
+
+    #[test]
+    fn bytes_leave_in_the_order_in_which_they_came_whatever_their_pieces() {
+        let (mut pieces, mut expected) = (Pieces::default(), Vec::new());
+        for (index, size) in [1, 0, 9000, 3, 5000, 20_000, 8191, 8192, 17, 100_000].into_iter().enumerate() {
+            let piece = vec![index as u8; size];
+            expected.extend_from_slice(&piece);
+            pieces.push(piece.into());
+            assert_eq!(pieces.len(), expected.len());
+        }
+        assert_eq!(pieces.iter().flatten().copied().collect::<Vec<_>>(), expected);
+        for at in [0, 1, 9001, 50_000, expected.len(), expected.len() + 1] {
+            let mut rest = pieces.split_off(at);
+            assert_eq!((pieces.len(), pieces.len() + rest.len()), (at.min(expected.len()), expected.len()));
+            pieces.append(&mut rest);
+            assert_eq!((pieces.len(), rest.len()), (expected.len(), 0));
+        }
+        assert_eq!(drain(&mut pieces), expected);
+        assert!(pieces.is_empty());
+    }
+
+    #[test]
+    fn small_pieces_do_not_keep_what_they_were_cut_from() {
+        let mut read = Bytes::from(vec![7; 64 << 10]);
+        let mut pieces = Pieces::default();
+        // One alone goes through as it is.
+        let first = read.split_to(1);
+        let place = first.as_ptr();
+        pieces.push(first);
+        assert_eq!(pieces.pop().map(|piece| piece.as_ptr()), Some(place));
+
+        pieces.push(read.split_to(1));
+        for _ in 0..10_000 {
+            pieces.push(read.split_to(3));
+        }
+        drop(pieces.pop());
+        assert!(pieces.into_vec().len() < 4);
+        assert!(read.is_unique(), "nothing but this keeps it");
+    }
+
+    #[test]
+    fn large_pieces_are_not_copied() {
+        let large = Bytes::from(vec![1; SMALL]);
+        let mut pieces = Pieces::default();
+        pieces.push(Bytes::from_static(b"before"));
+        pieces.push(large.clone());
+        pieces.pop();
+        assert_eq!(pieces.pop().map(|piece| piece.as_ptr()), Some(large.as_ptr()));
+    }
+}

@@ -1,0 +1,310 @@
+//! Takes a response from its server as fast as that sends, however slow the client is.
+
+use std::cell::RefCell;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, header};
+use http_body::{Body as _, Frame, SizeHint};
+use tidegate_config::Buffer;
+use tokio::task::{AbortHandle, spawn_local};
+use tokio::time::Instant;
+
+use super::{Place, spool::Spool};
+use crate::body::{Body, BoxError, Idle};
+
+/// When the memory is full, the client has this long to take something before the disk is put to work:
+/// several turns of a connection that keeps up, and nothing beside what a slow client takes.
+const GRACE: Duration = Duration::from_millis(10);
+
+/// Until so much of a response has come, the client's connection reads on by itself: hyper asks for more
+/// as long as less than 64 KiB wait to be written, and the kernel takes so little of any client. Many responses
+/// are shorter, and cost no task.
+const SHORT: u64 = 16 << 10;
+
+const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+/// Whether the response is of a kind whose pieces are for the moment, and should find the client where it
+/// is: server-sent events, gRPC, or what the server itself calls so by `x-accel-buffering: no`. That field
+/// is for the proxy, and is taken out.
+pub(crate) fn is_streaming(headers: &mut HeaderMap) -> bool {
+    let said = headers.remove(X_ACCEL_BUFFERING);
+    said.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"no"))
+        || has_type(headers, b"text/event-stream")
+        || is_grpc(headers)
+}
+
+/// Whether a message is gRPC, whose either side may answer what the other has not finished saying.
+pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
+    // Or application/grpc+proto, application/grpc-web, …
+    has_type(headers, b"application/grpc")
+}
+
+fn has_type(headers: &HeaderMap, start: &[u8]) -> bool {
+    headers.get(header::CONTENT_TYPE).is_some_and(|media_type| {
+        media_type.as_bytes().get(..start.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(start))
+    })
+}
+
+/// Puts a buffer behind a body whose head has just come.
+///
+/// What is there already is taken at once. Often that is all of it; then the upstream's connection is free on
+/// return. A longer body is read on in a task of its own, which gives the connection back after the last
+/// byte, or up when what is returned is dropped. With `at_once` that goes for a short one too: an HTTP/2
+/// connection asks for bytes only when its client has a window open for them.
+///
+/// Pieces are passed on as they come. When the body breaks off, what came of it is passed on before the
+/// error. Time that it waits for the client does not count as the upstream's.
+pub(crate) async fn keep_ahead(mut source: Body, buffer: Buffer, place: &Place, at_once: bool) -> Body {
+    if source.is_end_stream() {
+        return Body::empty();
+    }
+    let left = source.size_hint().exact();
+    let first = poll_fn(|cx| Poll::Ready(Pin::new(&mut source).poll_frame(cx))).await;
+    let first = match first {
+        // The shortest way, and the usual one.
+        Poll::Ready(Some(Ok(frame))) if source.is_end_stream() && frame.is_data() => {
+            return Body::full(frame.into_data().unwrap_or_default());
+        }
+        first => first,
+    };
+    let mut flow = Flow { left, ..Flow::new(Spool::new(buffer, place.clone())) };
+    let mut source = Some(source);
+    let mut next = first;
+    while let (Poll::Ready(frame), Some(body)) = (next, &mut source) {
+        if flow.receive(frame, body) {
+            source = None;
+            break;
+        }
+        if flow.received >= SHORT {
+            break;
+        }
+        next = poll_fn(|cx| Poll::Ready(Pin::new(&mut *body).poll_frame(cx))).await;
+    }
+    let runs_ahead = at_once || flow.received >= SHORT;
+    let mut buffered = Buffered { flow: Rc::new(RefCell::new(flow)), source, pump: None };
+    if runs_ahead {
+        buffered.run_ahead();
+    }
+    Body::staged(buffered)
+}
+
+/// The client's end.
+struct Buffered {
+    flow: Rc<RefCell<Flow>>,
+    /// As long as it is read from here.
+    source: Option<Body>,
+    /// The task that reads it otherwise.
+    pump: Option<AbortHandle>,
+}
+
+/// What both ends share; both are in one thread.
+struct Flow {
+    spool: Spool,
+    /// Bytes that came.
+    received: u64,
+    /// Bytes that the client has still to get, where the head tells.
+    left: Option<u64>,
+    trailers: Option<HeaderMap>,
+    end: Option<End>,
+    /// The client waits for a piece.
+    client: Option<Waker>,
+    /// The pump waits for room, or to be told that it is time to read from the disk.
+    pump: Option<Waker>,
+}
+
+/// How the source ended.
+enum End {
+    Whole,
+    /// `None` when the client has been told.
+    Broken(Option<BoxError>),
+}
+
+impl Flow {
+    fn new(spool: Spool) -> Self {
+        Self { spool, received: 0, left: None, trailers: None, end: None, client: None, pump: None }
+    }
+
+    /// Takes what `source` gave; true if that was the last of it.
+    fn receive(&mut self, frame: Option<Result<Frame<Bytes>, BoxError>>, source: &Body) -> bool {
+        match frame {
+            None => self.end = Some(End::Whole),
+            Some(Err(error)) => self.end = Some(End::Broken(Some(error))),
+            Some(Ok(frame)) => {
+                match frame.into_data() {
+                    Ok(piece) => {
+                        self.received += piece.len() as u64;
+                        self.spool.push(piece);
+                    }
+                    Err(frame) => self.trailers = frame.into_trailers().ok(),
+                }
+                if source.is_end_stream() {
+                    self.end = Some(End::Whole);
+                }
+            }
+        }
+        self.end.is_some()
+    }
+
+    /// What is next for the client, if it is at hand.
+    fn next(&mut self) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if let Some(piece) = self.spool.pop() {
+            self.left = self.left.map(|left| left.saturating_sub(piece.len() as u64));
+            if self.spool.runs_low()
+                && let Some(pump) = self.pump.take()
+            {
+                pump.wake();
+            }
+            return Poll::Ready(Some(Ok(Frame::data(piece))));
+        }
+        match &mut self.end {
+            Some(_) if !self.spool.is_empty() => Poll::Pending,
+            Some(End::Whole) => {
+                Poll::Ready(self.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))))
+            }
+            Some(End::Broken(error)) => Poll::Ready(error.take().map(Err)),
+            None => Poll::Pending,
+        }
+    }
+
+    fn wake_client(&mut self) {
+        if (self.spool.has_piece() || self.end.is_some())
+            && let Some(client) = self.client.take()
+        {
+            client.wake();
+        }
+    }
+}
+
+impl Buffered {
+    /// Hands the source, if there still is one, to a task.
+    fn run_ahead(&mut self) {
+        let Some(source) = self.source.take() else { return };
+        let pump = Pump {
+            source: Some(source),
+            flow: self.flow.clone(),
+            patience: Idle::new(GRACE),
+            full_since: None,
+        };
+        self.pump = Some(spawn_local(pump).abort_handle());
+    }
+}
+
+impl http_body::Body for Buffered {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = &mut *self;
+        loop {
+            let mut flow = this.flow.borrow_mut();
+            if let Poll::Ready(next) = flow.next() {
+                return Poll::Ready(next);
+            }
+            let Some(source) = &mut this.source else {
+                flow.client = Some(cx.waker().clone());
+                return Poll::Pending;
+            };
+            let frame = ready!(Pin::new(&mut *source).poll_frame(cx));
+            if flow.receive(frame, source) {
+                this.source = None;
+            }
+            let is_long = flow.received >= SHORT;
+            drop(flow);
+            if is_long {
+                this.run_ahead();
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        let flow = self.flow.borrow();
+        matches!(flow.end, Some(End::Whole)) && flow.trailers.is_none() && flow.spool.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let flow = self.flow.borrow();
+        match (flow.left, &flow.end, &flow.trailers) {
+            (Some(left), _, _) => SizeHint::with_exact(left),
+            (None, Some(End::Whole), None) => SizeHint::with_exact(flow.spool.len()),
+            _ => {
+                let mut hint = SizeHint::new();
+                hint.set_lower(flow.spool.len());
+                hint
+            }
+        }
+    }
+}
+
+impl Drop for Buffered {
+    fn drop(&mut self) {
+        if let Some(pump) = &self.pump {
+            pump.abort();
+        }
+    }
+}
+
+/// The upstream's end: fills the spool until the source has ended and nothing is left on the disk.
+struct Pump {
+    source: Option<Body>,
+    flow: Rc<RefCell<Flow>>,
+    /// What the client has left of [`GRACE`].
+    patience: Idle,
+    /// Since when the source is not read, for want of room.
+    full_since: Option<Instant>,
+}
+
+impl Future for Pump {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Self { source, flow, patience, full_since } = &mut *self;
+        let mut flow = flow.borrow_mut();
+        loop {
+            while let Some(body) = source.as_mut().filter(|_| flow.spool.accepts()) {
+                patience.progress();
+                if let Some(since) = full_since.take() {
+                    body.extend(since.elapsed());
+                }
+                let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(cx) else { break };
+                if flow.receive(frame, body) {
+                    // Before the client has the rest: the connection is for the next exchange.
+                    *source = None;
+                }
+            }
+            let is_full = source.is_some() && !flow.spool.accepts();
+            if is_full {
+                full_since.get_or_insert_with(Instant::now);
+            }
+            let may_spill = is_full && patience.poll_expired(cx).is_ready();
+            let moved = match flow.spool.poll_work(may_spill, cx) {
+                Poll::Pending => false,
+                Poll::Ready(Ok(())) => true,
+                Poll::Ready(Err(error)) => {
+                    flow.end = Some(End::Broken(Some(error.into())));
+                    *source = None;
+                    true
+                }
+            };
+            flow.wake_client();
+            if source.is_none() && !flow.spool.spills() {
+                return Poll::Ready(());
+            }
+            if !moved {
+                let waits = is_full || flow.spool.spills();
+                flow.pump = waits.then(|| cx.waker().clone());
+                return Poll::Pending;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
