@@ -263,7 +263,7 @@ impl Request {
 
     /// Has the proxy undo the content codings (gzip, deflate, br, zstd) before any policy sees the body; it then
     /// goes on decoded, without `content-encoding`. True if that is so or there is nothing to undo; false if a
-    /// coding is unknown or there are more than four: the bytes are then seen as they are. Only in
+    /// coding is unknown or there are more than two: the bytes are then seen as they are. Only in
     /// `on_request`; false elsewhere.
     pub fn decode_body(&self) -> bool {
         self.0.decode_body()

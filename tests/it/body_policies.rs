@@ -9,9 +9,11 @@ use tidegate_tests::{
 
 /// The guest that does what the fields of a request say.
 fn seeing(app: &Upstream, settings: &str) -> Builder {
-    Proxy::builder(app)
-        .section("[limits]\npolicy-body = \"16KiB\"")
-        .plugin("1-bodies", guest("bodies"), settings)
+    Proxy::builder(app).section("[limits]\npolicy-body = \"16KiB\"").plugin(
+        "1-bodies",
+        guest("bodies"),
+        settings,
+    )
 }
 
 fn post(fields: &[(&str, &str)], upload: BoxBody) -> http::Request<BoxBody> {
@@ -83,11 +85,8 @@ async fn a_whole_request_body_is_edited_before_anything_is_sent() {
     let app = Upstream::echo("app").await;
     let proxy = seeing(&app, "").start().await;
     for mut client in both(&proxy).await {
-        let fields = [
-            ("x-request-mode", "whole"),
-            ("x-request-do", "upper"),
-            ("content-digest", "sha-256=:AAAA:"),
-        ];
+        let fields =
+            [("x-request-mode", "whole"), ("x-request-do", "upper"), ("content-digest", "sha-256=:AAAA:")];
         for upload in [body("one two"), in_pieces(&["one", " two"])] {
             let echoed = client.send(post(&fields, upload)).await.json();
             assert_eq!(echoed["body"], "ONE TWO");
@@ -307,7 +306,9 @@ async fn trailers_pass_after_an_edited_body_and_digests_among_them_do_not() {
     .await;
     let proxy = seeing(&app, "").start().await;
     let mut client = proxy.http2().await;
-    for (mode, deed, digest) in [("chunks", "upper", false), ("whole", "upper", false), ("whole", "note", true)] {
+    for (mode, deed, digest) in
+        [("chunks", "upper", false), ("whole", "upper", false), ("whole", "note", true)]
+    {
         let fields = [("te", "trailers"), ("x-response-mode", mode), ("x-response-do", deed)];
         let answer = client.send(get(&fields)).await;
         let trailers = answer.trailers.expect("trailers");
@@ -321,7 +322,8 @@ async fn a_message_without_a_body_has_no_body_phase() {
     let app = telling("one two three").await;
     let proxy = seeing(&app, "").start().await;
     for mut client in both(&proxy).await {
-        let asked = request("HEAD", "/x").header("x-response-mode", "chunks").header("x-response-do", "upper");
+        let asked =
+            request("HEAD", "/x").header("x-response-mode", "chunks").header("x-response-do", "upper");
         let answer = client.send(asked.body(empty()).expect("valid")).await;
         assert_eq!((answer.status, answer.header("content-length")), (200, ""), "the length is not known");
         let fields = [("x-request-mode", "whole"), ("x-request-do", "answer")];

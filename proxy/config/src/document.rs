@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, Deserializer, Error};
 
-use crate::later::{self, Later};
+use crate::later;
 use crate::{Position, Positions, Problem, Problems, file, schema, validate};
 
 /// A file all of whose keys are known and all of whose values have the right form.
@@ -20,15 +20,15 @@ pub(crate) struct Document<T> {
 /// What one of the two files contains.
 pub(crate) trait Content: DeserializeOwned + JsonSchema {
     /// The keys that a later version brings.
-    const LATER: &'static [Later];
+    const LATER: &'static [&'static str];
 }
 
 impl Content for file::Config {
-    const LATER: &'static [Later] = later::CONFIG;
+    const LATER: &'static [&'static str] = &[];
 }
 
 impl Content for file::Plugin {
-    const LATER: &'static [Later] = later::PLUGIN;
+    const LATER: &'static [&'static str] = later::PLUGIN;
 }
 
 pub(crate) fn read<T: Content>(text: &str, file: &Path) -> Result<Document<T>, Problems> {

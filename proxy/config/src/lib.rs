@@ -37,10 +37,10 @@ mod warnings;
 mod tests;
 
 pub use config::{
-    AccessLog, Address, Admin, Balance, Buffer, CacheControl, Certificate, ClientAuth, Config, Eject, Files,
-    Health, HttpProbe, HttpVersions, Limits, Listener, Log, LogFormat, LogLevel, Passthrough, Pool, Probe, Protocol,
-    ProxyProtocol, Resolver, Retries, Server, Serves, Timeouts, Tls, TlsVersion, Upstream, UpstreamTimeouts,
-    UpstreamTls,
+    AccessLog, Address, Admin, Balance, Buffer, CacheControl, Certificate, ClientAuth, Coding, Compression,
+    Config, Eject, Files, Health, HttpProbe, HttpVersions, Levels, Limits, Listener, Log, LogFormat,
+    LogLevel, MediaRange, Passthrough, Pool, Probe, Protocol, ProxyProtocol, Resolver, Retries, Server,
+    Serves, Timeouts, Tls, TlsVersion, Upstream, UpstreamTimeouts, UpstreamTls,
 };
 pub use plugin::{BodyOverflow, Isolation, Match, OnError, PluginFile, PluginLimits};
 pub use positions::Positions;

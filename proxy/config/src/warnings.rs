@@ -6,8 +6,8 @@ use crate::{Address, Balance, Config, Positions, Problem, Problems, Serves, Upst
 impl Config {
     /// What will surprise, in the order of the text: an upstream or a file root that nobody can
     /// reach; a single server of whose death only requests would tell; a choice by hash where there is
-    /// nothing to choose; request bodies that are allowed and cannot be kept. The configuration works all
-    /// the same.
+    /// nothing to choose; request bodies that are allowed and cannot be kept; compression that is asked for
+    /// and off. The configuration works all the same.
     ///
     /// `routable` says of either whether a policy may route to it, which this file does not know.
     ///
@@ -36,6 +36,16 @@ impl Config {
                     ".buffer-requests",
                     &format!("a body of more than {kept} gets 413 although limits.request-body is {allowed}"),
                     "raise buffer-requests.disk, or lower limits.request-body",
+                );
+            }
+            if upstream.compression
+                && self.compression.is_none()
+                && self.positions.has(&format!("{path}.compression"))
+            {
+                warn(
+                    ".compression",
+                    "nothing is compressed, as there is no table [compression]",
+                    "add [compression], or leave the key out",
                 );
             }
             if !is_single(upstream) {

@@ -29,6 +29,8 @@ pub(crate) struct Body {
     source: Source,
     bytes: u64,
     on_end: Option<Box<dyn FnOnce(End)>>,
+    /// Why it is broken off, as soon as what came before it is on its way.
+    broken: Option<BoxError>,
 }
 
 enum Source {
@@ -59,12 +61,12 @@ impl Body {
     }
 
     pub(crate) fn full(bytes: impl Into<Bytes>) -> Self {
-        Self { source: Source::Full(bytes.into()), bytes: 0, on_end: None }
+        Self { source: Source::Full(bytes.into()), bytes: 0, on_end: None, broken: None }
     }
 
     /// What a stage makes, as a rule of another body: buffered, filtered, coded.
     pub(crate) fn staged(stage: impl http_body::Body<Data = Bytes, Error = BoxError> + 'static) -> Self {
-        Self { source: Source::Staged(Box::pin(stage)), bytes: 0, on_end: None }
+        Self { source: Source::Staged(Box::pin(stage)), bytes: 0, on_end: None, broken: None }
     }
 
     /// A body that was taken in, with the trailers it had.
@@ -95,7 +97,7 @@ impl Body {
     ) -> Self {
         let deadline = deadline.map(|deadline| Box::pin(sleep_until(deadline)));
         let source = Source::Upstream { incoming, lease: Some(lease), idle: Idle::new(idle), deadline };
-        Self { source, bytes: 0, on_end: None }
+        Self { source, bytes: 0, on_end: None, broken: None }
     }
 
     /// Calls `on_end` once: after the last byte was taken, on a failure, or when the body is dropped.
@@ -119,6 +121,8 @@ impl Body {
             lease.release();
         }
         if let Some(on_end) = self.on_end.take() {
+            // What stages have to note they note before the exchange ends.
+            self.source = Source::Full(Bytes::new());
             on_end(End { bytes: self.bytes, complete });
         }
     }
@@ -147,6 +151,10 @@ impl http_body::Body for Body {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
+        if let Some(error) = this.broken.take() {
+            this.end(false);
+            return Poll::Ready(Some(Err(error)));
+        }
         let frame = match &mut this.source {
             Source::Full(bytes) if bytes.is_empty() => None,
             Source::Full(bytes) => Some(Ok(Frame::data(std::mem::take(bytes)))),
@@ -170,6 +178,13 @@ impl http_body::Body for Body {
         };
         match &frame {
             Some(Ok(frame)) => this.bytes += frame.data_ref().map_or(0, |data| data.len() as u64),
+            // An error makes hyper drop what it has not written yet, the head among it. It writes when there is
+            // nothing to read.
+            Some(Err(_)) if this.on_end.is_some() => {
+                this.broken = frame.and_then(Result::err);
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             Some(Err(_)) => this.end(false),
             None => this.end(true),
         }

@@ -1,8 +1,8 @@
 //! One exchange: a request and its response (RFC 9110 §3.4), from the parsed head to the last byte.
 //!
 //! ```text
-//! head ─▶ accept ─▶ policies ─▶ upstream ─▶ policies ─▶ body ─▶ log line, policies
-//!           │       (request)   or files   (response)                    (log)
+//! head ─▶ accept ─▶ policies ─▶ upstream ─▶ policies ─▶ compression ─▶ body ─▶ log line, policies
+//!           │       (request)   or files   (response)                                  (log)
 //!           ▼           ▼          ▼            ▲
 //!        refusal      reply     failure ────────┘
 //! ```
@@ -17,7 +17,8 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use tidegate_plugin_host::{Connection, Exchange, Reply, RequestHead, ResponseHead, Side};
+use tidegate_config::Coding;
+use tidegate_plugin_host::{self as host, Connection, Exchange, Reply, RequestHead, ResponseHead, Side};
 use tokio::runtime::Handle;
 use tokio::task::spawn_local;
 use tokio::time::Instant;
@@ -35,7 +36,7 @@ use crate::policy::{Custody, Decision, Passage, Refusal, Trail};
 use crate::snapshot::{Destination, Generation};
 use crate::upstream::{self, Answer, Hop, Upstream};
 use crate::worker::Worker;
-use crate::{representation, response, tunnel};
+use crate::{compression, representation, response, tunnel};
 
 /// The other end of a client connection.
 pub(crate) struct Peer {
@@ -77,6 +78,7 @@ pub(crate) async fn serve(
         _held: arrival.hold(),
     });
     let trailers = fields::accepts_trailers(incoming.headers());
+    let wish = generation.compression.as_ref().and_then(|it| it.wish(incoming.headers(), version));
     let (mut parts, body) = incoming.into_parts();
     if opens_websocket {
         websocket::ask(&mut parts);
@@ -92,7 +94,7 @@ pub(crate) async fn serve(
     let (mut exchange, mut decision) = generation.chain.on_request(exchange, &mut trail).await;
     let mut custody = None;
     if let Ok(Decision::Forward) = decision
-        && exchange.wants_bodies(Side::Request)
+        && (exchange.wants_bodies(Side::Request) || exchange.decodes_body(Side::Request))
     {
         let shown = show_request(&generation, exchange, body, &mut custody, &mut trail);
         (exchange, body, decision) = Box::pin(shown).await;
@@ -115,8 +117,9 @@ pub(crate) async fn serve(
             };
             match (answer, &custody) {
                 (Ok(answer), _) => answer,
-                (Err(Error::Replied), Some(custody)) => custody.notes().reply.take().map_or_else(
-                    || failed(&Error::Replied, &mut record), replied),
+                (Err(Error::Replied), Some(custody)) => {
+                    custody.notes().reply.take().map_or_else(|| failed(&Error::Replied, &mut record), replied)
+                }
                 (Err(error), _) => failed(&error, &mut record),
             }
         }
@@ -126,7 +129,7 @@ pub(crate) async fn serve(
     exchange.response = Some(head);
     let (mut exchange, outcome) = generation.chain.on_response(exchange, &mut trail).await;
     match outcome {
-        Ok(None) if exchange.wants_bodies(Side::Response) => {
+        Ok(None) if exchange.wants_bodies(Side::Response) || exchange.decodes_body(Side::Response) => {
             let shown = show_response(&generation, exchange, source, &mut custody, &mut record, &mut trail);
             (exchange, source) = Box::pin(shown).await;
         }
@@ -141,6 +144,7 @@ pub(crate) async fn serve(
     {
         source = put(&mut exchange, failed(&Error::NoSwitch(status), &mut record));
     }
+    let source = compress(&generation, wish, &mut exchange, source);
     let ending = Ending { worker, generation, exchange: None, custody, trail, record, progress };
     finish(ending, exchange, source, client_side, version)
 }
@@ -299,9 +303,13 @@ async fn show_request(
         generation.chain.on_body(Side::Request, exchange, body, custody, limit, trail).await;
     match passage {
         Ok(Passage::Body(body)) => (exchange, RequestBody::staged(body), Ok(Decision::Forward)),
-        Ok(Passage::Reply(reply)) => (exchange, RequestBody::staged(Body::empty()), Ok(Decision::Reply(reply))),
+        Ok(Passage::Reply(reply)) => {
+            (exchange, RequestBody::staged(Body::empty()), Ok(Decision::Reply(reply)))
+        }
         Err(Refusal::Policy(error)) => (exchange, RequestBody::staged(Body::empty()), Err(error)),
-        Err(Refusal::Source(error)) => (exchange, RequestBody::staged(Body::empty()), Err(Error::of_request_body(error))),
+        Err(Refusal::Source(error)) => {
+            (exchange, RequestBody::staged(Body::empty()), Err(Error::of_request_body(error)))
+        }
     }
 }
 
@@ -350,7 +358,12 @@ async fn show_response(
     (exchange, source)
 }
 
-fn decoded(body: Body, headers: &mut HeaderMap) -> Body { let _ = headers; body }
+/// Undoes the codings of a body, as `decode-body` of the contract promised a policy.
+fn decoded(body: Body, headers: &mut HeaderMap) -> Body {
+    let codings = host::Coding::of(headers).unwrap_or_default();
+    headers.remove(header::CONTENT_ENCODING);
+    Body::staged(compression::decode(body, codings))
+}
 
 /// Puts a response in place of the one there was.
 fn put(exchange: &mut Exchange, (head, source): (ResponseHead, Source)) -> Source {
@@ -393,6 +406,32 @@ fn failed(error: &Error, record: &mut Record) -> (ResponseHead, Source) {
     head.content_length = Some(body.len() as u64);
     head.failure = Some(error.as_str());
     (head, Source { body: Body::full(body), server_side: None, close: error.poisons_connection() })
+}
+
+/// Compresses the response if the client wishes for it and the configuration allows it: the last step, on
+/// what policies have made of head and body.
+fn compress(
+    generation: &Generation,
+    wish: Option<Coding>,
+    exchange: &mut Exchange,
+    source: Source,
+) -> Source {
+    let (Some(compression), Some(head)) = (&generation.compression, &mut exchange.response) else {
+        return source;
+    };
+    let Source { body, server_side: None, close: false } = source else {
+        // Not HTTP any more, or the last word on a connection.
+        return source;
+    };
+    let length = head.content_length.or_else(|| body.size_hint().exact().filter(|length| *length > 0));
+    let request = &exchange.request;
+    match compression.apply(wish, &request.headers, head, length) {
+        // The body of a response to HEAD is empty.
+        Some(compressor) if request.method != http::Method::HEAD => {
+            Body::staged(compressor.compress(body)).into()
+        }
+        _ => body.into(),
+    }
 }
 
 /// What is kept until the last byte of the response is on its way.

@@ -10,6 +10,8 @@
 //! | [`policy`] | asks the plugins of the chain |
 //! | [`upstream`] | chooses a server and sends the request on a kept connection |
 //!
+//! [`compression`] codes what comes back for clients that like it smaller.
+//!
 //! [`exchange`] puts them together for one request, [`tcp`] for one connection that is forwarded at
 //! layer 4, [`worker`] for one thread, [`server`] for the process. [`reload`] makes [`snapshot`]s of the
 //! files and hands them to the workers.
@@ -21,6 +23,7 @@ mod body;
 mod buffer;
 mod clock;
 mod commands;
+mod compression;
 mod error;
 mod exchange;
 mod files;

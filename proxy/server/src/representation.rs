@@ -25,12 +25,16 @@ pub(crate) fn remove_digests(headers: &mut HeaderMap) {
     }
 }
 
-/// A strong entity tag would say that the bytes are the same (§8.8.3).
+/// A strong entity tag promises the same bytes (§8.8.1).
 pub(crate) fn weaken_etag(headers: &mut HeaderMap) {
-    let Some(tag) = headers.get(header::ETAG) else { return };
-    if !tag.as_bytes().starts_with(b"W/")
-        && let Ok(weak) = HeaderValue::from_bytes(&[b"W/", tag.as_bytes()].concat())
-    {
-        headers.insert(header::ETAG, weak);
+    let Some(tag) = headers.get_mut(header::ETAG) else { return };
+    if tag.as_bytes().starts_with(b"W/") {
+        return;
+    }
+    let weak = [b"W/", tag.as_bytes()].concat();
+    match HeaderValue::from_bytes(&weak) {
+        Ok(weak) if tag.as_bytes().starts_with(b"\"") => *tag = weak,
+        // Without quotes it is no entity tag, and nothing tells how a recipient would compare it.
+        _ => drop(headers.remove(header::ETAG)),
     }
 }

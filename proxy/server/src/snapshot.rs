@@ -9,8 +9,9 @@ use tidegate_config::Config;
 use tidegate_plugin_host::{Destinations, EditLimits};
 
 use crate::access_log;
-use crate::files;
 use crate::buffer;
+use crate::compression::Compression;
+use crate::files;
 use crate::policy::{Chain, Link};
 use crate::upstream::{Clusters, Servers, Upstream};
 
@@ -60,6 +61,7 @@ pub(crate) struct Generation {
     /// Where bodies are kept that do not fit in memory.
     pub(crate) temporary: buffer::Place,
     pub(crate) tls: HashMap<String, Arc<rustls::ServerConfig>>,
+    pub(crate) compression: Option<Compression>,
     by_name: HashMap<Arc<str>, Destination>,
     default: Option<Destination>,
 }
@@ -106,6 +108,10 @@ impl Generation {
             access_log: snapshot.access_log.clone().map(Rc::new),
             temporary: snapshot.temporary.clone(),
             tls: snapshot.tls.clone(),
+            compression: Compression::new(
+                config,
+                previous.and_then(|previous| previous.compression.as_ref()),
+            ),
             by_name,
             default,
         }

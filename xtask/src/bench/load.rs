@@ -17,13 +17,23 @@ const BODY: usize = 1024;
 /// Bytes of a body that clients take at once: all of their buffers stay in the cache of a core.
 const TAKEN: usize = 16 << 10;
 
+/// Legacy paths that clients ask for: more than one, as a proxy that remembers a single one would shine, and no
+/// more than a site has that are asked for again and again.
+const ARTICLES: usize = 100;
+
 /// What clients ask for, in turn: something for each rule to decide, and nothing that ends at the proxy.
-const TARGETS: [&str; 4] = ["/", "/images/logo.png?v=3", "/old/articles/42", "/api/v1/orders"];
+fn targets() -> Vec<String> {
+    let round = |article: usize| {
+        let article = format!("/old/articles/{article}");
+        ["/".to_owned(), "/images/logo.png?v=3".to_owned(), article, "/api/v1/orders".to_owned()]
+    };
+    (0..ARTICLES).flat_map(round).collect()
+}
 
 /// What clients ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Work {
-    /// [`TARGETS`], from the server behind the proxy.
+    /// What [`targets`] says, from the server behind the proxy.
     Forwarded,
     /// A file of so many bytes, from the proxy itself.
     File(usize),
@@ -32,7 +42,7 @@ pub(super) enum Work {
 impl Work {
     fn targets(self) -> Vec<String> {
         match self {
-            Self::Forwarded => TARGETS.map(str::to_owned).to_vec(),
+            Self::Forwarded => targets(),
             Self::File(bytes) => vec![format!("/{bytes}")],
         }
     }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use super::{Report, files, listener, upstream};
+use super::{Report, compression, files, listener, upstream};
 use crate::document::Document;
 use crate::{AccessLog, Admin, Config, Limits, Log, Problems, Resolver, Timeouts, file, suggest};
 
@@ -25,6 +25,9 @@ pub(crate) fn check(document: Document<file::Config>, file: &Path) -> Result<Con
     for name in content.files.keys() {
         files::check(name, &content, &mut report);
     }
+    if let Some(value) = &content.compression {
+        compression::check(value, &mut report);
+    }
     header_sizes(&content, &mut report);
     report.finish()?;
 
@@ -38,6 +41,7 @@ pub(crate) fn check(document: Document<file::Config>, file: &Path) -> Result<Con
         listener: listeners,
         upstream: upstreams,
         files: roots,
+        compression: compressing,
         limits,
         timeouts,
         access_log,
@@ -63,6 +67,7 @@ pub(crate) fn check(document: Document<file::Config>, file: &Path) -> Result<Con
             .map(|(name, value)| (name, upstream::convert(value, directory)))
             .collect(),
         files: roots.into_iter().map(|(name, value)| (name, files::convert(value, directory))).collect(),
+        compression: compressing.map(compression::convert),
         limits: self::limits(&limits),
         timeouts: Timeouts {
             request_headers: timeouts.request_headers.0,

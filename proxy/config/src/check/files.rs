@@ -32,5 +32,6 @@ pub(super) fn convert(files: file::Files, directory: &Path) -> Files {
         cache_control: files.cache_control.into_iter().map(entry).collect(),
         precompressed: files.precompressed,
         follow_symlinks: files.follow_symlinks,
+        compression: files.compression,
     }
 }

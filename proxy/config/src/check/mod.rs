@@ -1,5 +1,6 @@
 //! What one key says about another, once each is right by itself.
 
+mod compression;
 mod config;
 mod files;
 mod listener;

@@ -211,6 +211,7 @@ pub(super) fn convert(upstream: file::Upstream, directory: &Path) -> Upstream {
             client_certificate: tls.client_certificate.map(|pair| certificate(directory, pair)),
         }),
         proxy_protocol: upstream.proxy_protocol,
+        compression: upstream.compression,
     }
 }
 

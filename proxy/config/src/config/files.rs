@@ -21,6 +21,8 @@ pub struct Files {
     pub precompressed: bool,
     /// Whether symbolic links below the root are followed, wherever they lead. Default false.
     pub follow_symlinks: bool,
+    /// Whether [`Config::compression`](super::Config::compression) holds for its responses. Default true.
+    pub compression: bool,
 }
 
 /// What caches are told of some files (RFC 9111 §5.2).

@@ -11,10 +11,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::Positions;
 
+mod compression;
 mod files;
 mod listener;
 mod upstream;
 
+pub use compression::{Coding, Compression, Levels, MediaRange};
 pub use files::{CacheControl, Files};
 pub use listener::{Certificate, ClientAuth, HttpVersions, Listener, Passthrough, Serves, Tls, TlsVersion};
 pub use upstream::{
@@ -48,6 +50,8 @@ pub struct Config {
     pub upstreams: BTreeMap<String, Upstream>,
     /// By name, which no upstream has.
     pub files: BTreeMap<String, Files>,
+    /// `[compression]`; `None`, the default, = off.
+    pub compression: Option<Compression>,
     /// Sizes and counts.
     pub limits: Limits,
     /// Waits on the client's side; those towards servers are in [`Upstream`].

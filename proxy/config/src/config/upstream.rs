@@ -48,6 +48,8 @@ pub struct Upstream {
     /// [`Pool::max_idle`] is 0: a connection that carries one client's address is of no use to the
     /// next.
     pub proxy_protocol: Option<ProxyProtocol>,
+    /// Whether [`Config::compression`](super::Config::compression) holds for its responses. Default true.
+    pub compression: bool,
 }
 
 /// One server of an upstream.

@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::text::{DnsServer, FilePath, Form, Name, Size, Text};
-use super::{Files, Listener, Upstream};
+use super::{Compression, Files, Listener, Upstream};
 use crate::{LogFormat, LogLevel};
 
 /// The configuration of tidegate.
@@ -46,6 +46,8 @@ pub(crate) struct Config {
     /// no name may be that of an upstream.
     #[schemars(extend("propertyNames" = name_schema()))]
     pub files: BTreeMap<String, Files>,
+    /// Compression of responses for clients that accept it; off when absent.
+    pub compression: Option<Compression>,
     /// Sizes and counts, and what happens beyond them.
     pub limits: Limits,
     /// How long the proxy waits on the client's side.

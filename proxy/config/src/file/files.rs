@@ -29,6 +29,9 @@ pub(crate) struct Files {
     /// Whether symbolic links below root are followed, wherever they lead.
     #[serde(default)]
     pub follow_symlinks: bool,
+    /// Whether responses are compressed as [compression] says.
+    #[serde(default = "yes")]
+    pub compression: bool,
 }
 
 /// What caches are told of some files.

@@ -1,6 +1,7 @@
 //! What the files may contain: the structs the schemas are generated from. They never leave the
 //! crate.
 
+mod compression;
 mod config;
 mod files;
 mod listener;
@@ -8,6 +9,7 @@ mod plugin;
 pub(crate) mod text;
 mod upstream;
 
+pub(crate) use compression::{Compression, DEFAULT_LEVELS};
 pub(crate) use config::{Config, Limits};
 pub(crate) use files::{CacheControl, Files};
 pub(crate) use listener::{Certificate, Http, Listener, Tls};

@@ -77,6 +77,9 @@ pub(crate) struct Upstream {
     /// Begins every connection with a PROXY protocol header of this version that carries the
     /// client's address. Such a connection serves one client only, so none is kept.
     pub proxy_protocol: Option<ProxyProtocol>,
+    /// Whether responses are compressed as [compression] says.
+    #[serde(default = "yes")]
+    pub compression: bool,
 }
 
 /// Off, on, or on with settings.
@@ -289,6 +292,10 @@ pub(crate) struct UpstreamTls {
     pub server_name: Option<Text<TlsName>>,
     /// Shown to a server that asks for one.
     pub client_certificate: Option<Certificate>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn least_requests() -> Balance {

@@ -398,24 +398,6 @@ fn a_server_is_a_host_and_a_port() {
 }
 
 #[test]
-fn keys_of_later_versions_are_refused_by_name() {
-    let text = r#"
-compression = { level = 1 }
-[listener.web]
-address = "127.0.0.1:80"
-[upstream.app]
-servers = ["a:80"]
-"#;
-    let unsupported = |line: usize, column: usize, what: &str| {
-        format!("{line}:{column}: {what:?} is not supported by this version of tidegate")
-    };
-    assert_eq!(
-        problems(text),
-        [unsupported(2, 1, "compression")]
-    );
-}
-
-#[test]
 fn every_problem_of_a_step_is_listed_in_the_order_of_the_text() {
     let text = "workers = \"x\"\n[upstream.b]\nservers = [\"a\"]\n[listener.a]\nadress = \"127.0.0.1:1\"\n";
     assert_eq!(

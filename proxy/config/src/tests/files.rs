@@ -20,6 +20,7 @@ fn every_key_arrives() {
         ],
         precompressed: false,
         follow_symlinks: true,
+        compression: false,
     };
     assert_eq!(*assets, expected);
 }
@@ -34,6 +35,7 @@ fn what_is_not_written_has_its_documented_default() {
         cache_control: Vec::new(),
         precompressed: true,
         follow_symlinks: false,
+        compression: true,
     };
     assert_eq!(config.files["a"], expected);
 }
@@ -93,7 +95,7 @@ fn a_file_root_is_checked() {
         (
             "files.a = { root = \"a\", directory-listing = true }",
             "1:25: unknown key \"directory-listing\" in files.a; known keys here: \
-             root, index, fallback, cache-control, precompressed, follow-symlinks"
+             root, index, fallback, cache-control, precompressed, follow-symlinks, compression"
                 .to_owned(),
         ),
     ];

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use crate::{Config, PluginFile, Problems, parse, parse_plugin};
 
+mod compression;
 mod config;
 mod files;
 mod forwarding;

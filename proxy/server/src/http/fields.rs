@@ -33,10 +33,7 @@ fn remove(headers: &mut HeaderMap, unwanted: fn(&str) -> bool) {
 /// Fields about a connection, whether or not `Connection` names them. `Trailer` is not among them: it
 /// announces what the next hop gets as well. Compared as text, which is decided by length nearly always.
 fn is_hop_by_hop(name: &str) -> bool {
-    matches!(
-        name,
-        "connection" | "te" | "transfer-encoding" | "upgrade" | "keep-alive" | "proxy-connection"
-    )
+    matches!(name, "connection" | "te" | "transfer-encoding" | "upgrade" | "keep-alive" | "proxy-connection")
 }
 
 /// Joins the `Cookie` fields that HTTP/2 clients send one for each cookie (RFC 9113 §8.2.3); HTTP/1 allows

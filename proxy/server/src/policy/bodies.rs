@@ -103,7 +103,8 @@ impl Chain {
                         Err(error) => return (exchange, Err(Refusal::Source(error))),
                     };
                     let verdict;
-                    (exchange, body, verdict) = place.show_whole(side, exchange, bytes, trailers, trail).await;
+                    (exchange, body, verdict) =
+                        place.show_whole(side, exchange, bytes, trailers, trail).await;
                     match verdict {
                         Ok(Verdict::Respond) => {
                             if let Some(reply) = exchange.reply.take() {

@@ -33,11 +33,7 @@ pub(crate) struct Notes {
 impl Custody {
     /// The exchange is with whoever makes it.
     pub(super) fn new() -> Self {
-        Self(Rc::new(Inner {
-            exchange: RefCell::default(),
-            given: Notify::new(),
-            notes: RefCell::default(),
-        }))
+        Self(Rc::new(Inner { exchange: RefCell::default(), given: Notify::new(), notes: RefCell::default() }))
     }
 
     pub(crate) fn give(&self, exchange: Box<Exchange>) {

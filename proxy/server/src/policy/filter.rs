@@ -33,13 +33,16 @@ pub(super) struct Filter {
     held: Bytes,
     trailers: Option<HeaderMap>,
     edited: bool,
-    /// All calls together; `None` = noted already.
-    step: Option<Step>,
+    /// All calls together.
+    step: Step,
 }
 
 enum State {
     Reading,
-    Calling { call: Pin<Box<dyn Future<Output = Called>>>, is_last: bool },
+    Calling {
+        call: Pin<Box<dyn Future<Output = Called>>>,
+        is_last: bool,
+    },
     /// The policy wants no more of it.
     Passing,
     /// Trailers, if there are any, and the end.
@@ -53,7 +56,7 @@ struct Called {
 
 impl Filter {
     pub(super) fn new(chain: Rc<Chain>, index: usize, phase: Phase, custody: Custody, source: Body) -> Self {
-        let step = Some(chain.places[index].step(phase, Verdict::Next.as_str(), None, 0));
+        let step = chain.places[index].step(phase, Verdict::Next.as_str(), None, 0);
         let (state, held) = (State::Reading, Bytes::new());
         Self { chain, index, phase, custody, source, state, held, trailers: None, edited: false, step }
     }
@@ -105,20 +108,10 @@ impl Filter {
     }
 
     fn note(&mut self, verdict: &'static str, error: Option<&'static str>) {
-        if let Some(step) = &mut self.step {
-            (step.verdict, step.error) = (verdict, error);
-        }
-    }
-
-    /// Notes what the policy did, once.
-    fn report(&mut self) {
-        if let Some(step) = self.step.take() {
-            self.custody.notes().steps.push(step);
-        }
+        (self.step.verdict, self.step.error) = (verdict, error);
     }
 
     fn end(&mut self) -> Option<Frame<Bytes>> {
-        self.report();
         let mut trailers = self.trailers.take()?;
         if self.edited {
             representation::remove_digests(&mut trailers);
@@ -169,9 +162,7 @@ impl http_body::Body for Filter {
                 State::Calling { call, is_last } => {
                     let (is_last, began) = (*is_last, Instant::now());
                     let called = call.as_mut().poll(cx);
-                    if let Some(step) = &mut this.step {
-                        step.us += u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-                    }
+                    this.step.us += u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
                     let settled = this.settle(ready!(called), is_last);
                     match settled {
                         Ok(bytes) if bytes.is_empty() => {}
@@ -230,6 +221,6 @@ impl Drop for Filter {
         {
             spawn_local(call);
         }
-        self.report();
+        self.custody.notes().steps.push(self.step.clone());
     }
 }

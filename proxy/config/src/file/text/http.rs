@@ -157,3 +157,48 @@ impl Form for FieldValue {
         self.0.clone()
     }
 }
+
+/// A media type without parameters (RFC 9110 §8.3.1), or several: `*` stands for the subtype, or for
+/// what is before its suffix. Kept in lower case.
+#[derive(Debug)]
+pub(crate) struct MediaRange(pub String);
+
+impl Form for MediaRange {
+    const FORMAT: &'static str = "media-range";
+    const EXAMPLE: &'static str = "text/*";
+
+    fn parse(text: &str) -> Result<Self, Complaint> {
+        let help = "write it as in \"text/html\", \"text/*\" or \"application/*+json\"";
+        if let Some((media_type, _)) = text.split_once(';') {
+            let complaint = Complaint::new(format!("{text:?} has parameters, which are not looked at"));
+            return Err(complaint.help(format!("write {:?}", media_type.trim_end())));
+        }
+        let token = |text: &str| {
+            let odd = |c: char| !c.is_ascii_alphanumeric() && !"!#$&^_.+-".contains(c);
+            !text.is_empty() && !text.contains(odd)
+        };
+        let is_range = text.split_once('/').is_some_and(|(kind, subtype)| {
+            let subtype = match subtype.strip_prefix('*') {
+                Some("") => return token(kind),
+                Some(suffix) if suffix.starts_with('+') => suffix,
+                Some(_) => return false,
+                None => subtype,
+            };
+            token(kind) && token(subtype)
+        });
+        if !is_range {
+            return Err(
+                Complaint::new(format!("{text:?} is not a media type and not a range of them")).help(help)
+            );
+        }
+        Ok(Self(text.to_ascii_lowercase()))
+    }
+
+    fn print(&self) -> String {
+        self.0.clone()
+    }
+
+    fn describe(schema: &mut Schema) {
+        schema.insert("pattern".to_owned(), "^[^/;*]+/([^/;*]+|[*]([+][^/;*]+)?)$".into());
+    }
+}

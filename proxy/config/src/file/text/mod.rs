@@ -18,7 +18,7 @@ mod name;
 
 pub(crate) use address::{DnsServer, ServerAddress};
 pub(crate) use host::{HostField, HostPattern, SniPattern, TlsName};
-pub(crate) use http::{FieldValue, Method, PathPattern, RequestTarget, StatusCodes};
+pub(crate) use http::{FieldValue, MediaRange, Method, PathPattern, RequestTarget, StatusCodes};
 pub(crate) use measure::{Percent, Size};
 pub(crate) use name::{FileName, FilePath, InnerPath, Name, PluginName};
 
@@ -54,7 +54,7 @@ pub(crate) fn check(format: &str, text: &str) -> Result<(), Complaint> {
 }
 
 /// Every form by its name.
-pub(crate) const FORMS: [(&str, Check); 21] = [
+pub(crate) const FORMS: [(&str, Check); 22] = [
     form::<Duration>(),
     form::<Size>(),
     form::<Percent>(),
@@ -75,6 +75,7 @@ pub(crate) const FORMS: [(&str, Check); 21] = [
     form::<RequestTarget>(),
     form::<StatusCodes>(),
     form::<FieldValue>(),
+    form::<MediaRange>(),
     form::<PluginName>(),
 ];
 
