@@ -233,6 +233,11 @@ impl Proxy {
         Raw::connect(self.address(WEB)).await
     }
 
+    /// A new connection to `web` for bytes, of a client that takes nothing it does not read.
+    pub async fn narrow(&self) -> Raw {
+        Raw::narrow(self.address(WEB)).await
+    }
+
     /// One request on an HTTP/1.1 connection of its own.
     pub async fn send(&self, request: Request<BoxBody>) -> Answer {
         self.http1().await.send(request).await
@@ -359,6 +364,23 @@ impl Proxy {
         // A file may be closed while they are counted.
         let targets = files.flatten().filter_map(|file| fs::read_link(file.path()).ok());
         targets.filter(|target| target.to_string_lossy().starts_with("socket:")).count()
+    }
+
+    /// The sizes of the open files that have no name any more and were made in the folder of
+    /// `tidegate.toml` or below.
+    #[must_use]
+    pub fn nameless_files(&self) -> Vec<u64> {
+        let files = fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("a running process");
+        let here = self.folder().to_string_lossy();
+        let is_one = |path: &Path| {
+            fs::read_link(path).is_ok_and(|target| {
+                let target = target.to_string_lossy();
+                target.starts_with(&*here) && target.ends_with(" (deleted)")
+            })
+        };
+        let found = files.flatten().map(|file| file.path()).filter(|path| is_one(path));
+        // Through /proc, the file is reached without a name.
+        found.filter_map(|path| Some(fs::metadata(path).ok()?.len())).collect()
     }
 
     fn proc_file(&self, name: &str) -> String {

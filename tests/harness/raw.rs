@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::wait::within;
 
@@ -19,6 +19,14 @@ impl Raw {
     pub async fn connect(address: SocketAddr) -> Self {
         let stream = within("a connection", TcpStream::connect(address)).await.expect("a connection");
         stream.set_nodelay(true).expect("an open socket");
+        Self { stream, received: Vec::new() }
+    }
+
+    /// Connects with so little room to receive that what is not read is not taken from the peer either.
+    pub async fn narrow(address: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(4096).expect("a new socket");
+        let stream = within("a connection", socket.connect(address)).await.expect("a connection");
         Self { stream, received: Vec::new() }
     }
 

@@ -130,7 +130,9 @@ async fn a_client_that_does_not_read_holds_the_upstream_back() {
         }
     })
     .await;
-    let proxy = Proxy::builder(&app).start().await;
+    // With a buffer it is what that holds; see `buffering`.
+    let lines = format!("servers = [\"{}\"]\nbuffer = false", app.address());
+    let proxy = Proxy::with_app(&lines).start().await;
     let before = proxy.resident_memory();
     let mut raw = proxy.raw().await;
     raw.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n").await;

@@ -6,6 +6,7 @@ mod balance;
 mod bodies;
 mod body_filter;
 mod body_policies;
+mod buffering;
 mod cli;
 mod compression;
 mod discovery;

@@ -286,7 +286,7 @@ enum Upload {
     /// The client.
     Client(Incoming),
     /// What comes out of a stage.
-    Staged(Body),
+    Staged(Box<Body>),
 }
 
 impl Upload {
@@ -429,7 +429,11 @@ impl RequestBody {
 
     /// What a stage makes of another request body, which keeps to the limits and waits.
     pub(crate) fn staged(body: Body) -> Self {
-        Self::coming((!body.is_end_stream()).then_some(Upload::Staged(body)), u64::MAX, Duration::ZERO)
+        Self::coming(
+            (!body.is_end_stream()).then_some(Upload::Staged(Box::new(body))),
+            u64::MAX,
+            Duration::ZERO,
+        )
     }
 
     fn coming(upload: Option<Upload>, limit: u64, idle: Duration) -> Self {

@@ -4,11 +4,12 @@ use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
-/// A smaller piece is copied together with its neighbours. It is a slice of what was read at once, up to
-/// 64 KiB, and would keep all of that; and there may be as many as there are bytes.
-const SMALL: usize = 8 << 10;
-/// So much of what was copied together becomes a piece of its own.
-const BLOCK: usize = 16 << 10;
+/// A smaller piece that has to wait is copied together with its neighbours. It is a slice of a buffer of up
+/// to 64 KiB, and would keep all of that; and there may be as many as there are bytes. Servers that are fast
+/// enough for copies to count fill their buffers.
+const SMALL: usize = 32 << 10;
+/// What is copied together becomes pieces of this size.
+const BLOCK: usize = 64 << 10;
 
 /// A queue of bytes. Larger pieces go through it as they are.
 #[derive(Debug, Default)]
@@ -29,16 +30,20 @@ impl Pieces {
         self.len == 0
     }
 
-    pub(super) fn push(&mut self, piece: Bytes) {
+    pub(super) fn push(&mut self, mut piece: Bytes) {
+        let waits = !self.is_empty();
         self.len += piece.len();
-        if piece.len() < SMALL && !(self.whole.is_empty() && self.open.is_empty()) {
-            self.open.extend_from_slice(&piece);
-            if self.open.len() >= BLOCK {
+        if piece.len() >= SMALL || !waits {
+            self.close();
+            self.whole.extend((!piece.is_empty()).then_some(piece));
+            return;
+        }
+        while !piece.is_empty() {
+            let fits = piece.split_to(piece.len().min(BLOCK - self.open.len()));
+            self.open.extend_from_slice(&fits);
+            if self.open.len() == BLOCK {
                 self.close();
             }
-        } else if !piece.is_empty() {
-            self.close();
-            self.whole.push_back(piece);
         }
     }
 
@@ -108,7 +113,9 @@ mod tests {
     #[test]
     fn bytes_leave_in_the_order_in_which_they_came_whatever_their_pieces() {
         let (mut pieces, mut expected) = (Pieces::default(), Vec::new());
-        for (index, size) in [1, 0, 9000, 3, 5000, 20_000, 8191, 8192, 17, 100_000].into_iter().enumerate() {
+        for (index, size) in
+            [1, 0, 9000, 3, 50_000, 20_000, 32_767, 32_768, 17, 100_000].into_iter().enumerate()
+        {
             let piece = vec![index as u8; size];
             expected.extend_from_slice(&piece);
             pieces.push(piece.into());

@@ -20,8 +20,8 @@ use super::space::Place;
 /// push ─▶ tail ─▶ file ─▶ front ─▶ pop        from then on, until the file is drained
 /// ```
 ///
-/// While bytes pass through the file, either half of the memory is for one end: `tail` collects what is
-/// written at once, `front` is read ahead for the taker. The file is a ring of `disk` bytes, so that what was
+/// While bytes pass through the file, half of the memory is for what is written at once, and a quarter for what
+/// is read ahead: a taker that slow needs no more, and there may be many. The file is a ring of `disk` bytes, so that what was
 /// taken makes room, however much passes in all. One piece of work is under way on the disk at a time: what
 /// waits for blocking threads is bounded by the number of bodies.
 ///
@@ -43,6 +43,17 @@ pub(super) struct Spool {
     writing: usize,
     /// There was no room on the disk: nothing is written until something was taken.
     held_back: bool,
+}
+
+/// What is to be put on the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Spill {
+    /// Bytes may begin to pass through the file: the memory is full, and the taker had its time.
+    Begin,
+    /// If they do already, what comes after them.
+    GoOn,
+    /// The same, and nothing comes any more: none of it waits in memory for its turn.
+    Finish,
 }
 
 #[derive(Debug)]
@@ -129,19 +140,18 @@ impl Spool {
 
     /// Whether so much was taken that more should come: by [`Spool::push`] or by [`Spool::poll_work`].
     pub(super) fn runs_low(&self) -> bool {
-        self.front.len() <= if self.spills() { self.half() / 2 } else { self.half() }
+        self.front.len() <= if self.spills() { self.quarter() / 2 } else { self.half() }
     }
 
     /// Moves bytes between memory and the file. Ready when some have been moved, and then there may be more
-    /// to do. Bytes begin to pass through the file only if they `may_spill`: the memory is full, and the
-    /// taker had its time.
+    /// to do. `spill` is how eagerly.
     ///
     /// # Errors
     /// What is in the file cannot be read; all that is left are the pieces at hand. A file that cannot be
     /// written to is no error: the sender waits for the taker.
-    pub(super) fn poll_work(&mut self, may_spill: bool, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(super) fn poll_work(&mut self, spill: Spill, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.start_read();
-        self.start_write(may_spill);
+        self.start_write(spill);
         let Disk::Busy(work) = &mut self.file else { return Poll::Pending };
         let Done(file, outcome) = match ready!(Pin::new(work).poll(cx)) {
             Ok(done) => done,
@@ -177,12 +187,16 @@ impl Spool {
         self.memory / 2
     }
 
+    fn quarter(&self) -> usize {
+        self.memory / 4
+    }
+
     fn on_disk(&self) -> u64 {
         self.written - self.read
     }
 
     fn start_read(&mut self) {
-        let room = self.half().saturating_sub(self.front.len());
+        let room = self.quarter().saturating_sub(self.front.len());
         if self.on_disk() == 0 || !self.runs_low() || room == 0 {
             return;
         }
@@ -206,17 +220,19 @@ impl Spool {
         }));
     }
 
-    fn start_write(&mut self, may_spill: bool) {
-        let waiting = match self.spills() {
-            true => self.tail.len(),
-            false if may_spill => self.front.len().saturating_sub(self.half()),
-            false => 0,
+    fn start_write(&mut self, spill: Spill) {
+        let waiting = match (spill, self.spills()) {
+            (_, true) => self.tail.len(),
+            (Spill::Begin, false) if !self.accepts() => self.front.len().saturating_sub(self.quarter()),
+            _ => 0,
+        };
+        // Much at once, even when the file is full: it would be written to in scraps otherwise.
+        let least = match spill {
+            Spill::Finish => 1,
+            Spill::Begin | Spill::GoOn => self.half(),
         };
         let free = self.disk - self.on_disk();
-        // What is written at once is not less than half of the memory: a full file would be written to in
-        // scraps otherwise.
-        let least = self.half() as u64;
-        if self.held_back || free == 0 || free < least.min(self.disk) || (waiting as u64) < least {
+        if self.held_back || free == 0 || free < self.disk.min(least as u64) || waiting < least {
             return;
         }
         let at = self.written % self.disk;
@@ -241,7 +257,7 @@ impl Spool {
             return;
         };
         if !self.spills() {
-            self.tail = self.front.split_off(self.half());
+            self.tail = self.front.split_off(self.quarter());
         }
         let rest = self.tail.split_off(length);
         let pieces = std::mem::replace(&mut self.tail, rest);
@@ -306,7 +322,7 @@ mod tests {
     async fn settle(spool: &mut Spool) -> bool {
         let mut moved = false;
         loop {
-            let worked = poll_fn(|cx| match spool.poll_work(true, cx) {
+            let worked = poll_fn(|cx| match spool.poll_work(Spill::Begin, cx) {
                 Poll::Pending if matches!(spool.file, Disk::Busy(_)) => Poll::Pending,
                 Poll::Pending => Poll::Ready(None),
                 Poll::Ready(result) => Poll::Ready(Some(result)),
@@ -430,7 +446,7 @@ mod tests {
             busy.push(bytes(0, 10_000));
         }
         // Begun, and perhaps already done.
-        let _ = busy.poll_work(true, &mut Context::from_waker(std::task::Waker::noop()));
+        let _ = busy.poll_work(Spill::Begin, &mut Context::from_waker(std::task::Waker::noop()));
         assert!(held() > 0);
         drop(busy);
         while held() > 0 {

@@ -14,7 +14,8 @@ use tidegate_config::Buffer;
 use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::Instant;
 
-use super::{Place, spool::Spool};
+use super::space::Place;
+use super::spool::{Spill, Spool};
 use crate::body::{Body, BoxError, Idle};
 
 /// When the memory is full, the client has this long to take something before the disk is put to work:
@@ -57,8 +58,8 @@ fn has_type(headers: &HeaderMap, start: &[u8]) -> bool {
 /// byte, or up when what is returned is dropped. With `at_once` that goes for a short one too: an HTTP/2
 /// connection asks for bytes only when its client has a window open for them.
 ///
-/// Pieces are passed on as they come. When the body breaks off, what came of it is passed on before the
-/// error. Time that it waits for the client does not count as the upstream's.
+/// Pieces are passed on as they come. When the body breaks off, what came of it goes to the client's
+/// connection before the error (which makes hyper drop what that has not written yet). Time that it waits for the client does not count as the upstream's.
 pub(crate) async fn keep_ahead(mut source: Body, buffer: Buffer, place: &Place, at_once: bool) -> Body {
     if source.is_end_stream() {
         return Body::empty();
@@ -283,8 +284,12 @@ impl Future for Pump {
             if is_full {
                 full_since.get_or_insert_with(Instant::now);
             }
-            let may_spill = is_full && patience.poll_expired(cx).is_ready();
-            let moved = match flow.spool.poll_work(may_spill, cx) {
+            let spill = match source {
+                None => Spill::Finish,
+                Some(_) if is_full && patience.poll_expired(cx).is_ready() => Spill::Begin,
+                Some(_) => Spill::GoOn,
+            };
+            let moved = match flow.spool.poll_work(spill, cx) {
                 Poll::Pending => false,
                 Poll::Ready(Ok(())) => true,
                 Poll::Ready(Err(error)) => {
