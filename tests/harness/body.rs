@@ -1,12 +1,14 @@
 //! Bodies: known beforehand, large, or sent piece by piece as a test goes on.
 
 use std::convert::Infallible;
-use std::io;
+use std::io::{self, Write};
 use std::pin::Pin;
 use std::sync::Mutex;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use http::HeaderMap;
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Full};
@@ -20,6 +22,14 @@ pub type BoxBody = http_body_util::combinators::BoxBody<Bytes, io::Error>;
 /// A body of bytes known beforehand.
 pub fn full(bytes: impl Into<Bytes>) -> BoxBody {
     Full::new(bytes.into()).map_err(|never: Infallible| match never {}).boxed()
+}
+
+/// A text with the coding `gzip`.
+#[must_use]
+pub fn gzipped(text: &str) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(text.as_bytes()).expect("memory");
+    encoder.finish().expect("memory")
 }
 
 /// A body that, like those of tonic, must not be shared between threads.

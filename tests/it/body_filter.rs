@@ -1,14 +1,12 @@
 //! The stock policy `body-filter`: text replaced across the borders of pieces, requests refused by their body.
 
-use std::io::{Read, Write};
+use std::io::Read;
 
-use flate2::Compression;
 use flate2::read::GzDecoder;
-use flate2::write::GzEncoder;
 use http::Response;
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE};
 use hyper::body::Incoming;
-use tidegate_tests::{Builder, Client, Proxy, Upstream, body, empty, pieces, request, stock};
+use tidegate_tests::{Builder, Client, Proxy, Upstream, body, empty, gzipped, pieces, request, stock};
 
 const PAGE: &str = "<a href=\"http://old.example/a\">one</a> http://old.exampl http://old.example/";
 const EDITED: &str = "<a href=\"https://new.example/a\">one</a> http://old.exampl https://new.example/";
@@ -26,12 +24,6 @@ fn filtering(upstream: &Upstream) -> Builder {
 /// HTTP/1.1 and HTTP/2.
 async fn both(proxy: &Proxy) -> [Client; 2] {
     [proxy.http1().await, proxy.http2().await]
-}
-
-fn gzipped(text: &str) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
-    encoder.write_all(text.as_bytes()).expect("memory");
-    encoder.finish().expect("memory")
 }
 
 fn gunzipped(bytes: &[u8]) -> String {

@@ -4,7 +4,8 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use hyper::body::Incoming;
 use serde_json::Value;
 use tidegate_tests::{
-    Answer, BoxBody, Builder, Client, Proxy, Upstream, body, empty, guest, pieces, request, stock, within,
+    Answer, BoxBody, Builder, Client, Proxy, Upstream, body, empty, guest, gzipped, pieces, request, stock,
+    within,
 };
 
 /// The guest that does what the fields of a request say.
@@ -348,6 +349,32 @@ async fn two_policies_see_a_body_one_after_the_other() {
     for mode in ["chunks", "whole"] {
         let answer = proxy.send(get(&[("x-response-mode", mode), ("x-response-do", "upper")])).await;
         assert_eq!(answer.text(), "ONE 2 THREE", "{mode}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_was_decoded_and_not_edited_has_its_true_length() {
+    let app = Upstream::serve(|asked: http::Request<Incoming>| async move {
+        let answer = Response::builder().header("content-encoding", "gzip").header("etag", "\"coded\"");
+        let coded = gzipped("one two three");
+        match *asked.method() {
+            Method::HEAD => answer.header("content-length", coded.len()).body(empty()),
+            _ => answer.body(body(coded)),
+        }
+        .expect("valid")
+    })
+    .await;
+    let proxy = seeing(&app, "").start().await;
+    for mut client in both(&proxy).await {
+        let fields = [("x-decode", "yes"), ("x-response-mode", "whole"), ("x-response-do", "note")];
+        let answer = client.send(get(&fields)).await;
+        assert_eq!((answer.text(), answer.header("x-seen")), ("one two three", "13 true"));
+        assert_eq!((answer.header("content-length"), answer.header("content-encoding")), ("13", ""));
+        assert_eq!(answer.header("etag"), "W/\"coded\"");
+        let asked =
+            fields.iter().fold(request("HEAD", "/x"), |asked, (name, value)| asked.header(*name, *value));
+        let answer = client.send(asked.body(empty()).expect("valid")).await;
+        assert_eq!((answer.header("content-length"), answer.header("content-encoding")), ("", ""));
     }
 }
 

@@ -297,6 +297,7 @@ async fn show_request(
     if exchange.decodes_body(Side::Request) {
         body = decoded(body, &mut exchange.request.headers);
         exchange.request.content_length = None;
+        representation::remove_digests(&mut exchange.request.headers);
     }
     let limit = generation.config.limits.policy_body;
     let (exchange, passage) =
@@ -334,12 +335,16 @@ async fn show_response(
         // What a body would be like cannot be told without one.
         head.content_length = None;
         representation::forget_body(&mut head.headers);
+        if decodes {
+            head.headers.remove(header::CONTENT_ENCODING);
+        }
         return (exchange, source);
     }
     let Source { mut body, close, .. } = source;
     if decodes {
         body = decoded(body, &mut head.headers);
         head.content_length = None;
+        representation::forget_body(&mut head.headers);
     }
     let limit = generation.config.limits.policy_body;
     let passage;

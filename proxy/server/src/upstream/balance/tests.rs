@@ -83,7 +83,8 @@ fn backups_step_in_then_the_least_bad() {
         servers[3].backup = true;
         let balancer = balancer(servers, mode);
         let chosen = || {
-            let shares = balancer.shares(64);
+            // A server in its slow start gets a tenth of its share, and chance has a say in it.
+            let shares = balancer.shares(1024);
             (0..4).filter(|index| shares[*index] > 0).collect::<Vec<_>>()
         };
         assert_eq!(chosen(), [0, 1]);
