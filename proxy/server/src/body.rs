@@ -222,6 +222,16 @@ struct Prefixed {
     rest: Body,
 }
 
+/// The hint of a body before which there are `more` bytes.
+fn longer(rest: SizeHint, more: usize) -> SizeHint {
+    let mut hint = SizeHint::new();
+    hint.set_lower(rest.lower().saturating_add(more as u64));
+    if let Some(upper) = rest.upper() {
+        hint.set_upper(upper.saturating_add(more as u64));
+    }
+    hint
+}
+
 impl http_body::Body for Prefixed {
     type Data = Bytes;
     type Error = BoxError;
@@ -241,14 +251,7 @@ impl http_body::Body for Prefixed {
     }
 
     fn size_hint(&self) -> SizeHint {
-        let taken: u64 = self.first.iter().map(|piece| piece.len() as u64).sum();
-        let rest = self.rest.size_hint();
-        let mut hint = SizeHint::new();
-        hint.set_lower(rest.lower().saturating_add(taken));
-        if let Some(upper) = rest.upper() {
-            hint.set_upper(upper.saturating_add(taken));
-        }
-        hint
+        longer(self.rest.size_hint(), self.first.iter().map(Bytes::len).sum())
     }
 }
 
@@ -601,13 +604,7 @@ impl http_body::Body for RequestBody {
             RequestSource::Stored(reader) => return SizeHint::with_exact(reader.left()),
         };
         let again: usize = body.kept.iter().skip(position).map(Piece::len).sum();
-        let rest = body.upload.size_hint();
-        let mut hint = SizeHint::new();
-        hint.set_lower(rest.lower().saturating_add(again as u64));
-        if let Some(upper) = rest.upper() {
-            hint.set_upper(upper.saturating_add(again as u64));
-        }
-        hint
+        longer(body.upload.size_hint(), again)
     }
 }
 

@@ -1,8 +1,9 @@
 //! The head of a response: whether its body may be compressed, and what it says once it is.
 
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use super::types::Types;
+use crate::http::fields::lists;
 use crate::representation;
 
 /// Whether a response of this kind is compressed for clients that want it.
@@ -64,12 +65,4 @@ pub(super) fn revalidate(request: &HeaderMap, response: &mut HeaderMap) {
         representation::weaken_etag(response);
         vary(response);
     }
-}
-
-/// Whether a comma-separated field has this member, in any case, on any of its lines.
-fn lists(headers: &HeaderMap, name: &HeaderName, member: &str) -> bool {
-    let lines = headers.get_all(name).iter().filter_map(|line| line.to_str().ok());
-    lines
-        .flat_map(|line| line.split(','))
-        .any(|other| other.trim_matches([' ', '\t']).eq_ignore_ascii_case(member))
 }

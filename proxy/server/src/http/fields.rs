@@ -56,15 +56,19 @@ pub(crate) fn join_cookies(headers: &mut HeaderMap) {
 /// §7.8 asks for. Never `h2c`: a client that tunnels HTTP/2 past the policies would be out of sight.
 pub(crate) fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
     let protocol = headers.get(header::UPGRADE)?;
-    let asked = tokens(headers, &header::CONNECTION).any(|token| token.eq_ignore_ascii_case("upgrade"));
-    let h2c = tokens(headers, &header::UPGRADE).any(|token| token.eq_ignore_ascii_case("h2c"));
+    let asked = lists(headers, &header::CONNECTION, "upgrade");
+    let h2c = lists(headers, &header::UPGRADE, "h2c");
     (asked && !h2c).then(|| protocol.clone())
 }
 
 /// Whether the sender accepts trailers (RFC 9110 §10.1.4).
 pub(crate) fn accepts_trailers(headers: &HeaderMap) -> bool {
-    headers.contains_key(header::TE)
-        && tokens(headers, &header::TE).any(|token| token.eq_ignore_ascii_case("trailers"))
+    headers.contains_key(header::TE) && lists(headers, &header::TE, "trailers")
+}
+
+/// Whether a comma-separated field has this member, in any case, on any of its lines.
+pub(crate) fn lists(headers: &HeaderMap, name: &HeaderName, member: &str) -> bool {
+    tokens(headers, name).any(|token| token.eq_ignore_ascii_case(member))
 }
 
 /// The members of a comma-separated field, over all its lines. Lines that are not text have none.

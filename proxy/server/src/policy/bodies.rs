@@ -142,11 +142,7 @@ impl Place {
         };
         let piece = Piece::new(bytes, true);
         let (mut exchange, piece, judged) = self.call_body(phase, exchange, piece).await;
-        let noted = match (&judged.verdict, judged.error) {
-            (Ok(verdict), None) => verdict.as_str(),
-            _ => self.failed_verdict(),
-        };
-        trail.note(|us| self.step(phase, noted, judged.error, us));
+        trail.note(|us| self.step(phase, judged.noted, judged.error, us));
         let edited = piece.is_edited();
         let (bytes, _) = piece.into_parts();
         if edited {

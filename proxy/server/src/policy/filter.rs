@@ -82,9 +82,9 @@ impl Filter {
     /// What passes on after a call.
     fn settle(&mut self, called: Called, is_last: bool) -> Result<Bytes, Error> {
         let Called { piece, judged } = called;
-        if let Some(error) = judged.error {
-            let verdict = self.chain.places[self.index].failed_verdict();
-            self.note(verdict, Some(error));
+        // One step for all calls: what was decided last, and no `next` after it hides that.
+        if judged.error.is_some() || judged.noted != Verdict::Next.as_str() {
+            (self.step.verdict, self.step.error) = (judged.noted, judged.error);
         }
         let verdict = judged.verdict?;
         self.edited |= piece.is_edited();
@@ -96,19 +96,11 @@ impl Filter {
                 Ok(bytes)
             }
             Verdict::Finish => {
-                self.note(verdict.as_str(), None);
                 self.state = if is_last { State::Ended } else { State::Passing };
                 Ok(joined(bytes, held))
             }
-            Verdict::Respond => {
-                self.note(verdict.as_str(), None);
-                Err(Error::Replied)
-            }
+            Verdict::Respond => Err(Error::Replied),
         }
-    }
-
-    fn note(&mut self, verdict: &'static str, error: Option<&'static str>) {
-        (self.step.verdict, self.step.error) = (verdict, error);
     }
 
     fn end(&mut self) -> Option<Frame<Bytes>> {

@@ -133,10 +133,18 @@ pub(crate) struct Step {
     pub(crate) us: u64,
 }
 
-/// What came of a call about a body.
+/// What came of a call, by the operator's `on-error` where it is no decision.
 struct Judged {
     verdict: Result<Verdict, Error>,
+    /// For a [`Step`].
+    noted: &'static str,
     error: Option<&'static str>,
+}
+
+impl Judged {
+    fn of(verdict: Verdict) -> Self {
+        Self { verdict: Ok(verdict), noted: verdict.as_str(), error: None }
+    }
 }
 
 impl Chain {
@@ -264,72 +272,26 @@ impl Place {
         exchange: Box<Exchange>,
         trail: &mut Trail,
     ) -> (Box<Exchange>, Result<Verdict, Error>) {
-        let Some(instances) = &self.instances else {
-            if phase != Phase::Request {
-                return (exchange, Ok(Verdict::Next));
-            }
-            return (exchange, self.failed(phase, "refused", "no version of it could be loaded", trail));
-        };
-        if !instances.plugin().has(phase) {
-            return (exchange, Ok(Verdict::Next));
-        }
-        if self.link.breaker.is_open() {
-            return (
-                exchange,
-                self.failed(phase, "quarantined", "it kept failing and is quarantined", trail),
-            );
-        }
-        let (exchange, outcome) = match instances.call_now(phase, exchange) {
-            Ok(done) => done,
-            // Boxed: it is large, and moved with every request although few come here.
-            Err(exchange) => Box::pin(instances.call(phase, exchange)).await,
-        };
-        let outcome = match outcome {
-            Ok(Verdict::Fail) => self.failed(phase, "fail", "it returned fail", trail),
-            Ok(verdict) => {
-                trail.note(|us| self.step(phase, verdict.as_str(), None, us));
-                Ok(verdict)
-            }
-            Err(error) => {
-                self.link.breaker.failed();
-                self.log_failure(phase, &error, &exchange);
-                self.failed(phase, error.as_str(), &error.to_string(), trail)
+        let (exchange, judged) = match &self.instances {
+            None if phase != Phase::Request => return (exchange, Ok(Verdict::Next)),
+            None => (exchange, self.no_decision("refused", "no version of it could be loaded")),
+            Some(instances) if !instances.plugin().has(phase) => return (exchange, Ok(Verdict::Next)),
+            Some(_) if self.link.breaker.is_open() => (exchange, self.quarantined()),
+            Some(instances) => {
+                let (exchange, outcome) = match instances.call_now(phase, exchange) {
+                    Ok(done) => done,
+                    // Boxed: it is large, and moved with every request although few come here.
+                    Err(exchange) => Box::pin(instances.call(phase, exchange)).await,
+                };
+                let judged = self.judge(phase, &exchange, outcome);
+                (exchange, judged)
             }
         };
-        (exchange, outcome)
+        trail.note(|us| self.step(phase, judged.noted, judged.error, us));
+        (exchange, judged.verdict)
     }
 
-    fn step(&self, phase: Phase, verdict: &'static str, error: Option<&'static str>, us: u64) -> Step {
-        Step { policy: self.link.name.clone(), phase: phase.as_str(), verdict, error, us }
-    }
-
-    fn failed(
-        &self,
-        phase: Phase,
-        error: &'static str,
-        cause: &str,
-        trail: &mut Trail,
-    ) -> Result<Verdict, Error> {
-        trail.note(|us| self.step(phase, self.failed_verdict(), Some(error), us));
-        self.on_error(cause)
-    }
-
-    fn failed_verdict(&self) -> &'static str {
-        match self.link.on_error {
-            OnError::Deny => "fail",
-            OnError::Skip => "skipped",
-        }
-    }
-
-    fn on_error(&self, cause: &str) -> Result<Verdict, Error> {
-        match self.link.on_error {
-            OnError::Deny => Err(Error::Policy { policy: self.link.name.clone(), cause: cause.to_owned() }),
-            OnError::Skip => Ok(Verdict::Next),
-        }
-    }
-
-    /// Calls the policy about a body or a piece of one, as [`Place::call`] does about a head. The name of
-    /// what went wrong comes with the verdict that `on-error` makes of it.
+    /// The same about a body or a piece of one; whoever shows it notes the step.
     async fn call_body(
         &self,
         phase: Phase,
@@ -338,26 +300,48 @@ impl Place {
     ) -> (Box<Exchange>, Piece, Judged) {
         // Only a policy that runs asks for bodies.
         let Some(instances) = &self.instances else {
-            return (exchange, piece, Judged { verdict: Ok(Verdict::Next), error: None });
+            return (exchange, piece, Judged::of(Verdict::Next));
         };
         if self.link.breaker.is_open() {
-            let verdict = self.on_error("it kept failing and is quarantined");
-            return (exchange, piece, Judged { verdict, error: Some("quarantined") });
+            return (exchange, piece, self.quarantined());
         }
         let (exchange, piece, outcome) = match instances.call_body_now(phase, exchange, piece) {
             Ok(done) => done,
             Err((exchange, piece)) => instances.call_body(phase, exchange, piece).await,
         };
-        let judged = match outcome {
-            Ok(Verdict::Fail) => Judged { verdict: self.on_error("it returned fail"), error: Some("fail") },
-            Ok(verdict) => Judged { verdict: Ok(verdict), error: None },
+        let judged = self.judge(phase, &exchange, outcome);
+        (exchange, piece, judged)
+    }
+
+    fn judge(&self, phase: Phase, exchange: &Exchange, outcome: Result<Verdict, CallError>) -> Judged {
+        match outcome {
+            Ok(Verdict::Fail) => self.no_decision("fail", "it returned fail"),
+            Ok(verdict) => Judged::of(verdict),
             Err(error) => {
                 self.link.breaker.failed();
-                self.log_failure(phase, &error, &exchange);
-                Judged { verdict: self.on_error(&error.to_string()), error: Some(error.as_str()) }
+                self.log_failure(phase, &error, exchange);
+                self.no_decision(error.as_str(), &error.to_string())
             }
+        }
+    }
+
+    fn quarantined(&self) -> Judged {
+        self.no_decision("quarantined", "it kept failing and is quarantined")
+    }
+
+    fn no_decision(&self, error: &'static str, cause: &str) -> Judged {
+        let (verdict, noted) = match self.link.on_error {
+            OnError::Deny => {
+                let policy = self.link.name.clone();
+                (Err(Error::Policy { policy, cause: cause.to_owned() }), "fail")
+            }
+            OnError::Skip => (Ok(Verdict::Next), "skipped"),
         };
-        (exchange, piece, judged)
+        Judged { verdict, noted, error: Some(error) }
+    }
+
+    fn step(&self, phase: Phase, verdict: &'static str, error: Option<&'static str>, us: u64) -> Step {
+        Step { policy: self.link.name.clone(), phase: phase.as_str(), verdict, error, us }
     }
 
     fn log_failure(&self, phase: Phase, error: &CallError, exchange: &Exchange) {
