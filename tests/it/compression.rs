@@ -333,3 +333,28 @@ async fn a_client_that_leaves_gives_the_upstream_and_the_place_free() {
     let third = client.send(asks()).await;
     assert_eq!(decoded(&third), page().as_bytes());
 }
+
+#[tokio::test]
+async fn the_files_of_a_root_are_compressed_unless_it_is_left_out() {
+    let proxy = Proxy::bare()
+        .top("default-upstream = \"assets\"")
+        .section("[listener.web]\naddress = \"127.0.0.1:0\"\n[compression]")
+        .section("[files.assets]\nroot = \"www\"")
+        .file("www/page.html", page())
+        .start()
+        .await;
+
+    let answer = get(&proxy, "/page.html", "gzip").await;
+    assert_eq!(answer.header("content-encoding"), "gzip");
+    assert_eq!(decoded(&answer), page().as_bytes());
+    assert!(answer.header("etag").starts_with("W/"), "{answer:?}");
+    let part = [("accept-encoding", "gzip"), ("range", "bytes=0-1999")];
+    let answer = send(&proxy, "GET", "/page.html", &part).await;
+    assert_eq!((answer.status, answer.header("content-encoding")), (206, ""));
+    assert_eq!(answer.body, page().as_bytes()[..2000]);
+
+    proxy.reconfigure("root = \"www\"", "root = \"www\"\ncompression = false").await;
+    let answer = get(&proxy, "/page.html", "gzip").await;
+    assert_eq!((answer.header("content-encoding"), answer.body.len()), ("", page().len()));
+    assert!(answer.header("etag").starts_with('"'), "{answer:?}");
+}

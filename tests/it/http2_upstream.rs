@@ -97,26 +97,27 @@ async fn requests_share_one_connection() {
     assert_eq!(app.connections(), 1);
 }
 
+/// Ten requests side by side, at most four to a connection.
+async fn ten_go_over_connections_of_four(proxy: &Proxy, app: &Upstream) {
+    let mut client = proxy.http2().await;
+    client.get("/warm").await;
+    side_by_side(&client, 10).await;
+    let counts = by_connection(app);
+    assert!(counts.len() >= 3 && counts.values().all(|count| *count <= 4), "{counts:?}");
+}
+
 #[tokio::test]
 async fn over_the_streams_of_a_connection_another_is_opened() {
     let app = meeting(Speech::http2(), 10).await;
     let proxy = h2c(&app, "pool = { streams = 4 }").start().await;
-    let mut client = proxy.http2().await;
-    client.get("/warm").await;
-    side_by_side(&client, 10).await;
-    let counts = by_connection(&app);
-    assert!(counts.len() >= 3 && counts.values().all(|count| *count <= 4), "{counts:?}");
+    ten_go_over_connections_of_four(&proxy, &app).await;
 }
 
 #[tokio::test]
 async fn the_servers_own_limit_holds_as_well() {
     let app = meeting(Speech::http2().max_streams(4), 10).await;
     let proxy = h2c(&app, "").start().await;
-    let mut client = proxy.http2().await;
-    client.get("/warm").await;
-    side_by_side(&client, 10).await;
-    let counts = by_connection(&app);
-    assert!(counts.len() >= 3 && counts.values().all(|count| *count <= 4), "{counts:?}");
+    ten_go_over_connections_of_four(&proxy, &app).await;
 }
 
 #[tokio::test]

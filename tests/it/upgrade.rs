@@ -20,12 +20,17 @@ const HANDSHAKE: &str = "GET /chat HTTP/1.1\r\nHost: a.test\r\nConnection: Upgra
 const SWITCHING: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
                          Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 
-/// Switches protocols, greets, then sends every byte back; when the client has ended, says so.
+/// Switches protocols, then does as [`converse`].
 async fn echoing(mut stream: TcpStream, _: usize) {
     let head = read_head(&mut stream).await;
     let agreed = head.to_ascii_lowercase().contains("upgrade: websocket") && head.contains("connection: ");
     assert!(agreed, "{head}");
     let _ = stream.write_all(SWITCHING.as_bytes()).await;
+    converse(stream).await;
+}
+
+/// Greets, then sends every byte back; when the client has ended, says so.
+async fn converse(mut stream: TcpStream) {
     let _ = stream.write_all(b"hello ").await;
     let mut buffer = [0; 4096];
     while let Ok(length @ 1..) = stream.read(&mut buffer).await {
@@ -222,15 +227,10 @@ async fn open_websocket(stream: &mut TcpStream) {
     let _ = stream.write_all(switching.as_bytes()).await;
 }
 
-/// Opens a WebSocket, then does as [`echoing`].
+/// Opens a WebSocket, then does as [`converse`].
 async fn websocket(mut stream: TcpStream, _: usize) {
     open_websocket(&mut stream).await;
-    let _ = stream.write_all(b"hello ").await;
-    let mut buffer = [0; 4096];
-    while let Ok(length @ 1..) = stream.read(&mut buffer).await {
-        let _ = stream.write_all(&buffer[..length]).await;
-    }
-    let _ = stream.write_all(b"bye").await;
+    converse(stream).await;
 }
 
 #[tokio::test]
