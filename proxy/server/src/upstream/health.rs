@@ -114,6 +114,11 @@ impl Health {
         self.in_flight.load(Relaxed)
     }
 
+    /// Whether the last request that ended failed.
+    pub(crate) fn is_failing(&self) -> bool {
+        self.failures.load(Relaxed) > 0
+    }
+
     /// Each start has its [`Self::request_ended`], however the request ends.
     pub(crate) fn request_started(&self) {
         self.in_flight.fetch_add(1, Relaxed);

@@ -42,7 +42,8 @@ pub(crate) enum Mode {
     /// In turns, smoothly as nginx does it: with weights 5, 1, 1 the turns are a a b a c a a.
     RoundRobin,
     /// The one with the fewest requests in flight for its weight. Servers that are within one request of
-    /// each other take turns, so that weights hold when there is little to do as well.
+    /// each other take turns, so that weights hold when there is little to do as well. See [`level`] for those
+    /// that answer fast because they fail.
     LeastRequests,
     /// The one with fewer requests in flight out of two drawn by weight. Unlike with
     /// [`Self::LeastRequests`], proxies that know nothing of each other do not all run to the same server.
@@ -97,6 +98,8 @@ struct Contender {
     /// With its share in a slow start: 10 to 100,000, so that products with `in_flight` fit.
     weight: u64,
     in_flight: u64,
+    /// Its last request failed.
+    failing: bool,
 }
 
 impl Candidate {
@@ -150,8 +153,14 @@ impl Balancer {
         }
         match self.candidates.mode {
             Mode::RoundRobin => take_turn(credits, group.iter()),
-            Mode::LeastRequests => least_requests(group, credits),
-            Mode::RandomTwo => random_two(group, random),
+            Mode::LeastRequests => {
+                level(group);
+                least_requests(group, credits)
+            }
+            Mode::RandomTwo => {
+                level(group);
+                random_two(group, random)
+            }
             Mode::Hash => rendezvous(group, self.candidates.servers(), key),
         }
     }
@@ -192,7 +201,8 @@ impl Balancer {
 impl Candidate {
     fn contender(&self, index: usize, share: u32) -> Contender {
         let weight = u64::from(self.weight) * u64::from(share);
-        Contender { index, weight, in_flight: self.health.in_flight().into() }
+        let health = &self.health;
+        Contender { index, weight, in_flight: health.in_flight().into(), failing: health.is_failing() }
     }
 }
 
@@ -211,6 +221,20 @@ fn take_turn<'a>(credits: &mut [i64], contenders: impl Iterator<Item = &'a Conte
     let (index, _) = best?;
     credits[index] -= total;
     Some(index)
+}
+
+/// A server that fails every request at once always has the fewest in flight. It counts as loaded as the others
+/// are on average, so that it gets its share of the requests at most, and with one of them a chance to recover.
+fn level(group: &mut [Contender]) {
+    if !group.iter().any(|contender| contender.failing) {
+        return;
+    }
+    let others = group.iter().filter(|contender| !contender.failing);
+    let (requests, weights) = others
+        .fold((0, 0), |(requests, weights), other| (requests + other.in_flight, weights + other.weight));
+    for contender in group.iter_mut().filter(|contender| contender.failing && weights > 0) {
+        contender.in_flight = contender.in_flight.max((requests * contender.weight).div_ceil(weights));
+    }
 }
 
 /// Whoever would have the lowest load *with* the request sets the mark; all whose load *without* it is

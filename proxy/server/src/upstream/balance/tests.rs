@@ -147,6 +147,30 @@ fn shares_follow_the_weights_with_nothing_in_flight() {
 }
 
 #[test]
+fn a_server_that_fails_at_once_gets_its_share_at_most() {
+    for mode in [Mode::LeastRequests, Mode::RandomTwo] {
+        let balancer = balancer(primaries(&[1, 1, 1]), mode);
+        // The first one never has a request in flight: it has refused it already.
+        balancer.health(0).request_failed();
+        let mut busy = std::collections::VecDeque::new();
+        let mut failed = 0;
+        for _ in 0..3000 {
+            match balancer.choose(NOW, b"", &[]).expect("there are servers") {
+                0 => failed += 1,
+                good => {
+                    balancer.health(good).request_started();
+                    busy.push_back(good);
+                    if busy.len() > 20 {
+                        balancer.health(busy.pop_front().expect("it has many")).request_ended();
+                    }
+                }
+            }
+        }
+        assert!((300..=1100).contains(&failed), "{mode:?}: {failed} of 3000");
+    }
+}
+
+#[test]
 fn least_requests_passes_over_a_server_that_hangs() {
     let balancer = balancer(primaries(&[1, 1, 1]), Mode::LeastRequests);
     for _ in 0..3 {
