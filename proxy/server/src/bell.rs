@@ -1,6 +1,6 @@
 //! Wakers that know whom they ring for: part of a task is polled only when it was woken itself.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -79,6 +79,11 @@ impl Doorbell {
     }
 }
 
+/// What wakes the task that asks.
+pub(crate) async fn waker() -> Waker {
+    poll_fn(|cx| Poll::Ready(cx.waker().clone())).await
+}
+
 /// A future beside a busy one in the same task: it is polled only when it was woken itself, so that
 /// the other's wake-ups cost it one look at a flag.
 #[derive(Debug)]
@@ -111,7 +116,6 @@ impl<F: Future + Unpin> Future for Beside<F> {
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
-    use std::future::poll_fn;
 
     use super::*;
 

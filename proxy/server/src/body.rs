@@ -257,19 +257,21 @@ impl http_body::Body for Prefixed {
 
 /// A request body on its way to an upstream, held to `limits.request-body` and `timeouts.body-idle`.
 ///
-/// Of several that stand for one body ([`Replay`]) only the newest moves.
-pub(crate) struct RequestBody {
+/// `None`: there is no body, which can be sent any number of times. Boxed, as it is moved from hand to hand with
+/// every request, and most have none.
+pub(crate) struct RequestBody(Option<Box<Handle>>);
+
+/// One handle to a request body. Of several that stand for one ([`Replay`]) only the newest moves.
+struct Handle {
     source: RequestSource,
-    /// Which of the handles to the body this is.
+    /// Which of the handles this is.
     turn: u32,
     idle: Idle,
     limit: u64,
-    progress: Rc<Progress>,
+    progress: Rc<Advance>,
 }
 
 enum RequestSource {
-    /// There is no body, which can be sent any number of times.
-    None,
     /// It is still coming. `position`: pieces of what is kept of it that were sent.
     Client { body: Rc<RefCell<ClientBody>>, position: usize },
     /// It is here.
@@ -359,16 +361,17 @@ impl ClientBody {
     }
 }
 
-/// A request body that can be sent again.
-pub(crate) struct Replay {
+/// A request body that can be sent again; `None`: there is none.
+pub(crate) struct Replay(Option<Again>);
+
+struct Again {
     source: ReplaySource,
     idle: Duration,
     limit: u64,
-    progress: Rc<Progress>,
+    progress: Rc<Advance>,
 }
 
 enum ReplaySource {
-    None,
     Client(Rc<RefCell<ClientBody>>),
     Stored(Rc<Stored>),
 }
@@ -377,30 +380,25 @@ impl Replay {
     /// The body from its beginning, unless more of it was sent than was to be kept. What was sent of it
     /// before ends.
     pub(crate) fn body(&self) -> Option<RequestBody> {
-        let source = match &self.source {
-            ReplaySource::None => RequestSource::None,
+        let Some(again) = &self.0 else { return Some(RequestBody(None)) };
+        let source = match &again.source {
             ReplaySource::Client(body) => {
                 body.borrow().room?;
                 RequestSource::Client { body: body.clone(), position: 0 }
             }
             ReplaySource::Stored(stored) => RequestSource::Stored(Reader::new(stored.clone())),
         };
-        let turn = self.progress.turn.get() + 1;
-        self.progress.turn.set(turn);
-        self.progress.ended.set(None);
-        Some(RequestBody {
-            source,
-            turn,
-            idle: Idle::new(self.idle),
-            limit: self.limit,
-            progress: self.progress.clone(),
-        })
+        Some(RequestBody::next(source, again.idle, again.limit, &again.progress))
     }
 }
 
-/// What the exchange knows of its request body while the upstream's connection owns it.
+/// What the exchange knows of its request body while the upstream's connection owns it. `None`: there is no body.
+#[derive(Debug, Clone)]
+pub(crate) struct Progress(Option<Rc<Advance>>);
+
+/// How far a body has come, and how that ended.
 #[derive(Debug, Default)]
-pub(crate) struct Progress {
+struct Advance {
     bytes: Cell<u64>,
     /// The handle to the body that may move.
     turn: Cell<u32>,
@@ -411,17 +409,17 @@ pub(crate) struct Progress {
 impl Progress {
     /// Bytes taken from the client.
     pub(crate) fn bytes(&self) -> u64 {
-        self.bytes.get()
+        self.0.as_ref().map_or(0, |advance| advance.bytes.get())
     }
 
     /// When the body had been sent whole, or was given up.
     pub(crate) fn ended(&self) -> Option<Instant> {
-        self.ended.get()
+        self.0.as_ref().and_then(|advance| advance.ended.get())
     }
 
     /// Why the client's body could not be passed on.
     pub(crate) fn failure(&self) -> Option<Error> {
-        self.failure.borrow().clone()
+        self.0.as_ref().and_then(|advance| advance.failure.borrow().clone())
     }
 }
 
@@ -440,18 +438,24 @@ impl RequestBody {
     }
 
     fn coming(upload: Option<Upload>, limit: u64, idle: Duration) -> Self {
-        let source = match upload {
-            None => RequestSource::None,
-            Some(upload) => {
-                let body = ClientBody { upload, kept: Vec::new(), room: None };
-                RequestSource::Client { body: Rc::new(RefCell::new(body)), position: 0 }
-            }
-        };
-        Self { source, turn: 0, idle: Idle::new(idle), limit, progress: Rc::default() }
+        let Some(upload) = upload else { return Self(None) };
+        let body = ClientBody { upload, kept: Vec::new(), room: None };
+        let source = RequestSource::Client { body: Rc::new(RefCell::new(body)), position: 0 };
+        let handle = Handle { source, turn: 0, idle: Idle::new(idle), limit, progress: Rc::default() };
+        Self(Some(Box::new(handle)))
     }
 
-    pub(crate) fn progress(&self) -> Rc<Progress> {
-        self.progress.clone()
+    /// A new handle to a body of which there were others.
+    fn next(source: RequestSource, idle: Duration, limit: u64, progress: &Rc<Advance>) -> Self {
+        let turn = progress.turn.get() + 1;
+        progress.turn.set(turn);
+        progress.ended.set(None);
+        let handle = Handle { source, turn, idle: Idle::new(idle), limit, progress: progress.clone() };
+        Self(Some(Box::new(handle)))
+    }
+
+    pub(crate) fn progress(&self) -> Progress {
+        Progress(self.0.as_ref().map(|handle| handle.progress.clone()))
     }
 
     /// Takes the body whole, so that it can be sent any number of times. Nothing is kept of one that fails.
@@ -469,38 +473,39 @@ impl RequestBody {
             Refused::TooLarge => Error::BodyOverBuffer { upstream: upstream.clone() },
             Refused::NoSpace => Error::TemporarySpace,
             Refused::Disk(error) => Error::TemporaryFile { cause: error.to_string() },
-            Refused::Broken => self.progress.failure().unwrap_or(Error::BodyBroken),
+            Refused::Broken => self.progress().failure().unwrap_or(Error::BodyBroken),
         })?;
-        let source = match stored.is_empty() {
-            true => RequestSource::None,
-            false => RequestSource::Stored(Reader::new(Rc::new(stored))),
-        };
-        let (turn, idle, progress) = (self.turn + 1, Idle::new(self.idle.after), self.progress.clone());
-        progress.turn.set(turn);
-        progress.ended.set(None);
-        Ok(Self { source, turn, idle, limit: self.limit, progress })
+        let Some(handle) = self.0.as_ref().filter(|_| !stored.is_empty()) else { return Ok(Self(None)) };
+        let source = RequestSource::Stored(Reader::new(Rc::new(stored)));
+        Ok(Self::next(source, handle.idle.after, handle.limit, &handle.progress))
     }
 
     /// Whether fields follow it, which HTTP/1.1 can only send after chunks (RFC 9112 §7.1.2).
     pub(crate) fn has_trailers(&self) -> bool {
-        matches!(&self.source, RequestSource::Stored(reader) if reader.stored().has_trailers())
+        self.0.as_ref().is_some_and(|handle| match &handle.source {
+            RequestSource::Client { .. } => false,
+            RequestSource::Stored(reader) => reader.stored().has_trailers(),
+        })
     }
 
     /// What it takes to send this body again. From now on up to `bytes` of it are kept, unless all of it is
     /// already; to be called before anything of it is sent.
     pub(crate) fn replay(&self, bytes: usize) -> Replay {
-        let source = match &self.source {
-            RequestSource::None => ReplaySource::None,
-            RequestSource::Client { body, .. } => {
-                body.borrow_mut().room = Some(bytes);
-                ReplaySource::Client(body.clone())
-            }
-            RequestSource::Stored(reader) => ReplaySource::Stored(reader.stored().clone()),
-        };
-        let progress = self.progress.clone();
-        Replay { source, idle: self.idle.after, limit: self.limit, progress }
+        Replay(self.0.as_ref().map(|handle| {
+            let source = match &handle.source {
+                RequestSource::Client { body, .. } => {
+                    body.borrow_mut().room = Some(bytes);
+                    ReplaySource::Client(body.clone())
+                }
+                RequestSource::Stored(reader) => ReplaySource::Stored(reader.stored().clone()),
+            };
+            let progress = handle.progress.clone();
+            Again { source, idle: handle.idle.after, limit: handle.limit, progress }
+        }))
     }
+}
 
+impl Handle {
     fn fail(&self, error: Error) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         *self.progress.failure.borrow_mut() = Some(error.clone());
         self.end();
@@ -526,12 +531,11 @@ impl http_body::Body for RequestBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let this = &mut *self;
+        let Some(this) = &mut self.0 else { return Poll::Ready(None) };
         if !this.is_current() {
             return Poll::Ready(Some(Err("the request is being sent again".into())));
         }
         let (body, position) = match &mut this.source {
-            RequestSource::None => return Poll::Ready(None),
             RequestSource::Client { body, position } => (body, position),
             RequestSource::Stored(reader) => {
                 return match ready!(reader.poll_frame(cx)) {
@@ -570,7 +574,7 @@ impl http_body::Body for RequestBody {
             Poll::Ready(Some(Err(error))) => this.fail(error),
             Poll::Ready(Some(Ok(frame))) => {
                 this.idle.progress();
-                let bytes = this.progress.bytes() + frame.data_ref().map_or(0, |data| data.len() as u64);
+                let bytes = this.progress.bytes.get() + frame.data_ref().map_or(0, |data| data.len() as u64);
                 this.progress.bytes.set(bytes);
                 if bytes > this.limit {
                     return this.fail(Error::BodyTooLarge);
@@ -581,8 +585,8 @@ impl http_body::Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.source {
-            RequestSource::None => true,
+        let Some(handle) = &self.0 else { return true };
+        match &handle.source {
             RequestSource::Client { body, position } => {
                 let body = body.borrow();
                 *position >= body.kept.len() && body.upload.is_end_stream()
@@ -592,8 +596,8 @@ impl http_body::Body for RequestBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        let (body, position) = match &self.source {
-            RequestSource::None => return SizeHint::with_exact(0),
+        let Some(handle) = &self.0 else { return SizeHint::with_exact(0) };
+        let (body, position) = match &handle.source {
             RequestSource::Client { body, position } => (body.borrow(), *position),
             // Without an exact length HTTP/1.1 sends it in chunks, and trailers after it.
             RequestSource::Stored(reader) if reader.stored().has_trailers() => {
@@ -608,11 +612,9 @@ impl http_body::Body for RequestBody {
     }
 }
 
-impl Drop for RequestBody {
+impl Drop for Handle {
     fn drop(&mut self) {
-        if !matches!(self.source, RequestSource::None) {
-            self.end();
-        }
+        self.end();
     }
 }
 

@@ -7,9 +7,11 @@
 //!        refusal      reply     failure ────────┘
 //! ```
 
+use std::future::Future;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Context;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
@@ -36,7 +38,7 @@ use crate::policy::{Custody, Decision, Passage, Refusal, Trail};
 use crate::snapshot::{Destination, Generation};
 use crate::upstream::{self, Answer, Hop, Upstream};
 use crate::worker::Worker;
-use crate::{compression, representation, response, tunnel};
+use crate::{bell, compression, representation, response, tunnel};
 
 /// The other end of a client connection.
 pub(crate) struct Peer {
@@ -45,19 +47,66 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    pub(crate) fn new(connection: Connection) -> Rc<Self> {
+    pub(crate) fn new(connection: Connection) -> Self {
         let introduction = Introduction::new(connection.source.ip());
-        Rc::new(Self { connection: Arc::new(connection), introduction })
+        Self { connection: Arc::new(connection), introduction }
     }
 }
 
 /// Answers one request. Dropping the future gives the exchange up on both sides: the client is gone.
-pub(crate) async fn serve(
+///
+/// What needs no waiting is done before there is a future: each of its variables would make that larger, and it is
+/// moved with every request.
+pub(crate) fn serve(
     worker: Rc<Worker>,
-    peer: Rc<Peer>,
+    peer: &Peer,
+    incoming: Request<Incoming>,
+    arrival: Arrival,
+) -> impl Future<Output = Response<Body>> + use<> {
+    let begun = begin(worker, peer, incoming, arrival);
+    async move {
+        match begun {
+            Ok(begun) => answer(begun).await,
+            Err(refusal) => *refusal,
+        }
+    }
+}
+
+/// An exchange before anybody was asked about it.
+struct Begun {
+    course: Box<Course>,
+    exchange: Box<Exchange>,
+    body: RequestBody,
+}
+
+/// What belongs to an exchange, beside the exchange itself, until the last byte of its response is on its way.
+struct Course {
+    worker: Rc<Worker>,
+    generation: Rc<Generation>,
+    version: Version,
+    hop: Hop,
+    /// `None` if the client does not want to switch protocols.
+    client_side: Option<ClientSide>,
+    /// The request opens a WebSocket over HTTP/2.
+    opens_websocket: bool,
+    /// The coding the client wishes for.
+    wish: Option<Coding>,
+    /// Policies see pieces of the bodies.
+    custody: Option<Custody>,
+    trail: Trail,
+    record: Record,
+    progress: Progress,
+    /// Set at the end, unless it is in custody.
+    exchange: Option<Box<Exchange>>,
+}
+
+/// Accepts a request and makes an exchange of it, or refuses it.
+fn begin(
+    worker: Rc<Worker>,
+    peer: &Peer,
     mut incoming: Request<Incoming>,
     arrival: Arrival,
-) -> Response<Body> {
+) -> Result<Begun, Box<Response<Body>>> {
     let generation = worker.generation();
     let mut record = worker.record(&generation, &peer.connection, &incoming);
     let version = incoming.version();
@@ -65,7 +114,7 @@ pub(crate) async fn serve(
     // No policy sees a request that could be read in two ways.
     let accepted = match request::accept(&incoming, arrival.content_lengths, &generation.config.limits) {
         Ok(accepted) => accepted,
-        Err(error) => return refuse(&error, version, record),
+        Err(error) => return Err(Box::new(refuse(&error, version, record))),
     };
     let opens_websocket = websocket::is_opening(&incoming);
     let upgrade = match version {
@@ -84,69 +133,89 @@ pub(crate) async fn serve(
         websocket::ask(&mut parts);
     }
     let config = &generation.config;
-    let mut body = RequestBody::new(body, config.limits.request_body, config.timeouts.body_idle);
+    let body = RequestBody::new(body, config.limits.request_body, config.timeouts.body_idle);
     let progress = body.progress();
-    let mut trail = generation.chain.trail(record.is_kept());
+    let trail = generation.chain.trail(record.is_kept());
 
-    let exchange = begin(&worker, &generation, &peer, parts, accepted, &mut record);
+    let exchange = introduce(&worker, &generation, peer, parts, accepted, &mut record);
     let client = SocketAddr::new(exchange.client, peer.connection.source.port());
     let hop = Hop { upgrade, trailers, client, destination: peer.connection.destination };
-    let (mut exchange, mut decision) = generation.chain.on_request(exchange, &mut trail).await;
-    let mut custody = None;
+    let course = Course {
+        worker,
+        generation,
+        version,
+        hop,
+        client_side,
+        opens_websocket,
+        wish,
+        custody: None,
+        trail,
+        record,
+        progress,
+        exchange: None,
+    };
+    Ok(Begun { course: Box::new(course), exchange, body })
+}
+
+/// Takes the request through the policies, has it answered, and takes the response back through them.
+async fn answer(begun: Begun) -> Response<Body> {
+    let Begun { mut course, exchange, mut body } = begun;
+    let Course { generation, hop, opens_websocket, wish, custody, trail, record, .. } = &mut *course;
+    let (opens_websocket, wish) = (*opens_websocket, *wish);
+    let (mut exchange, mut decision) = generation.chain.on_request(exchange, trail).await;
     if let Ok(Decision::Forward) = decision
         && (exchange.wants_bodies(Side::Request) || exchange.decodes_body(Side::Request))
     {
-        let shown = show_request(&generation, exchange, body, &mut custody, &mut trail);
+        let shown = show_request(generation, exchange, body, custody, trail);
         (exchange, body, decision) = Box::pin(shown).await;
     }
     let (head, mut source) = match decision {
         Ok(Decision::Forward) => {
             let answer = match &custody {
-                None => send_on(&generation, &exchange, &hop, body, &mut record).await,
+                None => send_on(generation, &exchange, hop, body, record).await,
                 Some(custody) => {
                     let sent = exchange.to_send();
                     custody.give(exchange);
-                    let answer = Box::pin(send_on(&generation, &sent, &hop, body, &mut record)).await;
+                    let answer = Box::pin(send_on(generation, &sent, hop, body, record)).await;
                     exchange = custody.take().await;
                     answer
                 }
             };
             let answer = match opens_websocket {
-                true => answer.and_then(|answer| agreed(answer, &exchange.request.headers, &record)),
+                true => answer.and_then(|answer| agreed(answer, &exchange.request.headers, record)),
                 false => answer,
             };
             match (answer, &custody) {
                 (Ok(answer), _) => answer,
                 (Err(Error::Replied), Some(custody)) => {
-                    custody.notes().reply.take().map_or_else(|| failed(&Error::Replied, &mut record), replied)
+                    custody.notes().reply.take().map_or_else(|| failed(&Error::Replied, record), replied)
                 }
-                (Err(error), _) => failed(&error, &mut record),
+                (Err(error), _) => failed(&error, record),
             }
         }
         Ok(Decision::Reply(reply)) => replied(reply),
-        Err(error) => failed(&error, &mut record),
+        Err(error) => failed(&error, record),
     };
     exchange.response = Some(head);
-    let (mut exchange, outcome) = generation.chain.on_response(exchange, &mut trail).await;
+    let (mut exchange, outcome) = generation.chain.on_response(exchange, trail).await;
     match outcome {
         Ok(None) if exchange.wants_bodies(Side::Response) || exchange.decodes_body(Side::Response) => {
-            let shown = show_response(&generation, exchange, source, &mut custody, &mut record, &mut trail);
+            let shown = show_response(generation, exchange, source, custody, record, trail);
             (exchange, source) = Box::pin(shown).await;
         }
         Ok(None) => {}
         Ok(Some(reply)) => source = put(&mut exchange, replied(reply)),
-        Err(error) => source = put(&mut exchange, failed(&error, &mut record)),
+        Err(error) => source = put(&mut exchange, failed(&error, record)),
     }
     // To the client any success is the switch.
     if opens_websocket
         && let Some(status) = exchange.response.as_ref().map(|head| head.status)
         && status.is_success()
     {
-        source = put(&mut exchange, failed(&Error::NoSwitch(status), &mut record));
+        source = put(&mut exchange, failed(&Error::NoSwitch(status), record));
     }
-    let source = compress(&generation, wish, &mut exchange, source);
-    let ending = Ending { worker, generation, exchange: None, custody, trail, record, progress };
-    finish(ending, exchange, source, client_side, version)
+    let source = compress(generation, wish, &mut exchange, source);
+    finish(course, exchange, source)
 }
 
 /// The client's end of a tunnel, should the server switch protocols.
@@ -171,7 +240,7 @@ fn refuse(error: &Error, version: Version, mut record: Record) -> Response<Body>
 
 /// The exchange as policies see it: the fields of the client's hop are gone, and what it says of the
 /// client is true.
-fn begin(
+fn introduce(
     worker: &Worker,
     generation: &Generation,
     peer: &Peer,
@@ -275,7 +344,9 @@ async fn forward(
     let body = match upstream.buffer() {
         Some(buffer) if !is_streaming => {
             let at_once = exchange.request.version == Version::HTTP_2;
-            buffer::keep_ahead(body, buffer, &generation.temporary, at_once).await
+            let waker = bell::waker().await;
+            let task = &mut Context::from_waker(&waker);
+            buffer::keep_ahead(body, buffer, &generation.temporary, at_once, task)
         }
         _ => body,
     };
@@ -439,30 +510,12 @@ fn compress(
     }
 }
 
-/// What is kept until the last byte of the response is on its way.
-struct Ending {
-    worker: Rc<Worker>,
-    generation: Rc<Generation>,
-    /// `None` while it is in custody.
-    exchange: Option<Box<Exchange>>,
-    /// Policies see pieces of its bodies.
-    custody: Option<Custody>,
-    trail: Trail,
-    record: Record,
-    progress: Rc<Progress>,
-}
-
 /// Puts head and body together for the client.
-fn finish(
-    mut ending: Ending,
-    mut exchange: Box<Exchange>,
-    source: Source,
-    client_side: Option<ClientSide>,
-    version: Version,
-) -> Response<Body> {
+fn finish(mut course: Box<Course>, mut exchange: Box<Exchange>, source: Source) -> Response<Body> {
     let Source { body, server_side, close } = source;
+    let client_side = course.client_side.take();
     // The log phase and the filters of bodies still see the fields.
-    let seen_later = ending.custody.is_some() || ending.generation.chain.wants_log(&ending.trail);
+    let seen_later = course.custody.is_some() || course.generation.chain.wants_log(&course.trail);
     let mut response = Response::new(body);
     let mut length = None;
     if let Some(head) = &mut exchange.response {
@@ -472,24 +525,24 @@ fn finish(
             if seen_later { head.headers.clone() } else { std::mem::take(&mut head.headers) };
     }
     let status = response.status();
-    ending.record.status = Some(status);
+    course.record.status = Some(status);
     if close {
-        response::close_after(response.headers_mut(), version);
+        response::close_after(response.headers_mut(), course.version);
     }
     let head_only = exchange.request.method == http::Method::HEAD;
     let bodyless = response::is_bodyless(status, &exchange.request.method);
-    match &ending.custody {
+    match &course.custody {
         Some(custody) => custody.give(exchange),
-        None => ending.exchange = Some(exchange),
+        None => course.exchange = Some(exchange),
     }
     if let Some(server) = server_side.filter(|_| status == StatusCode::SWITCHING_PROTOCOLS) {
         let body = std::mem::replace(response.body_mut(), Body::empty());
         if let Some(client) = client_side {
             if client.over_http2 {
                 websocket::answer(&mut response);
-                ending.record.status = Some(response.status());
+                course.record.status = Some(response.status());
             }
-            spawn_local(carry(ending, body, client, server));
+            spawn_local(carry(course, body, client, server));
         }
         return response;
     }
@@ -502,15 +555,15 @@ fn finish(
     if bodyless && !response.body().is_end_stream() {
         *response.body_mut() = Body::empty();
     }
-    response.body_mut().on_end(move |end| ending.end(end));
+    response.body_mut().on_end(move |end| course.end(end));
     response
 }
 
 /// Carries an upgraded connection until it ends; the exchange lasts as long.
 /// `body` is empty and holds the connection.
-async fn carry(ending: Ending, body: Body, client: ClientSide, server: OnUpgrade) {
-    let idle = ending.generation.config.timeouts.tunnel_idle;
-    let _in_use = ending.worker.open();
+async fn carry(mut course: Box<Course>, body: Body, client: ClientSide, server: OnUpgrade) {
+    let idle = course.generation.config.timeouts.tunnel_idle;
+    let _in_use = course.worker.open();
     let ClientSide { stream, _held, .. } = client;
     let (bytes_in, bytes, failure) = match tokio::try_join!(stream, server) {
         Ok((client, server)) => {
@@ -523,14 +576,13 @@ async fn carry(ending: Ending, body: Body, client: ClientSide, server: OnUpgrade
         Err(_) => (0, 0, Some("broken-off")),
     };
     drop(body);
-    let mut ending = ending;
-    ending.record.bytes_in = bytes_in;
-    ending.record.failure = failure;
-    ending.end(End { bytes, complete: failure.is_none() });
+    course.record.bytes_in = bytes_in;
+    course.record.failure = failure;
+    course.end(End { bytes, complete: failure.is_none() });
 }
 
-impl Ending {
-    fn end(mut self, end: End) {
+impl Course {
+    fn end(mut self: Box<Self>, end: End) {
         let record = &mut self.record;
         record.bytes_in += self.progress.bytes();
         record.bytes_out = end.bytes;
@@ -548,7 +600,7 @@ impl Ending {
     }
 
     /// Ends with an exchange that was in custody.
-    fn redeem(mut self, exchange: Box<Exchange>, custody: &Custody) {
+    fn redeem(mut self: Box<Self>, exchange: Box<Exchange>, custody: &Custody) {
         let notes = std::mem::take(&mut *custody.notes());
         if let Some(failure) = notes.failure {
             self.record.failure = Some(failure.as_str());
@@ -558,36 +610,35 @@ impl Ending {
         self.complete();
     }
 
-    fn complete(self) {
-        let Self { worker, generation, exchange: Some(exchange), trail, record, .. } = self else { return };
-        let finished = Finished { generation, exchange, trail, record };
-        if finished.generation.chain.wants_log(&finished.trail) {
-            worker.log_phase(finished);
+    fn complete(self: Box<Self>) {
+        if self.generation.chain.wants_log(&self.trail) {
+            let worker = self.worker.clone();
+            worker.log_phase(Finished(self));
         } else {
-            finished.write();
+            Finished(self).write();
         }
     }
 }
 
 /// An exchange whose response is complete.
-pub(crate) struct Finished {
-    generation: Rc<Generation>,
-    exchange: Box<Exchange>,
-    trail: Trail,
-    record: Record,
-}
+pub(crate) struct Finished(Box<Course>);
 
 impl Finished {
     /// The log phase, off the latency path, and then the log line.
     pub(crate) async fn log(mut self) {
-        self.exchange = self.generation.chain.on_log(self.exchange, &mut self.trail).await;
+        let Course { generation, exchange, trail, .. } = &mut *self.0;
+        if let Some(ended) = exchange.take() {
+            *exchange = Some(generation.chain.on_log(ended, trail).await);
+        }
         self.write();
     }
 
     /// The log line alone.
-    pub(crate) fn write(self) {
-        let Self { exchange, trail, mut record, .. } = self;
-        record.attributes = exchange.attributes;
-        record.policies = trail.into_steps();
+    pub(crate) fn write(mut self) {
+        let Course { record, exchange, trail, .. } = &mut *self.0;
+        if let Some(exchange) = exchange.take() {
+            record.attributes = exchange.attributes;
+        }
+        record.policies = trail.take_steps();
     }
 }

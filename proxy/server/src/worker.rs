@@ -335,8 +335,7 @@ async fn serve_stream<S>(
             drop((generation, config));
             let draining = worker.draining.subscribe();
             let peer = Peer::new(connection);
-            let handle =
-                move |request, arrival| exchange::serve(worker.clone(), peer.clone(), request, arrival);
+            let handle = move |request, arrival| exchange::serve(worker.clone(), &peer, request, arrival);
             return connection::serve(stream, negotiated, bounds, draining, handle).await;
         }
         Serves::Tcp(upstream) => tcp::forward(&worker, &generation, &connection, stream, upstream).await,

@@ -67,6 +67,9 @@ const RESET_WINDOW: Duration = Duration::from_secs(10);
 /// What is read at once, and what waits to be written; hyper would take 400 KiB of either.
 const HTTP1_BUFFER: usize = 64 << 10;
 
+/// Fields of a head that hyper takes at most where it is not told otherwise.
+const HTTP1_FIELDS: usize = 100;
+
 /// RFC 9113 §6.9.2: 64 KiB is the protocol's default and slows uploads over long links; a connection
 /// may hold four full streams.
 const HTTP2_STREAM_WINDOW: u32 = 256 << 10;
@@ -107,11 +110,7 @@ pub(crate) async fn serve<S, H, F>(
     let state = Rc::new(State::new(activity, bounds, http2));
     let service = {
         let state = state.clone();
-        let handle = Rc::new(handle);
-        service_fn(move |request| {
-            let (state, handle) = (state.clone(), handle.clone());
-            async move { Ok::<_, Infallible>(serve_request(state, request, &*handle).await) }
-        })
+        service_fn(move |request| serve_request(state.clone(), request, &handle))
     };
     if http2 {
         state.activity.expect_http2();
@@ -138,8 +137,12 @@ pub(crate) async fn serve<S, H, F>(
             }
         }
     }
-    let mut connection = http1::Builder::new()
-        .max_headers(bounds.limits.request_header_count)
+    let mut builder = http1::Builder::new();
+    // With a limit of its own hyper prepares the places for fields one by one.
+    if bounds.limits.request_header_count != HTTP1_FIELDS {
+        builder.max_headers(bounds.limits.request_header_count);
+    }
+    let mut connection = builder
         .max_header_size(bounds.limits.request_headers)
         .max_buf_size(HTTP1_BUFFER.max(bounds.limits.request_headers))
         .header_read_timeout(None)
@@ -176,13 +179,15 @@ async fn answer_request_timeout<S: AsyncRead + AsyncWrite + Unpin>(mut io: Io<S>
     let _ = timeout(Duration::from_secs(1), farewell).await;
 }
 
-async fn serve_request<H, F>(state: Rc<State>, request: Request<Incoming>, handle: &H) -> Response<Watched>
+fn serve_request<H, F>(
+    state: Rc<State>,
+    request: Request<Incoming>,
+    handle: &H,
+) -> impl Future<Output = Result<Response<Watched>, Infallible>> + use<H, F>
 where
     H: Fn(Request<Incoming>, Arrival) -> F,
     F: Future<Output = Response<Body>>,
 {
-    let in_flight = InFlight::begin(state);
-    let state = &in_flight.state;
     let requests = state.requests.get() + 1;
     state.requests.set(requests);
     let content_lengths = if state.http2 {
@@ -193,18 +198,24 @@ where
             headers.contains_key(header::CONTENT_LENGTH) || headers.contains_key(header::TRANSFER_ENCODING);
         state.activity.begin_request(framed)
     };
-    let arrival = Arrival { content_lengths, state: state.clone() };
-    let mut response = handle(request, arrival).await;
-    if requests >= state.bounds.limits.requests_per_connection {
-        if state.http2 {
-            state.order(Next::Close);
-        } else {
-            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    let in_flight = InFlight::begin(state.clone());
+    let arrival = Arrival { content_lengths, state };
+    // Boxed: hyper keeps room for what is returned with every connection, busy or idle.
+    let answer = Box::pin(handle(request, arrival));
+    async move {
+        let mut response = answer.await;
+        let state = &in_flight.state;
+        if requests >= state.bounds.limits.requests_per_connection {
+            if state.http2 {
+                state.order(Next::Close);
+            } else {
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
         }
+        in_flight.answered.set(true);
+        in_flight.upgraded.set(response.status() == StatusCode::SWITCHING_PROTOCOLS);
+        Ok(response.map(|body| Watched { body, _in_flight: in_flight }))
     }
-    in_flight.answered.set(true);
-    in_flight.upgraded.set(response.status() == StatusCode::SWITCHING_PROTOCOLS);
-    response.map(|body| Watched { body, _in_flight: in_flight })
 }
 
 /// A response body that keeps its exchange counted as in flight until it is sent or given up.

@@ -117,8 +117,8 @@ impl Trail {
     }
 
     /// The steps, in order.
-    pub(crate) fn into_steps(self) -> Vec<Step> {
-        self.steps.unwrap_or_default()
+    pub(crate) fn take_steps(&mut self) -> Vec<Step> {
+        self.steps.take().unwrap_or_default()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, ready};
@@ -177,7 +177,13 @@ async fn attempt(
     };
     let upgrade = hop.upgrade.as_ref().filter(|_| upstream.can_upgrade());
     let client = Header::Proxied { source: hop.client, destination: hop.destination };
-    let mut lease = match server.lease(client, connect, fresh, upgrade.is_some(), in_use).await {
+    let kept = if fresh { Err(in_use) } else { server.lend(upgrade.is_some(), in_use) };
+    let leased = match kept {
+        Ok(lease) => Ok(lease),
+        // Boxed: every request would have room for this future, and is moved more than once.
+        Err(in_use) => Box::pin(server.lease(client, connect, fresh, upgrade.is_some(), in_use)).await,
+    };
+    let mut lease = match leased {
         Ok(lease) => lease,
         Err(error) => {
             let error = match error {
@@ -196,9 +202,8 @@ async fn attempt(
     }
     let request = request(exchange, hop, upgrade, server, body, lease.is_http2());
     let result = match lease.send(request) {
-        Sending::Http1(sent) => wait(&mut lease, sent, due, counts_from_end).await,
-        // Boxed: the future of every request would have room for it, and is moved more than once.
-        Sending::Http2(sent) => Box::pin(wait(&mut lease, sent, due, counts_from_end)).await,
+        Sending::Http1(sent) => wait(&mut lease, pin!(sent), due, counts_from_end).await,
+        Sending::Http2(sent) => wait(&mut lease, Box::pin(sent).as_mut(), due, counts_from_end).await,
     };
     match result {
         Some(Ok(response)) => Ok(Answer { response, lease }),
@@ -224,11 +229,10 @@ async fn attempt(
 /// `counts_from_end` that is so long after the end of the request.
 async fn wait(
     lease: &mut Lease,
-    sent: impl Future<Output = Sent>,
+    mut sent: Pin<&mut impl Future<Output = Sent>>,
     mut due: Instant,
     counts_from_end: Option<(&Progress, Duration)>,
 ) -> Option<Sent> {
-    let mut sent = pin!(sent);
     poll_fn(|cx| {
         lease.poll_driver(cx);
         // What the driver made available is there already; otherwise a task of its own wakes this one.

@@ -154,8 +154,32 @@ impl Server {
         }
     }
 
-    /// Lends a kept connection, or makes one within `connect`. With `fresh` it always makes one. `only_http1`:
-    /// the exchange wants to upgrade, which HTTP/2 cannot.
+    /// Lends a kept connection that is ready. `only_http1`: the exchange wants to upgrade, which HTTP/2 cannot.
+    ///
+    /// # Errors
+    ///
+    /// `in_use`, to be given to [`Self::lease`].
+    pub(super) fn lend(self: &Rc<Self>, only_http1: bool, in_use: InUse) -> Result<Lease, InUse> {
+        if !only_http1
+            && self.speaks_http2.get() != Some(false)
+            && let Some(stream) = self.share()
+        {
+            return Ok(self.lent(Kind::Http2(stream), true, in_use));
+        }
+        match self.take_idle() {
+            Some(connection) if connection.sender.is_ready() => {
+                Ok(self.lent(Kind::Http1(connection), true, in_use))
+            }
+            Some(connection) => {
+                self.idle.borrow_mut().push(connection);
+                Err(in_use)
+            }
+            None => Err(in_use),
+        }
+    }
+
+    /// Lends a connection where [`Self::lend`] has none: waits for one that is kept, or makes one within `connect`.
+    /// With `fresh` it always makes one.
     pub(super) async fn lease(
         self: &Rc<Self>,
         client: Header,
@@ -164,23 +188,13 @@ impl Server {
         only_http1: bool,
         in_use: InUse,
     ) -> Result<Lease, ConnectError> {
-        let lend = |kind, reused, in_use| {
-            Ok(Lease { server: self.clone(), kind, reused, _in_use: in_use, permit: None })
-        };
-        if !fresh
-            && !only_http1
-            && self.speaks_http2.get() != Some(false)
-            && let Some(stream) = self.share()
-        {
-            return lend(Kind::Http2(stream), true, in_use);
-        }
         while !fresh && let Some(mut connection) = self.take_idle() {
             // A task of its own may not have seen yet that the last exchange is over.
             let ready = connection.sender.is_ready()
                 || (connection.driver.is_spawned()
                     && matches!(timeout(connect, connection.sender.ready()).await, Ok(Ok(()))));
             if ready {
-                return lend(Kind::Http1(connection), true, in_use);
+                return Ok(self.lent(Kind::Http1(connection), true, in_use));
             }
         }
         let making = async {
@@ -195,12 +209,16 @@ impl Server {
             }
             Ok((self.connect(client, false).await?, false))
         };
-        let made: Result<io::Result<(Kind, bool)>, _> = timeout(connect, Box::pin(making)).await;
+        let made: Result<io::Result<(Kind, bool)>, _> = timeout(connect, making).await;
         match made {
-            Ok(Ok((kind, reused))) => lend(kind, reused, in_use),
+            Ok(Ok((kind, reused))) => Ok(self.lent(kind, reused, in_use)),
             Ok(Err(error)) => Err(ConnectError::Failed(error.to_string())),
             Err(_) => Err(ConnectError::Timeout),
         }
+    }
+
+    fn lent(self: &Rc<Self>, kind: Kind, reused: bool, in_use: InUse) -> Lease {
+        Lease { server: self.clone(), kind, reused, _in_use: in_use, permit: None }
     }
 
     /// Closes what has been idle for too long, has grown too old, or was closed by the server.

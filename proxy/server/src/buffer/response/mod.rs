@@ -1,7 +1,7 @@
 //! Takes a response from its server as fast as that sends, however slow the client is.
 
 use std::cell::RefCell;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
@@ -60,13 +60,20 @@ fn has_type(headers: &HeaderMap, start: &[u8]) -> bool {
 ///
 /// Pieces are passed on as they come. When the body breaks off, what came of it goes to the client's
 /// connection before the error (which makes hyper drop what that has not written yet). Time that it waits for the client does not count as the upstream's.
-pub(crate) async fn keep_ahead(mut source: Body, buffer: Buffer, place: &Place, at_once: bool) -> Body {
+///
+/// The task whose `cx` it is gets to know of what comes until what is returned is polled.
+pub(crate) fn keep_ahead(
+    mut source: Body,
+    buffer: Buffer,
+    place: &Place,
+    at_once: bool,
+    cx: &mut Context<'_>,
+) -> Body {
     if source.is_end_stream() {
         return Body::empty();
     }
     let left = source.size_hint().exact();
-    let first = poll_fn(|cx| Poll::Ready(Pin::new(&mut source).poll_frame(cx))).await;
-    let first = match first {
+    let first = match Pin::new(&mut source).poll_frame(cx) {
         // The shortest way, and the usual one.
         Poll::Ready(Some(Ok(frame))) if source.is_end_stream() && frame.is_data() => {
             return Body::full(frame.into_data().unwrap_or_default());
@@ -84,7 +91,7 @@ pub(crate) async fn keep_ahead(mut source: Body, buffer: Buffer, place: &Place, 
         if flow.received >= SHORT {
             break;
         }
-        next = poll_fn(|cx| Poll::Ready(Pin::new(&mut *body).poll_frame(cx))).await;
+        next = Pin::new(body).poll_frame(cx);
     }
     let runs_ahead = at_once || flow.received >= SHORT;
     let mut buffered = Buffered { flow: Rc::new(RefCell::new(flow)), source, pump: None };

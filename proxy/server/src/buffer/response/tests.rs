@@ -2,12 +2,14 @@
 
 use std::cell::Cell;
 use std::collections::VecDeque;
+use std::future::poll_fn;
 
 use http::HeaderValue;
 use tokio::task::{LocalSet, yield_now};
 
 use super::super::space::tests::place;
 use super::*;
+use crate::bell::waker;
 
 const KIB: usize = 1 << 10;
 const BUFFER: Buffer = Buffer { memory: 64 * KIB, disk: 0 };
@@ -89,7 +91,7 @@ fn source(length: Option<u64>, pieces: &[usize]) -> (Body, Hand) {
 }
 
 async fn buffered(source: Body, at_once: bool) -> Body {
-    keep_ahead(source, BUFFER, &place(0).0, at_once).await
+    keep_ahead(source, BUFFER, &place(0).0, at_once, &mut Context::from_waker(&waker().await))
 }
 
 async fn next(body: &mut Body) -> Option<Result<Frame<Bytes>, BoxError>> {
@@ -263,7 +265,7 @@ fn a_client_that_keeps_up_costs_no_disk() {
         let (place, held) = place(1 << 30);
         let (body, hand) = source(None, &[16 * KIB; 4]);
         let buffer = Buffer { disk: 1 << 30, ..BUFFER };
-        let mut body = keep_ahead(body, buffer, &place, false).await;
+        let mut body = keep_ahead(body, buffer, &place, false, &mut Context::from_waker(&waker().await));
         for _ in 0..100 {
             (0..4).for_each(|_| hand.data(16 * KIB));
             turns().await;
