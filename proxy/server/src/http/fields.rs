@@ -16,16 +16,17 @@ pub(crate) fn remove_of_request(headers: &mut HeaderMap) {
     remove(headers, |name| is_hop_by_hop(name) || matches!(name, "content-length" | "expect"));
 }
 
-/// Most messages have none of them: one look at the names costs less than asking for each.
+/// What `Connection` names is nearly always one of those removed anyhow, and needs no name of its own.
 fn remove(headers: &mut HeaderMap, unwanted: fn(&str) -> bool) {
-    if !headers.keys().any(|name| unwanted(name.as_str())) {
-        return;
-    }
-    let named = tokens(headers, &header::CONNECTION)
+    let named: Vec<HeaderName> = tokens(headers, &header::CONNECTION)
+        .filter(|token| !unwanted(token) && *token != "close")
         .filter_map(|token| HeaderName::from_bytes(token.as_bytes()).ok())
-        .filter(|name| *name != header::CONTENT_LENGTH && *name != header::HOST);
-    let unwanted = headers.keys().filter(|name| unwanted(name.as_str())).cloned();
-    for name in named.chain(unwanted).collect::<Vec<_>>() {
+        .filter(|name| *name != header::CONTENT_LENGTH && *name != header::HOST)
+        .collect();
+    for name in named {
+        headers.remove(name);
+    }
+    while let Some(name) = headers.keys().find(|name| unwanted(name.as_str())).cloned() {
         headers.remove(name);
     }
 }
@@ -75,10 +76,9 @@ pub(crate) fn lists(headers: &HeaderMap, name: &HeaderName, member: &str) -> boo
 pub(crate) fn tokens<'a>(
     headers: &'a HeaderMap,
     name: &HeaderName,
-) -> impl DoubleEndedIterator<Item = &'a str> {
-    let lines: Vec<&str> = headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
+) -> impl DoubleEndedIterator<Item = &'a str> + use<'a> {
+    let lines = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
     lines
-        .into_iter()
         .flat_map(|line| line.split(','))
         .map(|token| token.trim_matches([' ', '\t']))
         .filter(|token| !token.is_empty())

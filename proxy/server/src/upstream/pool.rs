@@ -63,7 +63,8 @@ pub(crate) struct Server {
     pub(super) target: Arc<Target>,
     pub(super) bounds: Bounds,
     /// HTTP/1.1, idle. Last in, first out: the least used ones grow old and are closed.
-    idle: RefCell<Vec<Http1>>,
+    #[expect(clippy::vec_box, reason = "lent and returned with every request: one pointer")]
+    idle: RefCell<Vec<Box<Http1>>>,
     /// HTTP/2, idle or not.
     shared: RefCell<Vec<Rc<Http2>>>,
     /// What ALPN chose last; `None` before the first connection.
@@ -105,7 +106,8 @@ pub(crate) struct Lease {
 }
 
 enum Kind {
-    Http1(Http1),
+    /// Boxed once: a lease is moved several times with every request.
+    Http1(Box<Http1>),
     Http2(Stream),
 }
 
@@ -232,7 +234,7 @@ impl Server {
         });
     }
 
-    fn take_idle(&self) -> Option<Http1> {
+    fn take_idle(&self) -> Option<Box<Http1>> {
         let mut idle = self.idle.borrow_mut();
         std::iter::from_fn(|| idle.pop())
             .find_map(|mut connection| self.may_keep(&mut connection).then_some(connection))
@@ -290,7 +292,8 @@ impl Server {
                 .map_err(io::Error::other)?;
             let timer = Box::pin(sleep(Duration::ZERO));
             let driver = Driver::new(connection);
-            return Ok(Kind::Http1(Http1 { sender, driver, timer, made: now, idle_since: now }));
+            let connection = Http1 { sender, driver, timer, made: now, idle_since: now };
+            return Ok(Kind::Http1(Box::new(connection)));
         }
         let executor = LocalExecutor::default();
         let (sender, mut connection) = http2::Builder::new(executor.clone())
@@ -359,7 +362,8 @@ impl Lease {
         request: Request<RequestBody>,
     ) -> Sending<impl Future<Output = Sent> + use<>, impl Future<Output = Sent> + use<>> {
         match &mut self.kind {
-            Kind::Http1(Http1 { sender, driver, .. }) => {
+            Kind::Http1(connection) => {
+                let Http1 { sender, driver, .. } = &mut **connection;
                 Sending::Http1(driver.quietly(|| sender.try_send_request(request)))
             }
             Kind::Http2(stream) => {
