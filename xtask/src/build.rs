@@ -43,6 +43,12 @@ pub(crate) fn everything(profile: Profile) -> Result<Built> {
     // Selecting the whole workspace settles one set of features for this build and for that of the
     // tests, so that nothing is compiled twice.
     run(cargo().args(["build", "--profile", profile.name(), "--workspace", "--bin", "tidegate"]))?;
+    let plugins = plugins(&target)?;
+    Ok(Built { binary: target.join(profile.name()).join("tidegate"), plugins, target })
+}
+
+/// Builds the stock policies, to `target/plugins/NAME.wasm`.
+pub(crate) fn plugins(target: &Path) -> Result<PathBuf> {
     let plugins = target.join("plugins");
     let names = folders(&root().join("plugins"))?;
     let compiler = Compiler::core()?;
@@ -50,7 +56,7 @@ pub(crate) fn everything(profile: Profile) -> Result<Built> {
     build.args(names.iter().flat_map(|name| ["--package", name]));
     run(&mut build)?;
     install(&names, &target.join(compiler.output_folder()), &plugins)?;
-    Ok(Built { binary: target.join(profile.name()).join("tidegate"), plugins, target })
+    Ok(plugins)
 }
 
 /// Builds `tests/guests`, the plugins that only tests use, to `target/guests/NAME.wasm`.
@@ -117,7 +123,7 @@ fn folders(folder: &Path) -> Result<Vec<String>> {
 }
 
 /// As cargo sees it: `CARGO_TARGET_DIR`, its configuration, or `target`.
-fn target_folder() -> Result<PathBuf> {
+pub(crate) fn target_folder() -> Result<PathBuf> {
     let metadata = output(cargo().args(["metadata", "--format-version", "1", "--no-deps"]))
         .ok_or("`cargo metadata` failed; is the checkout complete?")?;
     let (_, rest) =

@@ -7,6 +7,7 @@ use crate::build::Profile;
 mod bench;
 mod build;
 mod command;
+mod pgo;
 mod test;
 mod wasm;
 
@@ -14,9 +15,12 @@ const USAGE: &str = "\
 Usage: cargo xtask COMMAND
 
   build                                 target/release/tidegate and target/plugins/NAME.wasm
+  build --pgo                           target/pgo/tidegate, optimised by a profile of its work: a fifth less CPU time
+                                        outside the kernel, for three times the build time
   test [FILTER…]                        formatting, lints, and every test (or those whose name contains FILTER)
   demo                                  build, then `tidegate demo`
-  bench [--rounds N] [--seconds N]      CPU time per request beside nginx and Envoy
+  bench [--pgo] [--rounds N] [--seconds N]
+                                        CPU time per request beside nginx and Envoy
 
 Each command installs or builds what it needs first; only Rust itself has to be there.";
 
@@ -24,6 +28,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let result = match arguments.split_first().map(|(name, rest)| (name.as_str(), rest)) {
         Some(("build", [])) => build::everything(Profile::Release).map(|built| built.report()),
+        Some(("build", [flag])) if flag == "--pgo" => pgo::build().map(|built| built.report()),
         Some(("test", filters)) => test::run(filters),
         Some(("demo", rest)) => build::everything(Profile::Quick).and_then(|built| built.demo(rest)),
         Some(("bench", rest)) => bench::run(rest),

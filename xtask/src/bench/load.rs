@@ -21,13 +21,16 @@ const TAKEN: usize = 16 << 10;
 /// more than a site has that are asked for again and again.
 const ARTICLES: usize = 100;
 
+/// More of them than a policy is remembered for.
+const MANY_ARTICLES: usize = 10_000;
+
 /// What clients ask for, in turn: something for each rule to decide, and nothing that ends at the proxy.
-fn targets() -> Vec<String> {
+fn targets(articles: usize) -> impl Iterator<Item = String> {
     let round = |article: usize| {
         let article = format!("/old/articles/{article}");
         ["/".to_owned(), "/images/logo.png?v=3".to_owned(), article, "/api/v1/orders".to_owned()]
     };
-    (0..ARTICLES).flat_map(round).collect()
+    (0..articles).flat_map(round)
 }
 
 /// What clients ask for.
@@ -35,23 +38,44 @@ fn targets() -> Vec<String> {
 pub(super) enum Work {
     /// What [`targets`] says, from the server behind the proxy.
     Forwarded,
+    /// The same with so many targets that policies are called about most.
+    Varied,
+    /// Requests with a body.
+    Upload,
     /// A file of so many bytes, from the proxy itself.
     File(usize),
+    /// The file [`TEXT`], which the proxy compresses, in several codings.
+    Compressed,
 }
 
+/// The file of [`Work::Compressed`].
+pub(super) const TEXT: &str = "text.md";
+
 impl Work {
-    fn targets(self) -> Vec<String> {
+    fn requests(self) -> Vec<String> {
         match self {
-            Self::Forwarded => targets(),
-            Self::File(bytes) => vec![format!("/{bytes}")],
+            Self::Forwarded => targets(ARTICLES).map(|target| get(&target, CODINGS)).collect(),
+            Self::Varied => targets(MANY_ARTICLES).map(|target| get(&target, CODINGS)).collect(),
+            Self::Upload => vec![post("/api/v1/orders", &"x".repeat(BODY))],
+            Self::File(bytes) => vec![get(&format!("/{bytes}"), CODINGS)],
+            Self::Compressed => ["gzip", "br", "zstd"].map(|coding| get(&format!("/{TEXT}"), coding)).into(),
         }
     }
 
-    /// Bytes of each answer's body.
+    /// Bytes of each answer's body, at least.
     fn body(self) -> usize {
         match self {
-            Self::Forwarded => BODY,
+            Self::Forwarded | Self::Varied | Self::Upload => BODY,
             Self::File(bytes) => bytes,
+            Self::Compressed => 1,
+        }
+    }
+
+    /// Whether an answer of which `come` bytes of the body have come, the last ones `bytes`, is whole.
+    fn is_whole(self, come: usize, bytes: &[u8]) -> bool {
+        match self {
+            Self::Compressed => bytes.ends_with(b"\r\n0\r\n\r\n"),
+            _ => come >= self.body(),
         }
     }
 
@@ -128,14 +152,17 @@ impl Load {
                 let requests = taken as f64 / work.body() as f64;
                 Ok(Outcome { requests, elapsed, gauged })
             };
-            // Clients end only by failing; dropping the set ends the others.
-            tokio::select! {
+            // Clients end only by failing.
+            let outcome = tokio::select! {
                 outcome = measured => outcome,
                 Some(ended) = clients.join_next() => match ended {
                     Ok(error) => Err(error),
                     Err(error) => Err(error.to_string()),
                 },
-            }
+            };
+            // A proxy that is to end would wait for those whose connections stayed open.
+            clients.shutdown().await;
+            outcome
         })
     }
 }
@@ -146,7 +173,7 @@ async fn ask(address: SocketAddr, work: Work, first: usize, taken: Rc<Cell<u64>>
     let asking = async {
         let mut stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        let requests: Vec<_> = work.targets().iter().map(|target| request(target)).collect();
+        let requests = work.requests();
         let mut buffer = Vec::with_capacity(TAKEN);
         for turn in first.. {
             stream.write_all(requests[turn % requests.len()].as_bytes()).await?;
@@ -158,8 +185,11 @@ async fn ask(address: SocketAddr, work: Work, first: usize, taken: Rc<Cell<u64>>
             }
             let mut come = buffer.len() - length;
             taken.set(taken.get() + come as u64);
-            while come < work.body() {
-                buffer.clear();
+            while !work.is_whole(come, &buffer) {
+                // The end of chunks may come in pieces.
+                if work != Work::Compressed {
+                    buffer.clear();
+                }
                 let read = stream.read_buf(&mut buffer).await?;
                 if read == 0 {
                     return Err(std::io::ErrorKind::UnexpectedEof.into());
@@ -176,13 +206,25 @@ async fn ask(address: SocketAddr, work: Work, first: usize, taken: Rc<Cell<u64>>
     }
 }
 
+/// What browsers take.
+const CODINGS: &str = "gzip, deflate, br";
+
 /// A request as browsers send them, by its fields.
-fn request(target: &str) -> String {
+fn get(target: &str, codings: &str) -> String {
+    format!("GET {target} HTTP/1.1\r\n{}\r\n", fields(codings))
+}
+
+fn post(target: &str, body: &str) -> String {
+    let length = body.len();
+    format!("POST {target} HTTP/1.1\r\n{}Content-Length: {length}\r\n\r\n{body}", fields(CODINGS))
+}
+
+fn fields(codings: &str) -> String {
     format!(
-        "GET {target} HTTP/1.1\r\nHost: www.example.com\r\n\
+        "Host: www.example.com\r\n\
          User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0\r\n\
          Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\n\
-         Accept-Language: en-US,en;q=0.5\r\nAccept-Encoding: gzip, deflate, br\r\n\r\n"
+         Accept-Language: en-US,en;q=0.5\r\nAccept-Encoding: {codings}\r\n"
     )
 }
 
@@ -193,7 +235,8 @@ async fn serve(mut stream: TcpStream) {
         "x".repeat(BODY)
     );
     let mut buffer = Vec::with_capacity(8 << 10);
-    // A proxy that hangs up or is killed ends its connections; that is all there is to say.
+    // What comes of a body stands before the next head and is skipped with it. A proxy that hangs up or is killed
+    // ends its connections; that is all there is to say.
     let _ = stream.set_nodelay(true);
     while read_head(&mut stream, &mut buffer).await.is_ok() {
         buffer.clear();

@@ -8,12 +8,14 @@
 mod cpu;
 mod load;
 mod proxies;
+mod training;
 
 use std::io::Write;
 use std::time::Duration;
 
-use crate::build;
+pub(crate) use self::training::train;
 use crate::command::{Result, say};
+use crate::{build, pgo};
 
 use self::cpu::Cores;
 use self::load::{Load, Work};
@@ -24,11 +26,14 @@ const CONNECTIONS: usize = 64;
 /// Until connections are open on both sides and everything hot is in its caches.
 const WARM_UP: Duration = Duration::from_secs(1);
 
-/// `cargo xtask bench [--rounds N] [--seconds N]`.
+/// `cargo xtask bench [--pgo] [--rounds N] [--seconds N]`.
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
     let options = Options::parse(arguments)?;
     let cores = Cores::choose()?;
-    let built = build::everything(build::Profile::Release)?;
+    let built = match options.pgo {
+        true => pgo::build()?,
+        false => build::everything(build::Profile::Release)?,
+    };
     // Everything this process does from here on is load.
     cores.take_load_core()?;
     let load = Load::start(CONNECTIONS)?;
@@ -56,13 +61,22 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
 }
 
 struct Options {
+    /// Measures what `cargo xtask build --pgo` makes.
+    pgo: bool,
     rounds: u32,
     time: Duration,
 }
 
 impl Options {
     fn parse(arguments: &[String]) -> Result<Self> {
-        let mut options = Self { rounds: 5, time: Duration::from_secs(4) };
+        let mut options = Self { pgo: false, rounds: 5, time: Duration::from_secs(4) };
+        let arguments = match arguments {
+            [first, rest @ ..] if first == "--pgo" => {
+                options.pgo = true;
+                rest
+            }
+            all => all,
+        };
         for pair in arguments.chunks(2) {
             let number =
                 pair.get(1).and_then(|value| value.parse().ok()).filter(|number| (1..=1000).contains(number));
@@ -72,7 +86,9 @@ impl Options {
                 ("--rounds" | "--seconds", None) => {
                     return Err(format!("{} wants a number from 1 to 1000", pair[0]));
                 }
-                (other, _) => return Err(format!("bench takes --rounds and --seconds, not {other}")),
+                (other, _) => {
+                    return Err(format!("bench takes --pgo, then --rounds and --seconds, not {other}"));
+                }
             }
         }
         Ok(options)

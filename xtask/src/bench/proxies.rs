@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::load::Work;
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::load::{TEXT, Work};
 use crate::build::Built;
 use crate::command::{Result, output, say};
 
@@ -79,14 +81,56 @@ impl Contender {
                 let name = format!("{}, file of {shown}", nginx_version(&nginx));
                 let folder = folder.join(format!("nginx-{bytes}"));
                 let contender = Self::nginx(&name, &nginx, &folder, |port| nginx_files(port, &www))?;
-                found.push(Self { work: Work::File(bytes), is_baseline: true, ..contender });
+                found.push(Self { is_baseline: true, ..contender.with(Work::File(bytes)) });
             }
             let name = format!("tidegate, file of {shown}");
             let folder = folder.join(format!("tidegate-{bytes}"));
             let contender = Self::tidegate(&name, built, &folder, &[], |port| tidegate_files(port, &www))?;
-            found.push(Self { work: Work::File(bytes), ..contender });
+            found.push(contender.with(Work::File(bytes)));
         }
         Ok(found)
+    }
+
+    /// Proxies of one binary that together do what many requests ask for, and the one that stands behind two of them.
+    /// `certificate` is the folder of a `certificate.pem` and its `certificate.key`.
+    pub(super) fn to_train(
+        built: &Built,
+        server: SocketAddr,
+        folder: &Path,
+        certificate: &Path,
+    ) -> Result<(Self, Vec<Self>)> {
+        let at = |name: &str| folder.join(name);
+        let certificate = certificate.display().to_string();
+        let secure =
+            Self::tidegate("TLS", built, &at("tls"), &[], |port| tidegate_tls(port, server, &certificate))?;
+        let behind = secure.address;
+        let to_tls = |protocol: &'static str| {
+            let certificate = certificate.clone();
+            move |port| tidegate_to_tls(port, behind, protocol, &certificate)
+        };
+        let www = at("www");
+        write(&www, "65536", &"x".repeat(64 << 10))?;
+        write(&www, TEXT, include_str!("../../../docs/configuration.md"))?;
+        let compressing = |port| tidegate_files(port, &www) + "[compression]\n";
+        let forward = |port| tidegate(port, server);
+        let trained = vec![
+            Self::tidegate("no policy", built, &at("plain"), &[], forward)?,
+            Self::tidegate("three policies", built, &at("policies"), &POLICIES, forward)?,
+            Self::tidegate("three policies that are called", built, &at("calls"), &POLICIES, forward)?
+                .with(Work::Varied),
+            Self::tidegate("request bodies", built, &at("uploads"), &POLICIES, forward)?.with(Work::Upload),
+            Self::tidegate("TLS, HTTP/1.1", built, &at("http1"), &[], to_tls("http1"))?,
+            Self::tidegate("TLS, HTTP/2", built, &at("http2"), &[], to_tls("h2"))?,
+            Self::tidegate("files", built, &at("files"), &[], |port| tidegate_files(port, &www))?
+                .with(Work::File(64 << 10)),
+            Self::tidegate("compression", built, &at("compression"), &[], compressing)?
+                .with(Work::Compressed),
+        ];
+        Ok((secure, trained))
+    }
+
+    fn with(self, work: Work) -> Self {
+        Self { work, ..self }
     }
 
     /// What is asked of it.
@@ -197,6 +241,16 @@ impl Running {
     pub(super) fn address(&self) -> SocketAddr {
         self.address
     }
+
+    /// Has it end by itself and waits for that.
+    pub(super) fn end(mut self) -> Result<()> {
+        let ended = kill_process(Pid::from_child(&self.child), Signal::TERM);
+        ended
+            .map_err(std::io::Error::from)
+            .and_then(|()| self.child.wait())
+            .map_err(|error| error.to_string())?;
+        Ok(())
+    }
 }
 
 impl Drop for Running {
@@ -302,6 +356,26 @@ fn tidegate(port: u16, server: SocketAddr) -> String {
 
 fn tidegate_files(port: u16, www: &Path) -> String {
     tidegate_with(port, "www", &format!("[files.www]\nroot = {:?}\n", www.display().to_string()))
+}
+
+/// With an access log, which the others do not have.
+fn tidegate_tls(port: u16, server: SocketAddr, certificate: &str) -> String {
+    format!(
+        "default-upstream = \"app\"\nworkers = 1\n\
+         [listener.web]\naddress = \"127.0.0.1:{port}\"\n\
+         tls = {{ certificates = [{{ chain = \"{certificate}/certificate.pem\", key = \"{certificate}/certificate.key\" }}] }}\n\
+         [access-log]\npath = \"access.log\"\n\
+         [limits]\nrequests-per-connection = 1_000_000_000\n\
+         [upstream.app]\nservers = [\"{server}\"]\n"
+    )
+}
+
+fn tidegate_to_tls(port: u16, server: SocketAddr, protocol: &str, certificate: &str) -> String {
+    let upstream = format!(
+        "[upstream.app]\nservers = [\"{server}\"]\nprotocol = \"{protocol}\"\n\
+         tls = {{ ca = \"{certificate}/certificate.pem\", server-name = \"localhost\" }}\n"
+    );
+    tidegate_with(port, "app", &upstream)
 }
 
 fn tidegate_with(port: u16, default: &str, destinations: &str) -> String {
