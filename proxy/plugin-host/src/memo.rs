@@ -156,8 +156,11 @@ pub(crate) fn match_header(
     name: &str,
 ) -> Option<u32> {
     let patterns = matchers.patterns(patterns)?;
-    // Bytes that are not UTF-8 must not hide the rest of a value from a pattern.
-    let matching = |value: &[u8]| patterns.first_match(&String::from_utf8_lossy(value));
+    let matching = |value: &[u8]| match str::from_utf8(value) {
+        Ok(text) => patterns.first_match(text),
+        // Bytes that are not UTF-8 must not hide the rest of a value from a pattern.
+        Err(_) => patterns.first_match(&String::from_utf8_lossy(value)),
+    };
     match side {
         Side::Request => exchange.request.values(name).filter_map(matching).min(),
         Side::Response => {

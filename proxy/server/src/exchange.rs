@@ -112,13 +112,15 @@ fn begin(
     let version = incoming.version();
 
     // No policy sees a request that could be read in two ways.
-    let accepted = match request::accept(&incoming, arrival.content_lengths, &generation.config.limits) {
+    let Arrival { content_lengths, marks, .. } = arrival;
+    let accepted = match request::accept(&incoming, content_lengths, marks, &generation.config.limits) {
         Ok(accepted) => accepted,
         Err(error) => return Err(Box::new(refuse(&error, version, record))),
     };
     let opens_websocket = websocket::is_opening(&incoming);
     let upgrade = match version {
-        Version::HTTP_11 => fields::upgrade(incoming.headers()),
+        Version::HTTP_11 if marks.upgrade => fields::upgrade(incoming.headers()),
+        Version::HTTP_11 => None,
         _ => opens_websocket.then(|| HeaderValue::from_static(websocket::PROTOCOL)),
     };
     let client_side = upgrade.is_some().then(|| ClientSide {
@@ -126,7 +128,7 @@ fn begin(
         over_http2: opens_websocket,
         _held: arrival.hold(),
     });
-    let trailers = fields::accepts_trailers(incoming.headers());
+    let trailers = marks.te && fields::accepts_trailers(incoming.headers());
     let wish = generation.compression.as_ref().and_then(|it| it.wish(incoming.headers(), version));
     let (mut parts, body) = incoming.into_parts();
     if opens_websocket {
@@ -331,9 +333,9 @@ async fn forward(
     let server_side = switching.then(|| hyper::upgrade::on(&mut response));
     let (parts, incoming) = response.into_parts();
     let mut head = ResponseHead::new(parts.status, parts.headers);
-    let protocol = head.headers.get(header::UPGRADE).cloned();
+    let protocol = if switching { head.headers.get(header::UPGRADE).cloned() } else { None };
     fields::remove_hop_by_hop(&mut head.headers);
-    if let Some(protocol) = protocol.filter(|_| switching) {
+    if let Some(protocol) = protocol {
         head.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         head.headers.insert(header::UPGRADE, protocol);
     }

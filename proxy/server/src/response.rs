@@ -48,13 +48,14 @@ pub(crate) fn check<B>(response: &Response<B>, upgrade_asked: bool) -> Result<Op
         return Err("101 although no upgrade was asked for");
     }
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
-    if let Some(coding) = codings.next()
-        && (codings.next().is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
+    let coding = codings.next();
+    if coding.is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
+        || codings.next().is_some()
     {
         return Err("a Transfer-Encoding other than exactly one chunked");
     }
     let length = declared_length(headers)?;
-    if length.is_some() && headers.contains_key(header::TRANSFER_ENCODING) {
+    if length.is_some() && coding.is_some() {
         return Err("Content-Length beside Transfer-Encoding");
     }
     Ok(length)
@@ -71,8 +72,8 @@ pub(crate) fn declared_length(headers: &HeaderMap) -> Result<Option<u64>, &'stat
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return Err("Content-Length is not a number");
     }
-    // Digits are ASCII; what remains is a number that does not fit.
-    length.to_str().ok().and_then(|digits| digits.parse().ok()).map(Some).ok_or("Content-Length is too large")
+    let add = |length: u64, digit: &u8| length.checked_mul(10)?.checked_add(u64::from(digit - b'0'));
+    digits.iter().try_fold(0, add).map(Some).ok_or("Content-Length is too large")
 }
 
 /// A whole response, ready to be sent.

@@ -101,8 +101,13 @@ impl Patterns {
 
 /// Lower case, without copying what is lower-case ASCII already.
 fn fold(text: &str) -> Cow<'_, str> {
-    let folded = |byte: u8| byte.is_ascii() && !byte.is_ascii_uppercase();
-    if text.bytes().all(folded) { Cow::Borrowed(text) } else { Cow::Owned(text.to_lowercase()) }
+    if !text.is_ascii() {
+        Cow::Owned(text.to_lowercase())
+    } else if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        Cow::Owned(text.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(text)
+    }
 }
 
 /// A pattern reduced to the cheapest comparison that says the same.

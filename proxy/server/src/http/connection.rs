@@ -22,6 +22,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::spawn_local;
 use tokio::time::{sleep_until, timeout};
 
+use super::fields::Marks;
 use super::io::{Activity, Io};
 use crate::bell::Beside;
 use crate::body::{Body, BoxError};
@@ -40,6 +41,7 @@ pub(crate) struct Arrival {
     /// `Content-Length` lines in the head of an HTTP/1 request that has a body; the parser hides
     /// repeated ones and those beside `Transfer-Encoding` (RFC 9112 §6.1, §6.3).
     pub(crate) content_lengths: usize,
+    pub(crate) marks: Marks,
     state: Rc<State>,
 }
 
@@ -190,16 +192,10 @@ where
 {
     let requests = state.requests.get() + 1;
     state.requests.set(requests);
-    let content_lengths = if state.http2 {
-        0
-    } else {
-        let headers = request.headers();
-        let framed =
-            headers.contains_key(header::CONTENT_LENGTH) || headers.contains_key(header::TRANSFER_ENCODING);
-        state.activity.begin_request(framed)
-    };
+    let marks = Marks::of(request.headers());
+    let content_lengths = if state.http2 { 0 } else { state.activity.begin_request(marks.framed()) };
     let in_flight = InFlight::begin(state.clone());
-    let arrival = Arrival { content_lengths, state };
+    let arrival = Arrival { content_lengths, marks, state };
     // Boxed: hyper keeps room for what is returned with every connection, busy or idle.
     let answer = Box::pin(handle(request, arrival));
     async move {

@@ -2,6 +2,39 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
+/// Which fields a request has that say how it is framed and what its client can do. As a rule it has none of them,
+/// and to look for each would cost more than one pass over all names.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Marks {
+    pub(crate) content_length: bool,
+    pub(crate) expect: bool,
+    pub(crate) te: bool,
+    pub(crate) transfer_encoding: bool,
+    pub(crate) upgrade: bool,
+}
+
+impl Marks {
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
+        let mut marks = Self::default();
+        for name in headers.keys() {
+            match name.as_str() {
+                "content-length" => marks.content_length = true,
+                "expect" => marks.expect = true,
+                "te" => marks.te = true,
+                "transfer-encoding" => marks.transfer_encoding = true,
+                "upgrade" => marks.upgrade = true,
+                _ => {}
+            }
+        }
+        marks
+    }
+
+    /// Whether the request says anything of a body.
+    pub(crate) fn framed(self) -> bool {
+        self.content_length || self.transfer_encoding
+    }
+}
+
 /// Removes what `Connection` names and every other hop-by-hop field.
 ///
 /// `Content-Length` and `Host` stay even if `Connection` names them: they are framing and routing, and
@@ -16,19 +49,33 @@ pub(crate) fn remove_of_request(headers: &mut HeaderMap) {
     remove(headers, |name| is_hop_by_hop(name) || matches!(name, "content-length" | "expect"));
 }
 
-/// What `Connection` names is nearly always one of those removed anyhow, and needs no name of its own.
+/// Most messages have none of these fields, or a `Connection` that names nothing else: one look at the names finds
+/// out.
 fn remove(headers: &mut HeaderMap, unwanted: fn(&str) -> bool) {
-    let named: Vec<HeaderName> = tokens(headers, &header::CONNECTION)
+    while let Some(name) = headers.keys().find(|name| unwanted(name.as_str())).cloned() {
+        if name == header::CONNECTION {
+            for named in named_by_connection(headers, unwanted) {
+                headers.remove(named);
+            }
+        }
+        headers.remove(name);
+    }
+}
+
+/// The fields that `Connection` names, beside those that are removed anyhow.
+fn named_by_connection(headers: &HeaderMap, unwanted: fn(&str) -> bool) -> Vec<HeaderName> {
+    // As a rule it names none, and says one word.
+    let mut lines = headers.get_all(header::CONNECTION).iter().map(HeaderValue::as_bytes);
+    let names_none =
+        |line: &[u8]| line.eq_ignore_ascii_case(b"keep-alive") || line.eq_ignore_ascii_case(b"close");
+    if lines.all(names_none) {
+        return Vec::new();
+    }
+    tokens(headers, &header::CONNECTION)
         .filter(|token| !unwanted(token) && *token != "close")
         .filter_map(|token| HeaderName::from_bytes(token.as_bytes()).ok())
         .filter(|name| *name != header::CONTENT_LENGTH && *name != header::HOST)
-        .collect();
-    for name in named {
-        headers.remove(name);
-    }
-    while let Some(name) = headers.keys().find(|name| unwanted(name.as_str())).cloned() {
-        headers.remove(name);
-    }
+        .collect()
 }
 
 /// Fields about a connection, whether or not `Connection` names them. `Trailer` is not among them: it
@@ -64,7 +111,7 @@ pub(crate) fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
 
 /// Whether the sender accepts trailers (RFC 9110 §10.1.4).
 pub(crate) fn accepts_trailers(headers: &HeaderMap) -> bool {
-    headers.contains_key(header::TE) && lists(headers, &header::TE, "trailers")
+    lists(headers, &header::TE, "trailers")
 }
 
 /// Whether a comma-separated field has this member, in any case, on any of its lines.

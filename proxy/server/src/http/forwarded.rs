@@ -154,9 +154,9 @@ pub(crate) fn request_id(headers: &mut HeaderMap, process: u64, exchange: u64) -
         return id.clone();
     }
     let mut digits = [0; 32];
-    for (place, digit) in digits.iter_mut().enumerate() {
-        let half = if place < 16 { process } else { exchange };
-        *digit = b"0123456789abcdef"[(half >> (60 - 4 * (place % 16)) & 0xf) as usize];
+    let bytes = process.to_be_bytes().into_iter().chain(exchange.to_be_bytes());
+    for (pair, byte) in digits.chunks_exact_mut(2).zip(bytes) {
+        pair.copy_from_slice(&[byte >> 4, byte & 0xf].map(|digit| b"0123456789abcdef"[usize::from(digit)]));
     }
     let id = HeaderValue::from_bytes(&digits).unwrap_or_else(|_| HeaderValue::from_static("-"));
     headers.insert(X_REQUEST_ID, id.clone());

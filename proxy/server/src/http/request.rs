@@ -1,9 +1,10 @@
 //! Refuses requests that two HTTP implementations could read in two ways, before anybody decides on them.
 
 use http::uri::{Authority, PathAndQuery};
-use http::{Method, Request, Uri, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version, header};
 use tidegate_config::Limits;
 
+use super::fields::Marks;
 use super::websocket;
 use crate::error::Error;
 use crate::response::declared_length;
@@ -20,10 +21,11 @@ pub(crate) struct Accepted {
 }
 
 /// Checks a request head against RFC 9110, RFC 9112, RFC 9113 and the operator's limits. `content_lengths`
-/// are those the driver saw. The only CONNECT that is accepted opens a WebSocket.
+/// are those the driver saw, `marks` those of the fields. The only CONNECT that is accepted opens a WebSocket.
 pub(crate) fn accept<B>(
     request: &Request<B>,
     content_lengths: usize,
+    marks: Marks,
     limits: &Limits,
 ) -> Result<Accepted, Error> {
     let headers = request.headers();
@@ -36,15 +38,12 @@ pub(crate) fn accept<B>(
         return Err(Error::HeadersTooLarge("limits.request-header-count"));
     }
     let authority = authority(request)?;
-    let content_length = framing(request, content_lengths)?;
+    let content_length = framing(headers, content_lengths, marks)?;
     if content_length.is_some_and(|length| length > limits.request_body) {
         return Err(Error::BodyTooLarge);
     }
-    if headers
-        .get_all(header::EXPECT)
-        .iter()
-        .any(|value| !value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
-    {
+    let is_met = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");
+    if marks.expect && !headers.get_all(header::EXPECT).iter().all(is_met) {
         return Err(Error::ExpectationFailed);
     }
     Ok(Accepted { authority, target, content_length })
@@ -127,10 +126,9 @@ fn is_authority(text: &str) -> bool {
 }
 
 /// One framing (RFC 9112 §6): a declared length, chunks, or no body.
-fn framing<B>(request: &Request<B>, content_lengths: usize) -> Result<Option<u64>, Error> {
-    let headers = request.headers();
-    if headers.contains_key(header::TRANSFER_ENCODING) {
-        if content_lengths > 0 || headers.contains_key(header::CONTENT_LENGTH) {
+fn framing(headers: &HeaderMap, content_lengths: usize, marks: Marks) -> Result<Option<u64>, Error> {
+    if marks.transfer_encoding {
+        if content_lengths > 0 || marks.content_length {
             return Err(Error::BadRequest("Content-Length beside Transfer-Encoding"));
         }
         let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
@@ -144,5 +142,5 @@ fn framing<B>(request: &Request<B>, content_lengths: usize) -> Result<Option<u64
     if content_lengths > 1 {
         return Err(Error::BadRequest("more than one Content-Length"));
     }
-    declared_length(headers).map_err(Error::BadRequest)
+    if marks.content_length { declared_length(headers).map_err(Error::BadRequest) } else { Ok(None) }
 }

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use http::{HeaderMap, HeaderValue, Request, Version};
 use tidegate_config::Limits;
 
+use super::fields::Marks;
 use super::forwarded::Introduction;
 use super::{fields, forwarded, request};
 use crate::error::Error;
@@ -14,8 +15,12 @@ fn limits() -> Limits {
     tidegate_config::parse(text, "tidegate.toml".as_ref()).expect("a valid configuration").limits
 }
 
+fn accept_with(request: &Request<()>, content_lengths: usize) -> Result<request::Accepted, Error> {
+    request::accept(request, content_lengths, Marks::of(request.headers()), &limits())
+}
+
 fn accept(request: &Request<()>) -> Result<request::Accepted, Error> {
-    request::accept(request, 1, &limits())
+    accept_with(request, 1)
 }
 
 fn get(target: &str) -> http::request::Builder {
@@ -73,8 +78,8 @@ fn ambiguous_requests_are_refused() {
 #[test]
 fn a_length_the_parser_hid_beside_chunks_is_refused() {
     let request = get("/").header("transfer-encoding", "chunked").body(()).expect("valid");
-    assert!(request::accept(&request, 0, &limits()).is_ok());
-    assert!(matches!(request::accept(&request, 1, &limits()), Err(Error::BadRequest(_))));
+    assert!(accept_with(&request, 0).is_ok());
+    assert!(matches!(accept_with(&request, 1), Err(Error::BadRequest(_))));
 }
 
 #[test]

@@ -195,6 +195,9 @@ impl Chain {
                 continue;
             }
             trail.seen.push(index);
+            if !place.takes_part(Phase::Request) {
+                continue;
+            }
             let outcome;
             (exchange, outcome) = place.call(Phase::Request, exchange, trail).await;
             match outcome {
@@ -220,7 +223,10 @@ impl Chain {
     ) -> (Box<Exchange>, Result<Option<Reply>, Error>) {
         trail.begin_phase();
         for position in (0..trail.seen.len()).rev() {
-            let Some(place) = self.places.get(trail.seen[position]) else { continue };
+            let place = &self.places[trail.seen[position]];
+            if !place.takes_part(Phase::Response) {
+                continue;
+            }
             let outcome;
             (exchange, outcome) = place.call(Phase::Response, exchange, trail).await;
             match outcome {
@@ -239,15 +245,17 @@ impl Chain {
 
     /// Whether any policy that saw the request wants to see the end of the exchange.
     pub(crate) fn wants_log(&self, trail: &Trail) -> bool {
-        trail.seen.iter().any(|index| self.places[*index].runs(Phase::Log))
+        trail.seen.iter().any(|index| self.places[*index].takes_part(Phase::Log))
     }
 
     /// The log phase. Failures count and are logged, but there is nothing left to deny.
     pub(crate) async fn on_log(&self, mut exchange: Box<Exchange>, trail: &mut Trail) -> Box<Exchange> {
         trail.begin_phase();
         for position in 0..trail.seen.len() {
-            let Some(place) = self.places.get(trail.seen[position]) else { continue };
-            (exchange, _) = place.call(Phase::Log, exchange, trail).await;
+            let place = &self.places[trail.seen[position]];
+            if place.takes_part(Phase::Log) {
+                (exchange, _) = place.call(Phase::Log, exchange, trail).await;
+            }
         }
         exchange
     }
@@ -261,8 +269,9 @@ impl Place {
         }
     }
 
-    fn runs(&self, phase: Phase) -> bool {
-        self.instances.as_ref().is_some_and(|instances| instances.plugin().has(phase))
+    /// Whether it has a say in this phase. A refused policy stops the request, and that is all.
+    fn takes_part(&self, phase: Phase) -> bool {
+        self.instances.as_ref().map_or(phase == Phase::Request, |instances| instances.plugin().has(phase))
     }
 
     /// Calls the policy and applies the operator's `on-error` to whatever is not a decision.
@@ -273,9 +282,7 @@ impl Place {
         trail: &mut Trail,
     ) -> (Box<Exchange>, Result<Verdict, Error>) {
         let (exchange, judged) = match &self.instances {
-            None if phase != Phase::Request => return (exchange, Ok(Verdict::Next)),
             None => (exchange, self.no_decision("refused", "no version of it could be loaded")),
-            Some(instances) if !instances.plugin().has(phase) => return (exchange, Ok(Verdict::Next)),
             Some(_) if self.link.breaker.is_open() => (exchange, self.quarantined()),
             Some(instances) => {
                 let (exchange, outcome) = match instances.call_now(phase, exchange) {

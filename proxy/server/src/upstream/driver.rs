@@ -41,9 +41,16 @@ impl Driver {
     pub(super) fn poll(&mut self, cx: &Context<'_>) {
         let Self::Here(connection, bell) = self else { return };
         bell.attach(cx);
+        // Asked before the poll: what rings during it is not lost.
+        bell.was_rung();
         if Pin::new(&mut **connection).poll(&mut bell.context()).is_ready() {
             *self = Self::Ended;
         }
+    }
+
+    /// Whether an idle connection is as it was when it was polled last, so that a look would find nothing.
+    pub(super) fn is_still(&self) -> bool {
+        matches!(self, Self::Here(_, bell) if !bell.was_rung())
     }
 
     /// Finds out whether an idle connection was closed; nobody is woken when it is.

@@ -225,7 +225,10 @@ impl Server {
 
     /// Closes what has been idle for too long, has grown too old, or was closed by the server.
     pub(super) fn sweep(&self) {
-        self.idle.borrow_mut().retain_mut(|connection| self.may_keep(connection));
+        self.idle.borrow_mut().retain_mut(|connection| {
+            connection.driver.look();
+            self.may_keep(connection)
+        });
         let now = Millis::now();
         self.shared.borrow_mut().retain(|connection| {
             let idle = connection.streams.get() == 0
@@ -236,13 +239,16 @@ impl Server {
 
     fn take_idle(&self) -> Option<Box<Http1>> {
         let mut idle = self.idle.borrow_mut();
-        std::iter::from_fn(|| idle.pop())
-            .find_map(|mut connection| self.may_keep(&mut connection).then_some(connection))
+        std::iter::from_fn(|| idle.pop()).find_map(|mut connection| {
+            if !connection.driver.is_still() || !connection.sender.is_ready() {
+                connection.driver.look();
+            }
+            self.may_keep(&connection).then_some(connection)
+        })
     }
 
-    fn may_keep(&self, connection: &mut Http1) -> bool {
+    fn may_keep(&self, connection: &Http1) -> bool {
         let now = Millis::now();
-        connection.driver.look();
         !connection.sender.is_closed()
             && now.time_since(connection.idle_since) < self.bounds.pool.idle_time
             && now.time_since(connection.made) < self.bounds.pool.max_age

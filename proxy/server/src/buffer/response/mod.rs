@@ -35,20 +35,24 @@ const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering
 pub(crate) fn is_streaming(headers: &mut HeaderMap) -> bool {
     let said = headers.remove(X_ACCEL_BUFFERING);
     said.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"no"))
-        || has_type(headers, b"text/event-stream")
-        || is_grpc(headers)
+        || has_type(headers, &[b"text/event-stream", GRPC])
 }
 
 /// Whether a message is gRPC, whose either side may answer what the other has not finished saying.
 pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
-    // Or application/grpc+proto, application/grpc-web, …
-    has_type(headers, b"application/grpc")
+    has_type(headers, &[GRPC])
 }
 
-fn has_type(headers: &HeaderMap, start: &[u8]) -> bool {
-    headers.get(header::CONTENT_TYPE).is_some_and(|media_type| {
+/// What its media types begin with: application/grpc+proto, application/grpc-web, …
+const GRPC: &[u8] = b"application/grpc";
+
+/// Whether the media type begins like one of these.
+fn has_type(headers: &HeaderMap, starts: &[&[u8]]) -> bool {
+    let Some(media_type) = headers.get(header::CONTENT_TYPE) else { return false };
+    let begins = |start: &&[u8]| {
         media_type.as_bytes().get(..start.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(start))
-    })
+    };
+    starts.iter().any(begins)
 }
 
 /// Puts a buffer behind a body whose head has just come.
