@@ -1,6 +1,9 @@
 //! HTTP/1.1 with clients: connections, framing, interim responses.
 
-use tidegate_tests::{Proxy, Raw, Upstream, body, empty, request};
+use std::sync::Arc;
+
+use tidegate_tests::{Proxy, Raw, Upstream, body, empty, request, within};
+use tokio::sync::Notify;
 
 #[tokio::test]
 async fn a_connection_serves_one_request_after_another() {
@@ -29,6 +32,37 @@ async fn pipelined_requests_are_answered_in_order() {
         assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
         assert!(body.contains(&format!("\"target\":\"/{n}\"")), "{body}");
     }
+}
+
+#[tokio::test]
+async fn a_request_that_comes_while_another_is_answered_is_the_next() {
+    let (tell, mut asked) = tokio::sync::mpsc::channel(1);
+    let answer = Arc::new(Notify::new());
+    let app = {
+        let answer = answer.clone();
+        Upstream::serve(move |request: http::Request<hyper::body::Incoming>| {
+            let (tell, answer) = (tell.clone(), answer.clone());
+            async move {
+                tell.send(()).await.expect("a test that listens");
+                answer.notified().await;
+                http::Response::new(body(request.uri().path().to_owned()))
+            }
+        })
+        .await
+    };
+    let proxy = Proxy::builder(&app).start().await;
+    let mut raw = proxy.raw().await;
+    raw.send("GET /one HTTP/1.1\r\nHost: a.test\r\n\r\n").await;
+    within("the first request", asked.recv()).await.expect("an upstream that runs");
+
+    raw.send("GET /two HTTP/1.1\r\nHo").await;
+    answer.notify_one();
+    assert_eq!(raw.read_response().await.1, "/one");
+
+    raw.send("st: a.test\r\n\r\n").await;
+    within("the second request", asked.recv()).await.expect("an upstream that runs");
+    answer.notify_one();
+    assert_eq!(raw.read_response().await.1, "/two");
 }
 
 #[tokio::test]
