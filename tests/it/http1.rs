@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tidegate_tests::{Proxy, Raw, Upstream, body, empty, request, within};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 
 #[tokio::test]
 async fn a_connection_serves_one_request_after_another() {
@@ -34,22 +34,25 @@ async fn pipelined_requests_are_answered_in_order() {
     }
 }
 
+/// A server that tells of each request, and answers it with its path when it is told to.
+async fn waiting() -> (Upstream, mpsc::Receiver<()>, Arc<Notify>) {
+    let (tell, asked) = mpsc::channel(1);
+    let answer = Arc::new(Notify::new());
+    let told = answer.clone();
+    let app = Upstream::serve(move |request: http::Request<hyper::body::Incoming>| {
+        let (tell, told) = (tell.clone(), told.clone());
+        async move {
+            tell.send(()).await.expect("a test that listens");
+            told.notified().await;
+            http::Response::new(body(request.uri().path().to_owned()))
+        }
+    });
+    (app.await, asked, answer)
+}
+
 #[tokio::test]
 async fn a_request_that_comes_while_another_is_answered_is_the_next() {
-    let (tell, mut asked) = tokio::sync::mpsc::channel(1);
-    let answer = Arc::new(Notify::new());
-    let app = {
-        let answer = answer.clone();
-        Upstream::serve(move |request: http::Request<hyper::body::Incoming>| {
-            let (tell, answer) = (tell.clone(), answer.clone());
-            async move {
-                tell.send(()).await.expect("a test that listens");
-                answer.notified().await;
-                http::Response::new(body(request.uri().path().to_owned()))
-            }
-        })
-        .await
-    };
+    let (app, mut asked, answer) = waiting().await;
     let proxy = Proxy::builder(&app).start().await;
     let mut raw = proxy.raw().await;
     raw.send("GET /one HTTP/1.1\r\nHost: a.test\r\n\r\n").await;
@@ -63,6 +66,24 @@ async fn a_request_that_comes_while_another_is_answered_is_the_next() {
     within("the second request", asked.recv()).await.expect("an upstream that runs");
     answer.notify_one();
     assert_eq!(raw.read_response().await.1, "/two");
+}
+
+#[tokio::test]
+async fn a_client_that_pipelines_and_says_no_more_is_answered_while_requests_wait() {
+    let (app, mut asked, answer) = waiting().await;
+    let proxy = Proxy::builder(&app).start().await;
+    let mut raw = proxy.raw().await;
+    let requests =
+        ["/one", "/two", "/three"].map(|path| format!("GET {path} HTTP/1.1\r\nHost: a.test\r\n\r\n"));
+    raw.send(requests.concat()).await;
+    raw.shutdown().await;
+
+    // The last one waits for nobody behind it, and may be taken for given up.
+    for path in ["/one", "/two"] {
+        within("a request", asked.recv()).await.expect("an upstream that runs");
+        answer.notify_one();
+        assert_eq!(raw.read_response().await.1, path);
+    }
 }
 
 #[tokio::test]

@@ -148,8 +148,6 @@ pub(crate) async fn serve<S, H, F>(
         .max_header_size(bounds.limits.request_headers)
         .max_buf_size(HTTP1_BUFFER.max(bounds.limits.request_headers))
         .header_read_timeout(None)
-        // The stream looks whether the client is still there.
-        .half_close(true)
         .serve_connection(TokioIo::new(io), service)
         .with_upgrades();
     loop {
@@ -211,10 +209,7 @@ where
             }
         }
         in_flight.answered.set(true);
-        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            in_flight.upgraded.set(true);
-            in_flight.state.activity.expect_tunnel();
-        }
+        in_flight.upgraded.set(response.status() == StatusCode::SWITCHING_PROTOCOLS);
         Ok(response.map(|body| Watched { body, _in_flight: in_flight }))
     }
 }

@@ -1,10 +1,8 @@
-//! A client's byte stream, watched: what was read of the current request head, whether writes stall, and whether
-//! the client is still there while it waits for an answer.
+//! A client's byte stream, watched: what was read of the current request head, and whether writes stall.
 
 use std::io;
-use std::mem::MaybeUninit;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -24,10 +22,6 @@ pub(crate) struct Activity {
     /// When a write began to wait for the client; 0 = none waits.
     write_stalled: AtomicU64,
     bytes_read: AtomicU64,
-    /// HTTP/1: a request is being served, so what is read now is its body or a pipelined request.
-    busy: AtomicBool,
-    /// HTTP/1: its client waits for the answer, and may go away.
-    awaited: AtomicBool,
     head: Mutex<Head>,
 }
 
@@ -35,6 +29,8 @@ pub(crate) struct Activity {
 struct Head {
     /// `None` for HTTP/1.
     frames: Option<Frames>,
+    /// HTTP/1: a request is being served, so what is read now is its body or a pipelined request.
+    busy: bool,
     /// Bytes of the head read so far, kept to see what the parser drops (`Content-Length` beside
     /// `Transfer-Encoding`, or repeated). At most `MAX_HEAD`.
     bytes: Vec<u8>,
@@ -51,8 +47,6 @@ impl Activity {
         Arc::new(Self {
             write_stalled: AtomicU64::new(0),
             bytes_read: AtomicU64::new(0),
-            busy: AtomicBool::new(false),
-            awaited: AtomicBool::new(false),
             head: Mutex::default(),
         })
     }
@@ -66,23 +60,17 @@ impl Activity {
     /// in the head if asked to count them: the parser silently drops repeated ones, and any beside
     /// `Transfer-Encoding`.
     pub(crate) fn begin_request(&self, count_lengths: bool) -> usize {
-        self.busy.store(true, Ordering::Relaxed);
-        self.awaited.store(true, Ordering::Relaxed);
         let mut head = self.head();
+        head.busy = true;
         head.since = None;
         if count_lengths { content_lengths(&head.bytes) } else { 0 }
     }
 
     /// The response is complete: what is read next is the next head.
     pub(crate) fn end_request(&self) {
-        self.busy.store(false, Ordering::Relaxed);
-        self.awaited.store(false, Ordering::Relaxed);
-        self.head().bytes.clear();
-    }
-
-    /// What follows is a tunnel: a client that says no more still listens.
-    pub(crate) fn expect_tunnel(&self) {
-        self.awaited.store(false, Ordering::Relaxed);
+        let mut head = self.head();
+        head.busy = false;
+        head.bytes.clear();
     }
 
     /// For how long an incomplete head has been arriving.
@@ -111,16 +99,13 @@ impl Activity {
     fn read(&self, bytes: &[u8]) {
         // One thread writes: no read-modify-write is needed.
         self.bytes_read.store(self.bytes_read() + bytes.len() as u64, Ordering::Relaxed);
-        if self.busy.load(Ordering::Relaxed) {
-            return;
-        }
         let mut head = self.head();
         if let Some(frames) = &mut head.frames {
             let incomplete = frames.read(bytes);
             head.since = incomplete.then(|| head.since.unwrap_or_else(Millis::now));
             return;
         }
-        if bytes.is_empty() {
+        if head.busy || bytes.is_empty() {
             return;
         }
         if head.since.is_none() {
@@ -218,7 +203,7 @@ impl Frames {
 #[derive(Debug)]
 pub(crate) struct Io<S> {
     inner: S,
-    /// Bytes already read while the protocol was being recognised, or the client was looked for.
+    /// Bytes already read while the protocol was being recognised.
     prefix: Bytes,
     activity: Arc<Activity>,
 }
@@ -248,31 +233,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Io<S> {
         self.prefix = read.into();
         Ok(http2)
     }
-
-    /// Fails when the client has gone. What it has sent instead, the rest of a body or the next request, is kept
-    /// for hyper.
-    fn look_for_client(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        if !self.prefix.is_empty() {
-            return Ok(());
-        }
-        let mut bytes = [MaybeUninit::uninit(); LOOK];
-        let mut buffer = ReadBuf::uninit(&mut bytes);
-        match Pin::new(&mut self.inner).poll_read(cx, &mut buffer) {
-            Poll::Pending => Ok(()),
-            Poll::Ready(Err(error)) => Err(error),
-            Poll::Ready(Ok(())) if buffer.filled().is_empty() => Err(io::ErrorKind::UnexpectedEof.into()),
-            Poll::Ready(Ok(())) => {
-                self.prefix = Bytes::copy_from_slice(buffer.filled());
-                // hyper may have found nothing to read a moment ago.
-                cx.waker().wake_by_ref();
-                Ok(())
-            }
-        }
-    }
 }
-
-/// What is taken of the client's bytes when it is looked for: copied, and a piece of a body of its own.
-const LOOK: usize = 2 << 10;
 
 impl<S: AsyncRead + Unpin> AsyncRead for Io<S> {
     fn poll_read(
@@ -297,7 +258,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Io<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Io<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Io<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.inner).poll_write(cx, bytes);
         self.activity.wrote(&result);
@@ -321,10 +282,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Io<S> {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let result = Pin::new(&mut self.inner).poll_flush(cx);
         self.activity.wrote(&result);
-        // hyper is told not to look itself: it would take a new buffer for it with every request.
-        if self.activity.awaited.load(Ordering::Relaxed) {
-            self.look_for_client(cx)?;
-        }
         result
     }
 
