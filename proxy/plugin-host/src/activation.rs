@@ -5,8 +5,9 @@
 
 use http::header::HeaderName;
 use http::{HeaderMap, Method};
+use tidegate_message::authority;
 
-use crate::exchange::{Exchange, host_of};
+use crate::exchange::Exchange;
 use crate::matching::{Kind, Patterns};
 
 /// The operator's `match` of a plugin; an empty list leaves its kind open.
@@ -104,7 +105,7 @@ impl Narrowing {
             let name = name.map(|name| name.strip_suffix('.').unwrap_or(name));
             match name.filter(|name| !name.is_empty() && !name.contains(['*', '/', ' '])) {
                 Some(name) if below => Ok(Host::Below(format!(".{name}"))),
-                Some(name) => Ok(Host::Exact(host_of(name).to_owned())),
+                Some(name) => Ok(Host::Exact(authority::host(name).to_owned())),
                 None => Err(format!("[{index}]: `{pattern}` is neither a host nor `*.` and a domain")),
             }
         };

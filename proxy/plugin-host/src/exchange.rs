@@ -3,21 +3,17 @@
 //! The server owns the exchange and moves it (one pointer) into an instance for the length of a
 //! call. Nothing of it lives in a guest's memory, so any instance can serve any call.
 
-use std::cell::OnceCell;
 use std::collections::HashSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use http::header::{HeaderMap, HeaderName};
-use http::uri::{Authority, PathAndQuery};
-use http::{Method, StatusCode, Version};
+use http::uri::Authority;
+use tidegate_message::{Connection, Reply, RequestHead, ResponseHead};
 
 use crate::bodies::{Bodies, BodyMode, Side};
 use crate::code::Phase;
 use crate::instance::Instance;
-use crate::path;
 use crate::plugin::Plugin;
 
 /// One request from its head to the end of its response.
@@ -126,7 +122,7 @@ impl Exchange {
     }
 
     /// Whether a policy asked for this body decoded. It was promised that: the head had codings, and
-    /// [`Coding::of`](crate::Coding::of) knew them.
+    /// [`Coding::of`](tidegate_message::Coding::of) knew them.
     pub fn decodes_body(&self, side: Side) -> bool {
         self.bodies.decoded(side)
     }
@@ -168,165 +164,6 @@ impl Exchange {
     pub(crate) fn keep_instance(&mut self, plugin: u64, instance: Box<Instance>) {
         self.kept.push((plugin, instance));
     }
-}
-
-/// What every exchange of one client connection has in common.
-#[derive(Debug)]
-pub struct Connection {
-    /// Name of the listener in the configuration.
-    pub listener: Arc<str>,
-    /// The other end of the connection, which may be a proxy.
-    pub peer: SocketAddr,
-    /// Whom the connection is made for: the source in the PROXY protocol header of a trusted peer, else
-    /// the peer.
-    pub source: SocketAddr,
-    /// Where `source` connected to: the destination in that header, else this end of the connection.
-    pub destination: SocketAddr,
-    /// `None` = clear text.
-    pub tls: Option<TlsFacts>,
-}
-
-/// What the TLS handshake established.
-#[derive(Debug, Clone)]
-pub struct TlsFacts {
-    /// 0x0303 = TLS 1.2, 0x0304 = TLS 1.3.
-    pub version: u16,
-    /// IANA number.
-    pub cipher_suite: u16,
-    /// The name the client asked for (SNI).
-    pub server_name: Option<String>,
-    /// Of the client's own certificate in DER form.
-    pub client_certificate_sha256: Option<[u8; 32]>,
-    /// Subject alternative names with their kind: `DNS:…`, `URI:…`, `IP:…`.
-    pub client_certificate_names: Vec<String>,
-    /// The certificate was verified against the listener's client CA.
-    pub client_verified: bool,
-}
-
-/// The head of a request.
-///
-/// Policies see [`RequestHead::authority`] as the field `host`, whatever `headers` holds under that
-/// name: RFC 9110 §7.2 makes them one thing, and two answers to one question get policies bypassed.
-#[derive(Debug, Clone)]
-pub struct RequestHead {
-    /// Policies may change it, except to `CONNECT`.
-    pub method: Method,
-    /// As the client spoke it.
-    pub version: Version,
-    /// `http` or `https`, as the client connected.
-    pub scheme: &'static str,
-    /// Host and, if given, port.
-    pub authority: String,
-    /// Policies read all of them, and set all but framing and hop-by-hop fields.
-    pub headers: HeaderMap,
-    /// `content-length`, when the client gave one.
-    pub content_length: Option<u64>,
-    /// Behind accessors, since [`RequestHead::normalized`] depends on it.
-    target: PathAndQuery,
-    /// Computed when first asked for; `None` inside = the path is written that way already.
-    normalized: OnceCell<Option<String>>,
-}
-
-impl RequestHead {
-    /// A request head without `content-length`; set the field when there is one.
-    pub fn new(
-        method: Method,
-        version: Version,
-        scheme: &'static str,
-        authority: String,
-        target: PathAndQuery,
-        headers: HeaderMap,
-    ) -> Self {
-        Self {
-            method,
-            version,
-            scheme,
-            authority,
-            headers,
-            content_length: None,
-            target,
-            normalized: OnceCell::new(),
-        }
-    }
-
-    /// Path and query, as received or as a policy rewrote them.
-    pub fn target(&self) -> &PathAndQuery {
-        &self.target
-    }
-
-    /// Replaces path and query, and returns the old ones.
-    pub fn set_target(&mut self, target: PathAndQuery) -> PathAndQuery {
-        self.normalized.take();
-        std::mem::replace(&mut self.target, target)
-    }
-
-    /// The path, not decoded and not normalised, without the query.
-    pub fn path(&self) -> &str {
-        self.target.path()
-    }
-
-    /// The path with dot segments removed, unreserved octets decoded and empty segments merged:
-    /// the one to decide on.
-    pub fn normalized_path(&self) -> &str {
-        let normalized = self.normalized.get_or_init(|| path::normalize(self.path()));
-        normalized.as_deref().unwrap_or_else(|| self.path())
-    }
-
-    /// [`RequestHead::authority`] without port, brackets kept, one trailing dot removed, in the
-    /// case it was written.
-    pub fn host(&self) -> &str {
-        host_of(&self.authority)
-    }
-
-    /// The values of a field as policies see them, `host` included.
-    pub(crate) fn values(&self, name: &str) -> impl Iterator<Item = &[u8]> {
-        let host = name.eq_ignore_ascii_case("host");
-        let authority = host.then_some(self.authority.as_bytes());
-        let headers = (!host).then(|| self.headers.get_all(name).iter().map(|value| value.as_bytes()));
-        authority.into_iter().chain(headers.into_iter().flatten())
-    }
-}
-
-pub(crate) fn host_of(authority: &str) -> &str {
-    let host = match authority.rfind(':') {
-        Some(colon) if !authority[colon..].contains(']') => &authority[..colon],
-        _ => authority,
-    };
-    host.strip_suffix('.').unwrap_or(host)
-}
-
-/// The head of a response, from wherever it came.
-#[derive(Debug)]
-pub struct ResponseHead {
-    /// Policies may set 200 to 599.
-    pub status: StatusCode,
-    /// Framing and hop-by-hop fields belong to the server; policies cannot set them.
-    pub headers: HeaderMap,
-    /// `content-length`, when there is one.
-    pub content_length: Option<u64>,
-    /// An upstream or a file root; `None` when a policy or the proxy made it.
-    pub origin: Option<Arc<str>>,
-    /// Why the proxy made it, for example `connect-timeout`.
-    pub failure: Option<&'static str>,
-}
-
-impl ResponseHead {
-    /// A response head with neither origin nor failure nor `content-length`.
-    pub fn new(status: StatusCode, headers: HeaderMap) -> Self {
-        Self { status, headers, content_length: None, origin: None, failure: None }
-    }
-}
-
-/// A whole response made by a policy. Its fields are valid HTTP without framing and hop-by-hop
-/// fields; its status is 200 to 599.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reply {
-    /// 200 to 599.
-    pub status: StatusCode,
-    /// Without `content-length`: the server frames the body.
-    pub headers: HeaderMap,
-    /// At most about 4 MiB, the bound of a single call into the host.
-    pub body: Bytes,
 }
 
 /// How far policies may grow a message; beyond it an edit is refused as `too-large`.
@@ -376,23 +213,6 @@ impl<N: Into<Arc<str>>> FromIterator<N> for Destinations {
     }
 }
 
-/// True for fields that only the proxy sets: framing, hop-by-hop (RFC 9110 §7.6.1), and `host`,
-/// which is set with the authority.
-pub(crate) fn is_owned_by_proxy(name: &HeaderName) -> bool {
-    matches!(
-        name.as_str(),
-        "connection"
-            | "content-length"
-            | "host"
-            | "keep-alive"
-            | "proxy-connection"
-            | "te"
-            | "trailer"
-            | "transfer-encoding"
-            | "upgrade"
-    )
-}
-
 /// An authority a request may carry: a host and perhaps a port (RFC 9110 §7.2 allows no user info).
 pub(crate) fn is_valid_authority(text: &str) -> bool {
     let parsed = Authority::try_from(text);
@@ -401,6 +221,8 @@ pub(crate) fn is_valid_authority(text: &str) -> bool {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use http::{HeaderMap, Version};
+
     use super::*;
 
     /// A request on listener `web` that may be routed to `app` and `images`.
@@ -420,23 +242,6 @@ pub(crate) mod tests {
         let client = connection.peer.ip();
         let limits = EditLimits::default();
         Exchange::new(1, Instant::now(), Arc::new(connection), client, request, destinations, limits)
-    }
-
-    #[test]
-    fn the_normal_form_follows_the_target() {
-        let mut request = exchange("GET", "a", "/a/../b").request;
-        assert_eq!((request.path(), request.normalized_path()), ("/a/../b", "/b"));
-        let old = request.set_target(PathAndQuery::from_static("/c?d"));
-        assert_eq!(old, "/a/../b");
-        assert_eq!((request.path(), request.normalized_path()), ("/c", "/c"));
-    }
-
-    #[test]
-    fn the_field_host_is_the_authority() {
-        let mut request = exchange("GET", "a:1", "/").request;
-        request.headers.insert("host", http::HeaderValue::from_static("other"));
-        assert_eq!(request.values("Host").collect::<Vec<_>>(), [b"a:1"]);
-        assert_eq!(request.values("absent").count(), 0);
     }
 
     #[test]

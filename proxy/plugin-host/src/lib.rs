@@ -11,8 +11,7 @@
 //!    the pieces of its bodies; `instance` is a single one, `phases` what it exports.
 //!
 //! Beside the path: `exchange` is what policies see, `bodies` which bodies they want to see, `piece` one of
-//! those, `coding` how they may be coded, `edit` how they change it and how a failed call
-//! is undone, `path` the form of a path that decisions are made on, `matching` and `activation` what
+//! those, `edit` how they change it and how a failed call is undone, `matching` and `activation` what
 //! the host decides for them, `limits` what they may use, `state` what belongs to one instance, and
 //! `imports` the functions they call, one file for each interface.
 
@@ -20,7 +19,6 @@ mod activation;
 mod bindings;
 mod bodies;
 mod code;
-mod coding;
 mod edit;
 mod engine;
 mod error;
@@ -31,7 +29,6 @@ mod instances;
 mod limits;
 mod matching;
 mod memo;
-mod path;
 mod phases;
 mod piece;
 mod plugin;
@@ -40,12 +37,9 @@ mod state;
 pub use activation::{Activation, Match};
 pub use bodies::{BodyMode, Side};
 pub use code::{Code, Phase};
-pub use coding::Coding;
 pub use engine::Host;
 pub use error::{CallError, HostError, LoadError};
-pub use exchange::{
-    Connection, Destinations, EditLimits, Exchange, Reply, RequestHead, ResponseHead, TlsFacts,
-};
+pub use exchange::{Destinations, EditLimits, Exchange};
 pub use instance::Verdict;
 pub use instances::Instances;
 pub use limits::Limits;

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use tidegate_message::ResponseHead;
 use wasmtime_wasi::{WasiCtxView, WasiView};
 
 use crate::activation::Narrowing;
 use crate::code::Phase;
 use crate::edit::{Editor, Journal};
-use crate::exchange::{Exchange, ResponseHead};
+use crate::exchange::Exchange;
 use crate::imports::wasi::Wasi;
 use crate::limits::{Budget, MemoryLimiter};
 use crate::matching::Matchers;

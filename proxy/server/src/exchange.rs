@@ -19,8 +19,11 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use tidegate_config::Coding;
-use tidegate_plugin_host::{self as host, Connection, Exchange, Reply, RequestHead, ResponseHead, Side};
+use tidegate_io::wake;
+use tidegate_message::{
+    Coding, Connection, Reply, RequestHead, ResponseHead, fields, framing, media_type, representation,
+};
+use tidegate_plugin_host::{Exchange, Side};
 use tokio::runtime::Handle;
 use tokio::task::spawn_local;
 use tokio::time::Instant;
@@ -33,12 +36,12 @@ use crate::files;
 use crate::http::connection::{Arrival, Held};
 use crate::http::forwarded::Introduction;
 use crate::http::request::Accepted;
-use crate::http::{fields, forwarded, request, websocket};
+use crate::http::{forwarded, request, websocket};
 use crate::policy::{Custody, Decision, Passage, Refusal, Trail};
 use crate::snapshot::{Destination, Generation};
 use crate::upstream::{self, Answer, Hop, Upstream};
 use crate::worker::Worker;
-use crate::{bell, compression, representation, response, tunnel};
+use crate::{compression, response, tunnel};
 
 /// The other end of a client connection.
 pub(crate) struct Peer {
@@ -317,7 +320,7 @@ async fn forward(
     record.route = Some(upstream.name.clone());
     let body = match upstream.buffer_requests() {
         // What is answered while it is being sent cannot be waited for.
-        Some(buffer) if hop.upgrade.is_none() && !buffer::is_grpc(&exchange.request.headers) => {
+        Some(buffer) if hop.upgrade.is_none() && !media_type::is_grpc(&exchange.request.headers) => {
             Box::pin(body.stored(buffer, &generation.temporary, &upstream.name)).await?
         }
         _ => body,
@@ -326,7 +329,7 @@ async fn forward(
     let answer = upstream::forward(upstream, exchange, hop, body, deadline, &mut record.server).await;
     record.upstream = Some(record.elapsed());
     let Answer { mut response, lease } = answer?;
-    let content_length = response::check(&response, hop.upgrade.is_some())
+    let content_length = framing::check_response(&response, hop.upgrade.is_some())
         .map_err(|cause| Error::BadResponse { server: lease.server().clone(), cause: cause.to_owned() })?;
 
     let switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
@@ -342,11 +345,11 @@ async fn forward(
     head.content_length = content_length;
     head.origin = Some(upstream.name.clone());
     let body = Body::upstream(incoming, lease, upstream.idle(), deadline);
-    let is_streaming = buffer::is_streaming(&mut head.headers) || switching;
+    let is_streaming = media_type::is_streaming(&mut head.headers) || switching;
     let body = match upstream.buffer() {
         Some(buffer) if !is_streaming => {
             let at_once = exchange.request.version == Version::HTTP_2;
-            let waker = bell::waker().await;
+            let waker = wake::waker().await;
             let task = &mut Context::from_waker(&waker);
             buffer::keep_ahead(body, buffer, &generation.temporary, at_once, task)
         }
@@ -404,7 +407,7 @@ async fn show_response(
     if head.content_length == Some(0) {
         return (exchange, source);
     }
-    if response::is_bodyless(head.status, &exchange.request.method) {
+    if framing::is_bodyless(head.status, &exchange.request.method) {
         // What a body would be like cannot be told without one.
         head.content_length = None;
         representation::forget_body(&mut head.headers);
@@ -438,7 +441,7 @@ async fn show_response(
 
 /// Undoes the codings of a body, as `decode-body` of the contract promised a policy.
 fn decoded(body: Body, headers: &mut HeaderMap) -> Body {
-    let codings = host::Coding::of(headers).unwrap_or_default();
+    let codings = Coding::of(headers).unwrap_or_default();
     headers.remove(header::CONTENT_ENCODING);
     Body::staged(compression::decode(body, codings))
 }
@@ -532,7 +535,7 @@ fn finish(mut course: Box<Course>, mut exchange: Box<Exchange>, source: Source) 
         response::close_after(response.headers_mut(), course.version);
     }
     let head_only = exchange.request.method == http::Method::HEAD;
-    let bodyless = response::is_bodyless(status, &exchange.request.method);
+    let bodyless = framing::is_bodyless(status, &exchange.request.method);
     match &course.custody {
         Some(custody) => custody.give(exchange),
         None => course.exchange = Some(exchange),

@@ -18,10 +18,8 @@
 
 mod access_log;
 mod admin;
-mod bell;
 mod body;
 mod buffer;
-mod clock;
 mod commands;
 mod compression;
 mod error;
@@ -31,14 +29,11 @@ mod http;
 mod listener;
 mod log;
 mod policy;
-mod proxy_protocol;
 mod reload;
-mod representation;
 mod resolver;
 mod response;
 mod server;
 mod snapshot;
-mod stream;
 mod tcp;
 mod tls;
 mod tunnel;

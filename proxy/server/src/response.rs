@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version, header};
-use tidegate_plugin_host::Reply;
+use http::{HeaderMap, HeaderValue, Response, Version, header};
+use tidegate_message::Reply;
 
 use crate::body::Body;
 use crate::error::Error;
@@ -40,42 +40,6 @@ pub(crate) fn of_error(error: &Error) -> Reply {
     Reply { status, headers, body: Bytes::from(text.into_owned()) }
 }
 
-/// Refuses a response whose framing two recipients could read in two ways (RFC 9112 §6), and answers
-/// with the length of its body where it declares one.
-pub(crate) fn check<B>(response: &Response<B>, upgrade_asked: bool) -> Result<Option<u64>, &'static str> {
-    let headers = response.headers();
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS && !upgrade_asked {
-        return Err("101 although no upgrade was asked for");
-    }
-    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
-    let coding = codings.next();
-    if coding.is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
-        || codings.next().is_some()
-    {
-        return Err("a Transfer-Encoding other than exactly one chunked");
-    }
-    let length = declared_length(headers)?;
-    if length.is_some() && coding.is_some() {
-        return Err("Content-Length beside Transfer-Encoding");
-    }
-    Ok(length)
-}
-
-/// The value of the only `Content-Length`, digits and nothing else (RFC 9110 §8.6).
-pub(crate) fn declared_length(headers: &HeaderMap) -> Result<Option<u64>, &'static str> {
-    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
-    let Some(length) = lengths.next() else { return Ok(None) };
-    if lengths.next().is_some() {
-        return Err("more than one Content-Length");
-    }
-    let digits = length.as_bytes();
-    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
-        return Err("Content-Length is not a number");
-    }
-    let add = |length: u64, digit: &u8| length.checked_mul(10)?.checked_add(u64::from(digit - b'0'));
-    digits.iter().try_fold(0, add).map(Some).ok_or("Content-Length is too large")
-}
-
 /// A whole response, ready to be sent.
 pub(crate) fn of_reply(reply: Reply) -> Response<Body> {
     let mut response = Response::new(Body::full(reply.body));
@@ -89,11 +53,4 @@ pub(crate) fn close_after(headers: &mut HeaderMap, version: Version) {
     if version != Version::HTTP_2 {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-}
-
-/// Whether a response of this status to this method has no body, whatever its fields say (RFC 9112 §6.3).
-pub(crate) fn is_bodyless(status: StatusCode, method: &Method) -> bool {
-    *method == Method::HEAD
-        || status.is_informational()
-        || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }

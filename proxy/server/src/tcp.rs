@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tidegate_config::Passthrough;
-use tidegate_plugin_host::Connection;
+use tidegate_message::Connection;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use http::{Request, Version};
 use tidegate_config::Serves;
-use tidegate_plugin_host::Connection;
+use tidegate_message::Connection;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::runtime::LocalRuntime;
@@ -22,10 +22,10 @@ use crate::access_log::{ConnectionRecord, Record};
 use crate::exchange::{self, Finished, Peer};
 use crate::http::connection::{self, Bounds};
 use crate::listener::{self, Admission, Admitted};
-use crate::proxy_protocol::{self, Header};
 use crate::snapshot::{Generation, Snapshot};
 use crate::upstream::Servers;
 use crate::{tcp, tls};
+use tidegate_io::proxy_protocol::{self, Header};
 
 /// Exchanges of one worker that may wait for their log phase; more skip it, and the log says so.
 const LOG_PHASES: usize = 4096;

@@ -10,12 +10,12 @@ use bytes::Bytes;
 use http::header::{CONTENT_RANGE, HeaderMap, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{Method, StatusCode};
+use tidegate_message::{Coding, Reply, fields};
 
 use crate::bindings::tidegate::policy::http::{EditError, RouteError};
 use crate::bodies::{BodyMode, Side};
 use crate::code::Phase;
-use crate::coding::Coding;
-use crate::exchange::{Exchange, Reply, is_owned_by_proxy, is_valid_authority};
+use crate::exchange::{Exchange, is_valid_authority};
 
 pub(crate) use journal::Journal;
 
@@ -307,7 +307,7 @@ impl Editor<'_> {
 /// The name of a field that policies may set.
 pub(crate) fn editable_name(name: &str) -> Edit<HeaderName> {
     let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| EditError::Invalid)?;
-    if is_owned_by_proxy(&name) { Err(EditError::Forbidden) } else { Ok(name) }
+    if fields::is_owned_by_proxy(&name) { Err(EditError::Forbidden) } else { Ok(name) }
 }
 
 /// Path and query that a policy may set.

@@ -2,13 +2,14 @@
 
 use http::header::HeaderValue;
 use http::{HeaderMap, StatusCode};
+use tidegate_message::ResponseHead;
 
 use super::{Editor, Journal, MAX_ATTRIBUTES};
 use crate::bindings::tidegate::policy::http::{EditError, RouteError};
 use crate::bodies::{BodyMode, Side};
 use crate::code::Phase;
 use crate::exchange::tests::exchange;
-use crate::exchange::{EditLimits, Exchange, ResponseHead};
+use crate::exchange::{EditLimits, Exchange};
 
 const PLUGIN: u64 = 7;
 

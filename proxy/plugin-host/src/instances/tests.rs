@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
+use tidegate_message::ResponseHead;
 use wit_component::{StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
@@ -14,8 +15,8 @@ use crate::bodies::{BodyMode, Side};
 use crate::code::Phase;
 use crate::engine::Host;
 use crate::error::CallError;
+use crate::exchange::Exchange;
 use crate::exchange::tests::exchange;
-use crate::exchange::{Exchange, ResponseHead};
 use crate::instance::Verdict;
 use crate::limits::Limits;
 use crate::piece::Piece;

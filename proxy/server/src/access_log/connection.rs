@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use serde::Serialize;
-use tidegate_plugin_host::Connection;
+use tidegate_message::Connection;
 
 use super::{Handle, Timestamp, id_text, micros};
 

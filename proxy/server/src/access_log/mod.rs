@@ -18,7 +18,7 @@ use std::time::{Duration, Instant, SystemTime};
 use http::{HeaderValue, Method, Request, StatusCode, Uri, Version, header};
 use serde::Serialize;
 use tidegate_config::AccessLog;
-use tidegate_plugin_host::Connection;
+use tidegate_message::Connection;
 
 pub(crate) use self::connection::ConnectionRecord;
 use crate::policy::Step;

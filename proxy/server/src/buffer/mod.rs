@@ -13,5 +13,5 @@ mod space;
 mod spool;
 
 pub(crate) use self::request::{Reader, Refused, Stored, store};
-pub(crate) use self::response::{is_grpc, is_streaming, keep_ahead};
+pub(crate) use self::response::keep_ahead;
 pub(crate) use self::space::{Place, Space, check};

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tidegate_config::{Config, Problem};
 
-use crate::clock::Millis;
+use tidegate_io::Millis;
 
 /// The log tells of full or failing disks once in this time, however many bodies meet them.
 const COMPLAINTS: Duration = Duration::from_secs(10);

@@ -11,7 +11,7 @@ use brotli::{BrotliDecompressStream, BrotliResult, BrotliState};
 use bytes::Bytes;
 use flate2::{Decompress, FlushDecompress, Status};
 use http_body::Body;
-use tidegate_plugin_host::Coding;
+use tidegate_message::Coding;
 use zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer};
 
 use super::stage::{Codec, Stage, Task};

@@ -12,7 +12,7 @@
 use brotli::enc::StandardAlloc;
 use brotli::enc::encode::{BrotliEncoderOperation, BrotliEncoderStateStruct};
 use flate2::{Compress, Compression, FlushCompress, Status};
-use tidegate_config::Coding;
+use tidegate_message::Coding;
 use zstd_safe::{CCtx, CParameter, InBuffer, OutBuffer, ResetDirective};
 
 use super::Place;
@@ -63,13 +63,14 @@ impl Encoder {
                 context.set_pledged_src_size(length).map_err(zstd_error)?;
                 Kind::Zstd(Some(context))
             }
-            Coding::Br => {
+            Coding::Brotli => {
                 let mut state = Box::new(BrotliEncoderStateStruct::new(StandardAlloc::default()));
                 state.params.quality = level.into();
                 state.params.lgwin = BROTLI_WINDOW;
                 Kind::Br(state)
             }
             Coding::Gzip => Kind::Gzip(Compress::new_gzip(Compression::new(level.into()), GZIP_WINDOW)),
+            Coding::Deflate => return Err("no response is compressed with deflate".into()),
         };
         Ok(Self { kind, place })
     }

@@ -3,8 +3,8 @@
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use super::types::Types;
-use crate::http::fields::lists;
-use crate::representation;
+use tidegate_message::fields::lists;
+use tidegate_message::{Coding, representation};
 
 /// Whether a response of this kind is compressed for clients that want it.
 pub(super) fn is_compressible(status: StatusCode, headers: &HeaderMap, types: &Types) -> bool {
@@ -42,8 +42,8 @@ pub(super) fn vary(headers: &mut HeaderMap) {
 }
 
 /// What the head says beside a body that is coded on its way.
-pub(super) fn code(headers: &mut HeaderMap, coding: HeaderValue) {
-    headers.insert(header::CONTENT_ENCODING, coding);
+pub(super) fn code(headers: &mut HeaderMap, coding: Coding) {
+    headers.insert(header::CONTENT_ENCODING, coding.value());
     representation::forget_body(headers);
 }
 

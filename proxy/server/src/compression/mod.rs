@@ -1,9 +1,8 @@
 //! Compression of responses: which are compressed, with which coding, and what their head says then.
 //!
-//! `accept` reads what the client wants, `types` and `head` what the response is; `encode` makes the
+//! `types` and `head` say which responses are; `encode` makes the
 //! codings, `decode` undoes them, and `stage` is the body around either.
 
-mod accept;
 mod decode;
 mod encode;
 mod head;
@@ -18,9 +17,9 @@ use std::collections::HashSet;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, StatusCode, Version};
-use tidegate_config::{Coding, Config, Levels};
-use tidegate_plugin_host::ResponseHead;
+use http::{HeaderMap, StatusCode, Version};
+use tidegate_config::{self as config, Config, Levels};
+use tidegate_message::{AcceptEncoding, Coding, ResponseHead};
 use zstd_safe::CCtx;
 
 pub(crate) use self::decode::decode;
@@ -56,7 +55,7 @@ impl Compression {
         let roots = config.files.iter().map(|(name, files)| (name, files.compression));
         let without = upstreams.chain(roots).filter(|(_, compresses)| !compresses);
         Some(Self {
-            codings: compression.codings.clone(),
+            codings: compression.codings.iter().copied().map(coding).collect(),
             types: Types::new(&compression.types),
             min_size: compression.min_size,
             levels: compression.levels,
@@ -74,7 +73,7 @@ impl Compression {
         // Recipients and caches of HTTP/1.0 need not know codings nor Vary (RFC 1945 §10.3), and would lose
         // the connection, as such a response has no length.
         let knows = version >= Version::HTTP_11 && !head::forbids_transformation(request);
-        knows.then(|| accept::choose(request, &self.codings)).flatten()
+        knows.then(|| AcceptEncoding::of(request).best(&self.codings)).flatten()
     }
 
     /// Makes the head of a response what it has to be beside a compressed body, and answers with what
@@ -104,26 +103,26 @@ impl Compression {
         head::vary(&mut response.headers);
         let coding = wish?;
         let place = Place::take(&self.workshop, self.max_in_flight)?;
-        head::code(&mut response.headers, HeaderValue::from_static(name(coding)));
+        head::code(&mut response.headers, coding);
         response.content_length = None;
         Some(Compressor { coding, level: level(coding, self.levels), place })
     }
 }
 
-/// A coding's name in HTTP.
-fn name(coding: Coding) -> &'static str {
-    match coding {
-        Coding::Zstd => "zstd",
-        Coding::Br => "br",
-        Coding::Gzip => "gzip",
-    }
-}
-
+/// No response is compressed with deflate, which has no level.
 fn level(coding: Coding, levels: Levels) -> u8 {
     match coding {
         Coding::Zstd => levels.zstd,
-        Coding::Br => levels.br,
-        Coding::Gzip => levels.gzip,
+        Coding::Brotli => levels.br,
+        Coding::Gzip | Coding::Deflate => levels.gzip,
+    }
+}
+
+fn coding(configured: config::Coding) -> Coding {
+    match configured {
+        config::Coding::Zstd => Coding::Zstd,
+        config::Coding::Br => Coding::Brotli,
+        config::Coding::Gzip => Coding::Gzip,
     }
 }
 

@@ -8,7 +8,7 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
 use crate::body::BoxError;
-use crate::representation::remove_digests;
+use tidegate_message::representation::remove_digests;
 
 /// The largest piece that comes out, and as much as a codec is given at a time.
 const PIECE: usize = 16 << 10;

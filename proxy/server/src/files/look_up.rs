@@ -6,12 +6,13 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 use rustix::fs::{FileType, fstat};
+use tidegate_message::Coding;
+use tidegate_message::conditional::Modified;
 
 use super::Root;
-use super::coding::{Coding, Preferences};
-use super::conditional::Modified;
 use super::open::{self, Failure, Links, Lookup};
 use super::path::Wanted;
+use super::sibling::{self, Preferences};
 
 /// What is at a path.
 #[derive(Debug)]
@@ -155,7 +156,7 @@ impl Here<'_> {
                 }
             }
             // Whether anybody else would get another form: caches have to know.
-            for coding in Coding::ALL.into_iter().filter(|coding| !self.accepted.has(*coding)) {
+            for coding in sibling::CODINGS.into_iter().filter(|coding| !self.accepted.has(*coding)) {
                 varies = varies || self.sibling(&file, &path, coding)?.is_some();
             }
         }
@@ -166,7 +167,8 @@ impl Here<'_> {
     /// otherwise be half of the old and half of the new. In whole seconds, as some compressors copy the time
     /// of the file without the rest.
     fn sibling(&self, file: &OpenFile, path: &[u8], coding: Coding) -> Result<Option<OpenFile>, Trouble> {
-        let path = [path, coding.suffix().as_bytes()].concat();
+        let Some(suffix) = sibling::suffix(coding) else { return Ok(None) };
+        let path = [path, suffix.as_bytes()].concat();
         Ok(match self.open(&path)? {
             Ok(Opened::File(sibling)) => {
                 Some(sibling).filter(|sibling| sibling.modified.seconds >= file.modified.seconds)

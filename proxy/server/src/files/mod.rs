@@ -1,25 +1,23 @@
 //! File roots: directories whose files the proxy serves by itself. A destination like an upstream.
 //!
 //! ```text
-//! path ─▶ look_up ─▶ (coding) ─▶ conditional ─▶ range ─▶ send
+//! path ─▶ look_up ─▶ (sibling) ─▶ conditional ─▶ range ─▶ send
 //!          open
 //! ```
 //!
 //! `path` says which file a request means, `open` opens that and nothing else, `look_up` finds what stands for
-//! it, `coding` in which form; `conditional` and `range` say how much of it the client wants; `send` is the
+//! it, `sibling` in which form; `conditional` and `range` of the crate for messages say how much of it the client wants; `send` is the
 //! body.
 //!
 //! A worker never waits for a disk. Files are opened and read on its thread as long as the kernel has in
 //! memory what that takes; otherwise a thread that may wait does it.
 
-mod coding;
-mod conditional;
 mod look_up;
 mod media;
 mod open;
 mod path;
-mod range;
 mod send;
+mod sibling;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -29,17 +27,18 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use tidegate_config::{self as config, Config, Problem};
-use tidegate_plugin_host::{PathPatterns, RequestHead, ResponseHead};
+use tidegate_message::conditional::{Outcome, Validators};
+use tidegate_message::range::{Multipart, Part, Selection};
+use tidegate_message::{RequestHead, ResponseHead};
+use tidegate_plugin_host::PathPatterns;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use self::coding::Preferences;
-use self::conditional::{Outcome, Validators};
 use self::look_up::{Found, Representation, Trouble, look_up};
 use self::open::{Failure, Lookup};
 use self::path::Refusal;
-use self::range::{Multipart, Part, Selection};
 use self::send::{FileBody, Segment};
+use self::sibling::Preferences;
 use crate::body::Body;
 use crate::error::Error;
 

@@ -13,11 +13,11 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use rustix::buffer::spare_capacity;
 use rustix::io::{Errno, ReadWriteFlags, pread, preadv2};
+use tidegate_message::range::Part;
 use tokio::task::JoinHandle;
 use tokio::time::{Sleep, sleep};
 
 use super::PATIENCE;
-use super::range::Part;
 use crate::body::BoxError;
 
 /// Bytes read at once from memory: what a connection takes at once (`http/connection.rs`), and what stays in

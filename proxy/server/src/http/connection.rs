@@ -22,11 +22,11 @@ use tokio::sync::{Notify, watch};
 use tokio::task::spawn_local;
 use tokio::time::{sleep_until, timeout};
 
-use super::fields::Marks;
 use super::io::{Activity, Io};
-use crate::bell::Beside;
 use crate::body::{Body, BoxError};
-use crate::clock::Millis;
+use tidegate_io::Millis;
+use tidegate_io::wake::Beside;
+use tidegate_message::fields::Marks;
 
 /// What bounds a connection. It keeps those of the generation it was accepted under.
 #[derive(Debug, Clone, Copy)]

@@ -10,8 +10,8 @@ use std::time::Duration;
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
-use crate::clock::Millis;
-use crate::stream::write_together;
+use tidegate_io::Millis;
+use tidegate_io::write_together;
 
 /// What is known of a connection's bytes. Shared by the stream, which hyper owns, and the driver.
 ///

@@ -2,7 +2,6 @@
 //! that belong to one hop on that hop.
 
 pub(crate) mod connection;
-pub(crate) mod fields;
 pub(crate) mod forwarded;
 mod io;
 pub(crate) mod request;

@@ -3,11 +3,12 @@
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version, header};
 use tidegate_config::Limits;
+use tidegate_message::authority;
 
-use super::fields::Marks;
 use super::websocket;
 use crate::error::Error;
-use crate::response::declared_length;
+use tidegate_message::fields::Marks;
+use tidegate_message::framing::declared_length;
 
 /// What every accepted request has: exactly one of each.
 #[derive(Debug)]
@@ -96,33 +97,11 @@ fn authority<B>(request: &Request<B>) -> Result<String, Error> {
         (Version::HTTP_10, None, None) => return Ok(String::new()),
         (_, None, None) => return Err(Error::BadRequest("no Host")),
     };
-    if is_authority(authority) {
+    if authority::is_valid(authority) {
         Ok(authority.to_owned())
     } else {
         Err(Error::BadRequest("Host is not a host name or address with an optional port"))
     }
-}
-
-/// `uri-host [ ":" port ]` (RFC 9110 §7.2), without user information.
-fn is_authority(text: &str) -> bool {
-    let (host, port) = match text.strip_prefix('[') {
-        Some(rest) => {
-            let Some((address, rest)) = rest.split_once(']') else { return false };
-            if address.parse::<std::net::Ipv6Addr>().is_err() {
-                return false;
-            }
-            ("v6", rest)
-        }
-        None => text.find(':').map_or((text, ""), |colon| text.split_at(colon)),
-    };
-    let port_is_valid = match port.strip_prefix(':') {
-        Some("") => true,
-        Some(digits) => digits.bytes().all(|byte| byte.is_ascii_digit()) && digits.parse::<u16>().is_ok(),
-        None => port.is_empty(),
-    };
-    // RFC 3986 §3.2.2 without the comma, which some receivers take for a list.
-    let host_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=".contains(&byte);
-    !host.is_empty() && host.bytes().all(host_byte) && port_is_valid
 }
 
 /// One framing (RFC 9112 §6): a declared length, chunks, or no body.

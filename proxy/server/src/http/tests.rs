@@ -5,10 +5,10 @@ use std::net::IpAddr;
 use http::{HeaderMap, HeaderValue, Request, Version};
 use tidegate_config::Limits;
 
-use super::fields::Marks;
 use super::forwarded::Introduction;
-use super::{fields, forwarded, request};
+use super::{forwarded, request};
 use crate::error::Error;
+use tidegate_message::fields::Marks;
 
 fn limits() -> Limits {
     let text = "[listener.web]\naddress = \"127.0.0.1:0\"\n";
@@ -90,31 +90,6 @@ fn limits_have_their_own_status() {
     assert!(matches!(accept(&many.body(()).expect("valid")), Err(Error::HeadersTooLarge(_))));
     let large = get("/").header("content-length", "999999999").body(()).expect("valid");
     assert!(matches!(accept(&large), Err(Error::BodyTooLarge)));
-}
-
-#[test]
-fn fields_named_by_connection_are_removed_but_not_framing() {
-    let mut headers = headers(&[
-        ("connection", "x-secret, content-length, close"),
-        ("x-secret", "1"),
-        ("content-length", "5"),
-        ("te", "trailers"),
-        ("keep-alive", "1"),
-        ("trailer", "x-sum"),
-    ]);
-    fields::remove_hop_by_hop(&mut headers);
-    let mut left: Vec<&str> = headers.keys().map(|name| name.as_str()).collect();
-    left.sort_unstable();
-    assert_eq!(left, ["content-length", "trailer"]);
-}
-
-#[test]
-fn h2c_is_never_an_upgrade() {
-    let asks =
-        |protocol| fields::upgrade(&headers(&[("connection", "keep-alive, Upgrade"), ("upgrade", protocol)]));
-    assert_eq!(asks("websocket"), Some(HeaderValue::from_static("websocket")));
-    assert_eq!(asks("h2c"), None);
-    assert_eq!(fields::upgrade(&headers(&[("upgrade", "websocket")])), None);
 }
 
 #[test]

@@ -8,14 +8,15 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::Body as _;
 use tidegate_config::BodyOverflow;
-use tidegate_plugin_host::{BodyMode, Exchange, Phase, Piece, Reply, Side, Verdict};
+use tidegate_message::Reply;
+use tidegate_plugin_host::{BodyMode, Exchange, Phase, Piece, Side, Verdict};
 
 use super::custody::Custody;
 use super::filter::Filter;
 use super::{Chain, Place, Trail};
 use crate::body::{Body, BoxError};
 use crate::error::Error;
-use crate::representation;
+use tidegate_message::representation;
 
 /// What policies made of a body.
 pub(crate) enum Passage {

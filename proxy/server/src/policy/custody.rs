@@ -3,7 +3,8 @@
 use std::cell::{RefCell, RefMut};
 use std::rc::Rc;
 
-use tidegate_plugin_host::{Exchange, Reply};
+use tidegate_message::Reply;
+use tidegate_plugin_host::Exchange;
 use tokio::sync::Notify;
 
 use super::Step;

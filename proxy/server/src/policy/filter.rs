@@ -17,7 +17,7 @@ use super::custody::Custody;
 use super::{Chain, Judged, Step};
 use crate::body::{Body, BoxError};
 use crate::error::Error;
-use crate::representation;
+use tidegate_message::representation;
 
 /// A body with one policy in its way. One piece is with the policy at a time: the source is asked for the
 /// next when the client's, or the server's, connection wants more.

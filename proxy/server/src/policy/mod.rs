@@ -11,9 +11,8 @@ use std::time::Instant;
 
 use serde::Serialize;
 use tidegate_config::{BodyOverflow, OnError};
-use tidegate_plugin_host::{
-    Activation, CallError, Exchange, Instances, Phase, Piece, Plugin, Reply, Verdict,
-};
+use tidegate_message::Reply;
+use tidegate_plugin_host::{Activation, CallError, Exchange, Instances, Phase, Piece, Plugin, Verdict};
 
 pub(crate) use self::bodies::{Passage, Refusal};
 pub(crate) use self::breaker::Breaker;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::Version;
 use rustls::ServerConfig;
 use sha2::{Digest, Sha256};
-use tidegate_plugin_host::TlsFacts;
+use tidegate_message::TlsFacts;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;

@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use crate::clock::Millis;
+use tidegate_io::Millis;
 
 /// What "recent" is: ten slots of a second, of which the present one is not over.
 ///

@@ -16,8 +16,8 @@ use tokio::time::{sleep, timeout};
 
 use super::cluster::{Cluster, Member};
 use super::target::{Offer, Target};
-use crate::clock::Millis;
-use crate::proxy_protocol::Header;
+use tidegate_io::Millis;
+use tidegate_io::proxy_protocol::Header;
 
 /// What is read of a body that must contain a text.
 const MAX_BODY: usize = 64 << 10;

@@ -17,7 +17,7 @@ use super::eject::{Ejection, Ejector};
 use super::health::{Health, State, Transition};
 use super::limit::InFlight;
 use super::target::{Place, Target, Tls};
-use crate::clock::Millis;
+use tidegate_io::Millis;
 
 /// One upstream of one configuration, shared by all workers. Its servers change with DNS; everything
 /// else does not.

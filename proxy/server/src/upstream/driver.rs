@@ -13,9 +13,9 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::task::spawn_local;
 
-use crate::bell::Doorbell;
 use crate::body::RequestBody;
-use crate::stream::Stream;
+use tidegate_io::Stream;
+use tidegate_io::wake::Doorbell;
 
 type Connection = http1::Connection<TokioIo<Stream>, RequestBody>;
 

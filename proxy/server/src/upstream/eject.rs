@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::balance::Candidate;
 use super::health::{State, Transition};
-use crate::clock::Millis;
+use tidegate_io::Millis;
 
 /// When a server is ejected, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

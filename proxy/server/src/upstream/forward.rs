@@ -18,7 +18,7 @@ use super::Upstream;
 use super::pool::{ConnectError, InUse, Lease, Sending, Sent, Server};
 use crate::body::{Progress, RequestBody};
 use crate::error::Error;
-use crate::proxy_protocol::Header;
+use tidegate_io::proxy_protocol::Header;
 
 /// Before the n-th retry the proxy waits 25 ms × 2ⁿ⁻¹ at most, and half of it at least, so that a server
 /// that stumbled is not met by all retries at once; never longer than this.

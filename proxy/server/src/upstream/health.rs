@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Re
 use std::time::Duration;
 
 use super::eject::Ejection;
-use crate::clock::{Millis, in_millis};
+use tidegate_io::clock::{Millis, in_millis};
 
 /// Bits of [`Health::flags`].
 const DOWN: u8 = 1;

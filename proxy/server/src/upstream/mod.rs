@@ -36,10 +36,10 @@ pub(crate) use self::pool::Lease;
 use self::pool::{Bounds, InUse, Server};
 pub(crate) use self::supervisor::{Clusters, Supervisor};
 use self::target::{Offer, Place, Target};
-use crate::clock::Millis;
 use crate::error::Error;
-use crate::proxy_protocol::Header;
-use crate::stream::Stream;
+use tidegate_io::Millis;
+use tidegate_io::Stream;
+use tidegate_io::proxy_protocol::Header;
 
 /// An upstream as one worker of one generation uses it.
 pub(crate) struct Upstream {

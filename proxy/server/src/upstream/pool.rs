@@ -23,8 +23,8 @@ use super::health::Health;
 use super::limit::Permit;
 use super::target::{Offer, Target};
 use crate::body::RequestBody;
-use crate::clock::Millis;
-use crate::proxy_protocol::Header;
+use tidegate_io::Millis;
+use tidegate_io::proxy_protocol::Header;
 
 /// What is read from a server at once. hyper would grow to 400 KiB, and each piece that waits for a slow
 /// client keeps the whole buffer it was read into: sixteen of those were 17 MiB for one client.

@@ -12,8 +12,8 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
-use crate::proxy_protocol::{self, Header};
-use crate::stream::{Carrier, Stream};
+use tidegate_io::proxy_protocol::{self, Header};
+use tidegate_io::{Carrier, Stream};
 
 /// Where a server listens.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, header};
+use http::HeaderMap;
 use http_body::{Body as _, Frame, SizeHint};
 use tidegate_config::Buffer;
 use tokio::task::{AbortHandle, spawn_local};
@@ -26,34 +26,6 @@ const GRACE: Duration = Duration::from_millis(10);
 /// as long as less than 64 KiB wait to be written, and the kernel takes so little of any client. Many responses
 /// are shorter, and cost no task.
 const SHORT: u64 = 16 << 10;
-
-const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
-
-/// Whether the response is of a kind whose pieces are for the moment, and should find the client where it
-/// is: server-sent events, gRPC, or what the server itself calls so by `x-accel-buffering: no`. That field
-/// is for the proxy, and is taken out.
-pub(crate) fn is_streaming(headers: &mut HeaderMap) -> bool {
-    let said = headers.remove(X_ACCEL_BUFFERING);
-    said.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"no"))
-        || has_type(headers, &[b"text/event-stream", GRPC])
-}
-
-/// Whether a message is gRPC, whose either side may answer what the other has not finished saying.
-pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
-    has_type(headers, &[GRPC])
-}
-
-/// What its media types begin with: application/grpc+proto, application/grpc-web, …
-const GRPC: &[u8] = b"application/grpc";
-
-/// Whether the media type begins like one of these.
-fn has_type(headers: &HeaderMap, starts: &[&[u8]]) -> bool {
-    let Some(media_type) = headers.get(header::CONTENT_TYPE) else { return false };
-    let begins = |start: &&[u8]| {
-        media_type.as_bytes().get(..start.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(start))
-    };
-    starts.iter().any(begins)
-}
 
 /// Puts a buffer behind a body whose head has just come.
 ///

@@ -9,15 +9,14 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame};
-use tidegate_config::Coding;
-use tidegate_plugin_host::Coding as Coded;
+use tidegate_message::Coding;
 
 use super::super::decode::decode;
-use super::super::{Compressor, Place, Workshop, name};
+use super::super::{Compressor, Place, Workshop};
 use super::fields;
 use crate::body::BoxError;
 
-const ALL: [Coding; 3] = [Coding::Zstd, Coding::Br, Coding::Gzip];
+const ALL: [Coding; 3] = [Coding::Zstd, Coding::Brotli, Coding::Gzip];
 
 /// A body of these steps, and then its end, unless it is held open.
 #[derive(Default)]
@@ -149,8 +148,8 @@ fn encoded(coding: Coding, data: &[u8]) -> Vec<u8> {
     whole(encoder(coding, 3, source(data, 10_000))).expect("a source that does not fail").data
 }
 
-fn codings(names: &str) -> Vec<Coded> {
-    Coded::of(&fields(&[&format!("content-encoding: {names}")])).expect("known codings")
+fn codings(names: &str) -> Vec<Coding> {
+    Coding::of(&fields(&[&format!("content-encoding: {names}")])).expect("known codings")
 }
 
 fn decoded(names: &str, data: &[u8], piece: usize) -> Result<Vec<u8>, BoxError> {
@@ -192,7 +191,7 @@ fn what_is_compressed_can_be_decompressed_whatever_the_pieces() {
                     continue;
                 }
                 let coded = whole(encoder(coding, 4, source(&data, piece))).expect("no failure").data;
-                let back = decoded(name(coding), &coded, piece).expect("a whole body");
+                let back = decoded(coding.name(), &coded, piece).expect("a whole body");
                 assert!(back == data, "{coding:?}, {} bytes by {piece}", data.len());
             }
         }
@@ -202,11 +201,11 @@ fn what_is_compressed_can_be_decompressed_whatever_the_pieces() {
 #[test]
 fn every_level_of_the_configuration_works() {
     let data = text(200_000);
-    for (coding, most) in [(Coding::Zstd, 9), (Coding::Br, 6), (Coding::Gzip, 9)] {
+    for (coding, most) in [(Coding::Zstd, 9), (Coding::Brotli, 6), (Coding::Gzip, 9)] {
         for level in 1..=most {
             let coded = whole(encoder(coding, level, source(&data, 30_000))).expect("no failure").data;
             assert!(coded.len() < data.len() / 3, "{coding:?} {level}: {}", coded.len());
-            assert!(decoded(name(coding), &coded, 999).expect("a whole body") == data, "{coding:?} {level}");
+            assert!(decoded(coding.name(), &coded, 999).expect("a whole body") == data, "{coding:?} {level}");
         }
     }
 }
@@ -217,7 +216,7 @@ fn a_body_of_known_length_is_compressed_as_well() {
     for coding in ALL {
         let body = crate::body::Body::full(data.clone());
         let coded = whole(encoder(coding, 3, body)).expect("no failure").data;
-        assert_eq!(decoded(name(coding), &coded, 100).expect("a whole body"), data);
+        assert_eq!(decoded(coding.name(), &coded, 100).expect("a whole body"), data);
     }
 }
 
@@ -227,7 +226,7 @@ fn what_was_taken_in_comes_out_while_the_source_waits() {
         let (feed, source) = Feed::new();
         let mut body = Box::pin(encoder(coding, 3, source));
         let (feed_back, coded) = Feed::new();
-        let mut back = Box::pin(decode(coded, codings(name(coding))));
+        let mut back = Box::pin(decode(coded, codings(coding.name())));
         for piece in ["one", "two", "three"] {
             feed.send(piece.as_bytes());
             let taken = take(&mut body).expect("no failure");
@@ -260,7 +259,7 @@ fn trailers_pass_but_for_digests() {
     for coding in ALL {
         let trailers = fields(&["grpc-status: 0", "content-digest: sha-256=:a:"]);
         let steps = [Step::Data(text(100).into()), Step::Trailers(trailers)];
-        let all = whole(decode(encoder(coding, 3, of(steps)), codings(name(coding))));
+        let all = whole(decode(encoder(coding, 3, of(steps)), codings(coding.name())));
         let all = all.expect("no failure");
         assert_eq!((all.data, all.trailers), (text(100), Some(fields(&["grpc-status: 0"]))));
     }
@@ -325,7 +324,7 @@ fn a_bomb_comes_out_in_pieces_and_only_as_it_is_asked_for() {
     for coding in ALL {
         let bomb = encoded(coding, &zeros);
         assert!(bomb.len() < zeros.len() / 500, "{coding:?}: {}", bomb.len());
-        let mut body = Box::pin(decode(source(&bomb, bomb.len()), codings(name(coding))));
+        let mut body = Box::pin(decode(source(&bomb, bomb.len()), codings(coding.name())));
         // `take` asserts the size of pieces; between two turns there are few.
         let taken = take(&mut body).expect("no failure");
         assert!(!taken.ended && taken.data.len() <= 128 << 10, "{coding:?}: {}", taken.data.len());
@@ -339,7 +338,7 @@ fn input_that_ends_too_early_is_an_error() {
     for coding in ALL {
         let coded = encoded(coding, &text(2000));
         for length in 1..coded.len() {
-            assert!(decoded(name(coding), &coded[..length], 64).is_err(), "{coding:?}, {length} bytes");
+            assert!(decoded(coding.name(), &coded[..length], 64).is_err(), "{coding:?}, {length} bytes");
         }
     }
 }
@@ -353,7 +352,7 @@ fn corrupt_input_is_an_error_or_other_bytes_and_never_more() {
             for bit in 0..8 {
                 let mut corrupt = coded.clone();
                 corrupt[at] ^= 1 << bit;
-                let result = decoded(name(coding), &corrupt, 1 << 20);
+                let result = decoded(coding.name(), &corrupt, 1 << 20);
                 // gzip has a checksum, which only bits that mean nothing do not change.
                 let same = result.is_err() || result.is_ok_and(|other| other == data);
                 assert!(coding != Coding::Gzip || same, "{at} {bit}");
@@ -361,7 +360,7 @@ fn corrupt_input_is_an_error_or_other_bytes_and_never_more() {
         }
         let noise = noise(1000);
         for start in 0..noise.len() {
-            let _ = decoded(name(coding), &noise[start..], 100);
+            let _ = decoded(coding.name(), &noise[start..], 100);
         }
     }
 }
@@ -416,7 +415,7 @@ fn several_members_are_one_body() {
 
 #[test]
 fn several_codings_are_undone_in_reverse_order() {
-    let coded = encoded(Coding::Br, &encoded(Coding::Gzip, &text(5000)));
+    let coded = encoded(Coding::Brotli, &encoded(Coding::Gzip, &text(5000)));
     assert_eq!(decoded("gzip, br", &coded, 100).expect("a whole body"), text(5000));
     assert!(decoded("br, gzip", &coded, 100).is_err());
 }

@@ -1,8 +1,8 @@
 //! Which responses are compressed, and what their heads say.
 
 use http::{HeaderValue, StatusCode, Version};
-use tidegate_config::{Coding, Config, MediaRange};
-use tidegate_plugin_host::ResponseHead;
+use tidegate_config::{Config, MediaRange};
+use tidegate_message::{Coding, ResponseHead};
 
 use super::super::types::Types;
 use super::super::{Compression, head};
@@ -129,7 +129,7 @@ fn vary_is_said_once_and_to_everybody() {
 fn a_weak_tag_stays_and_what_is_no_tag_goes() {
     for (before, after) in [("W/\"a\"", Some("W/\"a\"")), ("\"\"", Some("W/\"\"")), ("abc", None)] {
         let mut headers = fields(&[&format!("etag: {before}")]);
-        head::code(&mut headers, HeaderValue::from_static("br"));
+        head::code(&mut headers, Coding::Brotli);
         let after = after.map(|after| HeaderValue::from_str(after).expect("a value"));
         assert_eq!(headers.get("etag"), after.as_ref());
     }
@@ -147,7 +147,7 @@ fn a_304_names_the_tag_that_the_client_has() {
     ] {
         let mut head = response(304, &["etag: \"v1\""]);
         let request = fields(&[&format!("if-none-match: {asked}")]);
-        assert!(compression().apply(Some(Coding::Br), &request, &mut head, None).is_none());
+        assert!(compression().apply(Some(Coding::Brotli), &request, &mut head, None).is_none());
         assert_eq!(head.headers["etag"], answered, "{asked}");
         assert_eq!(head.headers.contains_key("vary"), answered.starts_with("W/"), "{asked}");
     }
@@ -159,7 +159,7 @@ fn small_bodies_and_destinations_without_it_are_left_alone() {
     let try_with = |length, origin: Option<&str>| {
         let mut head = response(200, &["content-type: text/css"]);
         head.origin = origin.map(Into::into);
-        compression.apply(Some(Coding::Br), &fields(&[]), &mut head, length).is_some()
+        compression.apply(Some(Coding::Brotli), &fields(&[]), &mut head, length).is_some()
     };
     assert!(try_with(None, None) && try_with(Some(1024), None) && try_with(Some(1024), Some("on")));
     assert!(!try_with(Some(1023), None) && !try_with(Some(1024), Some("off")));
@@ -171,7 +171,7 @@ fn beyond_what_a_worker_may_compress_at_a_time_responses_stay_as_they_are() {
     let before = Compression::new(&config, None).expect("there is a table");
     let take = |compression: &Compression| {
         let mut head = response(200, &["content-type: text/css"]);
-        let coder = compression.apply(Some(Coding::Br), &fields(&[]), &mut head, None);
+        let coder = compression.apply(Some(Coding::Brotli), &fields(&[]), &mut head, None);
         assert_eq!(head.headers.contains_key("content-encoding"), coder.is_some());
         coder
     };
@@ -188,8 +188,8 @@ fn beyond_what_a_worker_may_compress_at_a_time_responses_stay_as_they_are() {
 fn clients_that_cannot_or_must_not_be_served_so_wish_for_nothing() {
     let compression = compression();
     let asks = fields(&["accept-encoding: br"]);
-    assert_eq!(compression.wish(&asks, Version::HTTP_2), Some(Coding::Br));
-    assert_eq!(compression.wish(&asks, Version::HTTP_11), Some(Coding::Br));
+    assert_eq!(compression.wish(&asks, Version::HTTP_2), Some(Coding::Brotli));
+    assert_eq!(compression.wish(&asks, Version::HTTP_11), Some(Coding::Brotli));
     assert_eq!(compression.wish(&asks, Version::HTTP_10), None);
     let asks = fields(&["accept-encoding: br", "cache-control: no-transform"]);
     assert_eq!(compression.wish(&asks, Version::HTTP_11), None);

@@ -30,7 +30,7 @@ use rand::{RngExt, make_rng};
 use self::hash::{hash, mix};
 use self::maglev::{Entry, Maglev};
 use super::health::{FULL_SHARE, Health, State};
-use crate::clock::{Millis, in_millis};
+use tidegate_io::clock::{Millis, in_millis};
 
 /// How often a key looks for a server that is up in the table, before all servers are compared. With half
 /// of them out, one key in 256 gets that far.

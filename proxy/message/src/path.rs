@@ -9,7 +9,7 @@
 //! does not begin a triplet is kept.
 
 /// The normalised path, or `None` when it is written that way already.
-pub(crate) fn normalize(path: &str) -> Option<String> {
+pub fn normalize(path: &str) -> Option<String> {
     // `*` and the authority form have no segments.
     if !path.starts_with('/') || is_normal(path.as_bytes()) {
         return None;

@@ -1,13 +1,13 @@
-//! Content codings that `decode-body` promises to undo (RFC 9110 §8.4.1).
+//! Content codings (RFC 9110 §8.4.1).
 
-use http::HeaderMap;
 use http::header::CONTENT_ENCODING;
+use http::{HeaderMap, HeaderValue};
 
 /// Codings on top of each other. Two are a mistake as a rule, three an attack: each costs a decoder with its
 /// window, and multiplies what a small body can grow to.
 const MAX_CODINGS: usize = 2;
 
-/// How a body can be coded. Whoever undoes codings knows all of these.
+/// How a body can be coded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Coding {
     /// `gzip` or `x-gzip` (RFC 9110 §8.4.1.3).
@@ -21,6 +21,21 @@ pub enum Coding {
 }
 
 impl Coding {
+    /// Its name in `Content-Encoding` and `Accept-Encoding`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Gzip => "gzip",
+            Self::Deflate => "deflate",
+            Self::Brotli => "br",
+            Self::Zstd => "zstd",
+        }
+    }
+
+    /// The value of `Content-Encoding`.
+    pub fn value(self) -> HeaderValue {
+        HeaderValue::from_static(self.name())
+    }
+
     /// Those of a body by its `content-encoding`, in the order in which they were applied: the last is undone
     /// first. Empty if there is nothing to undo; `None` if one is unknown or there are more than two.
     pub fn of(headers: &HeaderMap) -> Option<Vec<Self>> {

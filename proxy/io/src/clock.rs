@@ -8,12 +8,12 @@ use rustix::time::{ClockId, clock_gettime};
 /// Milliseconds of the system's monotonic clock, whose origin means nothing. It fits an atomic, and
 /// tests make their own.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Millis(pub(crate) u64);
+pub struct Millis(pub u64);
 
 impl Millis {
     /// The moment of the kernel's last tick, up to 10 ms ago. It costs a fifteenth of an `Instant`,
     /// of which a request would need a dozen; bounds on waits are seconds.
-    pub(crate) fn now() -> Self {
+    pub fn now() -> Self {
         let time = clock_gettime(ClockId::MonotonicCoarse);
         // Neither is ever negative.
         let (seconds, nanos) = (time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs());
@@ -21,12 +21,12 @@ impl Millis {
     }
 
     /// Milliseconds from `earlier` to this moment; 0 if it is still to come.
-    pub(crate) fn since(self, earlier: Self) -> u64 {
+    pub fn since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)
     }
 
     /// Time from `earlier` to this moment; none if it is still to come.
-    pub(crate) fn time_since(self, earlier: Self) -> Duration {
+    pub fn time_since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.since(earlier))
     }
 }
@@ -40,6 +40,6 @@ impl Add<Duration> for Millis {
 }
 
 /// A time in whole milliseconds.
-pub(crate) fn in_millis(time: Duration) -> u64 {
+pub fn in_millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

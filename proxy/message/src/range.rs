@@ -8,14 +8,16 @@ const MAX_PARTS: usize = 16;
 
 /// Bytes of a file; never empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Part {
-    pub(super) first: u64,
-    pub(super) length: u64,
+pub struct Part {
+    /// Position of the first byte, from 0.
+    pub first: u64,
+    /// At least 1.
+    pub length: u64,
 }
 
 impl Part {
     /// The value of `Content-Range` in a file of `size` bytes.
-    pub(super) fn content_range(self, size: u64) -> String {
+    pub fn content_range(self, size: u64) -> String {
         format!("bytes {}-{}/{size}", self.first, self.first + self.length - 1)
     }
 
@@ -26,9 +28,10 @@ impl Part {
 
 /// What of a file is to be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Selection {
+pub enum Selection {
     /// All of it: nothing else was asked for, or not in a way to be obeyed.
     Whole,
+    /// 206 with this part.
     One(Part),
     /// Two at least, in the order they were asked for, none overlapping another.
     Several(Vec<Part>),
@@ -38,7 +41,7 @@ pub(super) enum Selection {
 
 impl Selection {
     /// What `Range` selects of a file of `size` bytes.
-    pub(super) fn of(headers: &HeaderMap, size: u64) -> Self {
+    pub fn of(headers: &HeaderMap, size: u64) -> Self {
         let mut lines = headers.get_all(header::RANGE).iter();
         let (Some(line), None) = (lines.next(), lines.next()) else { return Self::Whole };
         // Of an empty file no part can be named.
@@ -103,23 +106,24 @@ fn number(text: &str) -> Option<Option<u64>> {
 
 /// The texts between the parts of a `multipart/byteranges` body (RFC 9110 §14.6).
 #[derive(Debug)]
-pub(super) struct Multipart {
+pub struct Multipart {
     boundary: String,
 }
 
 impl Multipart {
     /// The boundary is drawn by lot: nobody can put it into a file.
-    pub(super) fn new() -> Self {
+    pub fn new() -> Self {
         Self { boundary: format!("{:032x}", rand::random::<u128>()) }
     }
 
-    pub(super) fn content_type(&self) -> HeaderValue {
+    /// The value of `Content-Type` for the whole of them.
+    pub fn content_type(&self) -> HeaderValue {
         let value = format!("multipart/byteranges; boundary={}", self.boundary);
         HeaderValue::try_from(value).expect("letters and digits")
     }
 
     /// What stands before a part; `first` for the first one.
-    pub(super) fn before(&self, first: bool, part: Part, size: u64, kind: &HeaderValue) -> Vec<u8> {
+    pub fn before(&self, first: bool, part: Part, size: u64, kind: &HeaderValue) -> Vec<u8> {
         let line = if first { "" } else { "\r\n" };
         let (boundary, range) = (&self.boundary, part.content_range(size));
         let mut text = format!("{line}--{boundary}\r\ncontent-range: {range}\r\ncontent-type: ").into_bytes();
@@ -129,7 +133,7 @@ impl Multipart {
     }
 
     /// What stands after the last part.
-    pub(super) fn end(&self) -> Vec<u8> {
+    pub fn end(&self) -> Vec<u8> {
         format!("\r\n--{}--\r\n", self.boundary).into_bytes()
     }
 }

@@ -5,16 +5,18 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 /// Which fields a request has that say how it is framed and what its client can do. As a rule it has none of them,
 /// and to look for each would cost more than one pass over all names.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Marks {
-    pub(crate) content_length: bool,
-    pub(crate) expect: bool,
-    pub(crate) te: bool,
-    pub(crate) transfer_encoding: bool,
-    pub(crate) upgrade: bool,
+#[expect(missing_docs, reason = "named like the fields")]
+pub struct Marks {
+    pub content_length: bool,
+    pub expect: bool,
+    pub te: bool,
+    pub transfer_encoding: bool,
+    pub upgrade: bool,
 }
 
 impl Marks {
-    pub(crate) fn of(headers: &HeaderMap) -> Self {
+    /// One pass over the names.
+    pub fn of(headers: &HeaderMap) -> Self {
         let mut marks = Self::default();
         for name in headers.keys() {
             match name.as_str() {
@@ -30,7 +32,7 @@ impl Marks {
     }
 
     /// Whether the request says anything of a body.
-    pub(crate) fn framed(self) -> bool {
+    pub fn framed(self) -> bool {
         self.content_length || self.transfer_encoding
     }
 }
@@ -39,13 +41,13 @@ impl Marks {
 ///
 /// `Content-Length` and `Host` stay even if `Connection` names them: they are framing and routing, and
 /// a client has no say in whether they are passed on.
-pub(crate) fn remove_hop_by_hop(headers: &mut HeaderMap) {
+pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
     remove(headers, is_hop_by_hop);
 }
 
 /// The same for a request that is sent on, and what the proxy words anew: its length is in the head, and
 /// its expectation is met here.
-pub(crate) fn remove_of_request(headers: &mut HeaderMap) {
+pub fn remove_of_request(headers: &mut HeaderMap) {
     remove(headers, |name| is_hop_by_hop(name) || matches!(name, "content-length" | "expect"));
 }
 
@@ -86,7 +88,7 @@ fn is_hop_by_hop(name: &str) -> bool {
 
 /// Joins the `Cookie` fields that HTTP/2 clients send one for each cookie (RFC 9113 §8.2.3); HTTP/1 allows
 /// only one.
-pub(crate) fn join_cookies(headers: &mut HeaderMap) {
+pub fn join_cookies(headers: &mut HeaderMap) {
     let mut cookies = headers.get_all(header::COOKIE).iter();
     let (Some(first), Some(_)) = (cookies.next(), cookies.next()) else { return };
     let mut joined = first.as_bytes().to_vec();
@@ -102,7 +104,7 @@ pub(crate) fn join_cookies(headers: &mut HeaderMap) {
 
 /// The protocol a client or server wants to switch to, if its message says so in both places RFC 9110
 /// §7.8 asks for. Never `h2c`: a client that tunnels HTTP/2 past the policies would be out of sight.
-pub(crate) fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
+pub fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
     let protocol = headers.get(header::UPGRADE)?;
     let asked = lists(headers, &header::CONNECTION, "upgrade");
     let h2c = lists(headers, &header::UPGRADE, "h2c");
@@ -110,17 +112,17 @@ pub(crate) fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
 }
 
 /// Whether the sender accepts trailers (RFC 9110 §10.1.4).
-pub(crate) fn accepts_trailers(headers: &HeaderMap) -> bool {
+pub fn accepts_trailers(headers: &HeaderMap) -> bool {
     lists(headers, &header::TE, "trailers")
 }
 
 /// Whether a comma-separated field has this member, in any case, on any of its lines.
-pub(crate) fn lists(headers: &HeaderMap, name: &HeaderName, member: &str) -> bool {
+pub fn lists(headers: &HeaderMap, name: &HeaderName, member: &str) -> bool {
     tokens(headers, name).any(|token| token.eq_ignore_ascii_case(member))
 }
 
 /// The members of a comma-separated field, over all its lines. Lines that are not text have none.
-pub(crate) fn tokens<'a>(
+pub fn tokens<'a>(
     headers: &'a HeaderMap,
     name: &HeaderName,
 ) -> impl DoubleEndedIterator<Item = &'a str> + use<'a> {
@@ -129,4 +131,59 @@ pub(crate) fn tokens<'a>(
         .flat_map(|line| line.split(','))
         .map(|token| token.trim_matches([' ', '\t']))
         .filter(|token| !token.is_empty())
+}
+
+/// True for fields that only the proxy sets: framing, hop-by-hop (RFC 9110 §7.6.1), and `host`,
+/// which is set with the authority.
+pub fn is_owned_by_proxy(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection"
+            | "content-length"
+            | "host"
+            | "keep-alive"
+            | "proxy-connection"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(fields: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(*name, HeaderValue::from_static(value));
+        }
+        headers
+    }
+
+    #[test]
+    fn fields_named_by_connection_are_removed_but_not_framing() {
+        let mut headers = headers(&[
+            ("connection", "x-secret, content-length, close"),
+            ("x-secret", "1"),
+            ("content-length", "5"),
+            ("te", "trailers"),
+            ("keep-alive", "1"),
+            ("trailer", "x-sum"),
+        ]);
+        remove_hop_by_hop(&mut headers);
+        let mut left: Vec<&str> = headers.keys().map(|name| name.as_str()).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["content-length", "trailer"]);
+    }
+
+    #[test]
+    fn h2c_is_never_an_upgrade() {
+        let asks =
+            |protocol| upgrade(&headers(&[("connection", "keep-alive, Upgrade"), ("upgrade", protocol)]));
+        assert_eq!(asks("websocket"), Some(HeaderValue::from_static("websocket")));
+        assert_eq!(asks("h2c"), None);
+        assert_eq!(upgrade(&headers(&[("upgrade", "websocket")])), None);
+    }
 }

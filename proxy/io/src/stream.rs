@@ -7,15 +7,16 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// What can carry a connection: TCP, a Unix socket, TLS over either.
-pub(crate) trait Carrier: AsyncRead + AsyncWrite + Unpin + Send {}
+pub trait Carrier: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Carrier for T {}
 
 /// A connection to a server.
-pub(crate) struct Stream(Box<dyn Carrier>);
+pub struct Stream(Box<dyn Carrier>);
 
 impl Stream {
-    pub(crate) fn new(carrier: impl Carrier + 'static) -> Self {
+    /// A connection that is made and, if it has TLS, secured.
+    pub fn new(carrier: impl Carrier + 'static) -> Self {
         Self(Box::new(carrier))
     }
 }
@@ -61,7 +62,7 @@ const SMALL: usize = 2 << 10;
 
 /// Writes several pieces. Small ones are copied together first, which costs less than the system call
 /// for several buffers does more, and makes one TLS record of them.
-pub(crate) fn write_together<S: AsyncWrite + ?Sized>(
+pub fn write_together<S: AsyncWrite + ?Sized>(
     stream: Pin<&mut S>,
     cx: &mut Context<'_>,
     slices: &[IoSlice<'_>],

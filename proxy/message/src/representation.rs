@@ -12,21 +12,22 @@ const DIGESTS: [HeaderName; 4] = [
 
 /// For a response whose body may be another one than the server sent: its length, its digests and its
 /// ranges are not known, and it is equivalent to the server's at best (§8.8.1).
-pub(crate) fn forget_body(headers: &mut HeaderMap) {
+pub fn forget_body(headers: &mut HeaderMap) {
     headers.remove(header::CONTENT_LENGTH);
     headers.remove(header::ACCEPT_RANGES);
     remove_digests(headers);
     weaken_etag(headers);
 }
 
-pub(crate) fn remove_digests(headers: &mut HeaderMap) {
+/// For a message whose bytes are no longer those its digests were made of.
+pub fn remove_digests(headers: &mut HeaderMap) {
     for name in &DIGESTS {
         headers.remove(name);
     }
 }
 
 /// A strong entity tag promises the same bytes (§8.8.1).
-pub(crate) fn weaken_etag(headers: &mut HeaderMap) {
+pub fn weaken_etag(headers: &mut HeaderMap) {
     let Some(tag) = headers.get_mut(header::ETAG) else { return };
     if tag.as_bytes().starts_with(b"W/") {
         return;

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 /// What a header says of its connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Header {
+pub enum Header {
     /// The peer forwards a connection.
     Proxied {
         /// Its client.
@@ -27,7 +27,7 @@ pub(crate) enum Header {
 
 /// How a header is written; either is understood.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Version {
+pub enum Version {
     /// A line of text.
     V1,
     /// Binary.
@@ -36,19 +36,23 @@ pub(crate) enum Version {
 
 /// Why no header could be read: the peer's doing, except for `Io`. The connection is of no use after that.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Error {
+pub enum Error {
     /// The usual cause: the peer is not told to send one, or is not a proxy.
     #[error("no PROXY header: the connection begins with \"{0}\"")]
     Absent(String),
+    /// It breaks the rules of its version.
     #[error("malformed PROXY header: {0}")]
     Malformed(&'static str),
+    /// More than any honest sender needs.
     #[error("the PROXY header announces {0} bytes of addresses and TLVs; at most {MAX_V2_PAYLOAD} are taken")]
     TooLong(usize),
     /// A port scan or a TCP health check ends like this.
     #[error("the connection ended after {0} bytes, before the end of the PROXY header")]
     Ended(usize),
+    /// The peer is slow, or says nothing because it waits for us.
     #[error("no complete PROXY header within {0:?}")]
     Timeout(Duration),
+    /// The connection failed.
     #[error("cannot read the PROXY header: {0}")]
     Io(#[from] io::Error),
 }
@@ -72,7 +76,7 @@ const MAX_V2_PAYLOAD: usize = 4096;
 /// TLVs (§2.2.7) are skipped unseen. That includes the optional CRC32c, which guards against corruption
 /// that TCP's checksum and the checks of the other fields already make unlikely, and not against forgery.
 /// Dropping the future loses what was read.
-pub(crate) async fn read(stream: &mut (impl AsyncRead + Unpin), limit: Duration) -> Result<Header, Error> {
+pub async fn read(stream: &mut (impl AsyncRead + Unpin), limit: Duration) -> Result<Header, Error> {
     match timeout(limit, read_header(stream)).await {
         Ok(header) => header,
         Err(_) => Err(Error::Timeout(limit)),
@@ -227,7 +231,7 @@ fn proxied<const N: usize, A: From<[u8; N]> + Into<IpAddr>>(payload: &[u8]) -> R
 ///
 /// Addresses of two families are both written as IPv6, mapped (RFC 4291 §2.5.5.2), as a header has one
 /// family; mapped addresses on both sides are written as the IPv4 addresses they stand for.
-pub(crate) fn encode(version: Version, header: Header) -> Vec<u8> {
+pub fn encode(version: Version, header: Header) -> Vec<u8> {
     match version {
         Version::V1 => encode_v1(header).into_bytes(),
         Version::V2 => encode_v2(header),

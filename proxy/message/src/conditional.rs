@@ -8,7 +8,7 @@ use super::coding::Coding;
 
 /// What tells one version of a file from the next (RFC 9110 §8.8).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Validators {
+pub struct Validators {
     /// Strong: time to the nanosecond, size and coding. It says nothing of the machine, so proxies that
     /// serve copies of a directory, times included, agree.
     tag: String,
@@ -20,15 +20,16 @@ pub(super) struct Validators {
 
 /// When a file was changed, as the file system says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Modified {
+pub struct Modified {
     /// Since 1970; negative before.
-    pub(super) seconds: i64,
-    pub(super) nanoseconds: u32,
+    pub seconds: i64,
+    /// Of the second, 0 to 999,999,999.
+    pub nanoseconds: u32,
 }
 
 /// What the conditions of a request make of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub enum Outcome {
     /// They hold, or there are none.
     Proceed,
     /// 304.
@@ -38,7 +39,8 @@ pub(super) enum Outcome {
 }
 
 impl Validators {
-    pub(super) fn new(modified: Modified, size: u64, coding: Option<Coding>, now: SystemTime) -> Self {
+    /// Of a file that was changed at `modified`, looked at `now`.
+    pub fn new(modified: Modified, size: u64, coding: Option<Coding>, now: SystemTime) -> Self {
         let Modified { seconds, nanoseconds } = modified;
         let (mark, coding) = coding.map_or(("", ""), |coding| ("-", coding.name()));
         let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
@@ -50,17 +52,19 @@ impl Validators {
         }
     }
 
-    pub(super) fn etag(&self) -> HeaderValue {
+    /// The value of `ETag`.
+    pub fn etag(&self) -> HeaderValue {
         HeaderValue::from_str(&self.tag).expect("digits, letters and hyphens in quotes")
     }
 
-    pub(super) fn last_modified(&self) -> HeaderValue {
+    /// The value of `Last-Modified`, never in the future.
+    pub fn last_modified(&self) -> HeaderValue {
         let time = UNIX_EPOCH + Duration::from_secs(self.modified);
         HeaderValue::try_from(httpdate::fmt_http_date(time)).expect("a date is ASCII")
     }
 
     /// In the order of RFC 9110 §13.2.2; `Range` and `If-Range` come after. For GET and HEAD.
-    pub(super) fn check(&self, headers: &HeaderMap) -> Outcome {
+    pub fn check(&self, headers: &HeaderMap) -> Outcome {
         if headers.contains_key(header::IF_MATCH) {
             if !self.is_among(headers, &header::IF_MATCH, |tag| tag == self.tag) {
                 return Outcome::Failed;
@@ -84,7 +88,7 @@ impl Validators {
     }
 
     /// Whether a range may be sent: there is no `If-Range`, or it names this version (RFC 9110 §13.1.5).
-    pub(super) fn allow_range(&self, headers: &HeaderMap) -> bool {
+    pub fn allow_range(&self, headers: &HeaderMap) -> bool {
         let mut lines = headers.get_all(header::IF_RANGE).iter();
         match (lines.next().map(HeaderValue::to_str), lines.next()) {
             (None, _) => true,

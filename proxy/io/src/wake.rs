@@ -33,7 +33,7 @@ impl Wake for Bell {
 
 /// A bell and the rope to it.
 #[derive(Debug)]
-pub(crate) struct Doorbell {
+pub struct Doorbell {
     bell: Arc<Bell>,
     waker: Waker,
     /// What `bell.task` holds, to be compared without its lock.
@@ -42,7 +42,7 @@ pub(crate) struct Doorbell {
 
 impl Doorbell {
     /// It has been rung, so that whoever asks looks once.
-    pub(crate) fn new() -> Self {
+    pub fn new() -> Self {
         let bell = Arc::new(Bell {
             rung: AtomicBool::new(true),
             quiet: AtomicBool::new(false),
@@ -53,7 +53,7 @@ impl Doorbell {
     }
 
     /// Rings for the task of `cx` from now on.
-    pub(crate) fn attach(&mut self, cx: &Context<'_>) {
+    pub fn attach(&mut self, cx: &Context<'_>) {
         if !self.task.as_ref().is_some_and(|task| task.will_wake(cx.waker())) {
             self.task = Some(cx.waker().clone());
             *self.bell.task.lock().unwrap_or_else(PoisonError::into_inner) = self.task.clone();
@@ -61,17 +61,17 @@ impl Doorbell {
     }
 
     /// What rings it.
-    pub(crate) fn context(&self) -> Context<'_> {
+    pub fn context(&self) -> Context<'_> {
         Context::from_waker(&self.waker)
     }
 
     /// Whether it was rung since this was asked last.
-    pub(crate) fn was_rung(&self) -> bool {
+    pub fn was_rung(&self) -> bool {
         self.bell.rung.load(Ordering::Relaxed) && self.bell.rung.swap(false, Ordering::Acquire)
     }
 
     /// Runs `work` without being rung by it.
-    pub(crate) fn quietly<T>(&self, work: impl FnOnce() -> T) -> T {
+    pub fn quietly<T>(&self, work: impl FnOnce() -> T) -> T {
         self.bell.quiet.store(true, Ordering::Relaxed);
         let done = work();
         self.bell.quiet.store(false, Ordering::Relaxed);
@@ -80,20 +80,21 @@ impl Doorbell {
 }
 
 /// What wakes the task that asks.
-pub(crate) async fn waker() -> Waker {
+pub async fn waker() -> Waker {
     poll_fn(|cx| Poll::Ready(cx.waker().clone())).await
 }
 
 /// A future beside a busy one in the same task: it is polled only when it was woken itself, so that
 /// the other's wake-ups cost it one look at a flag.
 #[derive(Debug)]
-pub(crate) struct Beside<F> {
+pub struct Beside<F> {
     future: F,
     bell: Doorbell,
 }
 
 impl<F> Beside<F> {
-    pub(crate) fn new(future: F) -> Self {
+    /// Polled once, and then whenever it was woken.
+    pub fn new(future: F) -> Self {
         Self { future, bell: Doorbell::new() }
     }
 }

@@ -1,0 +1,33 @@
+//! The authority of a request: a host and perhaps a port (RFC 9110 §7.2).
+
+/// The host of an authority: without port, brackets kept, one trailing dot removed, in the case it was
+/// written.
+pub fn host(authority: &str) -> &str {
+    let host = match authority.rfind(':') {
+        Some(colon) if !authority[colon..].contains(']') => &authority[..colon],
+        _ => authority,
+    };
+    host.strip_suffix('.').unwrap_or(host)
+}
+
+/// `uri-host [ ":" port ]` (RFC 9110 §7.2), without user information.
+pub fn is_valid(text: &str) -> bool {
+    let (host, port) = match text.strip_prefix('[') {
+        Some(rest) => {
+            let Some((address, rest)) = rest.split_once(']') else { return false };
+            if address.parse::<std::net::Ipv6Addr>().is_err() {
+                return false;
+            }
+            ("v6", rest)
+        }
+        None => text.find(':').map_or((text, ""), |colon| text.split_at(colon)),
+    };
+    let port_is_valid = match port.strip_prefix(':') {
+        Some("") => true,
+        Some(digits) => digits.bytes().all(|byte| byte.is_ascii_digit()) && digits.parse::<u16>().is_ok(),
+        None => port.is_empty(),
+    };
+    // RFC 3986 §3.2.2 without the comma, which some receivers take for a list.
+    let host_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=".contains(&byte);
+    !host.is_empty() && host.bytes().all(host_byte) && port_is_valid
+}
