@@ -36,11 +36,37 @@ fn shown(path: &Path) -> String {
 }
 
 /// The folders a request passes, in that order.
-const STAGES: [&str; 6] = ["listener", "tls", "http", "policy", "upstream", "files"];
+const STAGES: [&str; 5] = ["listener", "tls", "http", "policy", "files"];
 
-/// Who may put stages together; `tcp.rs` is to a forwarded connection what `exchange.rs` is to a request.
+/// Who may put stages together; `tcp.rs` is to a forwarded connection what `exchange/` is to a request.
 const ASSEMBLERS: [&str; 7] =
-    ["exchange.rs", "tcp.rs", "main.rs", "server.rs", "worker.rs", "snapshot.rs", "reload"];
+    ["exchange", "tcp.rs", "main.rs", "server.rs", "thread.rs", "snapshot.rs", "reload"];
+
+/// The crates of the proxy, each with those it may use: the one picture of ARCHITECTURE.md. Only `server` assembles.
+const CRATES: [(&str, &[&str]); 7] = [
+    ("config", &[]),
+    ("message", &[]),
+    ("io", &[]),
+    ("body", &["config", "message", "io"]),
+    ("upstream", &["config", "message", "io", "body"]),
+    ("plugin-host", &["message"]),
+    ("server", &["config", "message", "io", "body", "upstream", "plugin-host"]),
+];
+
+#[test]
+fn crates_use_only_those_they_may() {
+    let mut known: Vec<_> = CRATES.iter().map(|(name, _)| format!("proxy/{name}/Cargo.toml")).collect();
+    known.sort();
+    let manifests: Vec<_> = files("proxy", "Cargo.toml").iter().map(|path| shown(path)).collect();
+    assert_eq!(manifests, known, "every crate has its place in the picture");
+    for (name, may_use) in CRATES {
+        let manifest = read(format!("proxy/{name}/Cargo.toml"));
+        let uses = manifest.lines().filter_map(|line| line.strip_prefix("tidegate-")?.split_once(' '));
+        for (used, _) in uses {
+            assert!(may_use.contains(&used), "{name} uses {used}");
+        }
+    }
+}
 
 #[test]
 fn stages_do_not_know_each_other() {
@@ -92,39 +118,41 @@ fn heavy_dependencies_have_one_door_each() {
             continue;
         }
         let of_host = name == "proxy/plugin-host/Cargo.toml";
-        let speaks_http = name == "proxy/server/Cargo.toml" || name == "tests/Cargo.toml";
+        let speaks_http =
+            ["proxy/server/Cargo.toml", "proxy/upstream/Cargo.toml", "tests/Cargo.toml"].contains(&&*name);
         assert!(
             of_host || !depends("wasmtime") && !depends("wasmtime-wasi"),
             "{name}: wasmtime is plugin-host's"
         );
         assert!(
             speaks_http || !depends("hyper") && !depends("rustls"),
-            "{name}: hyper and rustls are the server's"
+            "{name}: hyper and rustls are the server's and the upstream's"
         );
     }
 }
 
 #[test]
-fn config_is_pure() {
-    let manifest = read("proxy/config/Cargo.toml");
-    for heavy in ["tokio", "hyper", "wasmtime", "rustls", "tidegate-plugin-host"] {
-        assert!(!manifest.lines().any(|line| line.starts_with(heavy)), "config depends on {heavy}");
-    }
-    for file in files("proxy/config/src", ".rs") {
-        let text = fs::read_to_string(&file).expect("a source");
-        for impure in ["std::net::Tcp", "std::fs::", "std::env::", "std::thread"] {
-            let tests = text.find("#[cfg(test)]").unwrap_or(text.len());
-            let is_test = shown(&file).ends_with("tests.rs");
-            assert!(is_test || !text[..tests].contains(impure), "{} uses {impure}", shown(&file));
+fn config_and_message_are_pure() {
+    for name in ["config", "message"] {
+        let manifest = read(format!("proxy/{name}/Cargo.toml"));
+        for heavy in ["tokio", "hyper", "wasmtime", "rustls"] {
+            assert!(!manifest.lines().any(|line| line.starts_with(heavy)), "{name} depends on {heavy}");
+        }
+        for file in files(&format!("proxy/{name}/src"), ".rs") {
+            let text = fs::read_to_string(&file).expect("a source");
+            for impure in ["std::net::Tcp", "std::fs::", "std::env::", "std::thread"] {
+                let tests = text.find("#[cfg(test)]").unwrap_or(text.len());
+                let is_test = shown(&file).ends_with("tests.rs");
+                assert!(is_test || !text[..tests].contains(impure), "{} uses {impure}", shown(&file));
+            }
         }
     }
 }
 
 #[test]
-fn the_leaves_do_not_know_each_other() {
-    assert!(!read("proxy/config/Cargo.toml").contains("plugin-host"));
-    assert!(!read("proxy/plugin-host/Cargo.toml").contains("tidegate-config"));
-    assert!(!read("plugin-sdk/Cargo.toml").contains("plugin-host"));
+fn the_sdk_and_the_host_share_only_the_contract() {
+    assert!(!read("plugin-sdk/Cargo.toml").contains("tidegate-plugin-host"));
+    assert!(!read("proxy/plugin-host/Cargo.toml").contains("tidegate-plugin-sdk"));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Wakers that know whom they ring for: part of a task is polled only when it was woken itself.
+//! Wakers that remember: part of a task is polled only when it was woken itself.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -8,14 +8,14 @@ use std::task::{Context, Poll, Wake, Waker};
 
 /// Passes a wake-up on to a task and remembers it.
 #[derive(Debug)]
-struct Bell {
-    rung: AtomicBool,
-    /// Rings reach nobody: whoever causes them looks by itself.
+struct Flag {
+    raised: AtomicBool,
+    /// Wake-ups are not passed on: whoever causes them looks by itself.
     quiet: AtomicBool,
     task: Mutex<Option<Waker>>,
 }
 
-impl Wake for Bell {
+impl Wake for Flag {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
@@ -24,57 +24,57 @@ impl Wake for Bell {
         if self.quiet.load(Ordering::Relaxed) {
             return;
         }
-        self.rung.store(true, Ordering::Release);
+        self.raised.store(true, Ordering::Release);
         if let Some(task) = &*self.task.lock().unwrap_or_else(PoisonError::into_inner) {
             task.wake_by_ref();
         }
     }
 }
 
-/// A bell and the rope to it.
+/// A flag that is raised by a wake-up, and the waker that raises it.
 #[derive(Debug)]
-pub struct Doorbell {
-    bell: Arc<Bell>,
+pub struct WakeFlag {
+    flag: Arc<Flag>,
     waker: Waker,
-    /// What `bell.task` holds, to be compared without its lock.
+    /// What `flag.task` holds, to be compared without its lock.
     task: Option<Waker>,
 }
 
-impl Doorbell {
-    /// It has been rung, so that whoever asks looks once.
+impl WakeFlag {
+    /// It is raised, so that whoever asks looks once.
     pub fn new() -> Self {
-        let bell = Arc::new(Bell {
-            rung: AtomicBool::new(true),
+        let flag = Arc::new(Flag {
+            raised: AtomicBool::new(true),
             quiet: AtomicBool::new(false),
             task: Mutex::default(),
         });
-        let waker = Waker::from(bell.clone());
-        Self { bell, waker, task: None }
+        let waker = Waker::from(flag.clone());
+        Self { flag, waker, task: None }
     }
 
-    /// Rings for the task of `cx` from now on.
+    /// Wakes the task of `cx` from now on.
     pub fn attach(&mut self, cx: &Context<'_>) {
         if !self.task.as_ref().is_some_and(|task| task.will_wake(cx.waker())) {
             self.task = Some(cx.waker().clone());
-            *self.bell.task.lock().unwrap_or_else(PoisonError::into_inner) = self.task.clone();
+            *self.flag.task.lock().unwrap_or_else(PoisonError::into_inner) = self.task.clone();
         }
     }
 
-    /// What rings it.
+    /// What raises it.
     pub fn context(&self) -> Context<'_> {
         Context::from_waker(&self.waker)
     }
 
-    /// Whether it was rung since this was asked last.
-    pub fn was_rung(&self) -> bool {
-        self.bell.rung.load(Ordering::Relaxed) && self.bell.rung.swap(false, Ordering::Acquire)
+    /// Whether it was raised since this was asked last; lowers it.
+    pub fn take(&self) -> bool {
+        self.flag.raised.load(Ordering::Relaxed) && self.flag.raised.swap(false, Ordering::Acquire)
     }
 
-    /// Runs `work` without being rung by it.
+    /// Runs `work` without being raised by it.
     pub fn quietly<T>(&self, work: impl FnOnce() -> T) -> T {
-        self.bell.quiet.store(true, Ordering::Relaxed);
+        self.flag.quiet.store(true, Ordering::Relaxed);
         let done = work();
-        self.bell.quiet.store(false, Ordering::Relaxed);
+        self.flag.quiet.store(false, Ordering::Relaxed);
         done
     }
 }
@@ -89,13 +89,13 @@ pub async fn waker() -> Waker {
 #[derive(Debug)]
 pub struct Beside<F> {
     future: F,
-    bell: Doorbell,
+    flag: WakeFlag,
 }
 
 impl<F> Beside<F> {
     /// Polled once, and then whenever it was woken.
     pub fn new(future: F) -> Self {
-        Self { future, bell: Doorbell::new() }
+        Self { future, flag: WakeFlag::new() }
     }
 }
 
@@ -104,10 +104,10 @@ impl<F: Future + Unpin> Future for Beside<F> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = &mut *self;
-        this.bell.attach(cx);
-        // Asked before the poll: what rings during it is not lost.
-        if this.bell.was_rung() {
-            Pin::new(&mut this.future).poll(&mut this.bell.context())
+        this.flag.attach(cx);
+        // Asked before the poll: a wake-up during it is not lost.
+        if this.flag.take() {
+            Pin::new(&mut this.future).poll(&mut this.flag.context())
         } else {
             Poll::Pending
         }
@@ -140,13 +140,13 @@ mod tests {
     }
 
     #[test]
-    fn work_done_quietly_rings_nobody() {
-        let mut bell = Doorbell::new();
-        bell.attach(&Context::from_waker(Waker::noop()));
-        assert!(bell.was_rung());
-        bell.quietly(|| bell.context().waker().wake_by_ref());
-        assert!(!bell.was_rung());
-        bell.context().waker().wake_by_ref();
-        assert!(bell.was_rung());
+    fn work_done_quietly_wakes_nobody() {
+        let mut flag = WakeFlag::new();
+        flag.attach(&Context::from_waker(Waker::noop()));
+        assert!(flag.take());
+        flag.quietly(|| flag.context().waker().wake_by_ref());
+        assert!(!flag.take());
+        flag.context().waker().wake_by_ref();
+        assert!(flag.take());
     }
 }

@@ -14,7 +14,7 @@ pub enum BodyMode {
     /// None of it. Default.
     #[default]
     Skip,
-    /// Each piece as it passes.
+    /// Each chunk as it passes.
     Chunks,
     /// All of it at once.
     Whole,

@@ -1,21 +1,18 @@
-//! The engine all plugins share, and the clock that bounds their time.
+//! The engine that all plugins share.
 
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::thread::{self, JoinHandle, Thread};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use wasmtime::component::Linker;
 use wasmtime::{Config, Engine};
 
+use crate::clock::Clock;
 use crate::error::HostError;
 use crate::imports;
+use crate::settings::{Settings, Shared};
 use crate::state::State;
-
-/// How often running plugins look at their budgets. Ten looks within the default CPU budget; each
-/// costs the process one wake-up.
-pub(crate) const TICK: Duration = Duration::from_millis(1);
 
 /// Deepest recursion of a plugin, bytes of stack. Fits a thread of 2 MiB several times over.
 const WASM_STACK: usize = 512 << 10;
@@ -78,18 +75,10 @@ impl Host {
         if wasi { &self.0.wasi } else { &self.0.plain }
     }
 
-    /// Keeps the clock of the budgets going.
-    pub(crate) fn pulse(&self) -> &Arc<Pulse> {
-        &self.0.clock.pulse
-    }
-
-    pub(crate) fn started(&self) -> Instant {
-        self.0.started
-    }
-
-    /// A number no other plugin of this host has.
-    pub(crate) fn next_id(&self) -> u64 {
-        self.0.next_id.fetch_add(1, Ordering::Relaxed)
+    /// What the instances of a new plugin refer to.
+    pub(crate) fn share(&self, settings: Settings) -> Arc<Shared> {
+        let id = self.0.next_id.fetch_add(1, Ordering::Relaxed);
+        Shared::new(id, self.0.started, self.0.clock.pulse.clone(), settings)
     }
 }
 
@@ -112,83 +101,4 @@ fn config() -> Config {
         // it takes a fraction of a second longer and nobody waits for it.
         .parallel_compilation(false);
     config
-}
-
-/// Ticks until it is dropped, but only while plugins run.
-struct Clock {
-    pulse: Arc<Pulse>,
-    thread: Option<JoinHandle<()>>,
-}
-
-/// Tells the clock that a plugin runs. It sleeps when it was not told for [`QUIET`]: a proxy that is
-/// idle, or whose policies are decided from memory, is not woken a thousand times a second.
-#[derive(Debug, Default)]
-pub(crate) struct Pulse {
-    running: AtomicBool,
-    asleep: AtomicBool,
-    stopped: AtomicBool,
-    clock: OnceLock<Thread>,
-}
-
-/// Ticks without a sign of a plugin after which the clock sleeps.
-const QUIET: u32 = 100;
-
-impl Pulse {
-    /// A plugin runs now; to be repeated while it does, which it is at each tick. Without it, the
-    /// plugin's budgets are not looked at.
-    pub(crate) fn beat(&self) {
-        // In one order with the clock's own steps: either it sees this, or this sees it asleep.
-        self.running.store(true, Ordering::SeqCst);
-        if self.asleep.load(Ordering::SeqCst) {
-            self.wake();
-        }
-    }
-
-    #[cold]
-    fn wake(&self) {
-        if let Some(clock) = self.clock.get() {
-            clock.unpark();
-        }
-    }
-
-    fn tick(&self, engine: &Engine) {
-        let mut quiet = 0;
-        while !self.stopped.load(Ordering::SeqCst) {
-            thread::park_timeout(TICK);
-            engine.increment_epoch();
-            quiet = if self.running.swap(false, Ordering::SeqCst) { 0 } else { quiet + 1 };
-            if quiet < QUIET {
-                continue;
-            }
-            self.asleep.store(true, Ordering::SeqCst);
-            if !self.running.load(Ordering::SeqCst) && !self.stopped.load(Ordering::SeqCst) {
-                thread::park();
-            }
-            self.asleep.store(false, Ordering::SeqCst);
-            quiet = 0;
-        }
-    }
-}
-
-impl Clock {
-    fn start(engine: Engine) -> std::io::Result<Self> {
-        let pulse = Arc::new(Pulse::default());
-        let beaten = pulse.clone();
-        let tick = move || beaten.tick(&engine);
-        let thread = thread::Builder::new().name("plugin-clock".to_owned()).spawn(tick)?;
-        // Before this a beat finds nobody to wake, and the clock does not sleep yet.
-        let _ = pulse.clock.set(thread.thread().clone());
-        Ok(Self { pulse, thread: Some(thread) })
-    }
-}
-
-impl Drop for Clock {
-    fn drop(&mut self) {
-        self.pulse.stopped.store(true, Ordering::SeqCst);
-        self.pulse.wake();
-        if let Some(thread) = self.thread.take() {
-            // It cannot panic: it only counts.
-            let _ = thread.join();
-        }
-    }
 }

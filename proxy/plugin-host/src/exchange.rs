@@ -11,14 +11,9 @@ use std::time::{Duration, Instant};
 use http::uri::Authority;
 use tidegate_message::{Connection, Reply, RequestHead, ResponseHead};
 
-use crate::bodies::{Bodies, BodyMode, Side};
-use crate::code::Phase;
-use crate::instance::Instance;
-use crate::plugin::Plugin;
+use crate::bodies::{Bodies, Side};
 
 /// One request from its head to the end of its response.
-///
-/// Dropping it releases the instances that plugins with `isolation = "request"` hold for it.
 #[derive(Debug)]
 pub struct Exchange {
     /// Unique in this process; also in the access log and in `x-request-id`.
@@ -53,8 +48,6 @@ pub struct Exchange {
     pub(crate) bodies: Bodies,
     /// 64 bits per plugin that used them. A handful at most, so a scan beats a map.
     tokens: Vec<(u64, u64)>,
-    /// Instances that belong to this exchange alone (`isolation = "request"`), by plugin.
-    kept: Vec<(u64, Box<Instance>)>,
 }
 
 impl Exchange {
@@ -84,41 +77,12 @@ impl Exchange {
             limits,
             bodies: Bodies::default(),
             tokens: Vec::new(),
-            kept: Vec::new(),
         })
     }
 
-    /// The request as it is, to be sent while policies have the exchange itself: without what belongs to
-    /// plugins, and without a response.
-    pub fn to_send(&self) -> Box<Self> {
-        let mut copy = Self::new(
-            self.id,
-            self.started,
-            self.connection.clone(),
-            self.client,
-            self.request.clone(),
-            self.destinations.clone(),
-            self.limits,
-        );
-        copy.route = self.route.clone();
-        copy.timeout = self.timeout;
-        copy.hash_key = self.hash_key.clone();
-        copy
-    }
-
-    /// Whether any policy asked to see this body.
-    pub fn wants_bodies(&self, side: Side) -> bool {
-        self.bodies.any(side)
-    }
-
-    /// What `plugin` asked for with `set-body-mode`; [`BodyMode::Skip`] if it does not export the phase for
-    /// that mode.
-    pub fn body_mode(&self, plugin: &Plugin, side: Side) -> BodyMode {
-        let mode = self.bodies.mode(side, plugin.shared().id);
-        match Phase::of_body(side, mode) {
-            Some(phase) if plugin.has(phase) => mode,
-            _ => BodyMode::Skip,
-        }
+    /// Whether any policy asked for this body, as it is or decoded.
+    pub fn sees_body(&self, side: Side) -> bool {
+        self.bodies.any(side) || self.bodies.decoded(side)
     }
 
     /// Whether a policy asked for this body decoded. It was promised that: the head had codings, and
@@ -155,15 +119,6 @@ impl Exchange {
             None => self.tokens.push((plugin, token)),
         }
     }
-
-    pub(crate) fn take_instance(&mut self, plugin: u64) -> Option<Box<Instance>> {
-        let at = self.kept.iter().position(|(of, _)| *of == plugin)?;
-        Some(self.kept.swap_remove(at).1)
-    }
-
-    pub(crate) fn keep_instance(&mut self, plugin: u64, instance: Box<Instance>) {
-        self.kept.push((plugin, instance));
-    }
 }
 
 /// How far policies may grow a message; beyond it an edit is refused as `too-large`.
@@ -179,7 +134,7 @@ pub struct EditLimits {
     pub request_target: usize,
     /// All fields of the response, bytes. Default 64 KiB.
     pub response_headers: usize,
-    /// A whole body or a piece of one, unless it came larger, and what is held back of a piece, bytes.
+    /// A whole body or a chunk of one, unless it came larger, and what is held back of a chunk, bytes.
     /// Default 1 MiB.
     pub body: usize,
 }

@@ -10,17 +10,18 @@ use wasmtime::{Store, Trap, WasmBacktrace};
 
 use crate::activation::Narrowing;
 use crate::bindings::exports::tidegate::policy::lifecycle;
-use crate::bindings::tidegate::policy::http;
-use crate::code::{Code, Phase};
+use crate::capacity::Permit;
+use crate::code::Code;
 use crate::error::{CallError, LoadError};
 use crate::exchange::Exchange;
-use crate::instances::Slot;
+
+use crate::chunk::{Chunk, Draft, HeldTooMuch};
+use crate::exports::Functions;
 use crate::limits::{Breach, Meter};
 use crate::matching::Matchers;
 use crate::memo::Memo;
-use crate::phases::Functions;
-use crate::piece::{Draft, HeldTooMuch, Piece};
-use crate::plugin::Shared;
+use crate::phase::{Phase, Verdict};
+use crate::settings::Shared;
 use crate::state::{Stage, State};
 
 /// CPU time to instantiate, to describe and to configure, each. Configuring may compile thousands of
@@ -34,31 +35,6 @@ const HOSTCALL_BYTES: usize = 4 << 20;
 /// Handles a plugin may hold at once: a request, a response, and those of WASI.
 const MAX_HANDLES: usize = 64;
 
-/// What a policy decided in a phase.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// Go on with the next policy of the chain.
-    Next,
-    /// Skip the rest of the chain for this phase.
-    Finish,
-    /// Send [`Exchange::reply`], which is set.
-    Respond,
-    /// No decision could be made: the operator's `on-error` applies. The call's edits are undone.
-    Fail,
-}
-
-impl Verdict {
-    /// `next`, `finish`, `respond` or `fail`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Next => "next",
-            Self::Finish => "finish",
-            Self::Respond => "respond",
-            Self::Fail => "fail",
-        }
-    }
-}
-
 /// One running copy of a plugin, with memory of its own. Dropped after anything but a verdict: what
 /// a crash leaves in its memory is not to be trusted.
 pub(crate) struct Instance {
@@ -69,14 +45,7 @@ pub(crate) struct Instance {
     calls_left: u64,
     waits: bool,
     /// `None` for the first instance of a plugin, which no worker counts.
-    slot: Option<Slot>,
-}
-
-/// What a call is about. It goes into the instance and comes back.
-pub(crate) struct Subject {
-    pub(crate) exchange: Box<Exchange>,
-    /// In a phase that sees a body.
-    pub(crate) piece: Option<Piece>,
+    permit: Option<Permit>,
 }
 
 impl Instance {
@@ -111,12 +80,12 @@ impl Instance {
         let lifecycle = code.lifecycle.load(&mut store, &instance).map_err(mismatch)?;
         let functions = code.exports.load(&mut store, &instance).map_err(mismatch)?;
         let calls_left = draw_calls(shared.limits.reuse, code.phases());
-        Ok(Self { store, lifecycle, functions, calls_left, waits, slot: None })
+        Ok(Self { store, lifecycle, functions, calls_left, waits, permit: None })
     }
 
     /// Counts as one of its worker's instances from here on.
-    pub(crate) fn occupy(&mut self, slot: Slot) {
-        self.slot = Some(slot);
+    pub(crate) fn occupy(&mut self, permit: Permit) {
+        self.permit = Some(permit);
     }
 
     /// What the plugin says about itself.
@@ -146,24 +115,26 @@ impl Instance {
         (Arc::unwrap_or_clone(state.matchers), narrowing)
     }
 
-    /// Lets the policy look at an exchange, within the operator's limits less the time it waited.
+    /// Lets the policy look at an exchange, and in a phase that sees a body at a chunk of it, within the operator's
+    /// limits less the time it waited.
     pub(crate) async fn serve(
         &mut self,
         phase: Phase,
-        subject: Subject,
+        exchange: &mut Option<Box<Exchange>>,
+        mut chunk: Option<&mut Chunk>,
         waited: Duration,
-    ) -> (Subject, Result<Verdict, CallError>) {
+    ) -> Result<Verdict, CallError> {
         if !self.waits {
-            return self.serve_now(phase, subject, waited, None);
+            return self.serve_now(phase, exchange, chunk, waited, None);
         }
-        let (calls_left, time) = self.lend(phase, subject, waited);
+        let (calls_left, time) = self.lend(phase, exchange, chunk.as_deref_mut(), waited);
         let meter = self.store.data().budget.meter.clone();
         let call = metered(&meter, self.functions.call_async(&mut self.store, phase));
         let called = match tokio::time::timeout(time, call).await {
             Ok(called) => called.map_err(|error| self.diagnose(&error).into()),
             Err(_) => Err(CallError::Time),
         };
-        self.take_back(phase, called, calls_left)
+        self.take_back(phase, exchange, chunk, called, calls_left)
     }
 
     /// The same without a future around it, for a plugin that never waits. What it asks is noted
@@ -171,11 +142,12 @@ impl Instance {
     pub(crate) fn serve_now(
         &mut self,
         phase: Phase,
-        subject: Subject,
+        exchange: &mut Option<Box<Exchange>>,
+        mut chunk: Option<&mut Chunk>,
         waited: Duration,
         memo: Option<&Memo>,
-    ) -> (Subject, Result<Verdict, CallError>) {
-        let (calls_left, _) = self.lend(phase, subject, waited);
+    ) -> Result<Verdict, CallError> {
+        let (calls_left, _) = self.lend(phase, exchange, chunk.as_deref_mut(), waited);
         self.store.data_mut().recorder.begin(memo.is_some());
         let called = match self.functions.call(&mut self.store, phase) {
             Ok(verdict) => Ok(verdict),
@@ -184,20 +156,26 @@ impl Instance {
         if let (Some(memo), Ok(verdict)) = (memo, &called) {
             memo.learn(phase, &mut self.store.data_mut().recorder, *verdict);
         }
-        self.take_back(phase, called, calls_left)
+        self.take_back(phase, exchange, chunk, called, calls_left)
     }
 
     /// Puts the exchange where the plugin's calls find it. Until it is taken back the instance counts
     /// as not usable, in case the call is dropped. Answers with what it may do afterwards, and the
     /// time it has.
-    fn lend(&mut self, phase: Phase, subject: Subject, waited: Duration) -> (u64, Duration) {
-        let Subject { mut exchange, piece } = subject;
+    fn lend(
+        &mut self,
+        phase: Phase,
+        exchange: &mut Option<Box<Exchange>>,
+        chunk: Option<&mut Chunk>,
+        waited: Duration,
+    ) -> (u64, Duration) {
+        let mut exchange = exchange.take().expect("calls follow each other, and each puts the exchange back");
         exchange.reply = None;
         let calls_left = std::mem::replace(&mut self.calls_left, 0);
         let state = self.store.data_mut();
         let limits = state.plugin.limits;
         state.stage = Stage::Serving(phase);
-        state.piece = piece.map(|piece| Draft::new(piece, exchange.limits.body));
+        state.chunk = chunk.map(|chunk| Draft::new(std::mem::take(chunk), exchange.limits.body));
         state.exchange = Some(exchange);
         let time = limits.time.saturating_sub(waited);
         begin(&mut self.store, limits.cpu, time);
@@ -207,35 +185,34 @@ impl Instance {
     fn take_back(
         &mut self,
         phase: Phase,
+        exchange: &mut Option<Box<Exchange>>,
+        chunk: Option<&mut Chunk>,
         called: Result<Verdict, CallError>,
         calls_left: u64,
-    ) -> (Subject, Result<Verdict, CallError>) {
+    ) -> Result<Verdict, CallError> {
         let state = self.store.data_mut();
-        let mut exchange = state.exchange.take().expect("was lent before, and nothing else takes it");
+        let lent = state.exchange.take();
+        let exchange = exchange.insert(lent.expect("was lent before, and nothing else takes it"));
         if called.is_ok() {
-            // An instance lasts for a number of exchanges, each of which may have any number of pieces.
-            let counted = u64::from(!phase.sees_pieces());
+            // An instance lasts for a number of exchanges, each of which may have any number of chunks.
+            let counted = u64::from(!phase.sees_chunks());
             self.calls_left = calls_left.saturating_sub(counted);
         }
-        let result = match called {
+        let mut result = match called {
             Ok(Verdict::Respond) if exchange.reply.is_none() => Err(CallError::NoReply),
             other => other,
         };
-        let (piece, result) = match state.piece.take() {
-            Some(draft) => {
-                let (piece, result) = settle(draft, phase, result);
-                (Some(piece), result)
-            }
-            None => (None, result),
-        };
+        if let (Some(draft), Some(chunk)) = (state.chunk.take(), chunk) {
+            (*chunk, result) = settle(draft, phase, result);
+        }
         if !matches!(result, Ok(Verdict::Respond)) {
             exchange.reply = None;
         }
         match result {
-            Ok(Verdict::Fail) | Err(_) => state.journal.revert(state.plugin.id, &mut exchange),
+            Ok(Verdict::Fail) | Err(_) => state.journal.revert(state.plugin.id, exchange),
             Ok(_) => state.journal.commit(),
         }
-        (Subject { exchange, piece }, result)
+        result
     }
 
     fn diagnose(&mut self, error: &wasmtime::Error) -> Failure {
@@ -255,40 +232,29 @@ impl Instance {
 
 impl fmt::Debug for Instance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Instance").field("slot", &self.slot.is_some()).finish_non_exhaustive()
+        f.debug_struct("Instance").field("permit", &self.permit.is_some()).finish_non_exhaustive()
     }
 }
 
-impl From<http::Verdict> for Verdict {
-    fn from(verdict: http::Verdict) -> Self {
-        match verdict {
-            http::Verdict::Next => Self::Next,
-            http::Verdict::Finish => Self::Finish,
-            http::Verdict::Respond => Self::Respond,
-            http::Verdict::Fail => Self::Fail,
-        }
-    }
-}
-
-/// The piece as the call leaves it.
+/// The chunk as the call leaves it.
 fn settle(
     draft: Draft,
     phase: Phase,
     result: Result<Verdict, CallError>,
-) -> (Piece, Result<Verdict, CallError>) {
+) -> (Chunk, Result<Verdict, CallError>) {
     match result {
         Ok(Verdict::Fail) | Err(_) => (draft.abandon(), result),
-        Ok(verdict) => match draft.finish(phase.sees_pieces() && verdict == Verdict::Next) {
-            Ok(piece) => (piece, result),
-            Err(HeldTooMuch(piece)) => (piece, Err(CallError::TooLarge)),
+        Ok(verdict) => match draft.finish(phase.sees_chunks() && verdict == Verdict::Next) {
+            Ok(chunk) => (chunk, result),
+            Err(HeldTooMuch(chunk)) => (chunk, Err(CallError::TooLarge)),
         },
     }
 }
 
 /// How many calls an instance serves: as many as `reuse` exchanges make, less up to a quarter by
-/// chance. Those about single pieces of a body do not count.
+/// chance. Those about single chunks of a body do not count.
 fn draw_calls(reuse: u32, phases: &[Phase]) -> u64 {
-    let counted = phases.iter().filter(|phase| !phase.sees_pieces()).count();
+    let counted = phases.iter().filter(|phase| !phase.sees_chunks()).count();
     let calls = u64::from(reuse.max(1)).saturating_mul(counted as u64);
     let quarter = calls / 4;
     calls - rand::random::<u64>() % (quarter + 1)

@@ -3,46 +3,60 @@
 //!
 //! The life of a plugin, in the order of the files:
 //!
-//! 1. `engine`: one [`Host`] per process owns the engine and the clock of the time budgets.
-//! 2. `code`: [`Host::compile`] turns a file into [`Code`], checked against the contract in `wit/`.
+//! 1. `engine`: one [`Host`] per process owns the engine; `clock` ticks for the time budgets.
+//! 2. `code`: [`Host::compile`] turns a file into [`Code`], checked against the contract in `wit/`; `exports` are
+//!    the phases it has.
 //! 3. `plugin`: [`Host::load`] adds the operator's [`Settings`], asks the plugin to configure itself
 //!    and freezes what it defined: a [`Plugin`], shared by all workers.
-//! 4. `instances`: each worker keeps warm [`Instances`] of it and calls them about an [`Exchange`] and
-//!    the pieces of its bodies; `instance` is a single one, `phases` what it exports.
+//! 4. `instances`: each worker keeps warm [`Instances`] of it, as many as `capacity` allows, and calls them about
+//!    an [`Exchange`] and the chunks of its bodies; `instance` is a single one, `state` what belongs to it.
 //!
-//! Beside the path: `exchange` is what policies see, `bodies` which bodies they want to see, `piece` one of
-//! those, `edit` how they change it and how a failed call is undone, `matching` and `activation` what
-//! the host decides for them, `limits` what they may use, `state` what belongs to one instance, and
-//! `imports` the functions they call, one file for each interface.
+//! What policies see: `exchange`, which is in its `slot` between calls; `bodies` says which bodies they want to see,
+//! `chunk` is a part of one; `edit` is how they change what they see, and how a failed call is undone; `phase` when
+//! they are called, and what they decide.
+//!
+//! What the host decides for them: `activation` whether they are called at all, `memo` what a pure one decided
+//! before, `matching` whether a pattern fits.
+//!
+//! What they may use: `limits`; `imports`, the functions they call, one file for each interface; `log` and `wasi`.
 
 mod activation;
 mod bindings;
 mod bodies;
+mod capacity;
+mod chunk;
+mod clock;
 mod code;
 mod edit;
 mod engine;
 mod error;
 mod exchange;
+mod exports;
 mod imports;
 mod instance;
 mod instances;
 mod limits;
+mod log;
 mod matching;
 mod memo;
-mod phases;
-mod piece;
+mod phase;
 mod plugin;
+mod settings;
+mod slot;
 mod state;
+mod wasi;
 
 pub use activation::{Activation, Match};
 pub use bodies::{BodyMode, Side};
-pub use code::{Code, Phase};
+pub use chunk::Chunk;
+pub use code::Code;
 pub use engine::Host;
 pub use error::{CallError, HostError, LoadError};
 pub use exchange::{Destinations, EditLimits, Exchange};
-pub use instance::Verdict;
 pub use instances::Instances;
 pub use limits::Limits;
 pub use matching::PathPatterns;
-pub use piece::Piece;
-pub use plugin::{Isolation, Plugin, Settings};
+pub use phase::{Phase, Verdict};
+pub use plugin::Plugin;
+pub use settings::{Isolation, Settings};
+pub use slot::Slot;

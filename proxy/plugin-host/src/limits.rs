@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::time::{ClockId, clock_gettime};
 use wasmtime::{ResourceLimiter, UpdateDeadline};
 
-use crate::engine::Pulse;
+use crate::clock::Pulse;
 
 /// Budgets of one plugin. A breach ends the call and drops the instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +46,7 @@ pub(crate) enum Breach {
 
 /// Time of the call in progress.
 ///
-/// Wasm code asks at each tick of the engine's clock ([`crate::engine::TICK`]). Ticks are wall
+/// Wasm code asks at each tick of the engine's clock ([`crate::clock::TICK`]). Ticks are wall
 /// time, and a thread that lost its core must not be blamed, so what counts is the thread's own CPU
 /// clock. Reading it is a system call: the first tick of a call takes the baseline, and the ordinary
 /// call, over within microseconds, sees no tick and pays nothing.

@@ -20,12 +20,11 @@ use http::uri::PathAndQuery;
 
 use crate::bindings::tidegate::policy::http::{EditError, RouteError};
 use crate::bodies::{BodyMode, Side};
-use crate::code::Phase;
 use crate::edit::{Editor, Journal};
 use crate::exchange::Exchange;
-use crate::instance::Verdict;
 use crate::matching::Matchers;
-use crate::plugin::Shared;
+use crate::phase::{Phase, Verdict};
+use crate::settings::Shared;
 
 /// Nodes of one policy on one worker: some hundred texts, each followed by a handful of questions. A hundred
 /// bytes or two each. At the limit the memo begins anew; what is asked for often is soon in it again.
@@ -404,7 +403,7 @@ mod tests {
     use crate::engine::Host;
     use crate::exchange::tests::exchange;
     use crate::matching::{Definition, Kind};
-    use crate::plugin::{Isolation, Settings};
+    use crate::settings::{Isolation, Settings};
 
     /// Stands in for a pure policy: marks what is below `/old` and sends `/images` where they are.
     struct Policy {
@@ -427,7 +426,7 @@ mod tests {
                 routes: None,
                 matching: crate::activation::Match::default(),
             };
-            let shared = Shared::new(&Host::new().expect("an engine"), settings);
+            let shared = Host::new().expect("an engine").share(settings);
             Self { memo: Memo::new(shared, Arc::new(matchers)), paths, calls: Cell::new(0) }
         }
 

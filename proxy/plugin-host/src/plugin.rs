@@ -5,42 +5,17 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use crate::activation::{Activation, Match};
-use crate::code::{Code, Phase};
+use crate::bodies::{BodyMode, Side};
+use crate::code::Code;
 use crate::engine::Host;
 use crate::error::LoadError;
-use crate::imports::log::Rate;
+use crate::exchange::Exchange;
 use crate::instance::Instance;
 use crate::limits::Limits;
 use crate::matching::Matchers;
+use crate::phase::Phase;
+use crate::settings::{Isolation, Settings, Shared};
 use crate::state::Stage;
-
-/// What the operator decided about a plugin.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// The file name without its ending; names the plugin in logs and metrics.
-    pub name: String,
-    /// `[config]` as JSON, handed to `configure`.
-    pub config: String,
-    /// What it may use.
-    pub limits: Limits,
-    /// Whether exchanges share instances.
-    pub isolation: Isolation,
-    /// Destinations it may route to; `None` = all.
-    pub routes: Option<Vec<String>>,
-    /// Which requests it is called for; the plugin itself may narrow that further.
-    pub matching: Match,
-}
-
-/// Whether exchanges share instances of a plugin.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Isolation {
-    /// An instance serves one exchange after the other on its worker. Default.
-    #[default]
-    Worker,
-    /// Each exchange gets a fresh instance for all its phases: what a request leaves in the
-    /// plugin's memory cannot reach another. Costs tens of microseconds per exchange.
-    Request,
-}
 
 /// A plugin that can serve. Cheap to clone; shared by all workers.
 #[derive(Clone)]
@@ -52,35 +27,6 @@ struct Inner {
     description: Vec<(String, String)>,
     activation: Activation,
     matchers: Matchers,
-}
-
-/// What every instance of a plugin refers to, the first one included.
-pub(crate) struct Shared {
-    /// A reloaded plugin is another one.
-    pub(crate) id: u64,
-    pub(crate) host: Host,
-    pub(crate) name: String,
-    pub(crate) config: String,
-    pub(crate) limits: Limits,
-    pub(crate) isolation: Isolation,
-    pub(crate) routes: Option<Vec<String>>,
-    /// Lines it has logged lately.
-    pub(crate) log: Rate,
-}
-
-impl Shared {
-    pub(crate) fn new(host: &Host, settings: Settings) -> Arc<Self> {
-        Arc::new(Self {
-            id: host.next_id(),
-            host: host.clone(),
-            name: settings.name,
-            config: settings.config,
-            limits: settings.limits,
-            isolation: settings.isolation,
-            routes: settings.routes,
-            log: Rate::new(host.started()),
-        })
-    }
 }
 
 impl Host {
@@ -95,7 +41,7 @@ impl Host {
     /// When the plugin refuses its configuration, crashes, or exceeds a budget.
     pub fn load(&self, code: &Code, settings: Settings) -> Result<Plugin, LoadError> {
         let activation = Activation::new(&settings.matching).map_err(LoadError::Match)?;
-        let shared = Shared::new(self, settings);
+        let shared = self.share(settings);
         let probe = async {
             let mut probe = Instance::start(code, &shared, Arc::default()).await?;
             let description = probe.describe().await?;
@@ -123,6 +69,16 @@ impl Plugin {
     /// Whether it takes part in a phase.
     pub fn has(&self, phase: Phase) -> bool {
         self.phases().contains(&phase)
+    }
+
+    /// What it asked for of this body with `set-body-mode`; [`BodyMode::Skip`] if it does not export the phase for
+    /// that mode.
+    pub fn body_mode(&self, exchange: &Exchange, side: Side) -> BodyMode {
+        let mode = exchange.bodies.mode(side, self.shared().id);
+        match Phase::of_body(side, mode) {
+            Some(phase) if self.has(phase) => mode,
+            _ => BodyMode::Skip,
+        }
     }
 
     /// What it says about itself: `name`, `version`, `description` …
@@ -177,17 +133,24 @@ impl fmt::Debug for Plugin {
     }
 }
 
-pub(crate) fn describe(code: &Code) -> Result<Vec<(String, String)>, LoadError> {
-    let settings = Settings {
-        name: "inspect".to_owned(),
-        config: String::new(),
-        limits: Limits::default(),
-        isolation: Isolation::default(),
-        routes: None,
-        matching: Match::default(),
-    };
-    let shared = Shared::new(&code.0.host, settings);
-    complete(code, async { Instance::start(code, &shared, Arc::default()).await?.describe().await })
+impl Code {
+    /// What the plugin says about itself, before it is configured.
+    ///
+    /// # Errors
+    ///
+    /// When it crashes or does not come to an end.
+    pub fn describe(&self) -> Result<Vec<(String, String)>, LoadError> {
+        let settings = Settings {
+            name: "inspect".to_owned(),
+            config: String::new(),
+            limits: Limits::default(),
+            isolation: Isolation::default(),
+            routes: None,
+            matching: Match::default(),
+        };
+        let shared = self.0.host.share(settings);
+        complete(self, async { Instance::start(self, &shared, Arc::default()).await?.describe().await })
+    }
 }
 
 /// Runs what a plugin does while it is loaded to its end.

@@ -6,15 +6,15 @@ use tidegate_message::ResponseHead;
 use wasmtime_wasi::{WasiCtxView, WasiView};
 
 use crate::activation::Narrowing;
-use crate::code::Phase;
+use crate::chunk::Draft;
 use crate::edit::{Editor, Journal};
 use crate::exchange::Exchange;
-use crate::imports::wasi::Wasi;
 use crate::limits::{Budget, MemoryLimiter};
 use crate::matching::Matchers;
 use crate::memo::{Answer, Question, Recorder};
-use crate::piece::Draft;
-use crate::plugin::Shared;
+use crate::phase::Phase;
+use crate::settings::Shared;
+use crate::wasi::Wasi;
 
 /// The data of one instance's store.
 pub(crate) struct State {
@@ -25,7 +25,7 @@ pub(crate) struct State {
     /// For the length of a call.
     pub(crate) exchange: Option<Box<Exchange>>,
     /// For the length of a call of a body phase.
-    pub(crate) piece: Option<Draft>,
+    pub(crate) chunk: Option<Draft>,
     /// What the call has changed so far.
     pub(crate) journal: Journal,
     /// What the call asked, if it is to be remembered.
@@ -56,12 +56,12 @@ impl State {
         Self {
             wasi: wasi.then(|| Box::new(Wasi::new(&plugin))),
             memory: MemoryLimiter::new(plugin.limits.memory),
-            budget: Budget::new(plugin.host.pulse().clone()),
+            budget: Budget::new(plugin.pulse.clone()),
             plugin,
             stage: Stage::Starting,
             matchers,
             exchange: None,
-            piece: None,
+            chunk: None,
             journal: Journal::default(),
             recorder: Recorder::default(),
             last_words: None,
@@ -94,13 +94,13 @@ impl State {
         response.ok_or_else(|| wasmtime::Error::msg("there is no response in this phase"))
     }
 
-    /// The body or piece of the call.
-    pub(crate) fn piece(&self) -> wasmtime::Result<&Draft> {
-        self.piece.as_ref().ok_or_else(no_body)
+    /// The body or chunk of the call.
+    pub(crate) fn chunk(&self) -> wasmtime::Result<&Draft> {
+        self.chunk.as_ref().ok_or_else(no_body)
     }
 
-    pub(crate) fn piece_mut(&mut self) -> wasmtime::Result<&mut Draft> {
-        self.piece.as_mut().ok_or_else(no_body)
+    pub(crate) fn chunk_mut(&mut self) -> wasmtime::Result<&mut Draft> {
+        self.chunk.as_mut().ok_or_else(no_body)
     }
 
     /// For changes to the exchange that cannot be remembered.

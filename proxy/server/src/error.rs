@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use http::StatusCode;
-
-use crate::body::BoxError;
+use tidegate_body::RequestBodyError;
+use tidegate_upstream as upstream;
 
 /// The failure of one exchange. [`crate::response`] turns it into a response; nothing else does.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -18,31 +18,12 @@ pub(crate) enum Error {
     /// The head is over `limits.request-headers` or `limits.request-header-count`.
     #[error("the request head is over {0}")]
     HeadersTooLarge(&'static str),
-    /// The body is over `limits.request-body`.
+    /// The declared length of the body is over `limits.request-body`.
     #[error("the request body is over limits.request-body")]
     BodyTooLarge,
-    /// The body is over what the upstream's `buffer-requests` keeps.
-    #[error("the request body is over buffer-requests of upstream {upstream}")]
-    BodyOverBuffer {
-        /// The upstream's name.
-        upstream: Arc<str>,
-    },
-    /// The request's body would have to be kept, and all temporary files together are at
-    /// `limits.temporary-space`.
-    #[error("limits.temporary-space is used up, and the request body has to be kept")]
-    TemporarySpace,
-    /// The request's body could not be kept on the disk, or not be read again.
-    #[error("cannot keep the request body in a temporary file: {cause}")]
-    TemporaryFile {
-        /// The system's message.
-        cause: String,
-    },
-    /// The client sent nothing of its body for `timeouts.body-idle`.
-    #[error("the client sent nothing of its body for timeouts.body-idle")]
-    BodyTimeout,
-    /// The client's body broke off or its framing is wrong.
-    #[error("the request body broke off or is badly framed")]
-    BodyBroken,
+    /// The body could not be passed on.
+    #[error(transparent)]
+    RequestBody(RequestBodyError),
     /// A method this proxy does not forward: CONNECT, TRACE.
     #[error("this method is not forwarded")]
     MethodRefused,
@@ -80,53 +61,15 @@ pub(crate) enum Error {
         /// The policy's name.
         policy: Arc<str>,
     },
-    /// A policy that saw a piece of the request body answered the client itself. Not a failure: what was
-    /// sent upstream is given up.
-    #[error("a policy answered")]
-    Replied,
-    /// The upstream has no server: its host names stand for no address.
-    #[error("upstream {upstream} has no server: its names have no address")]
-    NoServer {
-        /// The upstream's name.
-        upstream: Arc<str>,
-    },
-    /// `max-in-flight` requests are in flight to the upstream, and `max-queued` wait.
-    #[error("upstream {upstream} is at max-in-flight and max-queued")]
-    QueueFull {
-        /// The upstream's name.
-        upstream: Arc<str>,
-    },
-    /// `max-in-flight` was reached for `timeouts.queue`.
-    #[error("upstream {upstream} is at max-in-flight, and no place came free within timeouts.queue")]
-    QueueTimeout {
-        /// The upstream's name.
-        upstream: Arc<str>,
-    },
-    /// No server of the upstream accepted a connection.
-    #[error("cannot connect to {server}: {cause}")]
-    Connect {
-        /// The last server tried.
-        server: Arc<str>,
-        /// The system's message.
-        cause: String,
-    },
-    /// No server of the upstream accepted a connection within `timeouts.connect`.
-    #[error("no connection to {server} within timeouts.connect")]
-    ConnectTimeout {
-        /// The last server tried.
-        server: Arc<str>,
-    },
-    /// The server did not begin its response within `timeouts.response`.
-    #[error("{server} did not answer in time")]
-    ResponseTimeout {
-        /// The server asked.
-        server: Arc<str>,
-    },
+    /// No server answered.
+    #[error(transparent)]
+    Upstream(upstream::Error),
     /// A success without a switch of protocols, which over HTTP/2 would open a WebSocket that is not there
     /// (RFC 8441 §5): from a server that does not speak it, or from a policy.
     #[error("{0} instead of 101 to a WebSocket handshake over HTTP/2")]
     NoSwitch(StatusCode),
-    /// The server closed the connection or sent something that is not an HTTP response.
+    /// What a server sent cannot be passed on: its body broke off while a policy had to see all of it, or its 101
+    /// is none to the handshake.
     #[error("bad response from {server}: {cause}")]
     BadResponse {
         /// The server asked.
@@ -136,100 +79,118 @@ pub(crate) enum Error {
     },
 }
 
+/// Who has to mend what went wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// For the access log alone: nobody is woken by what clients do.
+    Client,
+    /// The operator's: configuration, policies, disks, servers.
+    Ours,
+}
+
+/// What a failure means to the client, the log and the connection.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Consequences {
+    /// What the client gets.
+    pub(crate) status: StatusCode,
+    /// In the access log, and in `response.failure` of the plugin contract.
+    pub(crate) name: &'static str,
+    pub(crate) fault: Fault,
+    /// It passes by itself, so the client is told to come again: a server comes back, a policy leaves
+    /// quarantine, other requests are answered.
+    pub(crate) passes: bool,
+    /// What the client sends next on this connection can no longer be trusted to be a request: the connection
+    /// is closed after the response.
+    pub(crate) closes: bool,
+}
+
 impl Error {
-    /// The status the client gets.
-    pub(crate) fn status(&self) -> StatusCode {
+    /// The one table of what follows from a failure.
+    pub(crate) fn consequences(&self) -> Consequences {
+        use RequestBodyError as Body;
+        use upstream::Error as Upstream;
+
+        // `client` and `ours` say whose fault it is; the rest is what is special.
+        let client =
+            |status, name| Consequences { status, name, fault: Fault::Client, passes: false, closes: false };
+        let closing = |status, name| Consequences { closes: true, ..client(status, name) };
+        let ours = |status, name| Consequences { fault: Fault::Ours, ..client(status, name) };
+        let passing = |name| Consequences { passes: true, ..ours(StatusCode::SERVICE_UNAVAILABLE, name) };
         match self {
-            Self::BadRequest(_) | Self::BodyBroken => StatusCode::BAD_REQUEST,
-            Self::TargetTooLong => StatusCode::URI_TOO_LONG,
-            Self::HeadersTooLarge(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            Self::BodyTooLarge | Self::BodyOverBuffer { .. } | Self::RequestOverflow { .. } => {
-                StatusCode::PAYLOAD_TOO_LARGE
+            Self::BadRequest(_) => closing(StatusCode::BAD_REQUEST, "bad-request"),
+            Self::TargetTooLong => closing(StatusCode::URI_TOO_LONG, "target-too-long"),
+            Self::HeadersTooLarge(_) => {
+                closing(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "headers-too-large")
             }
-            Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
-            Self::MethodRefused => StatusCode::METHOD_NOT_ALLOWED,
-            Self::ExpectationFailed => StatusCode::EXPECTATION_FAILED,
-            Self::NoRoute => StatusCode::NOT_FOUND,
-            Self::File { .. } => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::TemporarySpace
-            | Self::TemporaryFile { .. }
-            | Self::Policy { .. }
-            | Self::Replied
-            | Self::NoServer { .. }
-            | Self::QueueFull { .. }
-            | Self::QueueTimeout { .. }
-            | Self::Connect { .. }
-            | Self::ConnectTimeout { .. } => StatusCode::SERVICE_UNAVAILABLE,
-            Self::ResponseTimeout { .. } => StatusCode::GATEWAY_TIMEOUT,
-            Self::BadResponse { .. } | Self::NoSwitch(_) | Self::ResponseOverflow { .. } => {
-                StatusCode::BAD_GATEWAY
-            }
+            Self::MethodRefused => client(StatusCode::METHOD_NOT_ALLOWED, "method-refused"),
+            Self::ExpectationFailed => client(StatusCode::EXPECTATION_FAILED, "expectation-failed"),
+            Self::NoRoute => client(StatusCode::NOT_FOUND, "no-route"),
+
+            Self::BodyTooLarge => closing(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large"),
+            Self::RequestOverflow { .. } => closing(StatusCode::PAYLOAD_TOO_LARGE, "body-overflow"),
+            Self::RequestBody(error) | Self::Upstream(Upstream::RequestBody(error)) => match error {
+                Body::TooLarge | Body::OverBuffer { .. } => {
+                    closing(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large")
+                }
+                Body::Idle => closing(StatusCode::REQUEST_TIMEOUT, "body-timeout"),
+                // What a policy or a codec makes of a body is broken where its own error is not known.
+                Body::Broken | Body::Stage(_) => closing(StatusCode::BAD_REQUEST, "body-broken"),
+                Body::NoSpace => passing("temporary-space"),
+                Body::TemporaryFile { .. } => ours(StatusCode::SERVICE_UNAVAILABLE, "temporary-file"),
+            },
+
+            Self::Policy { .. } => passing("policy"),
+            Self::ResponseOverflow { .. } => ours(StatusCode::BAD_GATEWAY, "body-overflow"),
+            Self::File { .. } => ours(StatusCode::INTERNAL_SERVER_ERROR, "file"),
+
+            Self::Upstream(error) => match error {
+                Upstream::NoServer { .. }
+                | Upstream::QueueFull { .. }
+                | Upstream::QueueTimeout { .. }
+                | Upstream::Connect { .. }
+                | Upstream::ConnectTimeout { .. } => passing(error.as_str()),
+                Upstream::ResponseTimeout { .. } => ours(StatusCode::GATEWAY_TIMEOUT, error.as_str()),
+                Upstream::BadResponse { .. } | Upstream::RequestBody(_) => {
+                    ours(StatusCode::BAD_GATEWAY, error.as_str())
+                }
+            },
+            Self::BadResponse { .. } | Self::NoSwitch(_) => ours(StatusCode::BAD_GATEWAY, "bad-response"),
         }
     }
 
     /// The name in the access log and in `response.failure` of the plugin contract.
     pub(crate) fn as_str(&self) -> &'static str {
-        match self {
-            Self::BadRequest(_) => "bad-request",
-            Self::TargetTooLong => "target-too-long",
-            Self::HeadersTooLarge(_) => "headers-too-large",
-            Self::BodyTooLarge | Self::BodyOverBuffer { .. } => "body-too-large",
-            Self::TemporarySpace => "temporary-space",
-            Self::TemporaryFile { .. } => "temporary-file",
-            Self::BodyTimeout => "body-timeout",
-            Self::BodyBroken => "body-broken",
-            Self::MethodRefused => "method-refused",
-            Self::ExpectationFailed => "expectation-failed",
-            Self::File { .. } => "file",
-            Self::NoRoute => "no-route",
-            Self::Policy { .. } | Self::Replied => "policy",
-            Self::RequestOverflow { .. } | Self::ResponseOverflow { .. } => "body-overflow",
-            Self::NoServer { .. } => "no-server",
-            Self::QueueFull { .. } => "queue-full",
-            Self::QueueTimeout { .. } => "queue-timeout",
-            Self::Connect { .. } => "connect",
-            Self::ConnectTimeout { .. } => "connect-timeout",
-            Self::ResponseTimeout { .. } => "response-timeout",
-            Self::BadResponse { .. } | Self::NoSwitch(_) => "bad-response",
-        }
-    }
-
-    /// Why a request body could not be read to its end: what [`crate::body::RequestBody`] says, or that what
-    /// came cannot be decoded.
-    pub(crate) fn of_request_body(error: BoxError) -> Self {
-        error.downcast::<Self>().map_or(Self::BodyBroken, |error| *error)
+        self.consequences().name
     }
 
     /// The server at fault, where it is known.
     pub(crate) fn server(&self) -> Option<&Arc<str>> {
         match self {
-            Self::Connect { server, .. }
-            | Self::ConnectTimeout { server }
-            | Self::ResponseTimeout { server }
-            | Self::BadResponse { server, .. } => Some(server),
+            Self::Upstream(error) => error.server(),
+            Self::BadResponse { server, .. } => Some(server),
             _ => None,
         }
     }
+}
 
-    /// Whether what the client sends next on this connection can no longer be trusted to be a
-    /// request: the connection is closed after the response.
-    pub(crate) fn poisons_connection(&self) -> bool {
-        matches!(
-            self,
-            Self::BadRequest(_)
-                | Self::TargetTooLong
-                | Self::HeadersTooLarge(_)
-                | Self::BodyTooLarge
-                | Self::RequestOverflow { .. }
-                | Self::BodyOverBuffer { .. }
-                | Self::BodyTimeout
-                | Self::BodyBroken
-        )
+impl From<RequestBodyError> for Error {
+    /// A stage of the body that is the proxy's own fails with an error of this type.
+    fn from(error: RequestBodyError) -> Self {
+        match &error {
+            RequestBodyError::Stage(stage) => match stage.downcast_ref::<Self>() {
+                Some(known) => known.clone(),
+                None => Self::RequestBody(RequestBodyError::Broken),
+            },
+            _ => Self::RequestBody(error),
+        }
     }
+}
 
-    /// Whether the client alone caused it: such failures are for the access log, not for the log an
-    /// operator is woken by.
-    pub(crate) fn is_clients(&self) -> bool {
-        self.status().is_client_error()
+impl From<upstream::Error> for Error {
+    fn from(error: upstream::Error) -> Self {
+        match error {
+            upstream::Error::RequestBody(error) => error.into(),
+            error => Self::Upstream(error),
+        }
     }
 }

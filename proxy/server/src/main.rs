@@ -18,8 +18,6 @@
 
 mod access_log;
 mod admin;
-mod body;
-mod buffer;
 mod commands;
 mod compression;
 mod error;
@@ -30,14 +28,14 @@ mod listener;
 mod log;
 mod policy;
 mod reload;
-mod resolver;
 mod response;
 mod server;
 mod snapshot;
+mod tasks;
 mod tcp;
+mod thread;
 mod tls;
 mod tunnel;
-mod upstream;
 mod worker;
 
 use std::process::ExitCode;

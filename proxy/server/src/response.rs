@@ -3,34 +3,23 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Response, Version, header};
+use http::{HeaderMap, HeaderValue, Version, header};
 use tidegate_message::Reply;
 
-use crate::body::Body;
-use crate::error::Error;
+use crate::error::{Consequences, Error};
 
 /// The response to a request that failed. It names the status and nothing about the inside; the
 /// cause is in the access log under the same request id.
 pub(crate) fn of_error(error: &Error) -> Reply {
-    let status = error.status();
+    let Consequences { status, passes, .. } = error.consequences();
     let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    match error {
-        Error::MethodRefused => {
-            let allowed = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
-            headers.insert(header::ALLOW, allowed);
-        }
-        // All pass: a server comes back, a policy leaves quarantine, others are answered.
-        Error::TemporarySpace
-        | Error::Policy { .. }
-        | Error::NoServer { .. }
-        | Error::QueueFull { .. }
-        | Error::QueueTimeout { .. }
-        | Error::Connect { .. }
-        | Error::ConnectTimeout { .. } => {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-        }
-        _ => {}
+    if let Error::MethodRefused = error {
+        let allowed = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+        headers.insert(header::ALLOW, allowed);
+    }
+    if passes {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     }
     let text: Cow<'static, str> = match error {
         // The client's own mistake, which only the client can mend.
@@ -38,14 +27,6 @@ pub(crate) fn of_error(error: &Error) -> Reply {
         _ => format!("{status}\n").into(),
     };
     Reply { status, headers, body: Bytes::from(text.into_owned()) }
-}
-
-/// A whole response, ready to be sent.
-pub(crate) fn of_reply(reply: Reply) -> Response<Body> {
-    let mut response = Response::new(Body::full(reply.body));
-    *response.status_mut() = reply.status;
-    *response.headers_mut() = reply.headers;
-    response
 }
 
 /// Closes an HTTP/1 connection after this response (RFC 9112 §9.6). HTTP/2 resets the stream itself.

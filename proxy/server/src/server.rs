@@ -14,8 +14,8 @@ use crate::admin;
 use crate::listener::Admission;
 use crate::log;
 use crate::reload::{self, Started};
-use crate::upstream::Supervisor;
-use crate::worker::{self, Command};
+use crate::thread::{self, Command};
+use tidegate_upstream::Supervisor;
 
 /// Why the proxy did not start or did not end well.
 #[derive(Debug, thiserror::Error)]
@@ -83,7 +83,7 @@ fn read(file: &PathBuf) -> Result<Config, Error> {
     tidegate_config::parse(&text, file).map_err(|problems| Error::Config(problems.0))
 }
 
-fn start_workers(config: &Config) -> Result<Vec<worker::Handle>, Error> {
+fn start_workers(config: &Config) -> Result<Vec<thread::Handle>, Error> {
     let count = match config.workers {
         0 => available_parallelism()?.get(),
         count => count,
@@ -91,7 +91,7 @@ fn start_workers(config: &Config) -> Result<Vec<worker::Handle>, Error> {
     // Tells this process's request ids from those of others; std's hash keys are random.
     let process = RandomState::new().build_hasher().finish();
     let admission = Arc::new(Admission::default());
-    let workers = (0..count).map(|index| worker::start(index, process, admission.clone()));
+    let workers = (0..count).map(|index| thread::start(index, process, admission.clone()));
     Ok(workers.collect::<Result<_, _>>()?)
 }
 

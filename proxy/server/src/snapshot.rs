@@ -5,15 +5,16 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use tidegate_body::buffer::TemporaryFiles;
 use tidegate_config::Config;
 use tidegate_plugin_host::{Destinations, EditLimits};
 
 use crate::access_log;
-use crate::buffer;
 use crate::compression::Compression;
 use crate::files;
 use crate::policy::{Chain, Link};
-use crate::upstream::{Clusters, Servers, Upstream};
+use crate::tasks::Tasks;
+use tidegate_upstream::{Clusters, Servers, Upstream};
 
 /// A generation as the control side hands it to every worker. Nothing in it changes.
 pub(crate) struct Snapshot {
@@ -28,7 +29,7 @@ pub(crate) struct Snapshot {
     pub(crate) clusters: Clusters,
     /// By name; those of the same configuration are the same.
     pub(crate) files: files::Roots,
-    pub(crate) temporary: buffer::Place,
+    pub(crate) temporary: TemporaryFiles,
     pub(crate) access_log: Option<access_log::Handle>,
 }
 
@@ -59,7 +60,7 @@ pub(crate) struct Generation {
     pub(crate) edit_limits: EditLimits,
     pub(crate) access_log: Option<Rc<access_log::Handle>>,
     /// Where bodies are kept that do not fit in memory.
-    pub(crate) temporary: buffer::Place,
+    pub(crate) temporary: TemporaryFiles,
     pub(crate) tls: HashMap<String, Arc<rustls::ServerConfig>>,
     pub(crate) compression: Option<Compression>,
     by_name: HashMap<Arc<str>, Destination>,
@@ -80,6 +81,7 @@ impl Generation {
         previous: Option<&Self>,
         servers: &Rc<Servers>,
         worker: usize,
+        tasks: &Tasks,
     ) -> Self {
         let config = &snapshot.config;
         let upstreams = snapshot.clusters.values().map(|cluster| {
@@ -96,7 +98,11 @@ impl Generation {
         let limits = &config.limits;
         Self {
             config: config.clone(),
-            chain: Rc::new(Chain::new(&snapshot.links, previous.map(|previous| &*previous.chain))),
+            chain: Rc::new(Chain::new(
+                &snapshot.links,
+                previous.map(|previous| &*previous.chain),
+                tasks.clone(),
+            )),
             destinations: Arc::new(by_name.keys().cloned().collect()),
             edit_limits: EditLimits {
                 request_headers: limits.request_headers,

@@ -21,11 +21,11 @@ use crate::error::Error;
 use crate::snapshot::Generation;
 use crate::tls::sni;
 use crate::tunnel;
-use crate::upstream::{Connected, Upstream};
 use crate::worker::Worker;
+use tidegate_upstream::{Connected, Upstream};
 
 /// A client and the server that was found for it.
-pub(crate) struct Passage<S> {
+pub(crate) struct Tunnel<S> {
     client: S,
     /// What the client has sent already.
     prefix: Bytes,
@@ -42,7 +42,7 @@ pub(crate) async fn forward<S>(
     connection: &Connection,
     client: S,
     upstream: &str,
-) -> Option<Passage<S>> {
+) -> Option<Tunnel<S>> {
     let mut record = worker.connection_record(generation, connection);
     record.server_name = connection.tls.as_ref().and_then(|facts| facts.server_name.clone());
     connect(generation, connection, client, Bytes::new(), upstream, record).await
@@ -57,7 +57,7 @@ pub(crate) async fn pass_through<S: AsyncRead + AsyncWrite + Unpin>(
     connection: &Connection,
     mut client: S,
     names: &[Passthrough],
-) -> Option<Passage<S>> {
+) -> Option<Tunnel<S>> {
     let hello = match sni::peek(&mut client, generation.config.timeouts.tls_handshake).await {
         Ok(hello) => hello,
         Err(error) => {
@@ -107,7 +107,7 @@ async fn connect<S>(
     prefix: Bytes,
     upstream: &str,
     mut record: ConnectionRecord,
-) -> Option<Passage<S>> {
+) -> Option<Tunnel<S>> {
     let connected = match generation.upstream(upstream) {
         Some(upstream) => reach(upstream, connection, &mut record).await,
         None => Err(Error::NoRoute),
@@ -116,7 +116,7 @@ async fn connect<S>(
         Ok(server) => {
             record.server = Some(server.server.clone());
             let idle = generation.config.timeouts.tunnel_idle;
-            Some(Passage { client, prefix, server, idle, record })
+            Some(Tunnel { client, prefix, server, idle, record })
         }
         Err(error) => {
             tracing::warn!(target: "tcp", id = record.id(), failure = error.as_str(), "{error}");
@@ -133,10 +133,10 @@ async fn reach(
     record: &mut ConnectionRecord,
 ) -> Result<Connected, Error> {
     record.route = Some(upstream.name.clone());
-    upstream.connect(connection.source, connection.destination).await
+    Ok(upstream.connect(connection.source, connection.destination).await?)
 }
 
-impl<S: AsyncRead + AsyncWrite> Passage<S> {
+impl<S: AsyncRead + AsyncWrite> Tunnel<S> {
     /// Carries the bytes both ways until both ends have closed, one breaks off, or `timeouts.tunnel-idle`
     /// passes without a byte. Dropping the future closes both ends.
     pub(crate) async fn carry(self) {

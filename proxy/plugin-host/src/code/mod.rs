@@ -12,11 +12,10 @@ use wasmtime::{Engine, Module};
 use wit_component::ComponentEncoder;
 
 use crate::bindings::exports::tidegate::policy::lifecycle;
-use crate::bodies::{BodyMode, Side};
 use crate::engine::Host;
 use crate::error::LoadError;
-use crate::phases::Indices;
-use crate::plugin;
+use crate::exports::Indices;
+use crate::phase::Phase;
 use crate::state::State;
 
 /// The package of the contract.
@@ -51,88 +50,6 @@ pub(crate) struct Inner {
 impl Inner {
     pub(crate) fn phases(&self) -> &[Phase] {
         &self.phases
-    }
-}
-
-/// A moment in an exchange at which policies are called.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Phase {
-    /// The request head is complete; nothing was sent upstream yet.
-    Request,
-    /// The whole request body is there; nothing was sent upstream yet.
-    RequestBody,
-    /// A piece of the request body is there.
-    RequestChunk,
-    /// The response head is complete; nothing was sent to the client yet.
-    Response,
-    /// The whole response body is there; nothing was sent to the client yet.
-    ResponseBody,
-    /// A piece of the response body is there.
-    ResponseChunk,
-    /// After the exchange.
-    Log,
-}
-
-impl Phase {
-    const ALL: [Self; 7] = [
-        Self::Request,
-        Self::RequestBody,
-        Self::RequestChunk,
-        Self::Response,
-        Self::ResponseBody,
-        Self::ResponseChunk,
-        Self::Log,
-    ];
-
-    /// `request-body`, say: the name of its interface without `-phase`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Request => "request",
-            Self::RequestBody => "request-body",
-            Self::RequestChunk => "request-chunk",
-            Self::Response => "response",
-            Self::ResponseBody => "response-body",
-            Self::ResponseChunk => "response-chunk",
-            Self::Log => "log",
-        }
-    }
-
-    /// The phase in which a policy can ask for the body of this side.
-    pub(crate) fn of_head(side: Side) -> Self {
-        match side {
-            Side::Request => Self::Request,
-            Side::Response => Self::Response,
-        }
-    }
-
-    /// The phase that sees as much of the body of this side.
-    pub(crate) fn of_body(side: Side, mode: BodyMode) -> Option<Self> {
-        match (side, mode) {
-            (_, BodyMode::Skip) => None,
-            (Side::Request, BodyMode::Whole) => Some(Self::RequestBody),
-            (Side::Request, BodyMode::Chunks) => Some(Self::RequestChunk),
-            (Side::Response, BodyMode::Whole) => Some(Self::ResponseBody),
-            (Side::Response, BodyMode::Chunks) => Some(Self::ResponseChunk),
-        }
-    }
-
-    /// Of a phase that sees a body, the one in which that is asked for.
-    fn head(self) -> Option<Self> {
-        match self {
-            Self::RequestBody | Self::RequestChunk => Some(Self::Request),
-            Self::ResponseBody | Self::ResponseChunk => Some(Self::Response),
-            Self::Request | Self::Response | Self::Log => None,
-        }
-    }
-
-    /// True if it comes once for each piece of a body.
-    pub(crate) fn sees_pieces(self) -> bool {
-        matches!(self, Self::RequestChunk | Self::ResponseChunk)
-    }
-
-    /// True if there must be a response for it.
-    pub(crate) fn needs_response(self) -> bool {
-        matches!(self, Self::Response | Self::ResponseBody | Self::ResponseChunk | Self::Log)
     }
 }
 
@@ -183,15 +100,6 @@ impl Code {
     /// The interfaces it imports, sorted, such as `tidegate:policy/http@0.1.0`.
     pub fn capabilities(&self) -> Vec<String> {
         self.0.capabilities.clone()
-    }
-
-    /// What the plugin says about itself, before it is configured.
-    ///
-    /// # Errors
-    ///
-    /// When it crashes or does not come to an end.
-    pub fn describe(&self) -> Result<Vec<(String, String)>, LoadError> {
-        plugin::describe(self)
     }
 
     /// Whether it can send requests to a destination of its choice.

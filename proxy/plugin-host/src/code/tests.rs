@@ -8,7 +8,7 @@ use wit_parser::{ManglingAndAbi, Resolve};
 use super::Phase;
 use crate::engine::Host;
 use crate::error::LoadError;
-use crate::plugin::Settings;
+use crate::settings::Settings;
 
 /// A core module that imports and exports what the world says and crashes when it is called.
 fn module(world: &str) -> Vec<u8> {
@@ -114,7 +114,7 @@ fn a_crash_while_loading_says_where() {
         name: "dummy".to_owned(),
         config: "{}".to_owned(),
         limits: crate::limits::Limits::default(),
-        isolation: crate::plugin::Isolation::Worker,
+        isolation: crate::settings::Isolation::Worker,
         routes: None,
         matching: crate::activation::Match::default(),
     };

@@ -14,8 +14,8 @@ use tidegate_message::{Coding, Reply, fields};
 
 use crate::bindings::tidegate::policy::http::{EditError, RouteError};
 use crate::bodies::{BodyMode, Side};
-use crate::code::Phase;
 use crate::exchange::{Exchange, is_valid_authority};
+use crate::phase::Phase;
 
 pub(crate) use journal::Journal;
 

@@ -7,9 +7,9 @@ use tidegate_message::ResponseHead;
 use super::{Editor, Journal, MAX_ATTRIBUTES};
 use crate::bindings::tidegate::policy::http::{EditError, RouteError};
 use crate::bodies::{BodyMode, Side};
-use crate::code::Phase;
 use crate::exchange::tests::exchange;
 use crate::exchange::{EditLimits, Exchange};
+use crate::phase::Phase;
 
 const PLUGIN: u64 = 7;
 
@@ -254,10 +254,10 @@ fn a_body_is_asked_for_in_the_head_phase_of_its_message() {
             let asks = phase == Phase::of_head(side);
             call.editor().set_body_mode(side, BodyMode::Whole);
             assert_eq!(call.editor().decode_body(side), asks, "{phase:?} {side:?}");
-            assert_eq!(call.exchange.wants_bodies(side), asks, "{phase:?} {side:?}");
+            assert_eq!(call.exchange.sees_body(side), asks, "{phase:?} {side:?}");
             assert_eq!(call.exchange.decodes_body(side), asks, "{phase:?} {side:?}");
             call.editor().set_body_mode(side, BodyMode::Skip);
-            assert!(!call.exchange.wants_bodies(side));
+            assert_eq!(call.exchange.bodies.mode(side, PLUGIN), BodyMode::Skip);
         }
     }
 }

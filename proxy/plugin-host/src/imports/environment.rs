@@ -16,7 +16,7 @@ pub(super) fn link(environment: &mut LinkerInstance<'_, State>) -> wasmtime::Res
     })?;
     environment.func_wrap("monotonic-clock", |store: StoreContextMut<'_, State>, (): ()| {
         store.data().recorder.give_up();
-        let since = store.data().plugin.host.started().elapsed();
+        let since = store.data().plugin.started.elapsed();
         Ok((u64::try_from(since.as_nanos()).unwrap_or(u64::MAX),))
     })?;
     // Plugins make tokens of it: a cryptographic generator, per thread.
@@ -25,6 +25,6 @@ pub(super) fn link(environment: &mut LinkerInstance<'_, State>) -> wasmtime::Res
         Ok((rand::random::<u64>(),))
     })?;
     environment.func_wrap("plugin-name", |store: StoreContextMut<'_, State>, (): ()| {
-        Ok((store.data().plugin.name.clone(),))
+        Ok((store.data().plugin.name.to_string(),))
     })
 }

@@ -59,7 +59,7 @@ pub(super) fn link(matching: &mut LinkerInstance<'_, State>) -> wasmtime::Result
         let state = store.data_mut();
         let matchers = state.matchers.clone();
         // As in fields, bytes that are not UTF-8 must not hide the rest. Text is not copied.
-        let text = String::from_utf8_lossy(state.piece_mut()?.contiguous());
+        let text = String::from_utf8_lossy(state.chunk_mut()?.contiguous());
         Ok((matchers.patterns(patterns).and_then(|patterns| patterns.first_match(&text)),))
     })
 }

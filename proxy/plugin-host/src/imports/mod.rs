@@ -6,9 +6,8 @@ mod activation;
 mod body;
 mod environment;
 mod http;
-pub(crate) mod log;
+mod log;
 mod matching;
-pub(crate) mod wasi;
 
 use wasmtime::component::Linker;
 

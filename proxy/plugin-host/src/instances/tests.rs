@@ -12,15 +12,16 @@ use wit_parser::Resolve;
 use super::Instances;
 use crate::activation::Match;
 use crate::bodies::{BodyMode, Side};
-use crate::code::Phase;
+use crate::chunk::Chunk;
 use crate::engine::Host;
 use crate::error::CallError;
 use crate::exchange::Exchange;
 use crate::exchange::tests::exchange;
-use crate::instance::Verdict;
 use crate::limits::Limits;
-use crate::piece::Piece;
-use crate::plugin::{Isolation, Settings, finish_now};
+use crate::phase::{Phase, Verdict};
+use crate::plugin::finish_now;
+use crate::settings::{Isolation, Settings};
+use crate::slot::Slot;
 
 /// What the policy does in its phases, as WebAssembly that leaves a verdict; 0 is `next`, 1 `finish`, 2
 /// `respond`, 3 `fail`. `$calls` counts the calls of `on-request` in the instance.
@@ -123,8 +124,8 @@ fn request() -> Box<Exchange> {
     exchange
 }
 
-fn piece(text: &'static str) -> Piece {
-    Piece::new(Bytes::from_static(text.as_bytes()), false)
+fn chunk(text: &'static str) -> Chunk {
+    Chunk::new(Bytes::from_static(text.as_bytes()), false)
 }
 
 struct Outcome {
@@ -137,13 +138,14 @@ struct Outcome {
 /// With and without a future, which must not differ.
 fn call(policy: &Policy, phase: Phase, exchange: Box<Exchange>, text: &'static str) -> Outcome {
     let instances = policy.instances();
-    let (exchange, piece, result) = match instances.call_body_now(phase, exchange, piece(text)) {
-        Ok(done) => done,
-        Err((exchange, piece)) => finish_now(instances.call_body(phase, exchange, piece)),
+    let (mut slot, mut chunk) = (Slot::new(exchange), chunk(text));
+    let result = match instances.call_now(phase, &mut slot, Some(&mut chunk)) {
+        Some(result) => result,
+        None => finish_now(instances.call(phase, &mut slot, Some(&mut chunk))),
     };
-    let (passed, held) = piece.into_parts();
+    let (passed, held) = chunk.into_parts();
     let text = |bytes: Bytes| String::from_utf8(bytes.to_vec()).expect("text");
-    let token = exchange.token(instances.plugin().shared().id);
+    let token = slot.token(instances.plugin().shared().id);
     Outcome { token, passed: text(passed), held: text(held), result }
 }
 
@@ -155,7 +157,7 @@ const EDIT: &str = "(call $find (local.get $body) (i32.const 16) (i32.const 6) (
     (call $token (local.get $request) (i64.const 7))";
 
 #[test]
-fn a_piece_is_edited_where_it_lies() {
+fn a_chunk_is_edited_where_it_lies() {
     for isolation in [Isolation::Worker, Isolation::Request] {
         let on_request_chunk = [EDIT, "i32.const 0"].join("\n").leak();
         let policy = Policy { on_request_chunk, isolation, ..Policy::default() };
@@ -177,7 +179,7 @@ fn the_end_of_what_a_policy_wants_to_see_is_not_held_back() {
 }
 
 #[test]
-fn a_failed_call_leaves_the_piece_as_it_came() {
+fn a_failed_call_leaves_the_chunk_as_it_came() {
     let too_much = "(call $hold (local.get $body) (i64.const 65))";
     for (end, error) in [
         ("i32.const 3", None),
@@ -217,10 +219,10 @@ fn a_policy_asks_for_the_body_it_has_a_phase_for() {
     let asks = |mode: i32| {
         let on_request = format!("(call $mode (local.get $request) (i32.const {mode})) i32.const 0").leak();
         let instances = Policy { on_request, ..Policy::default() }.instances();
-        let (exchange, result) = finish_now(instances.call(Phase::Request, request()));
-        assert_eq!(result, Ok(Verdict::Next));
-        assert!(!exchange.wants_bodies(Side::Response));
-        (exchange.wants_bodies(Side::Request), exchange.body_mode(instances.plugin(), Side::Request))
+        let mut exchange = Slot::new(request());
+        assert_eq!(finish_now(instances.call(Phase::Request, &mut exchange, None)), Ok(Verdict::Next));
+        assert!(!exchange.sees_body(Side::Response));
+        (exchange.sees_body(Side::Request), instances.plugin().body_mode(&exchange, Side::Request))
     };
     assert_eq!(asks(0), (false, BodyMode::Skip));
     assert_eq!(asks(1), (true, BodyMode::Chunks));
@@ -229,7 +231,7 @@ fn a_policy_asks_for_the_body_it_has_a_phase_for() {
     let instances = Policy::default().instances();
     let mut exchange = request();
     exchange.bodies.set_mode(Side::Response, instances.plugin().shared().id, BodyMode::Whole);
-    assert_eq!(exchange.body_mode(instances.plugin(), Side::Response), BodyMode::Skip);
+    assert_eq!(instances.plugin().body_mode(&exchange, Side::Response), BodyMode::Skip);
 }
 
 #[test]
@@ -241,31 +243,32 @@ fn a_pure_policy_is_not_called_again_to_ask_for_a_body() {
     let policy = Policy { configure: "(call $pure)", on_request, on_request_chunk, ..Policy::default() };
     let instances = policy.instances();
     for _ in 0..3 {
-        let (exchange, result) = instances.call_now(Phase::Request, request()).expect("it does not wait");
+        let mut exchange = Slot::new(request());
+        let result = instances.call_now(Phase::Request, &mut exchange, None).expect("it does not wait");
         assert_eq!(result, Ok(Verdict::Next));
-        assert_eq!(exchange.body_mode(instances.plugin(), Side::Request), BodyMode::Chunks);
-        let (exchange, piece, result) =
-            instances.call_body_now(Phase::RequestChunk, exchange, piece("needle")).expect("nor this");
-        assert_eq!((result, piece.is_edited()), (Ok(Verdict::Next), true), "what it does to bodies it does");
+        assert_eq!(instances.plugin().body_mode(&exchange, Side::Request), BodyMode::Chunks);
+        let mut chunk = chunk("needle");
+        let result = instances.call_now(Phase::RequestChunk, &mut exchange, Some(&mut chunk));
+        assert_eq!(result.expect("nor this"), Ok(Verdict::Next));
+        assert!(chunk.is_edited(), "what it does to bodies it does");
         assert_eq!(exchange.token(instances.plugin().shared().id), 7);
     }
 }
 
 #[test]
-fn an_exchange_of_many_pieces_wears_no_instance_out() {
+fn an_exchange_of_many_chunks_wears_no_instance_out() {
     let limits = Limits { reuse: 1, cpu: Duration::from_secs(1), ..Limits::default() };
-    // Only the instance that saw the request may see the pieces.
+    // Only the instance that saw the request may see the chunks.
     let on_request_chunk = "(if (i32.ne (global.get $calls) (i32.const 1)) (then unreachable)) i32.const 0";
     for isolation in [Isolation::Worker, Isolation::Request] {
         let policy =
             Policy { on_request: ASK_FOR_CHUNKS, on_request_chunk, isolation, limits, ..Policy::default() };
         let instances = policy.instances();
-        let (mut exchange, result) = finish_now(instances.call(Phase::Request, request()));
-        assert_eq!(result, Ok(Verdict::Next));
+        let mut exchange = Slot::new(request());
+        assert_eq!(finish_now(instances.call(Phase::Request, &mut exchange, None)), Ok(Verdict::Next));
         for _ in 0..100 {
-            let result;
-            (exchange, _, result) =
-                finish_now(instances.call_body(Phase::RequestChunk, exchange, piece("needle")));
+            let mut chunk = chunk("needle");
+            let result = finish_now(instances.call(Phase::RequestChunk, &mut exchange, Some(&mut chunk)));
             assert_eq!(result, Ok(Verdict::Next), "{isolation:?}");
         }
     }

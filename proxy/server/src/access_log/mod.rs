@@ -19,6 +19,7 @@ use http::{HeaderValue, Method, Request, StatusCode, Uri, Version, header};
 use serde::Serialize;
 use tidegate_config::AccessLog;
 use tidegate_message::Connection;
+use tidegate_upstream::Attempts;
 
 pub(crate) use self::connection::ConnectionRecord;
 use crate::policy::Step;
@@ -148,7 +149,7 @@ pub(crate) struct Record {
     pub(crate) request_id: Option<HeaderValue>,
     pub(crate) status: Option<StatusCode>,
     pub(crate) route: Option<Arc<str>>,
-    pub(crate) server: Option<Arc<str>>,
+    pub(crate) attempts: Attempts,
     pub(crate) failure: Option<&'static str>,
     pub(crate) bytes_in: u64,
     pub(crate) bytes_out: u64,
@@ -194,7 +195,7 @@ impl Record {
             request_id: None,
             status: None,
             route: None,
-            server: None,
+            attempts: Attempts::default(),
             failure: None,
             bytes_in: 0,
             bytes_out: 0,
@@ -207,6 +208,11 @@ impl Record {
     /// The exchange's number, unique in this process.
     pub(crate) fn id(&self) -> u64 {
         self.id
+    }
+
+    /// The server that was asked last; empty if none was.
+    pub(crate) fn server_name(&self) -> Arc<str> {
+        self.attempts.last().map(|attempt| attempt.server.clone()).unwrap_or_default()
     }
 
     /// Whether there will be a line.
@@ -251,7 +257,7 @@ impl Drop for Record {
             target: asked.uri.path_and_query().map_or("", |target| target.as_str()),
             status: self.status.map_or(CLIENT_CLOSED, |status| status.as_u16()),
             route: self.route.as_deref(),
-            server: self.server.as_deref(),
+            server: self.attempts.last().map(|attempt| &*attempt.server),
             failure: self.failure.or_else(|| self.status.is_none().then_some("client-closed")),
             bytes_in: self.bytes_in,
             bytes_out: self.bytes_out,

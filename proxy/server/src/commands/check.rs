@@ -8,10 +8,10 @@ use tidegate_plugin_host::{Host, HostError};
 use tokio::sync::mpsc;
 
 use super::print;
-use crate::buffer;
 use crate::files;
 use crate::reload::Directory;
 use crate::tls;
+use tidegate_body::buffer;
 
 /// Prints every problem, one a line, what works but will surprise, and a last line that counts the
 /// problems.

@@ -1,31 +1,22 @@
-//! Compression of responses: which are compressed, with which coding, and what their head says then.
-//!
-//! `types` and `head` say which responses are; `encode` makes the
-//! codings, `decode` undoes them, and `stage` is the body around either.
+//! Compression of responses: which are compressed (`types`), with which coding, and what their head says then
+//! (`head`).
 
-mod decode;
-mod encode;
 mod head;
-mod stage;
 mod types;
 
 #[cfg(test)]
 mod tests;
 
-use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::rc::Rc;
 
-use bytes::Bytes;
 use http::{HeaderMap, StatusCode, Version};
+use tidegate_body::Body;
+use tidegate_body::codec::{self, Encoders, Permit};
 use tidegate_config::{self as config, Config, Levels};
 use tidegate_message::{AcceptEncoding, Coding, ResponseHead};
-use zstd_safe::CCtx;
 
-pub(crate) use self::decode::decode;
-use self::encode::Encoder;
 use self::types::Types;
-use crate::body::BoxError;
 
 /// `[compression]` as one worker runs it.
 pub(crate) struct Compression {
@@ -36,15 +27,21 @@ pub(crate) struct Compression {
     max_in_flight: usize,
     /// Destinations whose responses are left as they are.
     without: HashSet<String>,
-    workshop: Rc<Workshop>,
+    encoders: Rc<Encoders>,
 }
 
-/// What a worker's compressed responses share; it outlives generations.
-#[derive(Default)]
-struct Workshop {
-    in_flight: Cell<usize>,
-    /// Contexts of zstd for reuse: to make one takes longer than to compress a small response with it.
-    idle: RefCell<Vec<CCtx<'static>>>,
+/// What codes the body of one response.
+pub(crate) struct Encoding {
+    coding: Coding,
+    level: u8,
+    permit: Permit,
+}
+
+impl Encoding {
+    /// The body, compressed while it streams.
+    pub(crate) fn apply(self, body: Body) -> Body {
+        Body::boxed(codec::encode(body, self.coding, self.level, self.permit))
+    }
 }
 
 impl Compression {
@@ -61,7 +58,7 @@ impl Compression {
             levels: compression.levels,
             max_in_flight: compression.max_in_flight,
             without: without.map(|(name, _)| name.clone()).collect(),
-            workshop: previous.map(|previous| previous.workshop.clone()).unwrap_or_default(),
+            encoders: previous.map(|previous| previous.encoders.clone()).unwrap_or_default(),
         })
     }
 
@@ -87,7 +84,7 @@ impl Compression {
         request: &HeaderMap,
         response: &mut ResponseHead,
         length: Option<u64>,
-    ) -> Option<Compressor> {
+    ) -> Option<Encoding> {
         if response.origin.as_deref().is_some_and(|name| self.without.contains(name)) {
             return None;
         }
@@ -102,10 +99,10 @@ impl Compression {
         // Another client might get another body, and a cache has to know.
         head::vary(&mut response.headers);
         let coding = wish?;
-        let place = Place::take(&self.workshop, self.max_in_flight)?;
+        let permit = self.encoders.permit(self.max_in_flight)?;
         head::code(&mut response.headers, coding);
         response.content_length = None;
-        Some(Compressor { coding, level: level(coding, self.levels), place })
+        Some(Encoding { coding, level: level(coding, self.levels), permit })
     }
 }
 
@@ -123,44 +120,5 @@ fn coding(configured: config::Coding) -> Coding {
         config::Coding::Zstd => Coding::Zstd,
         config::Coding::Br => Coding::Brotli,
         config::Coding::Gzip => Coding::Gzip,
-    }
-}
-
-/// What compresses the body of one response.
-pub(crate) struct Compressor {
-    coding: Coding,
-    level: u8,
-    place: Place,
-}
-
-impl Compressor {
-    /// The body, compressed while it streams. What it takes to do so (up to 2 MiB with the default
-    /// levels) is given up with the last byte that is taken in, or when the body is dropped.
-    pub(crate) fn compress<B>(self, body: B) -> impl http_body::Body<Data = Bytes, Error = BoxError> + use<B>
-    where
-        B: http_body::Body<Data = Bytes, Error = BoxError> + 'static,
-    {
-        let length = body.size_hint().exact();
-        let Self { coding, level, place } = self;
-        stage::Stage::new(body, move || Encoder::new(coding, level, length, place))
-    }
-}
-
-/// One of the responses that a worker may compress at a time, until it is dropped.
-struct Place(Rc<Workshop>);
-
-impl Place {
-    fn take(workshop: &Rc<Workshop>, most: usize) -> Option<Self> {
-        let taken = workshop.in_flight.get();
-        (taken < most).then(|| {
-            workshop.in_flight.set(taken + 1);
-            Self(workshop.clone())
-        })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.in_flight.set(self.0.in_flight.get() - 1);
     }
 }

@@ -39,8 +39,8 @@ use self::open::{Failure, Lookup};
 use self::path::Refusal;
 use self::send::{FileBody, Segment};
 use self::sibling::Preferences;
-use crate::body::Body;
 use crate::error::Error;
+use tidegate_body::Body;
 
 /// How long a file system may take to open a file or to give the next piece of one. Disks take milliseconds;
 /// a network file system whose server is gone takes for ever.
@@ -259,7 +259,7 @@ fn respond(root: &Root, request: &RequestHead, found: Representation) -> (Respon
     head.content_length = Some(length);
     let body = match request.method == Method::HEAD {
         true => Body::empty(),
-        false => Body::staged(FileBody::new(root.name.clone(), file, segments)),
+        false => Body::boxed(FileBody::new(root.name.clone(), file, segments)),
     };
     (head, body)
 }

@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Sleep, sleep};
 
 use super::PATIENCE;
-use crate::body::BoxError;
+use tidegate_body::BoxError;
 
 /// Bytes read at once from memory: what a connection takes at once (`http/connection.rs`), and what stays in
 /// a core's cache between being read and being sent.

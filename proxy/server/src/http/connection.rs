@@ -23,7 +23,7 @@ use tokio::task::spawn_local;
 use tokio::time::{sleep_until, timeout};
 
 use super::io::{Activity, Io};
-use crate::body::{Body, BoxError};
+use tidegate_body::{BoxError, ResponseBody};
 use tidegate_io::Millis;
 use tidegate_io::wake::Beside;
 use tidegate_message::fields::Marks;
@@ -90,7 +90,7 @@ pub(crate) async fn serve<S, H, F>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Fn(Request<Incoming>, Arrival) -> F + 'static,
-    F: Future<Output = Response<Body>> + 'static,
+    F: Future<Output = Response<ResponseBody>> + 'static,
 {
     let activity = Activity::new();
     let mut io = Io::new(stream, activity.clone());
@@ -188,7 +188,7 @@ fn serve_request<H, F>(
 ) -> impl Future<Output = Result<Response<Watched>, Infallible>> + use<H, F>
 where
     H: Fn(Request<Incoming>, Arrival) -> F,
-    F: Future<Output = Response<Body>>,
+    F: Future<Output = Response<ResponseBody>>,
 {
     let requests = state.requests.get() + 1;
     state.requests.set(requests);
@@ -216,7 +216,7 @@ where
 
 /// A response body that keeps its exchange counted as in flight until it is sent or given up.
 struct Watched {
-    body: Body,
+    body: ResponseBody,
     _in_flight: InFlight,
 }
 

@@ -1,4 +1,4 @@
-//! Shows a policy the pieces of a body as they pass.
+//! Shows a policy the chunks of a body as they pass.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -9,17 +9,15 @@ use std::time::Instant;
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Frame, SizeHint};
-use tidegate_plugin_host::{Phase, Piece, Verdict};
-use tokio::runtime::Handle;
-use tokio::task::spawn_local;
+use tidegate_plugin_host::{Chunk, Phase, Verdict};
 
-use super::custody::Custody;
+use super::keeper::Custody;
 use super::{Chain, Judged, Step};
-use crate::body::{Body, BoxError};
 use crate::error::Error;
+use tidegate_body::{Body, BoxError};
 use tidegate_message::representation;
 
-/// A body with one policy in its way. One piece is with the policy at a time: the source is asked for the
+/// A body with one policy in its way. One chunk is with the policy at a time: the source is asked for the
 /// next when the client's, or the server's, connection wants more.
 pub(super) struct Filter {
     chain: Rc<Chain>,
@@ -29,7 +27,7 @@ pub(super) struct Filter {
     custody: Custody,
     source: Body,
     state: State,
-    /// What the policy held back, to be seen again before the next piece.
+    /// What the policy held back, to be seen again before the next chunk.
     held: Bytes,
     trailers: Option<HeaderMap>,
     edited: bool,
@@ -49,8 +47,24 @@ enum State {
     Ended,
 }
 
+/// Why a policy broke the body off.
+enum BrokenOff {
+    /// It answers the client itself: [`super::keeper::Notes::reply`].
+    Answered,
+    Failed(Error),
+}
+
+impl From<BrokenOff> for BoxError {
+    fn from(reason: BrokenOff) -> Self {
+        match reason {
+            BrokenOff::Answered => "a policy answers the client itself".into(),
+            BrokenOff::Failed(error) => error.into(),
+        }
+    }
+}
+
 struct Called {
-    piece: Piece,
+    chunk: Chunk,
     judged: Judged,
 }
 
@@ -61,34 +75,34 @@ impl Filter {
         Self { chain, index, phase, custody, source, state, held, trailers: None, edited: false, step }
     }
 
-    /// Shows the next piece, after what was held back of the last.
+    /// Shows the next chunk, after what was held back of the last.
     fn show(&mut self, data: Bytes, is_last: bool) {
         let held = std::mem::take(&mut self.held);
-        let piece = Piece::new(joined(held, data), is_last);
+        let mut chunk = Chunk::new(joined(held, data), is_last);
         let (chain, index, phase, custody) =
             (self.chain.clone(), self.index, self.phase, self.custody.clone());
         let call = async move {
-            let exchange = custody.take().await;
-            let (mut exchange, piece, judged) = chain.places[index].call_body(phase, exchange, piece).await;
+            let mut slot = custody.take().await;
+            let judged = chain.places[index].call_body(phase, &mut slot, &mut chunk).await;
             if let Ok(Verdict::Respond) = judged.verdict {
-                custody.notes().reply = exchange.reply.take();
+                custody.notes().reply = slot.reply.take();
             }
-            custody.give(exchange);
-            Called { piece, judged }
+            custody.give(slot);
+            Called { chunk, judged }
         };
         self.state = State::Calling { call: Box::pin(call), is_last };
     }
 
     /// What passes on after a call.
-    fn settle(&mut self, called: Called, is_last: bool) -> Result<Bytes, Error> {
-        let Called { piece, judged } = called;
+    fn settle(&mut self, called: Called, is_last: bool) -> Result<Bytes, BrokenOff> {
+        let Called { chunk, judged } = called;
         // One step for all calls: what was decided last, and no `next` after it hides that.
         if judged.error.is_some() || judged.noted != Verdict::Next.as_str() {
             (self.step.verdict, self.step.error) = (judged.noted, judged.error);
         }
-        let verdict = judged.verdict?;
-        self.edited |= piece.is_edited();
-        let (bytes, held) = piece.into_parts();
+        let verdict = judged.verdict.map_err(BrokenOff::Failed)?;
+        self.edited |= chunk.is_edited();
+        let (bytes, held) = chunk.into_parts();
         match verdict {
             Verdict::Next | Verdict::Fail => {
                 self.held = held;
@@ -99,7 +113,7 @@ impl Filter {
                 self.state = if is_last { State::Ended } else { State::Passing };
                 Ok(joined(bytes, held))
             }
-            Verdict::Respond => Err(Error::Replied),
+            Verdict::Respond => Err(BrokenOff::Answered),
         }
     }
 
@@ -159,11 +173,13 @@ impl http_body::Body for Filter {
                     match settled {
                         Ok(bytes) if bytes.is_empty() => {}
                         Ok(bytes) => return Poll::Ready(Some(Ok(Frame::data(bytes)))),
-                        Err(error) => {
-                            this.custody.notes().failure.get_or_insert_with(|| error.clone());
+                        Err(reason) => {
+                            if let BrokenOff::Failed(error) = &reason {
+                                this.custody.notes().failure.get_or_insert_with(|| error.clone());
+                            }
                             this.state = State::Ended;
                             this.trailers = None;
-                            return Poll::Ready(Some(Err(error.into())));
+                            return Poll::Ready(Some(Err(reason.into())));
                         }
                     }
                 }
@@ -206,12 +222,9 @@ impl http_body::Body for Filter {
 
 impl Drop for Filter {
     fn drop(&mut self) {
-        // The exchange is needed after its bodies: the call comes to its end, within its limits, unless the
-        // worker ends.
-        if let State::Calling { call, .. } = std::mem::replace(&mut self.state, State::Ended)
-            && Handle::try_current().is_ok()
-        {
-            spawn_local(call);
+        // The exchange is needed after its bodies: the call comes to its end, within its limits.
+        if let State::Calling { call, .. } = std::mem::replace(&mut self.state, State::Ended) {
+            self.chain.tasks.spawn(async move { drop(call.await) });
         }
         self.custody.notes().steps.push(self.step.clone());
     }

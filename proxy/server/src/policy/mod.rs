@@ -1,9 +1,12 @@
 //! Asks the policies of the chain about an exchange, in order, and says what they decided.
+//!
+//! `keeper` holds the exchange, and lends it to the filters of its bodies (`filter`) while its owner waits; `bodies`
+//! shows bodies to the policies that asked for them; `breaker` takes a policy out of service that keeps failing.
 
 mod bodies;
 mod breaker;
-mod custody;
 mod filter;
+mod keeper;
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -12,12 +15,13 @@ use std::time::Instant;
 use serde::Serialize;
 use tidegate_config::{BodyOverflow, OnError};
 use tidegate_message::Reply;
-use tidegate_plugin_host::{Activation, CallError, Exchange, Instances, Phase, Piece, Plugin, Verdict};
+use tidegate_plugin_host::{Activation, CallError, Chunk, Exchange, Instances, Phase, Plugin, Slot, Verdict};
 
 pub(crate) use self::bodies::{Passage, Refusal};
 pub(crate) use self::breaker::Breaker;
-pub(crate) use self::custody::Custody;
+pub(crate) use self::keeper::Keeper;
 use crate::error::Error;
+use crate::tasks::Tasks;
 
 /// One policy of a generation, as all workers share it.
 #[derive(Clone)]
@@ -66,6 +70,8 @@ pub(crate) enum Policy {
 /// The chain of one generation on one worker.
 pub(crate) struct Chain {
     places: Vec<Place>,
+    /// Of the worker: calls about bodies go on there when nobody wants the body any more.
+    tasks: Tasks,
 }
 
 struct Place {
@@ -148,7 +154,7 @@ impl Judged {
 
 impl Chain {
     /// Instances of plugins that `previous` runs as well are taken over, warm.
-    pub(crate) fn new(links: &[Link], previous: Option<&Self>) -> Self {
+    pub(crate) fn new(links: &[Link], previous: Option<&Self>, tasks: Tasks) -> Self {
         let kept = |plugin: &Plugin| {
             let mut instances = previous?.places.iter().filter_map(|place| place.instances.as_ref());
             instances.find(|instances| instances.plugin().ptr_eq(plugin)).cloned()
@@ -162,7 +168,7 @@ impl Chain {
             };
             Place { link: link.clone(), instances }
         });
-        Self { places: places.collect() }
+        Self { places: places.collect(), tasks }
     }
 
     /// The trail of a new exchange; `noted` if somebody will read its steps.
@@ -183,63 +189,53 @@ impl Chain {
     }
 
     /// The request phase: every policy that applies, in order, until one finishes or responds.
-    pub(crate) async fn on_request(
-        &self,
-        mut exchange: Box<Exchange>,
-        trail: &mut Trail,
-    ) -> (Box<Exchange>, Result<Decision, Error>) {
+    pub(crate) async fn on_request(&self, slot: &mut Slot, trail: &mut Trail) -> Result<Decision, Error> {
         trail.begin_phase();
         for (index, place) in self.places.iter().enumerate() {
-            if !place.applies(&exchange) {
+            if !place.applies(slot) {
                 continue;
             }
             trail.seen.push(index);
             if !place.takes_part(Phase::Request) {
                 continue;
             }
-            let outcome;
-            (exchange, outcome) = place.call(Phase::Request, exchange, trail).await;
-            match outcome {
-                Ok(Verdict::Finish) => break,
-                Ok(Verdict::Respond) => {
-                    if let Some(reply) = exchange.reply.take() {
-                        return (exchange, Ok(Decision::Reply(reply)));
+            match place.call(Phase::Request, slot, trail).await? {
+                Verdict::Finish => break,
+                Verdict::Respond => {
+                    if let Some(reply) = slot.reply.take() {
+                        return Ok(Decision::Reply(reply));
                     }
                 }
-                Ok(Verdict::Next | Verdict::Fail) => {}
-                Err(error) => return (exchange, Err(error)),
+                Verdict::Next | Verdict::Fail => {}
             }
         }
-        (exchange, Ok(Decision::Forward))
+        Ok(Decision::Forward)
     }
 
     /// The response phase: the policies that saw the request, backwards. Answers with the response
     /// one of them put in place of the one there was.
     pub(crate) async fn on_response(
         &self,
-        mut exchange: Box<Exchange>,
+        slot: &mut Slot,
         trail: &mut Trail,
-    ) -> (Box<Exchange>, Result<Option<Reply>, Error>) {
+    ) -> Result<Option<Reply>, Error> {
         trail.begin_phase();
         for position in (0..trail.seen.len()).rev() {
             let place = &self.places[trail.seen[position]];
             if !place.takes_part(Phase::Response) {
                 continue;
             }
-            let outcome;
-            (exchange, outcome) = place.call(Phase::Response, exchange, trail).await;
-            match outcome {
-                Ok(Verdict::Finish) => break,
-                Ok(Verdict::Respond) => {
-                    if let Some(reply) = exchange.reply.take() {
-                        return (exchange, Ok(Some(reply)));
+            match place.call(Phase::Response, slot, trail).await? {
+                Verdict::Finish => break,
+                Verdict::Respond => {
+                    if let Some(reply) = slot.reply.take() {
+                        return Ok(Some(reply));
                     }
                 }
-                Ok(Verdict::Next | Verdict::Fail) => {}
-                Err(error) => return (exchange, Err(error)),
+                Verdict::Next | Verdict::Fail => {}
             }
         }
-        (exchange, Ok(None))
+        Ok(None)
     }
 
     /// Whether any policy that saw the request wants to see the end of the exchange.
@@ -248,15 +244,14 @@ impl Chain {
     }
 
     /// The log phase. Failures count and are logged, but there is nothing left to deny.
-    pub(crate) async fn on_log(&self, mut exchange: Box<Exchange>, trail: &mut Trail) -> Box<Exchange> {
+    pub(crate) async fn on_log(&self, slot: &mut Slot, trail: &mut Trail) {
         trail.begin_phase();
         for position in 0..trail.seen.len() {
             let place = &self.places[trail.seen[position]];
             if place.takes_part(Phase::Log) {
-                (exchange, _) = place.call(Phase::Log, exchange, trail).await;
+                let _ = place.call(Phase::Log, slot, trail).await;
             }
         }
-        exchange
     }
 }
 
@@ -274,49 +269,40 @@ impl Place {
     }
 
     /// Calls the policy and applies the operator's `on-error` to whatever is not a decision.
-    async fn call(
-        &self,
-        phase: Phase,
-        exchange: Box<Exchange>,
-        trail: &mut Trail,
-    ) -> (Box<Exchange>, Result<Verdict, Error>) {
-        let (exchange, judged) = match &self.instances {
-            None => (exchange, self.no_decision("refused", "no version of it could be loaded")),
-            Some(_) if self.link.breaker.is_open() => (exchange, self.quarantined()),
-            Some(instances) => {
-                let (exchange, outcome) = match instances.call_now(phase, exchange) {
-                    Ok(done) => done,
-                    // Boxed: it is large, and moved with every request although few come here.
-                    Err(exchange) => Box::pin(instances.call(phase, exchange)).await,
-                };
-                let judged = self.judge(phase, &exchange, outcome);
-                (exchange, judged)
-            }
+    async fn call(&self, phase: Phase, slot: &mut Slot, trail: &mut Trail) -> Result<Verdict, Error> {
+        let judged = match &self.instances {
+            None => self.no_decision("refused", "no version of it could be loaded"),
+            Some(instances) => self.ask(instances, phase, slot, None).await,
         };
         trail.note(|us| self.step(phase, judged.noted, judged.error, us));
-        (exchange, judged.verdict)
+        judged.verdict
     }
 
-    /// The same about a body or a piece of one; whoever shows it notes the step.
-    async fn call_body(
-        &self,
-        phase: Phase,
-        exchange: Box<Exchange>,
-        piece: Piece,
-    ) -> (Box<Exchange>, Piece, Judged) {
-        // Only a policy that runs asks for bodies.
-        let Some(instances) = &self.instances else {
-            return (exchange, piece, Judged::of(Verdict::Next));
-        };
-        if self.link.breaker.is_open() {
-            return (exchange, piece, self.quarantined());
+    /// The same about a chunk of a body; whoever shows it notes the step.
+    async fn call_body(&self, phase: Phase, slot: &mut Slot, chunk: &mut Chunk) -> Judged {
+        match &self.instances {
+            // Only a policy that runs asks for bodies.
+            None => Judged::of(Verdict::Next),
+            Some(instances) => self.ask(instances, phase, slot, Some(chunk)).await,
         }
-        let (exchange, piece, outcome) = match instances.call_body_now(phase, exchange, piece) {
-            Ok(done) => done,
-            Err((exchange, piece)) => instances.call_body(phase, exchange, piece).await,
+    }
+
+    async fn ask(
+        &self,
+        instances: &Instances,
+        phase: Phase,
+        slot: &mut Slot,
+        mut chunk: Option<&mut Chunk>,
+    ) -> Judged {
+        if self.link.breaker.is_open() {
+            return self.no_decision("quarantined", "it kept failing and is quarantined");
+        }
+        let outcome = match instances.call_now(phase, slot, chunk.as_deref_mut()) {
+            Some(outcome) => outcome,
+            // Boxed: it is large, and moved with every request although few come here.
+            None => Box::pin(instances.call(phase, slot, chunk)).await,
         };
-        let judged = self.judge(phase, &exchange, outcome);
-        (exchange, piece, judged)
+        self.judge(phase, slot, outcome)
     }
 
     fn judge(&self, phase: Phase, exchange: &Exchange, outcome: Result<Verdict, CallError>) -> Judged {
@@ -329,10 +315,6 @@ impl Place {
                 self.no_decision(error.as_str(), &error.to_string())
             }
         }
-    }
-
-    fn quarantined(&self) -> Judged {
-        self.no_decision("quarantined", "it kept failing and is quarantined")
     }
 
     fn no_decision(&self, error: &'static str, cause: &str) -> Judged {

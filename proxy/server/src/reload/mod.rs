@@ -12,6 +12,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
+use tidegate_body::buffer::{self, Space, TemporaryFiles};
 use tidegate_config::{self as config, Config, Problem};
 use tidegate_plugin_host::Host;
 use tokio::sync::{mpsc, oneshot};
@@ -19,13 +20,12 @@ use tokio::sync::{mpsc, oneshot};
 pub(crate) use self::directory::{Directory, State as PolicyState, Status as PolicyStatus};
 use self::watch::{Fingerprint, Watcher};
 use crate::access_log;
-use crate::buffer::{self, Place, Space};
 use crate::files;
 use crate::listener;
 use crate::snapshot::Snapshot;
+use crate::thread::Command;
 use crate::tls;
-use crate::upstream::{Cluster, Supervisor};
-use crate::worker::Command;
+use tidegate_upstream::{Cluster, Supervisor};
 
 /// Files that changed are read when they have not changed for this long.
 const SETTLED: Duration = Duration::from_millis(100);
@@ -325,7 +325,7 @@ impl Control {
             tls,
             clusters,
             files: roots,
-            temporary: Place::new(&config, self.space.clone()),
+            temporary: TemporaryFiles::new(&config, self.space.clone()),
             access_log,
         };
         if let Some(current) = &self.current {

@@ -13,8 +13,9 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::alpn::ALPN_HTTP2;
 use super::certificates::alternative_names;
-use super::config::{ALPN_HTTP2, speaks_only_http2};
+use super::config::speaks_only_http2;
 
 /// A connection whose handshake is done.
 pub(crate) struct Accepted {

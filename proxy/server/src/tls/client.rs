@@ -9,8 +9,8 @@ use rustls::{ClientConfig, RootCertStore};
 use sha2::{Digest, Sha256};
 use tidegate_config::{Config, Problem, Protocol, UpstreamTls};
 
+use super::alpn::{ALPN_HTTP1, ALPN_HTTP2};
 use super::certificates::{Certificate, Fault, certificates};
-use super::config::{ALPN_HTTP1, ALPN_HTTP2};
 
 /// Builds the client side of TLS for one generation after another. One whose table and files are
 /// unchanged is kept, and with it the connections and sessions.

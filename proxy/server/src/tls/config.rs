@@ -12,10 +12,8 @@ use rustls::server::danger::ClientCertVerifier;
 use sha2::{Digest, Sha256};
 use tidegate_config::{ClientAuth, Config, HttpVersions, Problem, Serves, Tls, TlsVersion};
 
+use super::alpn::{ALPN_HTTP1, ALPN_HTTP2};
 use super::certificates::{ByName, Certificate, Fault, certificates};
-
-pub(crate) const ALPN_HTTP2: &[u8] = b"h2";
-pub(crate) const ALPN_HTTP1: &[u8] = b"http/1.1";
 
 /// Whether a client that does not use ALPN has to speak HTTP/2.
 pub(crate) fn speaks_only_http2(config: &ServerConfig) -> bool {

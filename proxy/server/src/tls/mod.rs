@@ -1,6 +1,7 @@
 //! Terminates TLS: certificates chosen by SNI, client certificates, the handshake and its deadline.
 
 mod accept;
+mod alpn;
 mod certificates;
 mod client;
 mod config;

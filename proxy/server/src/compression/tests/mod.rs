@@ -1,6 +1,5 @@
 //! Who gets what compressed, what the head says, and that the codings hold what they promise.
 
-mod codings;
 mod head;
 
 use http::{HeaderMap, HeaderName, HeaderValue};

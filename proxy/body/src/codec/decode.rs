@@ -1,0 +1,170 @@
+//! The codings, undone: for those who have to read a coded body.
+//!
+//! A body may have been compressed to a thousandth or less. It is therefore never held: it comes out in
+//! chunks of 16 KiB at most, as they are asked for. What a decoder itself holds is its window: 32 KiB for
+//! gzip and deflate, up to 8 MiB for zstd (RFC 9659) and 16 MiB for brotli (RFC 7932 §9.1).
+
+use std::pin::Pin;
+
+use brotli::enc::StandardAlloc;
+use brotli::{BrotliDecompressStream, BrotliResult, BrotliState};
+use bytes::Bytes;
+use flate2::{Decompress, FlushDecompress, Status};
+use http_body::Body;
+use tidegate_message::Coding;
+use zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer};
+
+use super::stage::{Codec, Stage, Task};
+use crate::any::BoxError;
+
+/// Bits of the largest window of zstd (RFC 9659 §3).
+const ZSTD_WINDOW: u32 = 23;
+
+/// The body without its codings. It fails where it is not what they make: corrupt, with something behind its
+/// end, or at an end that comes too early. Of nothing at all comes nothing. Trailers pass, but for digests.
+pub fn decode(
+    body: impl Body<Data = Bytes, Error = BoxError> + 'static,
+    codings: Vec<Coding>,
+) -> impl Body<Data = Bytes, Error = BoxError> {
+    let mut body: Pin<Box<dyn Body<Data = Bytes, Error = BoxError>>> = Box::pin(body);
+    for coding in codings.into_iter().rev() {
+        body = Box::pin(Stage::new(body, move || Decoder::new(coding)));
+    }
+    body
+}
+
+struct Decoder {
+    kind: Kind,
+    progress: Progress,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    /// Nothing went in.
+    Nothing,
+    Within,
+    /// What went in is whole.
+    Ended,
+}
+
+enum Kind {
+    Zstd(DCtx<'static>),
+    Br(Box<BrotliState<StandardAlloc, StandardAlloc, StandardAlloc>>),
+    Gzip(Decompress),
+    /// `None` until its first byte tells what it is.
+    Deflate(Option<Decompress>),
+}
+
+impl Decoder {
+    fn new(coding: Coding) -> Result<Self, BoxError> {
+        let kind = match coding {
+            Coding::Zstd => {
+                let mut context = DCtx::try_create().ok_or("zstd: there is no memory for a context")?;
+                context.set_parameter(DParameter::WindowLogMax(ZSTD_WINDOW)).map_err(zstd_error)?;
+                Kind::Zstd(context)
+            }
+            Coding::Brotli => {
+                let [bytes, words, codes] = std::array::from_fn(|_| StandardAlloc::default());
+                Kind::Br(Box::new(BrotliState::new_strict(bytes, words, codes)))
+            }
+            Coding::Gzip => Kind::Gzip(gzip_member()),
+            Coding::Deflate => Kind::Deflate(None),
+        };
+        Ok(Self { kind, progress: Progress::Nothing })
+    }
+}
+
+fn gzip_member() -> Decompress {
+    Decompress::new_gzip(15)
+}
+
+/// `deflate` is zlib's format (RFC 9110 §8.4.1.2), but some send it without zlib's head. That begins with
+/// 8 in its lower half, as a raw body of any encoder known does not.
+fn deflate(first: u8) -> Decompress {
+    Decompress::new(first & 0x0f == 8 && first >> 4 <= 7)
+}
+
+impl Codec for Decoder {
+    const KEEPS_BACK: bool = false;
+
+    fn run(&mut self, task: Task, input: &mut &[u8], output: &mut Vec<u8>) -> Result<bool, BoxError> {
+        if task == Task::Finish {
+            return match self.progress {
+                Progress::Within => Err("the coded body ends too early".into()),
+                Progress::Nothing | Progress::Ended => Ok(true),
+            };
+        }
+        if self.progress == Progress::Ended {
+            let Some(first) = input.first() else { return Ok(true) };
+            match &mut self.kind {
+                // Both may consist of several parts.
+                Kind::Gzip(state) if *first == 0x1f => *state = gzip_member(),
+                Kind::Zstd(_) => {}
+                _ => return Err("something follows the end of the coded body".into()),
+            }
+        }
+        if self.progress != Progress::Within && !input.is_empty() {
+            self.progress = Progress::Within;
+        }
+        let ended = match &mut self.kind {
+            Kind::Zstd(context) => zstd(context, input, output)?,
+            Kind::Br(state) => br(state, input, output)?,
+            Kind::Gzip(state) => inflate(state, input, output)?,
+            Kind::Deflate(state) => match input.first() {
+                Some(first) => inflate(state.get_or_insert_with(|| deflate(*first)), input, output)?,
+                None => match state {
+                    Some(state) => inflate(state, input, output)?,
+                    None => false,
+                },
+            },
+        };
+        if ended {
+            self.progress = Progress::Ended;
+        }
+        // With room left, nothing more can come of what went in.
+        Ok(input.is_empty() && (ended || output.len() < output.capacity()))
+    }
+}
+
+fn zstd(context: &mut DCtx<'_>, input: &mut &[u8], output: &mut Vec<u8>) -> Result<bool, BoxError> {
+    let start = output.len();
+    let mut out = OutBuffer::around_pos(output, start);
+    let mut given = InBuffer::around(input);
+    let expected = context.decompress_stream(&mut out, &mut given).map_err(zstd_error)?;
+    let taken = given.pos();
+    *input = &input[taken..];
+    Ok(expected == 0)
+}
+
+fn zstd_error(code: usize) -> BoxError {
+    format!("zstd: {}", zstd_safe::get_error_name(code)).into()
+}
+
+fn br(
+    state: &mut BrotliState<StandardAlloc, StandardAlloc, StandardAlloc>,
+    input: &mut &[u8],
+    output: &mut Vec<u8>,
+) -> Result<bool, BoxError> {
+    let (mut left, mut taken) = (input.len(), 0);
+    let (mut written, start) = (0, output.len());
+    let mut room = output.capacity() - start;
+    output.resize(start + room, 0);
+    let made = &mut output[start..];
+    let result =
+        BrotliDecompressStream(&mut left, &mut taken, input, &mut room, &mut written, made, &mut 0, state);
+    output.truncate(start + written);
+    *input = &input[taken..];
+    match result {
+        BrotliResult::ResultSuccess => Ok(true),
+        BrotliResult::NeedsMoreInput | BrotliResult::NeedsMoreOutput => Ok(false),
+        BrotliResult::ResultFailure => Err("brotli: the body is corrupt".into()),
+    }
+}
+
+fn inflate(state: &mut Decompress, input: &mut &[u8], output: &mut Vec<u8>) -> Result<bool, BoxError> {
+    let before = state.total_in();
+    let status = state.decompress_vec(input, output, FlushDecompress::None)?;
+    let taken = usize::try_from(state.total_in() - before).unwrap_or(input.len());
+    *input = &input[taken..];
+    Ok(status == Status::StreamEnd)
+}

@@ -1,0 +1,32 @@
+//! The bodies of messages: what streams, what is kept, what it may cost.
+//!
+//! * [`Body`]: any body, at hand or coming out of a stage (`any`); [`ResponseBody`]: one on its way to the client,
+//!   whose end is reported (`response`).
+//! * [`RequestBody`]: one on its way to a server, within its bounds, and [`Replay`], which sends it again
+//!   (`request`, `arriving`, `replay`, `progress`).
+//! * [`buffer`]: bodies in memory and in temporary files, so that slow clients do not hold servers.
+//! * [`codec`]: content codings, made and undone while a body streams.
+//! * [`collect`]: a body taken in whole (`whole`). [`Idle`]: a wait for the next chunk.
+//!
+//! Every body here is polled by one thread, and knows nothing of HTTP versions, connections or policies.
+
+mod any;
+mod arriving;
+pub mod buffer;
+pub mod codec;
+mod error;
+mod idle;
+mod progress;
+mod replay;
+mod request;
+mod response;
+mod whole;
+
+pub use any::{Body, BoxError};
+pub use error::RequestBodyError;
+pub use idle::Idle;
+pub use progress::Progress;
+pub use replay::Replay;
+pub use request::{Bounds, RequestBody};
+pub use response::{End, ResponseBody};
+pub use whole::{Collected, collect};

@@ -1,0 +1,39 @@
+//! How far the body of a request has come, for those who do not own it.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use tokio::time::Instant;
+
+use crate::error::RequestBodyError;
+
+/// What the exchange knows of its request body while the upstream's connection owns it. `None`: there is no body.
+#[derive(Debug, Clone)]
+pub struct Progress(pub(crate) Option<Rc<Advance>>);
+
+/// How far a body has come, and how that ended.
+#[derive(Debug, Default)]
+pub(crate) struct Advance {
+    pub(crate) bytes: Cell<u64>,
+    /// The handle to the body that may move.
+    pub(crate) turn: Cell<u32>,
+    pub(crate) ended: Cell<Option<Instant>>,
+    pub(crate) failure: RefCell<Option<RequestBodyError>>,
+}
+
+impl Progress {
+    /// Bytes taken from the client.
+    pub fn bytes(&self) -> u64 {
+        self.0.as_ref().map_or(0, |advance| advance.bytes.get())
+    }
+
+    /// When the body had been sent whole, or was given up.
+    pub fn ended(&self) -> Option<Instant> {
+        self.0.as_ref().and_then(|advance| advance.ended.get())
+    }
+
+    /// Why the client's body could not be passed on.
+    pub fn failure(&self) -> Option<RequestBodyError> {
+        self.0.as_ref().and_then(|advance| advance.failure.borrow().clone())
+    }
+}

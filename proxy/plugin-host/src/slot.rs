@@ -1,0 +1,53 @@
+//! The exchange between the calls about it.
+
+use std::ops::{Deref, DerefMut};
+
+use crate::exchange::Exchange;
+use crate::instance::Instance;
+
+/// Holds an exchange, and the instances that plugins with `isolation = "request"` have for it.
+///
+/// A call takes the exchange into an instance and puts it back, so a slot whose call was given up is empty, and of
+/// no use any more: it is dropped with whoever gave the call up. Dropping it releases the instances.
+#[derive(Debug)]
+pub struct Slot {
+    /// `None` during a call, and after one that was given up.
+    exchange: Option<Box<Exchange>>,
+    /// By plugin.
+    kept: Vec<(u64, Box<Instance>)>,
+}
+
+impl Slot {
+    /// With the exchange in it.
+    pub fn new(exchange: Box<Exchange>) -> Self {
+        Self { exchange: Some(exchange), kept: Vec::new() }
+    }
+
+    /// What a call takes the exchange from, and puts it back into.
+    pub(crate) fn exchange_mut(&mut self) -> &mut Option<Box<Exchange>> {
+        &mut self.exchange
+    }
+
+    pub(crate) fn take_instance(&mut self, plugin: u64) -> Option<Box<Instance>> {
+        let at = self.kept.iter().position(|(of, _)| *of == plugin)?;
+        Some(self.kept.swap_remove(at).1)
+    }
+
+    pub(crate) fn keep_instance(&mut self, plugin: u64, instance: Box<Instance>) {
+        self.kept.push((plugin, instance));
+    }
+}
+
+impl Deref for Slot {
+    type Target = Exchange;
+
+    fn deref(&self) -> &Exchange {
+        self.exchange.as_deref().expect("nobody looks into a slot during a call")
+    }
+}
+
+impl DerefMut for Slot {
+    fn deref_mut(&mut self) -> &mut Exchange {
+        self.exchange.as_deref_mut().expect("nobody looks into a slot during a call")
+    }
+}

@@ -1,0 +1,145 @@
+//! Makes an exchange of a request, or refuses it.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::{HeaderValue, Request, Response, Version};
+use hyper::body::Incoming;
+use tidegate_body::{Body, Bounds, RequestBody, ResponseBody};
+use tidegate_message::{Connection, Reply, RequestHead, fields};
+use tidegate_plugin_host::{Exchange, Slot};
+use tidegate_upstream::Hop;
+
+use super::active::{ActiveExchange, ClientSide};
+use super::log_phases::LogPhases;
+use crate::access_log::Record;
+use crate::error::Error;
+use crate::http::connection::Arrival;
+use crate::http::forwarded::Introduction;
+use crate::http::request::Accepted;
+use crate::http::{forwarded, request, websocket};
+use crate::policy::Keeper;
+use crate::response;
+use crate::snapshot::Generation;
+use crate::worker::Worker;
+
+/// The other end of a client connection.
+pub(crate) struct Peer {
+    connection: Arc<Connection>,
+    introduction: Introduction,
+    log_phases: LogPhases,
+}
+
+impl Peer {
+    pub(crate) fn new(connection: Connection, log_phases: LogPhases) -> Self {
+        let introduction = Introduction::new(connection.source.ip());
+        Self { connection: Arc::new(connection), introduction, log_phases }
+    }
+}
+
+/// The exchange before anybody was asked about it, and the body of its request; or the refusal.
+pub(super) fn begin(
+    worker: Rc<Worker>,
+    peer: &Peer,
+    mut incoming: Request<Incoming>,
+    arrival: Arrival,
+) -> Result<(Box<ActiveExchange>, RequestBody), Box<Response<ResponseBody>>> {
+    let generation = worker.generation();
+    let mut record = worker.record(&generation, &peer.connection, &incoming);
+    let version = incoming.version();
+
+    // No policy sees a request that could be read in two ways.
+    let Arrival { content_lengths, marks, .. } = arrival;
+    let accepted = match request::accept(&incoming, content_lengths, marks, &generation.config.limits) {
+        Ok(accepted) => accepted,
+        Err(error) => return Err(Box::new(refuse(&error, version, record))),
+    };
+    let opens_websocket = websocket::is_opening(&incoming);
+    let upgrade = match version {
+        Version::HTTP_11 if marks.upgrade => fields::upgrade(incoming.headers()),
+        Version::HTTP_11 => None,
+        _ => opens_websocket.then(|| HeaderValue::from_static(websocket::PROTOCOL)),
+    };
+    let client_side = upgrade.is_some().then(|| ClientSide {
+        stream: hyper::upgrade::on(&mut incoming),
+        over_http2: opens_websocket,
+        held: arrival.hold(),
+    });
+    let trailers = marks.te && fields::accepts_trailers(incoming.headers());
+    let wish = generation.compression.as_ref().and_then(|it| it.wish(incoming.headers(), version));
+    let (mut parts, body) = incoming.into_parts();
+    if opens_websocket {
+        websocket::ask(&mut parts);
+    }
+    let config = &generation.config;
+    let bounds = Bounds { limit: config.limits.request_body, idle: config.timeouts.body_idle };
+    let body = RequestBody::new(body, bounds);
+    let progress = body.progress();
+    let trail = generation.chain.trail(record.is_kept());
+
+    let exchange = describe(&worker, &generation, peer, parts, accepted, &mut record);
+    let client = SocketAddr::new(exchange.client, peer.connection.source.port());
+    let active = ActiveExchange {
+        hop: Hop { upgrade, trailers, client, destination: peer.connection.destination },
+        worker,
+        generation,
+        version,
+        client_side,
+        opens_websocket,
+        wish,
+        exchange: Keeper::new(Slot::new(exchange)),
+        trail,
+        record,
+        progress,
+        log_phases: peer.log_phases.clone(),
+    };
+    Ok((Box::new(active), body))
+}
+
+/// Refuses a request before it becomes an exchange.
+fn refuse(error: &Error, version: Version, mut record: Record) -> Response<ResponseBody> {
+    let consequences = error.consequences();
+    record.status = Some(consequences.status);
+    record.failure = Some(consequences.name);
+    let Reply { status, headers, body } = response::of_error(error);
+    let mut response = Response::new(ResponseBody::new(Body::full(body), move |end| record.sent(end.bytes)));
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    if consequences.closes {
+        response::close_after(response.headers_mut(), version);
+    }
+    response
+}
+
+/// The exchange as policies see it: the fields of the client's hop are gone, and what it says of the
+/// client is true.
+fn describe(
+    worker: &Worker,
+    generation: &Generation,
+    peer: &Peer,
+    parts: http::request::Parts,
+    accepted: Accepted,
+    record: &mut Record,
+) -> Box<Exchange> {
+    let Peer { connection, introduction, .. } = peer;
+    let source = connection.source.ip();
+    let mut headers = parts.headers;
+    // Host stays although it is the authority: as a rule it is sent on as it is. The client is told to
+    // continue when the upstream begins to take the body.
+    fields::remove_of_request(&mut headers);
+    if parts.version == Version::HTTP_2 {
+        fields::join_cookies(&mut headers);
+    }
+    let client = forwarded::client(source, record.scheme, &headers, &generation.config.trusted_proxies);
+    introduction.set(&mut headers, &client, &accepted.authority, parts.version);
+    record.client = client.address;
+    record.scheme = client.scheme;
+    record.request_id = Some(forwarded::request_id(&mut headers, worker.process(), record.id()));
+    let Accepted { authority, target, content_length } = accepted;
+    let mut head = RequestHead::new(parts.method, parts.version, client.scheme, authority, target, headers);
+    head.content_length = content_length;
+    let destinations = generation.destinations.clone();
+    let (connection, limits) = (connection.clone(), generation.edit_limits);
+    Exchange::new(record.id(), record.begun(), connection, client.address, head, destinations, limits)
+}

@@ -1,0 +1,116 @@
+//! Sends the request to the destination of its route, and makes a response of what comes back.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Context;
+use std::time::Duration;
+
+use tidegate_body::{Body, RequestBody, buffer};
+use tidegate_io::wake;
+use tidegate_message::{RequestHead, ResponseHead, media_type};
+use tidegate_upstream::{self as upstream, Answer, Hop, Outgoing, Upstream};
+use tokio::time::Instant;
+
+use super::active::{ActiveExchange, Outcome};
+use super::switch;
+use crate::access_log::Record;
+use crate::error::Error;
+use crate::files;
+use crate::snapshot::{Destination, Generation};
+
+/// The request as policies left it.
+struct Request<'a> {
+    head: &'a RequestHead,
+    route: Option<&'a Arc<str>>,
+    timeout: Option<Duration>,
+    hash_key: Option<&'a str>,
+}
+
+/// Has the request answered. A failure is a response as well, which policies see as any other.
+pub(super) async fn send(active: &mut ActiveExchange, body: RequestBody) -> Outcome {
+    let ActiveExchange { generation, hop, exchange, record, opens_websocket, .. } = active;
+    let mut answer = if exchange.has_filters() {
+        // They have the exchange meanwhile, so what is sent is a copy.
+        let (head, timeout) = (exchange.request.clone(), exchange.timeout);
+        let (route, hash_key) = (exchange.route.clone(), exchange.hash_key.clone());
+        let request = Request { head: &head, route: route.as_ref(), timeout, hash_key: hash_key.as_deref() };
+        let sent = exchange.lend_while(reach(generation, request, hop, body, record));
+        Box::pin(sent).await
+    } else {
+        let request = Request {
+            head: &exchange.request,
+            route: exchange.route.as_ref(),
+            timeout: exchange.timeout,
+            hash_key: exchange.hash_key.as_deref(),
+        };
+        reach(generation, request, hop, body, record).await
+    };
+    if *opens_websocket {
+        answer = answer.and_then(|answer| switch::agreed(answer, &exchange.request.headers, record));
+    }
+    match answer {
+        Ok((head, outcome)) => {
+            active.exchange.response = Some(head);
+            outcome
+        }
+        Err(error) => match active.exchange.take_reply() {
+            // No failure: what was sent is given up because a policy that saw a chunk of it answers itself.
+            Some(reply) => active.reply(reply),
+            None => active.fail(&error),
+        },
+    }
+}
+
+async fn reach(
+    generation: &Generation,
+    request: Request<'_>,
+    hop: &Hop,
+    body: RequestBody,
+    record: &mut Record,
+) -> Result<(ResponseHead, Outcome), Error> {
+    match generation.destination(request.route.map(|route| &**route)).ok_or(Error::NoRoute)? {
+        Destination::Upstream(upstream) => forward(generation, upstream, request, hop, body, record).await,
+        Destination::Files(root) => {
+            record.route = Some(root.name.clone());
+            let (head, body) = files::serve(root, request.head).await?;
+            Ok((head, body.into()))
+        }
+    }
+}
+
+/// Sends the request to an upstream and waits for the head of the response.
+async fn forward(
+    generation: &Generation,
+    upstream: &Rc<Upstream>,
+    request: Request<'_>,
+    hop: &Hop,
+    body: RequestBody,
+    record: &mut Record,
+) -> Result<(ResponseHead, Outcome), Error> {
+    record.route = Some(upstream.name.clone());
+    let Request { head, timeout, hash_key, .. } = request;
+    let body = match upstream.buffer_requests() {
+        // What is answered while it is being sent cannot be waited for.
+        Some(buffer) if hop.upgrade.is_none() && !media_type::is_grpc(&head.headers) => {
+            Box::pin(body.stored(buffer, &generation.temporary, &upstream.name)).await?
+        }
+        _ => body,
+    };
+    let deadline = timeout.map(|allowed| Instant::now() + allowed);
+    let outgoing = Outgoing { head, hop, hash_key, body, deadline };
+    let answer = upstream::send(upstream, outgoing, &mut record.attempts).await;
+    record.upstream = Some(record.elapsed());
+    let Answer { head: mut response, body, switched } = answer?;
+
+    let is_streaming = media_type::is_streaming(&mut response.headers) || switched.is_some();
+    let body = match upstream.buffer() {
+        Some(buffer) if !is_streaming => {
+            let at_once = head.version == http::Version::HTTP_2;
+            let waker = wake::waker().await;
+            let task = &mut Context::from_waker(&waker);
+            buffer::keep_ahead(body, buffer, &generation.temporary, at_once, task)
+        }
+        _ => Body::boxed(body),
+    };
+    Ok((response, Outcome { body, switched, closes: false }))
+}

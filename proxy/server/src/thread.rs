@@ -1,0 +1,241 @@
+//! One thread that serves: its runtime, its listeners and its connections.
+
+use std::collections::HashMap;
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use http::Version;
+use tidegate_config::Serves;
+use tidegate_message::Connection;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::runtime::LocalRuntime;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::spawn_local;
+use tokio::time::interval;
+
+use crate::exchange::{self, LogPhases, Peer};
+use crate::http::connection::{self, Bounds};
+use crate::listener::{self, Admission, Admitted};
+use crate::snapshot::{Generation, Snapshot};
+use crate::worker::Worker;
+use crate::{tcp, tls};
+use tidegate_io::proxy_protocol::{self, Header};
+
+/// Threads of one worker that wait for the disk, each with one piece of one body. Writes to the page cache
+/// leave most of them idle; when the disk is slow, more would only wait for each other.
+const DISK_THREADS: usize = 8;
+
+/// What the control side tells a worker.
+pub(crate) enum Command {
+    /// Serve by this generation from now on. `done` is dropped when the worker does.
+    Serve {
+        snapshot: Arc<Snapshot>,
+        opened: Vec<(Arc<str>, StdListener)>,
+        closed: Vec<Arc<str>>,
+        done: oneshot::Sender<()>,
+    },
+    /// Take no new connections, finish what is in flight within `limit`, and end.
+    Drain { limit: Duration },
+}
+
+/// The control side's end of a worker.
+pub(crate) struct Handle {
+    pub(crate) commands: mpsc::Sender<Command>,
+    pub(crate) thread: JoinHandle<()>,
+}
+
+/// Starts worker number `index`; it does nothing until it is given a generation.
+pub(crate) fn start(index: usize, process: u64, admission: Arc<Admission>) -> std::io::Result<Handle> {
+    // Bounded, and commands are rare: the control side waits for each one's effect.
+    let (commands, queue) = mpsc::channel(4);
+    let (ready, started) = std::sync::mpsc::sync_channel(1);
+    let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
+        let runtime = match tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(DISK_THREADS)
+            .build_local(Default::default())
+        {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                let _ = ready.send(Err(error));
+                return;
+            }
+        };
+        let _ = ready.send(Ok(()));
+        run(&runtime, index, process, admission, queue);
+    })?;
+    match started.recv() {
+        Ok(Ok(())) => Ok(Handle { commands, thread }),
+        Ok(Err(error)) => Err(error),
+        Err(_) => Err(std::io::Error::other("a worker ended while it started")),
+    }
+}
+
+fn run(
+    runtime: &LocalRuntime,
+    index: usize,
+    process: u64,
+    admission: Arc<Admission>,
+    mut queue: mpsc::Receiver<Command>,
+) {
+    let worker = Worker::new(index, process, admission);
+    runtime.block_on(async {
+        let log_phases = LogPhases::start();
+        spawn_local(housekeeping(worker.clone(), log_phases.clone()));
+        let mut listening: HashMap<Arc<str>, listener::Listening> = HashMap::new();
+        while let Some(command) = queue.recv().await {
+            match command {
+                Command::Serve { snapshot, opened, closed, done } => {
+                    worker.adopt(&snapshot);
+                    for name in closed {
+                        listening.remove(&name);
+                    }
+                    for (name, socket) in opened {
+                        let (worker, log_phases) = (worker.clone(), log_phases.clone());
+                        let listener = name.clone();
+                        let accept = move |stream, peer| {
+                            let (worker, log_phases) = (worker.clone(), log_phases.clone());
+                            spawn_local(serve_connection(worker, log_phases, listener.clone(), stream, peer));
+                        };
+                        match listener::listen(socket, accept) {
+                            Ok(accepting) => drop(listening.insert(name, accepting)),
+                            Err(error) => {
+                                tracing::error!(target: "listener", listener = %name, "cannot listen: {error}");
+                            }
+                        }
+                    }
+                    drop(done);
+                }
+                Command::Drain { limit } => {
+                    drop(listening);
+                    worker.draining.send_replace(true);
+                    worker.drained(limit).await;
+                    return;
+                }
+            }
+        }
+    });
+}
+
+/// Once a second: closes upstream connections that were idle for too long, reports what was skipped.
+async fn housekeeping(worker: Rc<Worker>, log_phases: LogPhases) {
+    let mut ticks = interval(Duration::from_secs(1));
+    loop {
+        ticks.tick().await;
+        worker.servers.sweep();
+        worker.tasks().reap();
+        let skipped = log_phases.take_skipped();
+        if skipped > 0 {
+            tracing::warn!(target: "policy", skipped, "log phases were skipped: they take longer than the traffic allows");
+        }
+    }
+}
+
+/// A client connection from accept to close: admission, PROXY protocol, TLS, and what the listener serves.
+async fn serve_connection(
+    worker: Rc<Worker>,
+    log_phases: LogPhases,
+    name: Arc<str>,
+    mut stream: TcpStream,
+    peer: SocketAddr,
+) {
+    let generation = worker.generation();
+    let config = &generation.config;
+    // Removed by a reload between accept and here.
+    let Some(listener) = config.listeners.get(&*name) else { return };
+    let trusted = generation.trusts(peer.ip());
+    let Some(admitted) = worker.admission.admit(peer.ip(), &config.limits, trusted) else { return };
+    let _open = worker.open();
+    // A socket that is already closed has no address, or fails at its first read.
+    let Ok(destination) = stream.local_addr() else { return };
+    let _ = stream.set_nodelay(true);
+    let mut connection = Connection { listener: name, peer, source: peer, destination, tls: None };
+    let admitted = match listener.proxy_protocol && trusted {
+        true => read_proxy_header(&generation, &mut stream, &mut connection, admitted).await,
+        false => Some(admitted),
+    };
+    let Some(_admitted) = admitted else { return };
+    let Some(tls) = generation.tls.get(&*connection.listener).cloned() else {
+        serve_stream(worker, log_phases, generation, connection, stream, None).await;
+        return;
+    };
+    match tls::accept(stream, tls, config.timeouts.tls_handshake).await {
+        Ok(tls::Accepted { stream, version, facts }) => {
+            connection.tls = Some(facts);
+            serve_stream(worker, log_phases, generation, connection, stream, Some(version)).await;
+        }
+        Err(error) => {
+            // Anybody can cause this at any rate: not for the operator's log.
+            let Connection { listener, peer, .. } = connection;
+            tracing::debug!(target: "tls", %listener, %peer, "handshake failed: {error}");
+        }
+    }
+}
+
+/// Reads the PROXY protocol header that a trusted peer has to send, notes whom the connection is made
+/// for, and counts it for that client. `None` if the connection is not to be served.
+async fn read_proxy_header(
+    generation: &Generation,
+    stream: &mut TcpStream,
+    connection: &mut Connection,
+    admitted: Admitted,
+) -> Option<Admitted> {
+    let config = &generation.config;
+    match proxy_protocol::read(stream, config.timeouts.tls_handshake).await {
+        Ok(Header::Proxied { source, destination }) => {
+            (connection.source, connection.destination) = (source, destination);
+            if generation.trusts(source.ip()) {
+                return Some(admitted);
+            }
+            admitted.count_for(source.ip(), &config.limits)
+        }
+        // The peer speaks for itself.
+        Ok(Header::Local) => Some(admitted),
+        Err(error) => {
+            // As with a handshake that fails: a port scan of the peer's would do.
+            let Connection { listener, peer, .. } = connection;
+            tracing::debug!(target: "listener", %listener, %peer, "{error}");
+            None
+        }
+    }
+}
+
+/// Serves the bytes of a connection by the generation it was accepted under. `negotiated` is the version of
+/// HTTP that ALPN chose, if any.
+async fn serve_stream<S>(
+    worker: Rc<Worker>,
+    log_phases: LogPhases,
+    generation: Rc<Generation>,
+    connection: Connection,
+    stream: S,
+    negotiated: Option<Version>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let config = generation.config.clone();
+    let Some(listener) = config.listeners.get(&*connection.listener) else { return };
+    let tunnel = match &listener.serves {
+        Serves::Http(versions) => {
+            let bounds = Bounds { limits: config.limits, timeouts: config.timeouts, versions: *versions };
+            // Each request takes the generation of its own time.
+            drop((generation, config));
+            let draining = worker.draining.subscribe();
+            let peer = Peer::new(connection, log_phases);
+            let handle = move |request, arrival| exchange::serve(worker.clone(), &peer, request, arrival);
+            return connection::serve(stream, negotiated, bounds, draining, handle).await;
+        }
+        Serves::Tcp(upstream) => tcp::forward(&worker, &generation, &connection, stream, upstream).await,
+        Serves::TlsPassthrough(names) => {
+            tcp::pass_through(&worker, &generation, &connection, stream, names).await
+        }
+    };
+    // The tunnel may outlive many generations, and needs none.
+    drop((generation, config));
+    if let Some(tunnel) = tunnel {
+        tunnel.carry().await;
+    }
+}

@@ -1,0 +1,45 @@
+//! Every server that one worker has connections to.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+
+use crate::pool::{Bounds, Server};
+use crate::target::{Endpoint, Target};
+
+/// Every server a worker has connections to. It outlives generations, so that a reload costs no
+/// connection; a server that no generation uses any more closes its idle ones.
+#[derive(Default)]
+pub struct Servers(RefCell<HashMap<Endpoint, Vec<Weak<Server>>>>);
+
+impl Servers {
+    /// Servers at the same place with other bounds or another TLS keep apart.
+    pub(crate) fn get(&self, target: &Arc<Target>, bounds: Bounds) -> Rc<Server> {
+        let mut servers = self.0.borrow_mut();
+        let here = servers.entry(target.endpoint.clone()).or_default();
+        let known = here
+            .iter()
+            .filter_map(Weak::upgrade)
+            .find(|server| server.bounds == bounds && server.target.is_same(target));
+        known.unwrap_or_else(|| {
+            let server = Rc::new(Server::new(target.clone(), bounds));
+            here.push(Rc::downgrade(&server));
+            server
+        })
+    }
+
+    /// Closes connections that have been idle for too long or grown too old; called every second.
+    pub fn sweep(&self) {
+        self.0.borrow_mut().retain(|_, here| {
+            here.retain(|server| match server.upgrade() {
+                Some(server) => {
+                    server.sweep();
+                    true
+                }
+                None => false,
+            });
+            !here.is_empty()
+        });
+    }
+}
