@@ -41,7 +41,7 @@ impl ResponseBody {
     }
 }
 
-/// A body whose end interests nobody.
+/// A body whose end is not reported.
 impl From<Body> for ResponseBody {
     fn from(body: Body) -> Self {
         Self { body, bytes: 0, on_end: None, broken: None }

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Wake, Waker};
 #[derive(Debug)]
 struct Flag {
     raised: AtomicBool,
-    /// Wake-ups are not passed on: whoever causes them looks by itself.
+    /// Wake-ups are not passed on: the task that causes them looks by itself.
     quiet: AtomicBool,
     task: Mutex<Option<Waker>>,
 }
@@ -41,7 +41,7 @@ pub struct WakeFlag {
 }
 
 impl WakeFlag {
-    /// It is raised, so that whoever asks looks once.
+    /// It is raised, so that the first question is answered with yes.
     pub fn new() -> Self {
         let flag = Arc::new(Flag {
             raised: AtomicBool::new(true),

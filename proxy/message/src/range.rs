@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, HeaderValue, header};
 
-/// Parts in one response. Whoever asks for more gets the whole file, as RFC 9110 §14.2 advises: a player or
+/// Parts in one response. A client that asks for more gets the whole file, as RFC 9110 §14.2 advises: a player or
 /// a reader of documents wants a handful.
 const MAX_PARTS: usize = 16;
 
@@ -111,7 +111,7 @@ pub struct Multipart {
 }
 
 impl Multipart {
-    /// The boundary is drawn by lot: nobody can put it into a file.
+    /// The boundary is drawn by lot: no author of a file can foresee it.
     pub fn new() -> Self {
         Self { boundary: format!("{:032x}", rand::random::<u128>()) }
     }

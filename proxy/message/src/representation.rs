@@ -1,4 +1,4 @@
-//! Fields that speak of a representation's bytes, for whoever changes them (RFC 9110 §8).
+//! Fields that speak of a representation's bytes, for code that changes them (RFC 9110 §8).
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 

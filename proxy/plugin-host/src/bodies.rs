@@ -20,7 +20,7 @@ pub enum BodyMode {
     Whole,
 }
 
-/// What policies asked for, of both messages. Costs nothing while nobody asked.
+/// What policies asked for, of both messages. Costs nothing while no policy asked.
 #[derive(Debug, Default)]
 pub(crate) struct Bodies {
     request: Wanted,

@@ -73,7 +73,7 @@ impl Clock {
         let beaten = pulse.clone();
         let tick = move || beaten.tick(&engine);
         let thread = thread::Builder::new().name("plugin-clock".to_owned()).spawn(tick)?;
-        // Before this a beat finds nobody to wake, and the clock does not sleep yet.
+        // Before this a beat finds no thread to wake, and the clock does not sleep yet.
         let _ = pulse.clock.set(thread.thread().clone());
         Ok(Self { pulse, thread: Some(thread) })
     }

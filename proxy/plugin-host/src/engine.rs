@@ -98,7 +98,7 @@ fn config() -> Config {
         // Only offsets into the code would come of it.
         .generate_address_map(false)
         // A reload happens beside the traffic: compiling on all cores would be felt there, on one
-        // it takes a fraction of a second longer and nobody waits for it.
+        // it takes a fraction of a second longer, for which no request waits.
         .parallel_compilation(false);
     config
 }

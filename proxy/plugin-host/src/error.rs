@@ -32,7 +32,7 @@ pub enum LoadError {
     /// A capability of the contract that this version cannot grant.
     #[error("imports `{0}`, which this version of tidegate does not offer")]
     Unavailable(String),
-    /// Imports nobody knows here.
+    /// Imports that this version does not know.
     #[error("imports what tidegate does not know: {}; plugins may import `tidegate:policy` 0.1 and WASI 0.2", .0.join(", "))]
     UnknownImports(Vec<String>),
     /// A phase of the contract that this version does not run, or a newer contract's.

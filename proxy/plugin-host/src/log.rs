@@ -24,7 +24,7 @@ impl Log {
         Self { plugin, rate: Rate::new(origin) }
     }
 
-    /// One line, unless nobody listens or there were too many.
+    /// One line, unless its level is off or there were too many.
     pub(crate) fn write(&self, level: Level, message: &str) {
         if !enabled(level) {
             return;

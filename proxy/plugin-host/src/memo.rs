@@ -190,7 +190,7 @@ pub(crate) fn header_count(exchange: &Exchange, side: Side, name: &str) -> u32 {
 /// Notes the questions of one call.
 #[derive(Debug, Default)]
 pub(crate) struct Recorder {
-    /// Nobody wants to know otherwise.
+    /// The call is of a pure plugin.
     recording: bool,
     /// Something was asked or done that cannot be remembered. A cell, since reading does not change
     /// the store.

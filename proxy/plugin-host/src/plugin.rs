@@ -34,7 +34,7 @@ impl Host {
     ///
     /// Runs the plugin and blocks meanwhile: ordinarily for milliseconds, but to instantiate, to
     /// describe and to configure itself a plugin may use 1 s of processor time or 10 s of waiting
-    /// each. Call it where nobody waits.
+    /// each. Call it where no request waits.
     ///
     /// # Errors
     ///

@@ -8,7 +8,7 @@ use crate::instance::Instance;
 /// Holds an exchange, and the instances that plugins with `isolation = "request"` have for it.
 ///
 /// A call takes the exchange into an instance and puts it back, so a slot whose call was given up is empty, and of
-/// no use any more: it is dropped with whoever gave the call up. Dropping it releases the instances.
+/// no use any more: it is dropped with the caller that gave up. Dropping it releases the instances.
 #[derive(Debug)]
 pub struct Slot {
     /// `None` during a call, and after one that was given up.
@@ -42,12 +42,12 @@ impl Deref for Slot {
     type Target = Exchange;
 
     fn deref(&self) -> &Exchange {
-        self.exchange.as_deref().expect("nobody looks into a slot during a call")
+        self.exchange.as_deref().expect("the slot is looked into between calls")
     }
 }
 
 impl DerefMut for Slot {
     fn deref_mut(&mut self) -> &mut Exchange {
-        self.exchange.as_deref_mut().expect("nobody looks into a slot during a call")
+        self.exchange.as_deref_mut().expect("the slot is looked into between calls")
     }
 }

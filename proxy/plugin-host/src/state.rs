@@ -118,7 +118,7 @@ impl State {
         }
     }
 
-    /// Makes an edit that can be remembered, and notes it. Answers `None` where nobody remembers: the
+    /// Makes an edit that can be remembered, and notes it. Answers `None` where nothing is remembered: the
     /// edit is still to be made then, with [`State::editor`].
     pub(crate) fn noted_edit(
         &mut self,

@@ -82,7 +82,7 @@ pub(crate) enum Error {
 /// Who has to mend what went wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// For the access log alone: nobody is woken by what clients do.
+    /// The client's: for the access log alone, as no operator is woken by what clients do.
     Client,
     /// The operator's: configuration, policies, disks, servers.
     Ours,

@@ -1,20 +1,8 @@
 //! The `tidegate` binary: a programmable edge proxy.
 //!
-//! A request passes the stages in this order; each is a folder, and none knows another:
-//!
-//! | stage | what it does |
-//! |---|---|
-//! | [`listener`] | accepts connections, as many as the limits allow |
-//! | [`tls`] | terminates TLS, chooses the certificate |
-//! | [`http`] | drives the connection, refuses what is ambiguous |
-//! | [`policy`] | asks the plugins of the chain |
-//! | [`upstream`] | chooses a server and sends the request on a kept connection |
-//!
-//! [`compression`] codes what comes back for clients that like it smaller.
-//!
-//! [`exchange`] puts them together for one request, [`tcp`] for one connection that is forwarded at
-//! layer 4, [`worker`] for one thread, [`server`] for the process. [`reload`] makes [`snapshot`]s of the
-//! files and hands them to the workers.
+//! [`thread`] serves connections, [`exchange`] is one request from head to end, [`tcp`] one connection that is forwarded
+//! at layer 4. [`server`] is the process; [`reload`] makes [`snapshot`]s of the files and hands them to the threads.
+//! `proxy/ARCHITECTURE.md` follows a request from file to file.
 
 mod access_log;
 mod admin;

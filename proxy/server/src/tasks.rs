@@ -6,8 +6,8 @@ use std::rc::Rc;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
-/// Owns tasks that bring something to its end after whoever wanted it has gone: a policy's call about a body that
-/// nobody reads any more, the log line of an exchange that waits for that call, a connection that switched
+/// Owns tasks that bring something to its end after what started them has gone: a policy's call about a body that
+/// was given up, the log line of an exchange that waits for that call, a connection that switched
 /// protocols. The worker waits for them when it drains; those that are left end with it.
 #[derive(Clone, Default)]
 pub(crate) struct Tasks(Rc<RefCell<JoinSet<()>>>);

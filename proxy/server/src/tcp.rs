@@ -50,7 +50,7 @@ pub(crate) async fn forward<S>(
 
 /// Connects a client that speaks TLS to a server of the upstream that `names` has for the server name it
 /// asks for; its TLS goes on to that server. `None`, and the connection is closed, if it names nothing
-/// that is there within `timeouts.tls-handshake`, or if there is no server to be had.
+/// that is there within `timeouts.tls-handshake`, or if no server takes the connection.
 pub(crate) async fn pass_through<S: AsyncRead + AsyncWrite + Unpin>(
     worker: &Worker,
     generation: &Generation,

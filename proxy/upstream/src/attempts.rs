@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use http::StatusCode;
 
-/// The attempts at one request, in order. Whoever sends a request keeps it, so that it is there also if the
-/// request is given up.
+/// The attempts at one request, in order. The caller of `send` keeps it, so that it is there also if the request is given up.
 #[derive(Debug, Default)]
 pub struct Attempts {
     /// The first is kept apart: most requests have no other, and cost no allocation.

@@ -164,7 +164,7 @@ impl Cluster {
         known.in_flight.resize(narrow(config.max_in_flight), narrow(config.max_queued));
         let targets = self.targets();
         let mut health = known.health.lock().unwrap_or_else(PoisonError::into_inner);
-        // The servers of an upstream that had none are not eased in: nobody else takes their share.
+        // The servers of an upstream that had none are not eased in: no other server takes their share.
         let first = first || health.values().all(|health| health.state(now) == State::Draining);
         let list: Vec<Member> = targets
             .into_iter()

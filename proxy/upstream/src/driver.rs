@@ -2,7 +2,7 @@
 //!
 //! hyper gives a connection as two halves: a sender, and a future that reads and writes. The usual way
 //! is to spawn the future; then every step of an exchange wakes another task. Here the exchange polls
-//! it itself, which saves those wake-ups. Between exchanges nobody polls it: the pool looks before it
+//! it itself, which saves those wake-ups. Between exchanges it is not polled: the pool looks before it
 //! lends a connection, and once a second.
 
 use std::future::Future;
@@ -21,11 +21,11 @@ type Connection = http1::Connection<TokioIo<Stream>, RequestBody>;
 
 /// Who moves the connection.
 pub(crate) enum Driver {
-    /// Whoever polls this.
+    /// The exchange that uses the connection, or the pool.
     Here(Box<Connection>, WakeFlag),
     /// A task, which ends when the sender is dropped or the server closes the connection.
     Spawned,
-    /// Nobody any more: it is closed. How an exchange on it failed, the exchange is told itself.
+    /// It is closed. An exchange on it learns from its own future how it failed.
     Ended,
 }
 
@@ -53,7 +53,7 @@ impl Driver {
         matches!(self, Self::Here(_, flag) if !flag.take())
     }
 
-    /// Finds out whether an idle connection was closed; nobody is woken when it is.
+    /// Finds out whether an idle connection was closed; no task is woken when it is.
     pub(crate) fn look(&mut self) {
         self.poll(&Context::from_waker(Waker::noop()));
     }
@@ -66,7 +66,7 @@ impl Driver {
         }
     }
 
-    /// Runs `take`, which takes from the connection what would only wake whoever takes it.
+    /// Runs `take`, which takes from the connection what would only wake the task that takes it.
     pub(crate) fn quietly<T>(&self, take: impl FnOnce() -> T) -> T {
         match self {
             Self::Here(_, flag) => flag.quietly(take),

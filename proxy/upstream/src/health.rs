@@ -83,7 +83,7 @@ pub(crate) enum Transition {
 }
 
 impl Health {
-    /// A server that is there when the process begins. Nobody has served the traffic until now, so it
+    /// A server that is there when the process begins. No other server has taken the traffic until now, so it
     /// takes its full share at once.
     pub(crate) fn new() -> Self {
         Self::default()
@@ -191,7 +191,7 @@ impl Health {
         Some(Transition::Down { checks })
     }
 
-    /// The configuration no longer asks for checks: nobody would find the server up again.
+    /// The configuration no longer asks for checks: no check would find the server up again.
     pub(crate) fn unchecked(&self, now: Millis) -> Option<Transition> {
         self.contrary_checks.store(0, Relaxed);
         if self.flags.load(Relaxed) & DOWN == 0 {

@@ -56,7 +56,7 @@ impl InFlight {
         }
     }
 
-    /// Enters if that is possible at once. Nobody who waits is overtaken.
+    /// Enters if that is possible at once. No request that waits is overtaken.
     pub(crate) fn try_enter(self: &Arc<Self>) -> Option<Permit> {
         self.take(|state| waiting(state) == 0)
     }
@@ -112,7 +112,7 @@ struct Queued<'a> {
 
 impl Queued<'_> {
     async fn turn(&self) -> Permit {
-        // A place may have come free before this was in the queue, and then nobody is told.
+        // A place may have come free before this was in the queue, and then no waiting request is told.
         let mut try_first = self.is_first;
         loop {
             let mut freed = pin!(self.limit.freed.notified());

@@ -384,7 +384,7 @@ impl Lease {
     }
 
     /// Hands the connection over to a task of its own: its request has a body, or it is going to be
-    /// upgraded, so it has to move even while nobody waits for the response.
+    /// upgraded, so it has to move even while the exchange does not wait for the response.
     pub(crate) fn spawn_driver(&mut self) {
         if let Kind::Http1(connection) = &mut self.kind {
             connection.driver.spawn();
@@ -416,7 +416,7 @@ impl Lease {
         Poll::Pending
     }
 
-    /// Takes something the connection made available, which would only wake whoever takes it.
+    /// Takes something the connection made available, which would only wake the task that takes it.
     pub(crate) fn quietly<T>(&self, take: impl FnOnce() -> T) -> T {
         match &self.kind {
             Kind::Http1(connection) => connection.driver.quietly(take),

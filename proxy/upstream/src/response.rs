@@ -18,7 +18,7 @@ use crate::pool::Lease;
 /// Dropping it before gives the connection up.
 ///
 /// The server is given up when it sends nothing for the upstream's `timeouts.idle`, or is not done at the
-/// deadline. Back-pressure is that of whoever polls.
+/// deadline. Back-pressure is the reader's.
 pub struct ServerBody {
     incoming: Incoming,
     /// Given back after the last byte.

@@ -96,7 +96,7 @@ impl Drop for Reserved {
 ///
 /// # Errors
 /// `temporary-directory` cannot be used. `Ok` with a warning: it is not written, and the system's directory
-/// cannot be; whoever only buffers what fits in memory has no need of it.
+/// cannot be; a proxy that only buffers what fits in memory has no need of it.
 pub fn check(config: &Config) -> Result<Option<Problem>, Problem> {
     let buffers = config.upstreams.values().flat_map(|upstream| [upstream.buffer, upstream.buffer_requests]);
     let needed = buffers.flatten().any(|buffer| buffer.disk > 0);

@@ -1,4 +1,4 @@
-//! A body that goes through a codec on its way: in chunks, held back by whoever takes them.
+//! A body that goes through a codec on its way: in chunks, as fast as they are taken.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};

@@ -67,7 +67,7 @@ const MAX_V1: usize = 107;
 /// The part of fixed size, which ends with the length of the rest (§2.2).
 const V2_FIXED: usize = 16;
 /// Addresses take 216 bytes at most and senders should stay below 536 in all (§2.2), but the TLVs of a TLS
-/// client's names and certificate can pass that. Beyond a page it is nobody's honest header.
+/// client's names and certificate can pass that. No honest header is longer than a page.
 const MAX_V2_PAYLOAD: usize = 4096;
 
 /// Reads a header of either version within `limit`, and not a byte beyond it: what follows may be TLS,

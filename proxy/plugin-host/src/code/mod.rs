@@ -56,7 +56,7 @@ impl Inner {
 impl Host {
     /// Compiles a component, or a core module that the plugin SDK built.
     ///
-    /// Takes one core for a fraction of a second per megabyte; call it where nobody waits.
+    /// Takes one core for a fraction of a second per megabyte; call it where no request waits.
     ///
     /// # Errors
     ///

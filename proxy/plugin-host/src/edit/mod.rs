@@ -323,7 +323,7 @@ pub(crate) fn valid_value(value: Vec<u8>) -> Edit<HeaderValue> {
     HeaderValue::from_maybe_shared(Bytes::from(value)).map_err(|_| EditError::Invalid)
 }
 
-/// Interim responses (1xx) are the proxy's, and what comes after 599 is nobody's.
+/// Interim responses (1xx) are the proxy's, and what comes after 599 has no meaning.
 fn final_status(status: u16) -> Edit<StatusCode> {
     let in_range = (200..=599).contains(&status);
     StatusCode::from_u16(status).ok().filter(|_| in_range).ok_or(EditError::Invalid)

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use super::print;
 use crate::files;
-use crate::reload::Directory;
+use crate::reload::{Directory, Look};
 use crate::tls;
 use tidegate_body::buffer;
 
@@ -66,7 +66,7 @@ fn look(file: &Path) -> Result<Findings, HostError> {
         }
     };
     let (bad_version, _) = mpsc::channel(1);
-    let mut warnings = match Directory::new(Host::new()?, bad_version).scan(&config, 1, false) {
+    let mut warnings = match Directory::new(Host::new()?, bad_version).scan(&config, 1, Look::Final) {
         Ok(scan) => {
             problems.extend(scan.problems);
             config.warnings(|destination| scan.links.iter().any(|link| link.may_route_to(destination)))

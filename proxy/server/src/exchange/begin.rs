@@ -38,7 +38,7 @@ impl Peer {
     }
 }
 
-/// The exchange before anybody was asked about it, and the body of its request; or the refusal.
+/// The exchange before any policy was asked about it, and the body of its request; or the refusal.
 pub(super) fn begin(
     worker: Rc<Worker>,
     peer: &Peer,

@@ -155,7 +155,7 @@ impl Here<'_> {
                     return Ok(Found::File(sibling.into_representation(path, Some(coding), true)));
                 }
             }
-            // Whether anybody else would get another form: caches have to know.
+            // Whether another client would get another form: caches have to know.
             for coding in sibling::CODINGS.into_iter().filter(|coding| !self.accepted.has(*coding)) {
                 varies = varies || self.sibling(&file, &path, coding)?.is_some();
             }

@@ -102,7 +102,7 @@ pub(crate) async fn serve<S, H, F>(
             biased;
             recognised = timeout(bounds.timeouts.request_headers, io.starts_http2()) => match recognised {
                 Ok(Ok(http2)) => http2,
-                // Broken, or silent for too long: there is nobody to tell.
+                // Broken, or silent for too long: no client is there to be told.
                 Ok(Err(_)) | Err(_) => return,
             },
             // Nothing was asked yet, so nothing is lost.

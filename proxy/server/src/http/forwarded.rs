@@ -20,7 +20,7 @@ const MAX_REQUEST_ID: usize = 128;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Client {
     pub(crate) address: IpAddr,
-    /// `http` or `https`, as the client connected to whoever met it first.
+    /// `http` or `https`, as the client connected to the first proxy.
     pub(crate) scheme: &'static str,
     /// The connection's source is a trusted proxy: its fields are kept and added to.
     pub(crate) source_trusted: bool,
@@ -87,7 +87,7 @@ impl Introduction {
     }
 
     /// Sets the forwarding fields of a request: added to what a trusted source said, in place of what
-    /// anybody else did. `authority` is what the client asked for.
+    /// any other source did. `authority` is what the client asked for.
     pub(crate) fn set(&self, headers: &mut HeaderMap, client: &Client, authority: &str, version: Version) {
         let (host, forwarded) = self.words(authority, client.scheme);
         let believed = |name: HeaderName| client.source_trusted.then(|| joined(headers, &name)).flatten();

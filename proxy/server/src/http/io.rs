@@ -217,7 +217,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Io<S> {
     }
 
     /// Reads until the client has said whether it speaks HTTP/2 by prior knowledge (RFC 9113 §3.3);
-    /// what was read is read again by whoever serves the stream.
+    /// what was read is read again when the stream is served.
     pub(crate) async fn starts_http2(&mut self) -> io::Result<bool> {
         let mut read = Vec::with_capacity(HTTP2_PREFACE.len());
         let mut buffer = [0; HTTP2_PREFACE.len()];

@@ -1,4 +1,4 @@
-//! Refuses requests that two HTTP implementations could read in two ways, before anybody decides on them.
+//! Refuses requests that two HTTP implementations could read in two ways, before any policy decides on them.
 
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version, header};

@@ -96,7 +96,7 @@ impl DerefMut for Keeper {
 pub(super) struct Custody(Rc<Inner>);
 
 struct Inner {
-    /// `None` while somebody has it.
+    /// `None` while the owner or a filter has it.
     slot: RefCell<Option<Slot>>,
     given: Notify,
     notes: RefCell<Notes>,
@@ -127,7 +127,7 @@ impl Custody {
         self.0.slot.borrow_mut().take()
     }
 
-    /// Waits until it is free: whoever has it has it for one call, and every call has its limits.
+    /// Waits until it is free: a filter has it for one call, and every call has its limits.
     pub(super) async fn take(&self) -> Slot {
         loop {
             if let Some(slot) = self.try_take() {

@@ -36,8 +36,8 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    /// Whether the policy can send requests to this destination. Of one that could not be loaded nobody
-    /// knows; its own problem is reported already.
+    /// Whether the policy can send requests to this destination. Of one that could not be loaded that is not
+    /// known; its own problem is reported already.
     pub(crate) fn may_route_to(&self, destination: &str) -> bool {
         match &self.policy {
             Policy::Serving(plugin) => plugin.may_route_to(destination),
@@ -70,7 +70,7 @@ pub(crate) enum Policy {
 /// The chain of one generation on one worker.
 pub(crate) struct Chain {
     places: Vec<Place>,
-    /// Of the worker: calls about bodies go on there when nobody wants the body any more.
+    /// Of the worker: calls about bodies go on there after the body was given up.
     tasks: Tasks,
 }
 
@@ -92,7 +92,7 @@ pub(crate) enum Decision {
 pub(crate) struct Trail {
     /// Places that saw the request, in order: the response phase takes them backwards.
     seen: Vec<usize>,
-    /// `None` where nobody reads them.
+    /// `None` where there is no access log to read them.
     steps: Option<Vec<Step>>,
     /// The end of the step before, which is the beginning of the next.
     clock: Option<Instant>,
@@ -114,7 +114,7 @@ impl Trail {
         }
     }
 
-    /// Adds steps that were noted apart, if anybody reads them.
+    /// Adds steps that were noted apart, if there is an access log.
     pub(crate) fn append(&mut self, others: Vec<Step>) {
         if let Some(steps) = &mut self.steps {
             steps.extend(others);
@@ -171,7 +171,7 @@ impl Chain {
         Self { places: places.collect(), tasks }
     }
 
-    /// The trail of a new exchange; `noted` if somebody will read its steps.
+    /// The trail of a new exchange; `noted` if the access log will show its steps.
     pub(crate) fn trail(&self, noted: bool) -> Trail {
         let places = self.places.len();
         Trail {
@@ -278,7 +278,7 @@ impl Place {
         judged.verdict
     }
 
-    /// The same about a chunk of a body; whoever shows it notes the step.
+    /// The same about a chunk of a body; the caller notes the step.
     async fn call_body(&self, phase: Phase, slot: &mut Slot, chunk: &mut Chunk) -> Judged {
         match &self.instances {
             // Only a policy that runs asks for bodies.

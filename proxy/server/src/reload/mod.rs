@@ -17,7 +17,7 @@ use tidegate_config::{self as config, Config, Problem};
 use tidegate_plugin_host::Host;
 use tokio::sync::{mpsc, oneshot};
 
-pub(crate) use self::directory::{Directory, State as PolicyState, Status as PolicyStatus};
+pub(crate) use self::directory::{Directory, Look, State as PolicyState, Status as PolicyStatus};
 use self::watch::{Fingerprint, Watcher};
 use crate::access_log;
 use crate::files;
@@ -181,7 +181,7 @@ pub(crate) fn start(
         bad_versions,
         status: status.clone(),
     };
-    control.load(false)?;
+    control.load(Look::Final)?;
     let config = control.current.as_ref().map(|current| current.config.clone()).ok_or_else(Vec::new)?;
     let (requests, queue) = sync_channel(16);
     let handle = Handle { requests: requests.clone(), status };
@@ -199,8 +199,8 @@ impl Control {
         // Always taken before the files are read: a change in between is seen as one afterwards.
         let mut loaded = self.fingerprint();
         watcher.follow(self.files());
-        // Whatever changed while nobody watched yet. Reported where it happens.
-        let _ = self.load(true);
+        // What changed before the watcher followed the files. Reported where it happens.
+        let _ = self.load(Look::Patient);
         loop {
             let wait =
                 self.again_at.map_or(LOOK, |at| at.saturating_duration_since(Instant::now()).min(LOOK));
@@ -213,7 +213,7 @@ impl Control {
                 }
                 Ok(Request::Reload(reply)) => {
                     loaded = self.fingerprint();
-                    let result = self.load(false);
+                    let result = self.load(Look::Final);
                     watcher.follow(self.files());
                     // Who asked may have gone.
                     let _ = reply.send(result);
@@ -225,7 +225,7 @@ impl Control {
                     if now != loaded || due {
                         loaded = self.settle(now);
                         // Reported where it happens.
-                        let _ = self.load(true);
+                        let _ = self.load(Look::Patient);
                         watcher.follow(self.files());
                     }
                 }
@@ -269,13 +269,13 @@ impl Control {
 
     /// Makes a generation of the files as they are and puts it into service; or, if the configuration
     /// cannot be used, changes nothing. Problems are logged, each once.
-    fn load(&mut self, patient: bool) -> Result<Outcome, Vec<Problem>> {
+    fn load(&mut self, look: Look) -> Result<Outcome, Vec<Problem>> {
         self.again_at = None;
-        let result = self.build(patient);
+        let result = self.build(look);
         let problems = match &result {
             Ok(Built { problems, .. }) | Err(problems) => problems.clone(),
         };
-        // What keeps the proxy from starting is said by whoever started it.
+        // What keeps the proxy from starting is said by the caller of `start`.
         if result.is_ok() || self.current.is_some() {
             for problem in problems.iter().filter(|problem| !self.reported.contains(problem)) {
                 tracing::error!(target: "reload", "{problem}");
@@ -287,7 +287,7 @@ impl Control {
         result.map(|Built { generation, changed, .. }| Outcome { generation, changed, problems: texts })
     }
 
-    fn build(&mut self, patient: bool) -> Result<Built, Vec<Problem>> {
+    fn build(&mut self, look: Look) -> Result<Built, Vec<Problem>> {
         let file = &self.file;
         let text = std::fs::read_to_string(file).map_err(|error| {
             let message = format!("cannot read it: {error}");
@@ -303,7 +303,7 @@ impl Control {
         let temporary = buffer::check(&config).map_err(|problem| vec![problem])?;
         let opened = self.open_listeners(&config)?;
         let generation = self.current.as_ref().map_or(0, |current| current.number) + 1;
-        let scan = self.directory.scan(&config, generation, patient).map_err(|problem| vec![problem])?;
+        let scan = self.directory.scan(&config, generation, look).map_err(|problem| vec![problem])?;
         let routable = |destination: &str| scan.links.iter().any(|link| link.may_route_to(destination));
         let warnings = findings
             .warnings
@@ -446,7 +446,7 @@ impl Control {
         }
         if rolled_back {
             // Reported where it happens.
-            let _ = self.load(true);
+            let _ = self.load(Look::Patient);
         }
     }
 

@@ -139,7 +139,7 @@ fn authorities(ca: &std::path::Path) -> Result<RootCertStore, String> {
 fn system_authorities() -> Result<RootCertStore, String> {
     let found = rustls_native_certs::load_native_certs();
     let mut roots = RootCertStore::empty();
-    // Machines carry some that no standard allows; they are of use to nobody.
+    // Machines carry some that no standard allows; they are of no use.
     roots.add_parsable_certificates(found.certs);
     if roots.is_empty() {
         let errors: Vec<_> = found.errors.iter().map(ToString::to_string).collect();

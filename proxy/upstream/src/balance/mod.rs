@@ -237,7 +237,7 @@ fn level(group: &mut [Contender]) {
     }
 }
 
-/// Whoever would have the lowest load *with* the request sets the mark; all whose load *without* it is
+/// The server that would have the lowest load *with* the request sets the mark; all whose load *without* it is
 /// below take turns. With equal weights these are the servers with the fewest requests. With other weights
 /// the lowest load alone would send nothing to the lighter servers while the heaviest is idle.
 fn least_requests(group: &[Contender], credits: &mut [i64]) -> Option<usize> {

@@ -18,7 +18,7 @@ use tokio::time::sleep;
 
 /// What an answer's TTL is clamped to. A TTL of 0 is legal (RFC 1035 §3.2.1), and one that a cache counts
 /// down to 0 is common: one question a second bounds what a name costs. A TTL of hours is often still in
-/// caches when an address goes away unplanned; a question every five minutes costs nobody anything.
+/// caches when an address goes away unplanned; a question every five minutes costs next to nothing.
 const SHORTEST_TTL: Duration = Duration::from_secs(1);
 const LONGEST_TTL: Duration = Duration::from_secs(5 * 60);
 
@@ -26,7 +26,7 @@ const LONGEST_TTL: Duration = Duration::from_secs(5 * 60);
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// For how long an answer from /etc/hosts holds. It has no TTL; whoever edits it waits for the effect, and
+/// For how long an answer from /etc/hosts holds. It has no TTL; the operator who edits it waits for the effect, and
 /// to read it costs less than any question.
 const HOSTS_TTL: Duration = Duration::from_secs(5);
 

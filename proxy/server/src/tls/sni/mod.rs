@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 /// How much of a connection is read in search of its ClientHello. One is below 2 KiB with a post-quantum
 /// key share, some more with tickets and ECH. nginx (`preread_buffer_size`) and HAProxy (`tune.bufsize`)
-/// look at 16 KiB as well, so no client depends on more, and whoever sends more holds no more memory.
+/// look at 16 KiB as well, so no client depends on more, and one that sends more holds no more memory.
 const MAX_HELLO: usize = 16 << 10;
 
 /// What is read at once: a ClientHello and the records that may come with it, in one call.
@@ -32,7 +32,7 @@ pub(crate) struct Hello {
     pub(crate) bytes: Bytes,
 }
 
-/// Why there is no server name to be had: the client's doing, except for `Io`.
+/// Why no server name could be read: the client's doing, except for `Io`.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     /// Another protocol, such as clear HTTP to a TLS port.

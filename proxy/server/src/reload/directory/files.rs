@@ -1,0 +1,60 @@
+//! What there is in the plugin directory: the files of each place of the chain.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use tidegate_config::{PluginFile, Problem};
+
+/// A place of the chain as its files describe it.
+pub(super) struct Files {
+    pub(super) name: String,
+    pub(super) wasm: Option<PathBuf>,
+    pub(super) toml: Option<PathBuf>,
+}
+
+/// Every place of the chain, in the order of file names. Hidden files and other endings are left alone.
+pub(super) fn list(directory: &Path) -> io::Result<Vec<Files>> {
+    let mut found: BTreeMap<String, Files> = BTreeMap::new();
+    for entry in std::fs::read_dir(directory)? {
+        let path = entry?.path();
+        let (Some(stem), Some(ending)) = (path.file_stem(), path.extension()) else { continue };
+        let (Some(name), true) = (stem.to_str(), ending == "wasm" || ending == "toml") else { continue };
+        if name.starts_with('.') {
+            continue;
+        }
+        let place = found.entry(name.to_owned()).or_insert_with(|| Files {
+            name: name.to_owned(),
+            wasm: None,
+            toml: None,
+        });
+        let slot = if ending == "wasm" { &mut place.wasm } else { &mut place.toml };
+        *slot = Some(path);
+    }
+    Ok(found.into_values().collect())
+}
+
+/// The file that holds the code of a place: its own, or that of the plugin it links to.
+pub(super) fn code_of(place: &Files, all: &[Files], file: &PluginFile) -> Result<PathBuf, Problem> {
+    match (&place.wasm, &file.link) {
+        (Some(_), Some(_)) => Err(file
+            .positions
+            .problem("link", format!("{}.wasm is here as well: remove one of them", place.name))),
+        (Some(wasm), None) => Ok(wasm.clone()),
+        (None, Some(target)) => {
+            let linked = all.iter().find(|other| other.name == *target).and_then(|other| other.wasm.clone());
+            linked.ok_or_else(|| {
+                file.positions.problem("link", format!("there is no {target}.wasm in this directory"))
+            })
+        }
+        (None, None) => {
+            let path = place.toml.as_deref().unwrap_or(Path::new(&place.name));
+            Err(problem(path, format!("there is no {}.wasm beside it and it has no `link`", place.name)))
+        }
+    }
+}
+
+/// A problem of a file as a whole.
+pub(super) fn problem(file: &Path, message: String) -> Problem {
+    Problem { file: file.to_owned(), position: None, message, help: None }
+}
