@@ -1,5 +1,7 @@
 //! What goes with requests and responses: verdicts, replies and refusals.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
 use thiserror::Error;
 
 pub use crate::bindings::imports::tidegate::policy::http::{BodyMode, TlsInfo, Verdict, Version};
@@ -49,6 +51,30 @@ impl Reply {
     }
 }
 
+/// Whether the text may stand as a method or as the name of a field (RFC 9110 §5.6.2).
+pub fn is_token(text: &str) -> bool {
+    let tchar = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    !text.is_empty() && text.bytes().all(tchar)
+}
+
+/// Whether only the proxy sets the field of this name, in any case: framing, hop-by-hop fields (RFC 9110
+/// §7.6.1), and `host`, which is set with [`Request::set_authority`](crate::Request::set_authority). An edit of it is
+/// refused with [`EditError::Forbidden`].
+pub fn is_owned_by_proxy(field: &str) -> bool {
+    const OWNED: [&str; 9] = [
+        "connection",
+        "content-length",
+        "host",
+        "keep-alive",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    ];
+    OWNED.iter().any(|owned| owned.eq_ignore_ascii_case(field))
+}
+
 /// Why an edit was refused. A refused edit changes nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum EditError {
@@ -89,6 +115,32 @@ impl From<host::http::RouteError> for RouteError {
         match error {
             host::http::RouteError::Unknown => Self::Unknown,
             host::http::RouteError::NotGranted => Self::NotGranted,
+        }
+    }
+}
+
+impl From<IpAddr> for host::http::IpAddress {
+    fn from(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(address) => {
+                let [a, b, c, d] = address.octets();
+                Self::Ipv4((a, b, c, d))
+            }
+            IpAddr::V6(address) => {
+                let [a, b, c, d, e, f, g, h] = address.segments();
+                Self::Ipv6((a, b, c, d, e, f, g, h))
+            }
+        }
+    }
+}
+
+impl From<host::http::IpAddress> for IpAddr {
+    fn from(address: host::http::IpAddress) -> Self {
+        match address {
+            host::http::IpAddress::Ipv4((a, b, c, d)) => Ipv4Addr::new(a, b, c, d).into(),
+            host::http::IpAddress::Ipv6((a, b, c, d, e, f, g, h)) => {
+                Ipv6Addr::new(a, b, c, d, e, f, g, h).into()
+            }
         }
     }
 }

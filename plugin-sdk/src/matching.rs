@@ -36,17 +36,7 @@ impl IpSet {
 
     /// Whether this address is in the set.
     pub fn has(&self, address: IpAddr) -> bool {
-        let address = match address {
-            IpAddr::V4(address) => {
-                let [a, b, c, d] = address.octets();
-                host::http::IpAddress::Ipv4((a, b, c, d))
-            }
-            IpAddr::V6(address) => {
-                let [a, b, c, d, e, f, g, h] = address.segments();
-                host::http::IpAddress::Ipv6((a, b, c, d, e, f, g, h))
-            }
-        };
-        host::matching::ip_set_has(self.0, address)
+        host::matching::ip_set_has(self.0, address.into())
     }
 }
 

@@ -1,6 +1,6 @@
 //! The request as a policy sees it.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::http::{BodyMode, EditError, Reply, RouteError, TlsInfo, Verdict, Version};
@@ -33,12 +33,7 @@ impl Request {
     /// The client after trusted-proxy handling: decide on this one. To compare it with networks, use
     /// [`IpSet::has_client`](crate::matching::IpSet::has_client), which copies nothing.
     pub fn client_ip(&self) -> IpAddr {
-        match self.0.client_ip() {
-            host::http::IpAddress::Ipv4((a, b, c, d)) => Ipv4Addr::new(a, b, c, d).into(),
-            host::http::IpAddress::Ipv6((a, b, c, d, e, f, g, h)) => {
-                Ipv6Addr::new(a, b, c, d, e, f, g, h).into()
-            }
-        }
+        self.0.client_ip().into()
     }
 
     /// [`Request::client_ip`] as text.

@@ -1,14 +1,14 @@
 //! Requests and responses that lie in the test itself.
 
 use std::cell::RefCell;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 pub(crate) use crate::bindings::imports::tidegate::policy::http::{
     BodyMode, EditError, IpAddress, RouteError, TlsInfo, Version,
 };
 pub(crate) use crate::double::body::Body;
 use crate::double::path;
-use crate::http::Reply;
+use crate::http::{Reply, is_owned_by_proxy, is_token};
 
 /// Has the methods of the bindings' `Request`.
 pub(crate) struct Request(pub(crate) RefCell<RequestFacts>);
@@ -382,31 +382,12 @@ fn reply(status: u16, headers: &[Field], body: &[u8]) -> Result<Reply, EditError
     Ok(Reply { status, headers: headers.to_vec(), body: body.to_vec() })
 }
 
-/// Framing, hop-by-hop (RFC 9110 §7.6.1), and `host`, which is set with the authority.
-const OWNED_BY_PROXY: [&str; 9] = [
-    "connection",
-    "content-length",
-    "host",
-    "keep-alive",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
-
 fn check_field(name: &str, value: &[u8]) -> Result<(), EditError> {
     valid(is_token(name) && value.iter().all(|&byte| byte == b'\t' || (byte >= 0x20 && byte != 0x7f)))?;
-    if OWNED_BY_PROXY.iter().any(|owned| owned.eq_ignore_ascii_case(name)) {
+    if is_owned_by_proxy(name) {
         return Err(EditError::Forbidden);
     }
     Ok(())
-}
-
-/// RFC 9110 §5.6.2
-pub(crate) fn is_token(text: &str) -> bool {
-    let tchar = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    !text.is_empty() && text.bytes().all(tchar)
 }
 
 fn is_target(text: &str) -> bool {
@@ -423,28 +404,4 @@ fn first_text(values: Vec<Vec<u8>>) -> Option<String> {
 
 fn count(values: &[Vec<u8>]) -> u32 {
     u32::try_from(values.len()).unwrap_or(u32::MAX)
-}
-
-impl From<IpAddr> for IpAddress {
-    fn from(address: IpAddr) -> Self {
-        match address {
-            IpAddr::V4(address) => {
-                let [a, b, c, d] = address.octets();
-                Self::Ipv4((a, b, c, d))
-            }
-            IpAddr::V6(address) => {
-                let [a, b, c, d, e, f, g, h] = address.segments();
-                Self::Ipv6((a, b, c, d, e, f, g, h))
-            }
-        }
-    }
-}
-
-impl From<IpAddress> for IpAddr {
-    fn from(address: IpAddress) -> Self {
-        match address {
-            IpAddress::Ipv4((a, b, c, d)) => Ipv4Addr::new(a, b, c, d).into(),
-            IpAddress::Ipv6((a, b, c, d, e, f, g, h)) => Ipv6Addr::new(a, b, c, d, e, f, g, h).into(),
-        }
-    }
 }

@@ -61,6 +61,7 @@ pub(crate) mod environment {
 /// Checks what it is given; tests call the phases themselves.
 pub(crate) mod activation {
     use super::matching::{self, PatternKind};
+    use crate::http::is_token;
 
     pub(crate) fn only_paths(patterns: &[String]) -> Result<(), String> {
         for (index, glob) in patterns.iter().enumerate() {
@@ -79,11 +80,11 @@ pub(crate) mod activation {
     }
 
     pub(crate) fn only_methods(methods: &[String]) -> Result<(), String> {
-        refuse(methods, "a method", super::http::is_token)
+        refuse(methods, "a method", is_token)
     }
 
     pub(crate) fn only_with_headers(names: &[String]) -> Result<(), String> {
-        refuse(names, "a field name", super::http::is_token)
+        refuse(names, "a field name", is_token)
     }
 
     pub(crate) fn pure() {}

@@ -7,6 +7,7 @@
 use std::cell::{Cell, OnceCell};
 use std::collections::BTreeMap;
 
+use crate::http::is_token;
 use crate::matching::Patterns;
 use crate::{Error, Request, activation};
 
@@ -334,12 +335,6 @@ fn value_regex(pattern: &str) -> String {
         }
     }
     regex + "$"
-}
-
-/// RFC 9110 §5.6.2
-fn is_token(text: &str) -> bool {
-    let tchar = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    !text.is_empty() && text.bytes().all(tchar)
 }
 
 #[cfg(test)]

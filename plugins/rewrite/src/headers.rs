@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use tidegate_plugin_sdk::http::{is_owned_by_proxy, is_token};
 use tidegate_plugin_sdk::prelude::*;
 
 /// Edits of header fields: first `remove`, then `set`, then `append`. Framing and hop-by-hop fields
@@ -125,26 +126,11 @@ impl Message for Response {
     }
 }
 
-/// Framing, hop-by-hop (RFC 9110 §7.6.1), and `host`, which is the authority.
-const OWNED_BY_PROXY: [&str; 9] = [
-    "connection",
-    "content-length",
-    "host",
-    "keep-alive",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
-
 fn check_name(name: &str) -> Result<(), String> {
-    // RFC 9110 §5.6.2
-    let tchar = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    if name.is_empty() || !name.bytes().all(tchar) {
+    if !is_token(name) {
         return Err(format!("`{name}` is not a field name"));
     }
-    if OWNED_BY_PROXY.iter().any(|owned| owned.eq_ignore_ascii_case(name)) {
+    if is_owned_by_proxy(name) {
         return Err(format!("`{name}` belongs to the proxy"));
     }
     Ok(())
