@@ -43,7 +43,7 @@
 //! ```
 //!
 //! [`Policy`] lists the phases, [`Request`], [`Response`] and [`Body`] what can be read and edited, [`matching`] how
-//! comparisons run in the proxy, [`testing`] how to test. The crate's `README.md` starts from an empty directory.
+//! comparisons run in the proxy, [`rules`] lists of rules with conditions, [`testing`] how to test. The crate's `README.md` starts from an empty directory.
 
 #[doc(hidden)] // `#[policy]` expands to paths into it
 pub mod bindings;

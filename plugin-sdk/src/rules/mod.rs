@@ -1,341 +1,175 @@
-//! Which rule of a list applies to a request: the conditions the stock policies share.
+//! Lists of rules, first match or every match: conditions and what then happens.
 //!
-//! All conditions of a rule must hold; a condition lists alternatives, and one that is left out always
-//! holds. Rules are asked in order. However many there are, the paths of all of them cost one call to the
-//! proxy, and so do their user agents; other conditions are asked only of rules whose path fits.
+//! A rule is a table of `[config]`. Its conditions are the same in every policy; the policy adds its [action](Rule) to
+//! them. All conditions of a rule must hold; a condition lists alternatives (`headers` excepted), and one that is
+//! left out always holds. Rules are asked in order.
+//!
+//! This policy puts a name on requests, `rules = [{ paths = ["/api/**"], methods = ["GET"], tag = "reader" }]`:
+//!
+//! ```
+//! use tidegate_plugin_sdk::prelude::*;
+//! use tidegate_plugin_sdk::rules::{Rule, Rules};
+//!
+//! #[derive(Deserialize, JsonSchema)]
+//! #[serde(deny_unknown_fields)]
+//! struct Config {
+//!     /// Asked in order; the first that applies counts.
+//!     rules: Vec<Rule<Tag>>,
+//! }
+//!
+//! /// What requests are called.
+//! #[derive(Deserialize, JsonSchema)]
+//! struct Tag {
+//!     /// The value of `x-tag`.
+//!     tag: String,
+//! }
+//!
+//! struct Tagger {
+//!     rules: Rules<Tag>,
+//! }
+//!
+//! #[policy]
+//! impl Policy for Tagger {
+//!     type Config = Config;
+//!
+//!     fn configure(config: Config) -> Result<Self, Error> {
+//!         let rules = Rules::new(config.rules)?;
+//!         rules.narrow()?; // this policy does nothing else
+//!         Ok(Self { rules })
+//!     }
+//!
+//!     fn on_request(&self, request: &Request) -> Verdict {
+//!         let Some((rule, Tag { tag })) = self.rules.first(request) else {
+//!             return Verdict::Next;
+//!         };
+//!         match request.set_header("x-tag", tag) {
+//!             Ok(()) => Verdict::Next,
+//!             Err(error) => {
+//!                 log::error!("rules[{rule}].tag: {error}");
+//!                 Verdict::Fail
+//!             }
+//!         }
+//!     }
+//! }
+//!
+//! let config = serde_json::json!({ "rules": [{ "paths": ["/api/**"], "methods": ["GET"], "tag": "reader" }] });
+//! let tagger = testing::configure::<Tagger>(config).unwrap();
+//! let request = testing::Request::new("GET", "/api/users");
+//! assert_eq!(tagger.on_request(&request), Verdict::Next);
+//! assert_eq!(request.header("x-tag").as_deref(), Some("reader"));
+//!
+//! let config = serde_json::json!({ "rules": [{ "path": "/api", "tag": "reader" }] });
+//! let error = testing::configure::<Tagger>(config).err().unwrap();
+//! assert!(error.starts_with("rules[0].path: unknown field `path`, expected one of `hosts`, `paths`, "));
+//! ```
 
-use std::cell::{Cell, OnceCell};
-use std::collections::BTreeMap;
+mod checked;
+mod rule;
+#[cfg(test)]
+mod tests;
 
-use crate::http::is_token;
-use crate::matching::Patterns;
+use std::ops::Index;
+
+use checked::Checked;
+pub use rule::{Conditions, Rule};
+
 use crate::{Error, Request, activation};
 
-/// When a rule applies. [`Default`]: always.
-#[derive(Debug, Clone, Default)]
-pub struct Conditions {
-    /// `example.org`, or `*.example.org` for every name below it but not itself. Case, a trailing dot and the
-    /// port of the request do not count. IPv6 addresses stand in brackets.
-    pub hosts: Vec<String>,
-    /// Globs ([`matching`](crate::matching)) over the normalised path.
-    pub paths: Vec<String>,
-    /// With regard to case (RFC 9110 §9.1).
-    pub methods: Vec<String>,
-    /// By field name: a pattern that the whole of any value matches, with regard to case. `*` is any
-    /// characters, here `/` too, and `?` any one; `*` alone holds if the field is present.
-    pub headers: BTreeMap<String, String>,
-    /// Parts of the `user-agent` field, without regard to case.
-    pub user_agents: Vec<String>,
-}
-
-/// The rules of a policy, ready to be asked.
+/// The rules of a policy, ready to be asked. `rules[index]` is the action of one.
+///
+/// However many rules there are, the paths of all of them cost one call to the proxy, and so do their user agents;
+/// other conditions are asked only of rules whose path fits.
 #[derive(Debug)]
-pub struct Rules {
-    rules: Vec<Rule>,
-    paths: Shared,
-    user_agents: Shared,
+pub struct Rules<Action> {
+    conditions: Checked,
+    /// By rule.
+    actions: Vec<Action>,
 }
 
-impl Rules {
-    /// Builds the matchers, so it works only in [`configure`](crate::Policy::configure).
-    ///
-    /// # Errors
-    ///
-    /// Names the key at fault as `rules[2].hosts[0]`: the list is taken to be called `rules`, and its keys
-    /// like the fields of [`Conditions`] with `-` for `_`.
-    pub fn new(rules: &[Conditions]) -> Result<Self, Error> {
-        Self::named("rules", rules)
-    }
-
-    /// The same for a list of another name.
-    ///
-    /// # Errors
-    ///
-    /// As [`Rules::new`], with this name.
-    pub fn named(list: &str, rules: &[Conditions]) -> Result<Self, Error> {
-        let key = |index: usize, key: &str| format!("{list}[{index}].{key}");
-        let paths = Shared::new(
-            rules.iter().map(|rule| &rule.paths),
-            |index| key(index, "paths"),
-            |globs| Patterns::glob(globs),
-        )?;
-        let user_agents = Shared::new(
-            rules.iter().map(|rule| &rule.user_agents),
-            |index| key(index, "user-agents"),
-            |parts| Patterns::ignore_case().contains(parts),
-        )?;
-        let rules = rules
-            .iter()
-            .enumerate()
-            .map(|(index, rule)| Rule::new(rule).map_err(|error| error.within(format!("{list}[{index}]"))));
-        Ok(Self { rules: rules.collect::<Result<_, _>>()?, paths, user_agents })
-    }
-
-    /// Has the policy called only for requests to which one of the rules may apply, judged by path, host
-    /// and method. Only for a policy that does nothing else; only in
+impl<Action> Rules<Action> {
+    /// Of the key `rules`, with actions that need no preparation. Builds matchers, so it works only in
     /// [`configure`](crate::Policy::configure).
     ///
     /// # Errors
     ///
-    /// As [`Rules::new`], which names the key at fault: call that first.
-    pub fn narrow(rules: &[Conditions]) -> Result<(), Error> {
-        narrow(rules, |rule| &rule.paths, activation::only_paths)?;
-        narrow(rules, |rule| &rule.hosts, activation::only_hosts)?;
-        narrow(rules, |rule| &rule.methods, activation::only_methods)
+    /// A condition does not fit; names the key at fault, such as `rules[2].hosts[0]`.
+    pub fn new(rules: Vec<Rule<Action>>) -> Result<Self, Error> {
+        Self::build("rules", rules, Ok)
     }
 
-    /// Index of the first rule that applies.
-    pub fn first(&self, request: &Request) -> Option<usize> {
-        self.matching(request).next()
+    /// Of the key `list`. `action` makes an action of what the operator wrote: checks it, builds matchers.
+    ///
+    /// # Errors
+    ///
+    /// As [`Rules::new`]; an error of `action` is taken to be about a key of its rule, `list[2]`.
+    pub fn build<Written>(
+        list: &str,
+        rules: Vec<Rule<Written>>,
+        action: impl Fn(Written) -> Result<Action, Error>,
+    ) -> Result<Self, Error> {
+        let mut conditions = Vec::with_capacity(rules.len());
+        let mut actions = Vec::with_capacity(rules.len());
+        for (index, rule) in rules.into_iter().enumerate() {
+            conditions.push(rule.conditions);
+            actions.push(action(rule.action).map_err(|error| error.within(format!("{list}[{index}]")))?);
+        }
+        Ok(Self { conditions: Checked::new(list, conditions)?, actions })
     }
 
-    /// Indices of the rules that apply, in order. Asks only as far as it is read.
-    pub fn matching<'a>(&'a self, request: &'a Request) -> impl Iterator<Item = usize> + use<'a> {
-        let facts = Facts::new(request);
-        (0..self.rules.len()).filter(move |&index| self.holds(index, &facts))
+    /// [`narrow`] to these rules.
+    ///
+    /// # Errors
+    ///
+    /// As [`narrow`].
+    pub fn narrow(&self) -> Result<(), Error> {
+        narrow(self.conditions())
     }
 
-    /// Cheapest first: the first two cost one call for all rules together.
-    fn holds(&self, index: usize, facts: &Facts<'_>) -> bool {
-        let rule = &self.rules[index];
-        self.paths.holds(index, &facts.path, |globs| globs.matches_path(facts.request))
-            && self
-                .user_agents
-                .holds(index, &facts.user_agent, |parts| parts.matches_header(facts.request, "user-agent"))
-            && (rule.methods.is_empty() || rule.methods.iter().any(|method| method == facts.method()))
-            && (rule.hosts.is_empty() || rule.hosts.iter().any(|host| host.matches(facts.host())))
-            && rule.headers.iter().all(|header| header.matches(facts.request))
+    /// The conditions of all rules, in order.
+    pub fn conditions(&self) -> impl Iterator<Item = &Conditions> + Clone {
+        self.conditions.conditions()
+    }
+
+    /// The first rule that applies: its index, for the log, and its action.
+    pub fn first(&self, request: &Request) -> Option<(usize, &Action)> {
+        let index = self.conditions.matching(request).next()?;
+        Some((index, &self.actions[index]))
+    }
+
+    /// The rules that apply, in order: index and action of each. Asks only as far as it is read.
+    pub fn matching<'a>(&'a self, request: &Request) -> impl Iterator<Item = (usize, &'a Action)> {
+        self.conditions.matching(request).map(|index| (index, &self.actions[index]))
     }
 }
 
-fn narrow(
-    rules: &[Conditions],
+impl<Action> Index<usize> for Rules<Action> {
+    type Output = Action;
+
+    fn index(&self, index: usize) -> &Action {
+        &self.actions[index]
+    }
+}
+
+/// Has the policy called only for requests to which a rule with one of these conditions may apply, judged by path,
+/// host and method. Only for a policy that does nothing else; only in [`configure`](crate::Policy::configure).
+///
+/// # Errors
+///
+/// This is not `configure`. Conditions that do not fit are refused as well, but without their key: take them from
+/// [`Rules::conditions`], where they are checked already.
+pub fn narrow<'a>(rules: impl Iterator<Item = &'a Conditions> + Clone) -> Result<(), Error> {
+    only(rules.clone(), |rule| &rule.paths, activation::only_paths)?;
+    only(rules.clone(), |rule| &rule.hosts, activation::only_hosts)?;
+    only(rules, |rule| &rule.methods, activation::only_methods)
+}
+
+fn only<'a>(
+    rules: impl Iterator<Item = &'a Conditions> + Clone,
     condition: impl Fn(&Conditions) -> &Vec<String>,
-    only: impl Fn(Vec<String>) -> Result<(), Error>,
+    narrow: impl Fn(Vec<String>) -> Result<(), Error>,
 ) -> Result<(), Error> {
-    if rules.iter().any(|rule| condition(rule).is_empty()) {
+    if rules.clone().any(|rule| condition(rule).is_empty()) {
         return Ok(()); // this rule may apply to any
     }
-    only(rules.iter().flat_map(condition).cloned().collect())
+    narrow(rules.flat_map(condition).cloned().collect())
 }
-
-/// The conditions that are asked rule by rule; empty = left out.
-#[derive(Debug)]
-struct Rule {
-    hosts: Vec<Host>,
-    methods: Vec<String>,
-    headers: Vec<Header>,
-}
-
-impl Rule {
-    fn new(conditions: &Conditions) -> Result<Self, Error> {
-        let hosts = conditions.hosts.iter().enumerate().map(|(position, host)| {
-            Host::parse(host).map_err(|reason| Error::at(format!("hosts[{position}]"), reason))
-        });
-        for (position, glob) in conditions.paths.iter().enumerate() {
-            if !glob.starts_with(['/', '*']) {
-                let reason = format!("`{glob}` matches nothing: paths begin with `/`");
-                return Err(Error::at(format!("paths[{position}]"), reason));
-            }
-        }
-        for (position, method) in conditions.methods.iter().enumerate() {
-            if !is_token(method) {
-                let reason = format!("`{method}` is not a method");
-                return Err(Error::at(format!("methods[{position}]"), reason));
-            }
-        }
-        let headers = conditions.headers.iter().map(|(name, pattern)| {
-            let key = format!("headers.{name}");
-            Header::new(name, pattern).map_err(|error| Error::at(key, error))
-        });
-        Ok(Self {
-            hosts: hosts.collect::<Result<_, _>>()?,
-            methods: conditions.methods.clone(),
-            headers: headers.collect::<Result<_, _>>()?,
-        })
-    }
-}
-
-/// What was found out about a request so far.
-struct Facts<'a> {
-    request: &'a Request,
-    path: Cell<Hit>,
-    user_agent: Cell<Hit>,
-    method: OnceCell<String>,
-    host: OnceCell<String>,
-}
-
-impl<'a> Facts<'a> {
-    const fn new(request: &'a Request) -> Self {
-        let (path, user_agent) = (Cell::new(Hit::Unknown), Cell::new(Hit::Unknown));
-        Self { request, path, user_agent, method: OnceCell::new(), host: OnceCell::new() }
-    }
-
-    fn method(&self) -> &str {
-        self.method.get_or_init(|| self.request.method())
-    }
-
-    /// Lower case, without port and trailing dot.
-    fn host(&self) -> &str {
-        self.host.get_or_init(|| {
-            let authority = self.request.authority();
-            let host = without_port(&authority);
-            host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase()
-        })
-    }
-}
-
-/// One kind of condition, of all rules together.
-#[derive(Debug)]
-struct Shared {
-    /// The patterns of all rules in order; `None` if no rule has the condition.
-    all: Option<Patterns>,
-    /// For each pattern of `all` the rule it belongs to.
-    owners: Vec<usize>,
-    /// By rule. Needed only past the first rule that `all` hits, so the first rule with the
-    /// condition is `Condition::First` and has no matcher of its own.
-    rules: Vec<Condition>,
-}
-
-#[derive(Debug)]
-enum Condition {
-    LeftOut,
-    First,
-    Own(Patterns),
-}
-
-/// The first rule that `Shared::all` hits for the request at hand.
-#[derive(Debug, Clone, Copy)]
-enum Hit {
-    Unknown,
-    None,
-    Rule(usize),
-}
-
-impl Shared {
-    fn new<'a>(
-        rules: impl Iterator<Item = &'a Vec<String>>,
-        key: impl Fn(usize) -> String,
-        build: impl Fn(&[String]) -> Result<Patterns, Error>,
-    ) -> Result<Self, Error> {
-        let mut shared = Self { all: None, owners: Vec::new(), rules: Vec::new() };
-        let mut all = Vec::new();
-        for (index, patterns) in rules.enumerate() {
-            let condition = match (patterns.is_empty(), shared.owners.first()) {
-                (true, _) => Condition::LeftOut,
-                (false, None) => Condition::First,
-                (false, Some(_)) => {
-                    Condition::Own(build(patterns).map_err(|error| error.within(key(index)))?)
-                }
-            };
-            shared.rules.push(condition);
-            shared.owners.extend(patterns.iter().map(|_| index));
-            all.extend_from_slice(patterns);
-        }
-        if let Some(first) = shared.owners.first() {
-            // The patterns of later rules were built already, so what fails now is the first one's, and
-            // its patterns are the first of all.
-            let built = build(&all).map_err(|error| error.within(key(*first)));
-            shared.all = Some(built?);
-        }
-        Ok(shared)
-    }
-
-    fn holds(&self, index: usize, hit: &Cell<Hit>, ask: impl Fn(&Patterns) -> Option<usize>) -> bool {
-        let condition = &self.rules[index];
-        let Some(all) = self.all.as_ref().filter(|_| !matches!(condition, Condition::LeftOut)) else {
-            return true;
-        };
-        if matches!(hit.get(), Hit::Unknown) {
-            hit.set(ask(all).map_or(Hit::None, |pattern| Hit::Rule(self.owners[pattern])));
-        }
-        match (hit.get(), condition) {
-            (Hit::Rule(rule), Condition::Own(patterns)) if rule < index => ask(patterns).is_some(),
-            (Hit::Rule(rule), _) => rule == index,
-            (Hit::None | Hit::Unknown, _) => false,
-        }
-    }
-}
-
-/// One entry of `hosts`, lower case.
-#[derive(Debug)]
-enum Host {
-    Exact(String),
-    /// `.example.org`
-    Below(String),
-}
-
-impl Host {
-    fn parse(text: &str) -> Result<Self, String> {
-        let (name, below) = match text.strip_prefix("*.") {
-            Some(name) => (name, true),
-            None => (text, false),
-        };
-        let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
-        if without_port(&name) != name {
-            return Err(format!("`{text}`: a host stands without port"));
-        }
-        let valid = |byte: u8| byte.is_ascii_graphic() && !br#"*/\@?#,"#.contains(&byte);
-        if name.is_empty() || !name.bytes().all(valid) {
-            return Err(format!("`{text}` is neither a host nor `*.` and a host"));
-        }
-        Ok(if below { Self::Below(format!(".{name}")) } else { Self::Exact(name) })
-    }
-
-    fn matches(&self, host: &str) -> bool {
-        match self {
-            Self::Exact(name) => name == host,
-            Self::Below(suffix) => host.len() > suffix.len() && host.ends_with(suffix.as_str()),
-        }
-    }
-}
-
-/// `host`, `host:port`, `[v6]`, `[v6]:port` (RFC 3986 §3.2.2)
-fn without_port(authority: &str) -> &str {
-    match (authority.starts_with('['), authority.find(']')) {
-        (true, Some(end)) => &authority[..=end],
-        _ => authority.split(':').next().unwrap_or(authority),
-    }
-}
-
-/// One entry of `headers`.
-#[derive(Debug)]
-struct Header {
-    name: String,
-    /// `None` = present.
-    pattern: Option<Patterns>,
-}
-
-impl Header {
-    fn new(name: &str, pattern: &str) -> Result<Self, Error> {
-        if !is_token(name) {
-            return Err(format!("`{name}` is not a field name").into());
-        }
-        let pattern = if pattern == "*" { None } else { Some(Patterns::regex([value_regex(pattern)])?) };
-        Ok(Self { name: name.to_owned(), pattern })
-    }
-
-    fn matches(&self, request: &Request) -> bool {
-        match &self.pattern {
-            Some(pattern) => pattern.matches_header(request, &self.name).is_some(),
-            None => request.header_count(&self.name) > 0,
-        }
-    }
-}
-
-/// Not a glob: in `text/html` or `Mozilla/5.0` a slash separates nothing that `*` should respect.
-fn value_regex(pattern: &str) -> String {
-    let mut regex = String::from("(?s)^");
-    for character in pattern.chars() {
-        match character {
-            '*' => regex.push_str(".*"),
-            '?' => regex.push('.'),
-            plain if r".+()|[]{}^$\".contains(plain) => regex.extend(['\\', plain]),
-            plain => regex.push(plain),
-        }
-    }
-    regex + "$"
-}
-
-#[cfg(test)]
-mod tests;

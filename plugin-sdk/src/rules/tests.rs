@@ -1,6 +1,11 @@
-//! Which rule applies, through the double of the host.
+//! How rules are read, and which of them applies, through the double of the host.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::{Value, json};
 
 use super::*;
+use crate::policy::read_config;
 use crate::testing::Request;
 
 fn texts(items: &[&str]) -> Vec<String> {
@@ -23,37 +28,51 @@ fn user_agents(parts: &[&str]) -> Conditions {
     Conditions { user_agents: texts(parts), ..Default::default() }
 }
 
+/// Rules whose action is to be found.
+fn build(list: &[Conditions]) -> Result<Rules<()>, Error> {
+    Rules::new(list.iter().map(|conditions| Rule { conditions: conditions.clone(), action: () }).collect())
+}
+
+fn rules(list: &[Conditions]) -> Rules<()> {
+    build(list).expect("valid conditions")
+}
+
+fn first(rules: &Rules<()>, request: &Request) -> Option<usize> {
+    rules.first(request).map(|(index, ())| index)
+}
+
 fn get(path: &str) -> Request {
     Request::new("GET", path)
 }
 
 #[test]
 fn the_first_rule_in_order_applies() {
-    let rules = Rules::new(&[paths(&["/a/b"]), paths(&["/a/**", "/c"]), Conditions::default()]).unwrap();
-    assert_eq!(rules.first(&get("/a/b")), Some(0));
-    assert_eq!(rules.first(&get("/a/x")), Some(1));
-    assert_eq!(rules.first(&get("/a")), Some(1));
-    assert_eq!(rules.first(&get("/c")), Some(1));
-    assert_eq!(rules.first(&get("/d")), Some(2), "a rule without conditions always applies");
-    assert_eq!(rules.matching(&get("/a/b")).collect::<Vec<_>>(), [0, 1, 2]);
+    let rules = rules(&[paths(&["/a/b"]), paths(&["/a/**", "/c"]), Conditions::default()]);
+    assert_eq!(first(&rules, &get("/a/b")), Some(0));
+    assert_eq!(first(&rules, &get("/a/x")), Some(1));
+    assert_eq!(first(&rules, &get("/a")), Some(1));
+    assert_eq!(first(&rules, &get("/c")), Some(1));
+    assert_eq!(first(&rules, &get("/d")), Some(2), "a rule without conditions always applies");
+    let request = get("/a/b");
+    let all: Vec<usize> = rules.matching(&request).map(|(index, ())| index).collect();
+    assert_eq!(all, [0, 1, 2]);
 }
 
 #[test]
 fn all_conditions_of_a_rule_must_hold() {
     let posts = Conditions { methods: texts(&["POST", "PUT"]), ..paths(&["/api/**"]) };
     let bots = Conditions { user_agents: texts(&["bot"]), ..paths(&["/api/**"]) };
-    let rules = Rules::new(&[posts, bots, paths(&["/other"]), paths(&["/api/**"])]).unwrap();
-    assert_eq!(rules.first(&Request::new("POST", "/api/x")), Some(0));
-    assert_eq!(rules.first(&get("/api/x").with_header("user-agent", "GoodBot/1.0")), Some(1));
-    assert_eq!(rules.first(&get("/api/x")), Some(3), "rules past the first path that fits are asked too");
-    assert_eq!(rules.first(&Request::new("POST", "/x")), None);
-    assert_eq!(rules.first(&Request::new("post", "/api/x")), Some(3), "methods regard case");
+    let rules = rules(&[posts, bots, paths(&["/other"]), paths(&["/api/**"])]);
+    assert_eq!(first(&rules, &Request::new("POST", "/api/x")), Some(0));
+    assert_eq!(first(&rules, &get("/api/x").with_header("user-agent", "GoodBot/1.0")), Some(1));
+    assert_eq!(first(&rules, &get("/api/x")), Some(3), "rules past the first path that fits are asked too");
+    assert_eq!(first(&rules, &Request::new("POST", "/x")), None);
+    assert_eq!(first(&rules, &Request::new("post", "/api/x")), Some(3), "methods regard case");
 }
 
 #[test]
 fn hosts_are_exact_or_below_and_regard_neither_case_nor_port() {
-    let rules =
-        Rules::new(&[hosts(&["Example.org"]), hosts(&["*.example.org"]), hosts(&["[2001:DB8::1]"])]).unwrap();
+    let rules = rules(&[hosts(&["Example.org"]), hosts(&["*.example.org"]), hosts(&["[2001:DB8::1]"])]);
     for (host, rule) in [
         ("example.org", Some(0)),
         ("EXAMPLE.org:8443", Some(0)),
@@ -65,32 +84,29 @@ fn hosts_are_exact_or_below_and_regard_neither_case_nor_port() {
         ("example.org.evil.net", None),
         ("[2001:db8::1]:443", Some(2)),
     ] {
-        assert_eq!(rules.first(&get("/").with_host(host)), rule, "{host}");
+        assert_eq!(first(&rules, &get("/").with_host(host)), rule, "{host}");
     }
 }
 
 #[test]
 fn a_header_matches_as_a_whole_or_by_being_there() {
-    let rules =
-        Rules::new(&[header("accept", "text/*"), header("x-tier", "gold"), header("x-beta", "*")]).unwrap();
-    assert_eq!(rules.first(&get("/").with_header("accept", "text/html, image/png")), Some(0));
-    assert_eq!(rules.first(&get("/").with_header("accept", "image/png, text/html")), None);
-    assert_eq!(rules.first(&get("/").with_header("accept", "text")), None);
+    let rules = rules(&[header("accept", "text/*"), header("x-tier", "gold"), header("x-beta", "*")]);
+    assert_eq!(first(&rules, &get("/").with_header("accept", "text/html, image/png")), Some(0));
+    assert_eq!(first(&rules, &get("/").with_header("accept", "image/png, text/html")), None);
+    assert_eq!(first(&rules, &get("/").with_header("accept", "text")), None);
     let twice = get("/").with_header("X-Tier", "silver").with_header("X-Tier", "gold");
-    assert_eq!(rules.first(&twice), Some(1), "any value counts");
-    assert_eq!(rules.first(&get("/").with_header("x-tier", "golden")), None);
-    assert_eq!(rules.first(&get("/").with_header("x-beta", "")), Some(2));
+    assert_eq!(first(&rules, &twice), Some(1), "any value counts");
+    assert_eq!(first(&rules, &get("/").with_header("x-tier", "golden")), None);
+    assert_eq!(first(&rules, &get("/").with_header("x-beta", "")), Some(2));
 }
 
 #[test]
 fn a_user_agent_contains_a_part_in_any_case() {
-    let rules = Rules::new(&[user_agents(&["EvilBot", "curl/"])]).unwrap();
-    assert_eq!(
-        rules.first(&get("/").with_header("user-agent", "Mozilla/5.0 (compatible; evilbot)")),
-        Some(0)
-    );
-    assert_eq!(rules.first(&get("/").with_header("user-agent", "Mozilla/5.0")), None);
-    assert_eq!(rules.first(&get("/")), None);
+    let rules = rules(&[user_agents(&["EvilBot", "curl/"])]);
+    let agent = |text: &str| get("/").with_header("user-agent", text);
+    assert_eq!(first(&rules, &agent("Mozilla/5.0 (compatible; evilbot)")), Some(0));
+    assert_eq!(first(&rules, &agent("Mozilla/5.0")), None);
+    assert_eq!(first(&rules, &get("/")), None);
 }
 
 #[test]
@@ -99,15 +115,128 @@ fn a_mistake_names_its_key() {
     for (rules, message) in [
         (vec![hosts(&["example.org", "*"])], "rules[0].hosts[1]: `*` is neither"),
         (vec![hosts(&["a:80"])], "rules[0].hosts[0]: `a:80`: a host stands without port"),
+        (vec![hosts(&["[::1]:80"])], "rules[0].hosts[0]: `[::1]:80`: a host stands without port"),
+        (vec![paths(&["/a"]), paths(&["/b", "c"])], "rules[1].paths[1]: `c` matches nothing"),
         (vec![Conditions::default(), method], "rules[1].methods[1]: `P UT` is not a method"),
         (vec![header("a b", "*")], "rules[0].headers.a b: `a b` is not a field name"),
     ] {
-        let error = Rules::new(&rules).unwrap_err().to_string();
+        let error = build(&rules).unwrap_err().to_string();
         assert!(error.starts_with(message), "{error}");
     }
 }
 
+/// Where a request goes.
+#[derive(Debug, PartialEq, Deserialize, JsonSchema)]
+struct Route {
+    /// A name.
+    to: String,
+    /// A weight.
+    #[serde(default, rename = "per-cent", alias = "percent")]
+    per_cent: u8,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Config<Action> {
+    rules: Vec<Rule<Action>>,
+}
+
+fn read<Action: for<'de> Deserialize<'de>>(rules: Value) -> Result<Vec<Rule<Action>>, String> {
+    let config = read_config::<Config<Action>>(&json!({ "rules": rules }).to_string());
+    config.map(|config| config.rules).map_err(|error| error.to_string())
+}
+
 #[test]
-fn a_header_pattern_holds_no_regex() {
-    assert_eq!(value_regex("a.b*c?(d)"), r"(?s)^a\.b.*c.\(d\)$");
+fn conditions_and_action_share_a_table_in_any_order() {
+    let rule = json!({
+        "percent": 7, "paths": ["/a"], "hosts": ["b"], "to": "c", "methods": ["D"],
+        "user-agents": ["e"], "headers": { "f": "g" },
+    });
+    let rules = read::<Route>(json!([rule, { "to": "h" }])).expect("valid");
+    let conditions = Conditions {
+        hosts: texts(&["b"]),
+        paths: texts(&["/a"]),
+        methods: texts(&["D"]),
+        headers: [("f".to_owned(), "g".to_owned())].into(),
+        user_agents: texts(&["e"]),
+    };
+    assert_eq!(rules[0].conditions, conditions);
+    assert_eq!(rules[0].action, Route { to: "c".to_owned(), per_cent: 7 });
+    assert_eq!(rules[1].conditions, Conditions::default());
+    assert_eq!(rules[1].action, Route { to: "h".to_owned(), per_cent: 0 });
+}
+
+#[test]
+fn what_does_not_fit_is_refused_at_its_key() {
+    let valid = json!({ "to": "a" });
+    let all = "`hosts`, `paths`, `methods`, `headers`, `user-agents`, `to`, `per-cent`, `percent`";
+    for (rule, message) in [
+        (json!({}), "rules[1]: missing field `to`".to_owned()),
+        (
+            json!({ "to": "a", "frob": 1 }),
+            format!("rules[1].frob: unknown field `frob`, expected one of {all}"),
+        ),
+        (json!({ "to": 7 }), "rules[1].to: invalid type: integer `7`, expected a string".to_owned()),
+        (
+            json!({ "to": "a", "paths": ["/a", 7] }),
+            "rules[1].paths[1]: invalid type: integer `7`, expected a string".to_owned(),
+        ),
+        (
+            json!({ "to": "a", "headers": { "x": [] } }),
+            "rules[1].headers.x: invalid type: sequence, expected a string".to_owned(),
+        ),
+        (
+            json!({ "hosts": "a", "to": "a" }),
+            "rules[1].hosts: invalid type: string \"a\", expected a sequence".to_owned(),
+        ),
+        (json!("a"), "rules[1]: invalid type: string \"a\", expected struct Rule".to_owned()),
+    ] {
+        assert_eq!(read::<Route>(json!([valid, rule])).unwrap_err(), message);
+    }
+}
+
+#[test]
+fn an_action_may_be_one_of_several() {
+    #[derive(Debug, PartialEq, Deserialize)]
+    #[serde(tag = "do", deny_unknown_fields, rename_all = "kebab-case")]
+    enum Action {
+        Send { to: String },
+        Refuse,
+    }
+
+    let rules = json!([{ "do": "send", "paths": ["/a"], "to": "b" }, { "do": "refuse" }]);
+    let rules = read::<Action>(rules).expect("valid");
+    assert_eq!(rules[0].conditions, paths(&["/a"]));
+    assert_eq!(rules[0].action, Action::Send { to: "b".to_owned() });
+    assert_eq!(rules[1].action, Action::Refuse);
+    let error = read::<Action>(json!([{ "do": "send", "to": "b", "frob": 1 }])).unwrap_err();
+    assert_eq!(error, "rules[0]: unknown field `frob`, expected `to`");
+}
+
+#[test]
+fn an_action_is_prepared_and_refused_at_its_rule() {
+    let written =
+        || read::<Route>(json!([{ "to": "a" }, { "to": "" }, { "to": "b", "paths": ["c"] }])).unwrap();
+    let rules = Rules::build("rules", written().drain(..1).collect(), |route| Ok(route.to)).unwrap();
+    assert_eq!(rules[0], "a");
+    let refuse = |route: Route| if route.to.is_empty() { Err(Error::at("to", "empty")) } else { Ok(route) };
+    assert_eq!(Rules::build("list", written(), refuse).unwrap_err().to_string(), "list[1].to: empty");
+    let error = Rules::build("list", written(), Ok).unwrap_err().to_string();
+    assert!(error.starts_with("list[2].paths[0]: `c`"), "{error}");
+}
+
+#[test]
+fn the_schema_describes_conditions_and_action() {
+    let schema = schemars::schema_for!(Config<Route>).to_value();
+    assert_eq!(schema["properties"]["rules"]["items"]["$ref"], "#/$defs/RouteRule");
+    let rule = &schema["$defs"]["RouteRule"];
+    let description = "All conditions must hold; one that is left out always holds. Where a request goes.";
+    assert_eq!(rule["description"], description);
+    assert_eq!((&rule["required"], &rule["additionalProperties"]), (&json!(["to"]), &json!(false)));
+    let properties = rule["properties"].as_object().expect("a table");
+    let keys: Vec<&str> = properties.keys().map(String::as_str).collect();
+    assert_eq!(keys, ["hosts", "paths", "methods", "headers", "user-agents", "to", "per-cent"]);
+    for (key, property) in properties {
+        assert!(property["description"].is_string(), "{key} has no comment");
+    }
 }

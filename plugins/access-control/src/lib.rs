@@ -1,14 +1,14 @@
 //! The `access-control` policy: decides who may pass, first matching rule decides.
 
 use tidegate_plugin_sdk::prelude::*;
-use tidegate_plugin_sdk::rules::{Conditions, Rules};
+use tidegate_plugin_sdk::rules::{Rule, Rules};
 
 /// Who may pass.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Config {
     /// Asked in order; the first that decides counts. If none does, the request passes.
-    rules: Vec<Rule>,
+    rules: Vec<Rule<Clients>>,
     /// Sent to those who may not pass.
     #[serde(default = "forbidden")]
     #[schemars(range(min = 400, max = 599))]
@@ -19,25 +19,9 @@ fn forbidden() -> u16 {
     403
 }
 
-/// All conditions must hold; one that is left out always holds. At least one of `allow` and `deny` says what
-/// then happens.
+/// At least one of `allow` and `deny` says what then happens.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct Rule {
-    /// One of these hosts: `example.org`, or `*.example.org` for every name below it. Case and port do not
-    /// count.
-    #[serde(default)]
-    hosts: Vec<String>,
-    /// One of these globs over the normalised path: `*` within a segment, `**` across segments; `/admin/**`
-    /// matches `/admin` too.
-    #[serde(default)]
-    paths: Vec<String>,
-    /// One of these methods, with regard to case.
-    #[serde(default)]
-    methods: Vec<String>,
-    /// One of these texts is part of the `user-agent` field, in any case.
-    #[serde(default)]
-    user_agents: Vec<String>,
+struct Clients {
     /// Networks and addresses that pass; everyone else is denied.
     allow: Option<Vec<String>>,
     /// `true` denies everyone; networks and addresses are denied, also within `allow`. Without `allow`, the
@@ -56,9 +40,7 @@ enum Deny {
 }
 
 struct AccessControl {
-    rules: Rules,
-    /// By rule.
-    decisions: Vec<Decision>,
+    rules: Rules<Decision>,
     status: u16,
 }
 
@@ -76,28 +58,15 @@ impl Policy for AccessControl {
         if !(400..=599).contains(&config.status) {
             return Err(Error::at("status", format!("{} is not 400 to 599", config.status)));
         }
-        let mut conditions = Vec::new();
-        let mut decisions = Vec::new();
-        for (index, rule) in config.rules.into_iter().enumerate() {
-            let decision = Decision::new(rule.allow, rule.deny);
-            decisions.push(decision.map_err(|error| error.within(format!("rules[{index}]")))?);
-            conditions.push(Conditions {
-                hosts: rule.hosts,
-                paths: rule.paths,
-                methods: rule.methods,
-                user_agents: rule.user_agents,
-                ..Conditions::default()
-            });
-        }
-        let rules = Rules::new(&conditions)?;
-        Rules::narrow(&conditions)?;
+        let rules = Rules::build("rules", config.rules, Decision::new)?;
+        rules.narrow()?;
         activation::pure();
-        Ok(Self { rules, decisions, status: config.status })
+        Ok(Self { rules, status: config.status })
     }
 
     fn on_request(&self, request: &Request) -> Verdict {
-        for rule in self.rules.matching(request) {
-            match self.decisions[rule].passes(request) {
+        for (rule, decision) in self.rules.matching(request) {
+            match decision.passes(request) {
                 Some(true) => return Verdict::Next,
                 Some(false) => {
                     log::debug!("rules[{rule}] denied {}", request.client_ip_text());
@@ -113,7 +82,7 @@ impl Policy for AccessControl {
 impl Decision {
     /// Refuses what cannot be meant: in a policy about access, a rule without effect or one that
     /// shuts everyone out by an empty list is a mistake.
-    fn new(allow: Option<Vec<String>>, deny: Option<Deny>) -> Result<Self, Error> {
+    fn new(Clients { allow, deny }: Clients) -> Result<Self, Error> {
         let denied = match deny {
             Some(Deny::Everyone(true)) if allow.is_some() => {
                 return Err(Error::at("deny", "denies everyone, so `allow` has no effect"));

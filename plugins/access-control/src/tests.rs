@@ -70,6 +70,19 @@ fn the_first_rule_that_decides_counts() {
 }
 
 #[test]
+fn a_header_field_narrows_a_rule() {
+    let access = access(json!([
+        { "headers": { "x-forwarded-host": "*" }, "deny": true },
+        { "headers": { "x-zone": "lab-*" }, "paths": ["/lab"], "allow": ["10.0.0.0/8"] },
+    ]));
+    assert_denied(&access, get("/", "10.0.0.1").with_header("x-forwarded-host", "a"));
+    let lab = |client| get("/lab", client).with_header("x-zone", "lab-7");
+    assert_denied(&access, lab("192.0.2.1"));
+    assert_passes(&access, lab("10.0.0.1"));
+    assert_passes(&access, get("/lab", "192.0.2.1").with_header("x-zone", "LAB-7"));
+}
+
+#[test]
 fn deny_takes_clients_out_of_allow() {
     let access = access(json!([{ "allow": ["10.0.0.0/8"], "deny": ["10.6.0.0/16"] }]));
     assert_passes(&access, get("/", "10.5.0.1"));
@@ -105,6 +118,7 @@ fn mistakes_are_refused_with_their_key() {
         (rule(json!({ "deny": ["10.0.0.1/33"] })), "rules[0].deny[0]: `10.0.0.1/33` is neither"),
         (rule(json!({ "deny": "all" })), "rules[0].deny: expected `true` or a list"),
         (rule(json!({ "alow": ["10.0.0.1"] })), "rules[0].alow: unknown field"),
+        (rule(json!({ "deny": true, "headers": { "a b": "*" } })), "rules[0].headers.a b: `a b` is not"),
         (json!({ "rules": [], "status": 200 }), "status: 200 is not 400 to 599"),
         (json!({}), "missing field `rules`"),
     ] {

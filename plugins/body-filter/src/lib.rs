@@ -5,7 +5,7 @@ mod replace;
 
 use tidegate_plugin_sdk::http::BodyMode;
 use tidegate_plugin_sdk::prelude::*;
-use tidegate_plugin_sdk::rules::{Conditions, Rules};
+use tidegate_plugin_sdk::rules::{self, Rule, Rules};
 
 use media::MediaTypes;
 use replace::{Replacement, Replacements};
@@ -16,33 +16,21 @@ use replace::{Replacement, Replacements};
 struct Config {
     /// Which request bodies are refused. Every rule that applies counts. At most 32.
     #[serde(default)]
-    requests: Vec<RequestRule>,
+    requests: Vec<Rule<Refuse>>,
     /// What is replaced in response bodies. Every rule that applies counts. At most 32.
     #[serde(default)]
-    responses: Vec<ResponseRule>,
+    responses: Vec<Rule<Replace>>,
 }
 
-/// All conditions must hold; one that is left out always holds.
+/// A body in which one of `patterns` is found is refused.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct RequestRule {
-    /// One of these hosts: `example.org`, or `*.example.org` for every name below it. Case and port do not
-    /// count.
-    #[serde(default)]
-    hosts: Vec<String>,
-    /// One of these globs over the normalised path: `*` within a segment, `**` across segments; `/admin/**`
-    /// matches `/admin` too.
-    #[serde(default)]
-    paths: Vec<String>,
-    /// One of these methods, with regard to case.
-    #[serde(default)]
-    methods: Vec<String>,
+#[serde(rename_all = "kebab-case")]
+struct Refuse {
     /// One of these media types is in `content-type`: `application/json`, or `text/*`. Case and parameters do
     /// not count.
     #[serde(default)]
     content_types: Vec<String>,
-    /// Regular expressions in the syntax of the Rust `regex` crate, not anchored. A body in which one of them
-    /// is found is refused.
+    /// Regular expressions in the syntax of the Rust `regex` crate, not anchored.
     patterns: Vec<String>,
     /// Whether upper and lower case are the same to the patterns.
     #[serde(default)]
@@ -53,19 +41,10 @@ struct RequestRule {
     status: u16,
 }
 
-/// All conditions must hold; one that is left out always holds, but for `content-types`.
+/// `content-types` is about the response and has a default, the other conditions are about the request.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct ResponseRule {
-    /// As in `requests`, of the request.
-    #[serde(default)]
-    hosts: Vec<String>,
-    /// As in `requests`, of the request.
-    #[serde(default)]
-    paths: Vec<String>,
-    /// As in `requests`, of the request.
-    #[serde(default)]
-    methods: Vec<String>,
+#[serde(rename_all = "kebab-case")]
+struct Replace {
     /// As in `requests`, of the response. Without it, `text/html`.
     #[serde(default = "html")]
     content_types: Vec<String>,
@@ -86,12 +65,8 @@ fn html() -> Vec<String> {
 const MAX_RULES: usize = 32;
 
 struct BodyFilter {
-    requests: Rules,
-    /// By rule.
-    refusals: Vec<Refusal>,
-    responses: Rules,
-    /// By rule.
-    edits: Vec<Edit>,
+    requests: Rules<Refusal>,
+    responses: Rules<Edit>,
 }
 
 struct Refusal {
@@ -118,34 +93,20 @@ impl Policy for BodyFilter {
                 return Err(Error::at(list, format!("{count} rules; at most {MAX_RULES} can be remembered")));
             }
         }
-        let (mut request_conditions, mut refusals) = (Vec::new(), Vec::new());
-        for (index, mut rule) in config.requests.into_iter().enumerate() {
-            let [hosts, paths, methods] =
-                [&mut rule.hosts, &mut rule.paths, &mut rule.methods].map(std::mem::take);
-            request_conditions.push(Conditions { hosts, paths, methods, ..Conditions::default() });
-            refusals.push(Refusal::new(rule).map_err(|error| error.within(format!("requests[{index}]")))?);
-        }
-        let (mut response_conditions, mut edits) = (Vec::new(), Vec::new());
-        for (index, rule) in config.responses.into_iter().enumerate() {
-            let ResponseRule { hosts, paths, methods, content_types, replace } = rule;
-            response_conditions.push(Conditions { hosts, paths, methods, ..Conditions::default() });
-            let edit = Edit::new(&content_types, replace);
-            edits.push(edit.map_err(|error| error.within(format!("responses[{index}]")))?);
-        }
-        let requests = Rules::named("requests", &request_conditions)?;
-        let responses = Rules::named("responses", &response_conditions)?;
-        Rules::narrow(&[request_conditions, response_conditions].concat())?;
+        let requests = Rules::build("requests", config.requests, Refusal::new)?;
+        let responses = Rules::build("responses", config.responses, Edit::new)?;
+        rules::narrow(requests.conditions().chain(responses.conditions()))?;
         activation::pure();
-        Ok(Self { requests, refusals, responses, edits })
+        Ok(Self { requests, responses })
     }
 
     /// All rules are asked here: what policies further down the chain make of the request does not matter.
     fn on_request(&self, request: &Request) -> Verdict {
-        let refusals = bits(self.requests.matching(request).filter(|&rule| {
-            let content_types = self.refusals[rule].content_types.as_ref();
-            content_types.is_none_or(|types| types.has_request(request))
-        }));
-        let edits = bits(self.responses.matching(request));
+        let has_type =
+            |refusal: &Refusal| refusal.content_types.as_ref().is_none_or(|types| types.has_request(request));
+        let refusals = self.requests.matching(request).filter(|(_, refusal)| has_type(refusal));
+        let refusals = bits(refusals.map(|(rule, _)| rule));
+        let edits = bits(self.responses.matching(request).map(|(rule, _)| rule));
         if (refusals, edits) == (0, 0) {
             return Verdict::Next;
         }
@@ -170,7 +131,7 @@ impl Policy for BodyFilter {
 
     fn on_request_body(&self, request: &Request, body: &Body) -> Verdict {
         for rule in indices(Seen::of(request).refusals) {
-            let Refusal { patterns, status, .. } = &self.refusals[rule];
+            let Refusal { patterns, status, .. } = &self.requests[rule];
             if let Some(pattern) = patterns.matches_body(body) {
                 log::debug!("requests[{rule}].patterns[{pattern}] found in a body of {} bytes", body.len());
                 return request.respond(Reply::new(*status).text("the content is not accepted\n"));
@@ -184,8 +145,9 @@ impl Policy for BodyFilter {
         if seen.edits == 0 || response.status() == 206 {
             return Verdict::Next;
         }
-        let edits =
-            bits(indices(seen.edits).filter(|&rule| self.edits[rule].content_types.has_response(response)));
+        let edits = bits(
+            indices(seen.edits).filter(|&rule| self.responses[rule].content_types.has_response(response)),
+        );
         // In a coding that nobody knows, no text can be found.
         if edits != 0 && response.decode_body() {
             response.set_body_mode(BodyMode::Chunks);
@@ -196,7 +158,7 @@ impl Policy for BodyFilter {
 
     fn on_response_chunk(&self, request: &Request, _: &Response, chunk: &Body) -> Verdict {
         let applying = indices(Seen::of(request).edits);
-        let replacements = applying.map(|rule| &self.edits[rule].replacements);
+        let replacements = applying.map(|rule| &self.responses[rule].replacements);
         match replace::in_chunk(replacements, chunk) {
             Ok(()) => Verdict::Next,
             Err(error) => {
@@ -233,8 +195,8 @@ fn indices(bits: u32) -> impl Iterator<Item = usize> {
 }
 
 impl Refusal {
-    fn new(rule: RequestRule) -> Result<Self, Error> {
-        let RequestRule { content_types, patterns, ignore_case, status, .. } = rule;
+    fn new(refuse: Refuse) -> Result<Self, Error> {
+        let Refuse { content_types, patterns, ignore_case, status } = refuse;
         if !(400..=599).contains(&status) {
             return Err(Error::at("status", format!("{status} is not 400 to 599")));
         }
@@ -252,7 +214,7 @@ impl Refusal {
 }
 
 impl Edit {
-    fn new(content_types: &[String], replace: Vec<Replacement>) -> Result<Self, Error> {
+    fn new(Replace { content_types, replace }: Replace) -> Result<Self, Error> {
         if content_types.is_empty() {
             return Err(Error::at(
                 "content-types",
@@ -260,7 +222,7 @@ impl Edit {
             ));
         }
         Ok(Self {
-            content_types: MediaTypes::new(content_types)?,
+            content_types: MediaTypes::new(&content_types)?,
             replacements: Replacements::new(replace).map_err(|error| error.within("replace"))?,
         })
     }

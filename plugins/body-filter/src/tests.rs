@@ -73,6 +73,29 @@ fn a_body_in_which_a_pattern_is_found_is_refused() {
 }
 
 #[test]
+fn header_fields_and_user_agents_choose_too() {
+    let filter = filter(json!({
+        "requests": [
+            { "headers": { "x-filter": "on" }, "patterns": ["x"] },
+            { "user-agents": ["bot"], "patterns": ["x"], "status": 422 },
+        ],
+        "responses": [{ "headers": { "x-edit": "*" }, "replace": [{ "from": "x", "to": "1" }] }],
+    }));
+    let request = || post("/", "text/plain");
+    assert_eq!(answer(&filter, &request().with_header("x-filter", "on"), "x"), Some(403));
+    assert_eq!(answer(&filter, &request().with_header("user-agent", "A Bot"), "x"), Some(422));
+    assert_eq!(answer(&filter, &request().with_header("x-filter", "off"), "x"), None);
+    for (request, mode) in
+        [(request().with_header("x-edit", ""), BodyMode::Chunks), (request(), BodyMode::Skip)]
+    {
+        let response = ok("text/html");
+        assert_eq!(filter.on_request(&request), Verdict::Next);
+        assert_eq!(filter.on_response(&request, &response), Verdict::Next);
+        assert_eq!(response.body_mode(), mode);
+    }
+}
+
+#[test]
 fn only_bodies_of_these_types_are_looked_at() {
     let types = json!(["application/json", "text/*", "application/soap+xml"]);
     let filter = filter(json!({ "requests": [{ "content-types": types, "patterns": ["x"] }] }));

@@ -5,7 +5,7 @@ mod template;
 
 use regex_lite::Regex;
 use tidegate_plugin_sdk::prelude::*;
-use tidegate_plugin_sdk::rules::{Conditions, Rules};
+use tidegate_plugin_sdk::rules::{Rule, Rules};
 
 use crate::headers::{Edits, HeaderEdits};
 use crate::template::Template;
@@ -17,7 +17,7 @@ use crate::template::Template;
 struct Config {
     /// Asked in order; the first that applies counts, and only that one.
     #[serde(default)]
-    rules: Vec<Rule>,
+    rules: Vec<Rule<Change>>,
     /// Edits of what is sent upstream. `host` under `set` replaces the authority.
     #[serde(default)]
     request_headers: HeaderEdits,
@@ -26,18 +26,9 @@ struct Config {
     response_headers: HeaderEdits,
 }
 
-/// Applies if the path matches and all other conditions hold; one that is left out always holds. Exactly one
-/// of `to` and `redirect` says what then happens.
+/// `path` must match as well. Exactly one of `to` and `redirect` says what then happens.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct Rule {
-    /// One of these hosts: `example.org`, or `*.example.org` for every name below it. Case and port do not
-    /// count.
-    #[serde(default)]
-    hosts: Vec<String>,
-    /// One of these methods, with regard to case.
-    #[serde(default)]
-    methods: Vec<String>,
+struct Change {
     /// A regular expression found in the normalised path, without the query. Not anchored: write `^` and `$`
     /// where they are meant.
     path: String,
@@ -54,8 +45,7 @@ struct Rule {
 struct Rewrite {
     /// One list of all `path`, run by the proxy: a request that no rule is about costs one call.
     paths: Patterns,
-    conditions: Rules,
-    rewrites: Vec<Rewriting>,
+    rules: Rules<Rewriting>,
     request_headers: Edits,
     response_headers: Edits,
 }
@@ -76,22 +66,12 @@ impl Policy for Rewrite {
     type Config = Config;
 
     fn configure(config: Config) -> Result<Self, Error> {
-        let mut paths = Vec::new();
-        let mut conditions = Vec::new();
-        let mut rewrites = Vec::new();
-        for (index, rule) in config.rules.into_iter().enumerate() {
-            let key = || format!("rules[{index}]");
-            rewrites.push(Rewriting::new(&rule).map_err(|error| error.within(key()))?);
-            // The proxy's engine knows more than ours; what only one of them takes is refused here.
-            Patterns::regex([&rule.path]).map_err(|error| Error::at(key() + ".path", error))?;
-            paths.push(rule.path);
-            conditions.push(Conditions { hosts: rule.hosts, methods: rule.methods, ..Conditions::default() });
-        }
+        let paths: Vec<String> = config.rules.iter().map(|rule| rule.action.path.clone()).collect();
+        let rules = Rules::build("rules", config.rules, Rewriting::new)?;
         activation::pure();
         Ok(Self {
             paths: Patterns::regex(paths)?,
-            conditions: Rules::new(&conditions)?,
-            rewrites,
+            rules,
             request_headers: Edits::of_request(config.request_headers)
                 .map_err(|error| error.within("request-headers"))?,
             response_headers: Edits::of_response(config.response_headers)
@@ -130,19 +110,18 @@ impl Rewrite {
     fn rewritten(&self, request: &Request) -> Option<(&Action, Option<String>)> {
         let first = self.paths.matches_path(request)?;
         let path = request.normalized_path();
-        let rules = self.conditions.matching(request).skip_while(|&rule| rule < first);
-        let (action, captures) = rules
-            .map(|rule| &self.rewrites[rule])
-            .find_map(|rewriting| Some((&rewriting.action, rewriting.path.captures(&path)?)))?;
+        let mut rules = self.rules.matching(request).skip_while(|&(rule, _)| rule < first);
+        let (action, captures) =
+            rules.find_map(|(_, rewriting)| Some((&rewriting.action, rewriting.path.captures(&path)?)))?;
         let (Action::To(template) | Action::Redirect { location: template, .. }) = action;
         Some((action, template.fill(&captures, || request.query())))
     }
 }
 
 impl Rewriting {
-    fn new(rule: &Rule) -> Result<Self, Error> {
-        let path = Regex::new(&rule.path).map_err(|error| Error::at("path", error))?;
-        let action = match (&rule.to, &rule.redirect, rule.status) {
+    fn new(change: Change) -> Result<Self, Error> {
+        let path = Regex::new(&change.path).map_err(|error| Error::at("path", error))?;
+        let action = match (&change.to, &change.redirect, change.status) {
             (Some(to), None, None) => {
                 Action::To(Template::of_target(to, &path).map_err(|reason| Error::at("to", reason))?)
             }
@@ -161,6 +140,8 @@ impl Rewriting {
             (Some(_), Some(_), _) => return Err("has both `to` and `redirect`".into()),
             (None, None, _) => return Err("has neither `to` nor `redirect`".into()),
         };
+        // The proxy's engine knows more than ours; what only one of them takes is refused here.
+        Patterns::regex([change.path]).map_err(|error| Error::at("path", error))?;
         Ok(Self { path, action })
     }
 }

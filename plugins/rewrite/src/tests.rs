@@ -86,6 +86,25 @@ fn the_first_rule_that_applies_counts() {
 }
 
 #[test]
+fn conditions_other_than_the_path_must_hold_too() {
+    let rewrite = configured(json!({ "rules": [
+        { "path": "[0-9]", "paths": ["/a/**"], "to": "/in/a" },
+        { "path": "^/b", "headers": { "x-beta": "*" }, "to": "/beta" },
+        { "path": "^/b", "user-agents": ["mobile"], "to": "/small" },
+    ]}));
+    for (request, to) in [
+        (testing::Request::new("GET", "/a/1"), "/in/a"),
+        (testing::Request::new("GET", "/c/1"), "/c/1"),
+        (testing::Request::new("GET", "/b").with_header("x-beta", "1"), "/beta"),
+        (testing::Request::new("GET", "/b").with_header("user-agent", "Some Mobile/1.0"), "/small"),
+        (testing::Request::new("GET", "/b"), "/b"),
+    ] {
+        assert_eq!(rewrite.on_request(&request), Verdict::Next);
+        assert_eq!(target(&request), to);
+    }
+}
+
+#[test]
 fn a_redirect_keeps_the_query_before_the_fragment() {
     let rule = json!({ "path": "^/go/(.*)$", "redirect": "https://example.com/$1" });
     assert_redirects(&rule, "/go/a/b?x=1", "https://example.com/a/b?x=1");
@@ -164,6 +183,8 @@ fn mistakes_are_refused_with_their_key() {
         (rule(json!({ "path": "^/a" })), "rules[0]: has neither"),
         (rule(json!({ "path": "^/a", "to": "/b", "redirect": "/b" })), "rules[0]: has both"),
         (rule(json!({ "to": "/b" })), "rules[0]: missing field `path`"),
+        (rule(json!({ "path": "^/a", "too": "/b" })), "rules[0].too: unknown field `too`"),
+        (rule(json!({ "path": "^/a", "to": "/b", "paths": ["a"] })), "rules[0].paths[0]: `a` matches"),
         (rule(json!({ "path": "(", "to": "/b" })), "rules[0].path: "),
         (rule(json!({ "path": r"^/\p{Greek}", "to": "/b" })), "rules[0].path: "),
         (rule(json!({ "path": "^/a", "to": "/$1" })), "rules[0].to: `path` has no group `1`"),
