@@ -75,6 +75,16 @@ pub fn is_owned_by_proxy(field: &str) -> bool {
     OWNED.iter().any(|owned| owned.eq_ignore_ascii_case(field))
 }
 
+/// The host of an authority as the proxy reads it: without port and without one trailing dot, in the case it was
+/// written. An IPv6 address keeps its brackets (RFC 3986 §3.2.2).
+pub(crate) fn host_of(authority: &str) -> &str {
+    let host = match authority.rfind(':') {
+        Some(colon) if !authority[colon..].contains(']') => &authority[..colon],
+        _ => authority,
+    };
+    host.strip_suffix('.').unwrap_or(host)
+}
+
 /// Why an edit was refused. A refused edit changes nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum EditError {

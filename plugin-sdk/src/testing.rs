@@ -96,10 +96,13 @@ impl Request {
     }
 
     /// One more header field, `content-length` included; bytes that are not UTF-8 as well.
+    ///
+    /// # Panics
+    ///
+    /// If it is not valid HTTP: the proxy lets no such field in.
     #[must_use]
     pub fn with_header(self, name: &str, value: impl AsRef<[u8]>) -> Self {
-        let field = (name.to_ascii_lowercase(), value.as_ref().to_vec());
-        self.with(|facts| facts.headers.0.push(field))
+        self.with(|facts| facts.headers.add(name, value.as_ref()))
     }
 
     /// Where it comes from.
@@ -220,10 +223,13 @@ impl Response {
     }
 
     /// One more header field, `content-length` included.
+    ///
+    /// # Panics
+    ///
+    /// If it is not valid HTTP: the proxy lets no such field in.
     #[must_use]
     pub fn with_header(self, name: &str, value: impl AsRef<[u8]>) -> Self {
-        let field = (name.to_ascii_lowercase(), value.as_ref().to_vec());
-        self.with(|facts| facts.headers.0.push(field))
+        self.with(|facts| facts.headers.add(name, value.as_ref()))
     }
 
     /// The upstream or file root it came from; `None` = made by a policy or the proxy.

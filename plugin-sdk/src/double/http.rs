@@ -3,12 +3,16 @@
 use std::cell::RefCell;
 use std::net::IpAddr;
 
+use http::header::{CONTENT_ENCODING, CONTENT_RANGE};
+use http::uri::{Authority, PathAndQuery};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+
 pub(crate) use crate::bindings::imports::tidegate::policy::http::{
     BodyMode, EditError, IpAddress, RouteError, TlsInfo, Version,
 };
 pub(crate) use crate::double::body::Body;
 use crate::double::path;
-use crate::http::{Reply, is_owned_by_proxy, is_token};
+use crate::http::{Reply, is_owned_by_proxy};
 
 /// Has the methods of the bindings' `Request`.
 pub(crate) struct Request(pub(crate) RefCell<RequestFacts>);
@@ -93,7 +97,10 @@ impl Request {
     }
 
     pub(crate) fn set_method(&self, method: &str) -> Result<(), EditError> {
-        valid(is_token(method))?;
+        match Method::from_bytes(method.as_bytes()) {
+            Ok(Method::CONNECT) => return Err(EditError::Forbidden),
+            parsed => valid(parsed.is_ok())?,
+        }
         self.0.borrow_mut().method = method.to_owned();
         Ok(())
     }
@@ -107,8 +114,8 @@ impl Request {
     }
 
     pub(crate) fn set_authority(&self, authority: &str) -> Result<(), EditError> {
-        let plain = |byte: u8| byte.is_ascii_graphic() && !br#"/\@?#"#.contains(&byte);
-        valid(!authority.is_empty() && !authority.starts_with(':') && authority.bytes().all(plain))?;
+        let parsed = authority.parse::<Authority>();
+        valid(parsed.is_ok_and(|parsed| !authority.contains('@') && !parsed.host().is_empty()))?;
         self.0.borrow_mut().authority = authority.to_owned();
         Ok(())
     }
@@ -131,7 +138,8 @@ impl Request {
     }
 
     pub(crate) fn set_target(&self, path_and_query: &str) -> Result<(), EditError> {
-        valid(is_target(path_and_query))?;
+        let in_form = path_and_query.starts_with('/') && !path_and_query.contains('#');
+        valid(in_form && path_and_query.parse::<PathAndQuery>().is_ok())?;
         self.0.borrow_mut().target = path_and_query.to_owned();
         Ok(())
     }
@@ -158,8 +166,9 @@ impl Request {
     }
 
     pub(crate) fn headers(&self) -> Vec<(String, Vec<u8>)> {
-        let host = ("host".to_owned(), self.authority().into_bytes());
-        [host].into_iter().chain(self.0.borrow().headers.0.clone()).collect()
+        let mut fields = vec![("host".to_owned(), self.authority().into_bytes())];
+        fields.extend(self.0.borrow().headers.all().into_iter().filter(|(name, _)| name != "host"));
+        fields
     }
 
     pub(crate) fn set_header(&self, name: &str, value: &[u8]) -> Result<(), EditError> {
@@ -188,7 +197,9 @@ impl Request {
     }
 
     pub(crate) fn set_timeout(&self, milliseconds: u32) {
-        self.0.borrow_mut().timeout_milliseconds = Some(milliseconds);
+        // 0 is as configured.
+        self.0.borrow_mut().timeout_milliseconds =
+            Some(milliseconds).filter(|milliseconds| *milliseconds > 0);
     }
 
     pub(crate) fn set_hash_key(&self, key: &str) {
@@ -210,9 +221,9 @@ impl Request {
 
     pub(crate) fn decode_body(&self) -> bool {
         let mut facts = self.0.borrow_mut();
-        let decodable = decodable(&facts.headers);
-        facts.decodes_body |= decodable == Some(true);
-        decodable.is_some()
+        let codings = facts.headers.codings();
+        facts.decodes_body |= codings.is_some_and(|codings| codings > 0);
+        codings.is_some()
     }
 
     pub(crate) fn token(&self) -> u64 {
@@ -229,6 +240,7 @@ impl Request {
     }
 
     pub(crate) fn set_attribute(&self, key: &str, value: &str) -> Result<(), EditError> {
+        valid(!key.is_empty() && key.bytes().all(|byte| byte.is_ascii_graphic()))?;
         let attributes = &mut self.0.borrow_mut().attributes;
         attributes.retain(|(known, _)| known != key);
         attributes.push((key.to_owned(), value.to_owned()));
@@ -276,7 +288,7 @@ impl Response {
     }
 
     pub(crate) fn headers(&self) -> Vec<Field> {
-        self.0.borrow().headers.0.clone()
+        self.0.borrow().headers.all()
     }
 
     pub(crate) fn set_header(&self, name: &str, value: &[u8]) -> Result<(), EditError> {
@@ -306,11 +318,11 @@ impl Response {
 
     pub(crate) fn decode_body(&self) -> bool {
         let mut facts = self.0.borrow_mut();
-        let is_part = !facts.headers.values("content-range").is_empty();
+        let is_part = facts.headers.0.contains_key(CONTENT_RANGE);
         // A part of a coded body is no coded body.
-        let decodable = decodable(&facts.headers).filter(|coded| !(*coded && is_part));
-        facts.decodes_body |= decodable == Some(true);
-        decodable.is_some()
+        let codings = facts.headers.codings().filter(|codings| *codings == 0 || !is_part);
+        facts.decodes_body |= codings.is_some_and(|codings| codings > 0);
+        codings.is_some()
     }
 
     pub(crate) fn origin(&self) -> Option<String> {
@@ -328,70 +340,83 @@ impl Response {
 
 type Field = (String, Vec<u8>);
 
-/// Header fields in order.
+/// Header fields.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Fields(pub(crate) Vec<Field>);
+pub(crate) struct Fields(HeaderMap);
 
 impl Fields {
+    /// What a test says there is, whoever owns it.
+    pub(crate) fn add(&mut self, name: &str, value: &[u8]) {
+        let parsed = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_bytes(value));
+        let (Ok(name), Ok(value)) = parsed else {
+            panic!("{name:?}: {:?} is no header field", String::from_utf8_lossy(value));
+        };
+        self.0.append(name, value);
+    }
+
     fn values(&self, name: &str) -> Vec<Vec<u8>> {
-        let named = self.0.iter().filter(|(known, _)| known.eq_ignore_ascii_case(name));
-        named.map(|(_, value)| value.clone()).collect()
+        self.0.get_all(name).iter().map(|value| value.as_bytes().to_vec()).collect()
+    }
+
+    fn all(&self) -> Vec<Field> {
+        let field = |(name, value): (&HeaderName, &HeaderValue)| {
+            (name.as_str().to_owned(), value.as_bytes().to_vec())
+        };
+        self.0.iter().map(field).collect()
     }
 
     fn set(&mut self, name: &str, value: &[u8]) -> Result<(), EditError> {
-        check_field(name, value)?;
-        self.remove(name)?;
-        self.append(name, value)
+        let (name, value) = (editable_name(name)?, valid_value(value)?);
+        self.0.insert(name, value);
+        Ok(())
     }
 
     fn append(&mut self, name: &str, value: &[u8]) -> Result<(), EditError> {
-        check_field(name, value)?;
-        self.0.push((name.to_ascii_lowercase(), value.to_vec()));
+        let (name, value) = (editable_name(name)?, valid_value(value)?);
+        self.0.append(name, value);
         Ok(())
     }
 
     fn remove(&mut self, name: &str) -> Result<u32, EditError> {
-        check_field(name, b"")?;
-        let removed = count(&self.values(name));
-        self.0.retain(|(known, _)| !known.eq_ignore_ascii_case(name));
+        let name = editable_name(name)?;
+        let removed = count(&self.values(name.as_str()));
+        self.0.remove(name);
         Ok(removed)
     }
-}
 
-/// Whether there are content codings (RFC 9110 §8.4.1) to undo; `None` if one is unknown or there are too many.
-fn decodable(headers: &Fields) -> Option<bool> {
-    let values = headers.values("content-encoding");
-    let mut codings = 0;
-    for value in &values {
-        for name in str::from_utf8(value).ok()?.split(',') {
-            match name.trim().to_ascii_lowercase().as_str() {
-                "" | "identity" => {}
-                "gzip" | "x-gzip" | "deflate" | "br" | "zstd" => codings += 1,
-                _ => return None,
+    /// How many content codings (RFC 9110 §8.4.1) there are to undo; `None` if one is unknown or there are more
+    /// than two.
+    fn codings(&self) -> Option<usize> {
+        let mut codings = 0;
+        for value in self.0.get_all(CONTENT_ENCODING) {
+            for name in value.to_str().ok()?.split(',') {
+                match name.trim().to_ascii_lowercase().as_str() {
+                    "" | "identity" => {}
+                    "gzip" | "x-gzip" | "deflate" | "br" | "zstd" => codings += 1,
+                    _ => return None,
+                }
             }
         }
+        Some(codings).filter(|codings| *codings <= 2)
     }
-    if codings > 4 { None } else { Some(codings > 0) }
 }
 
 fn reply(status: u16, headers: &[Field], body: &[u8]) -> Result<Reply, EditError> {
     valid((200..=599).contains(&status))?;
     for (name, value) in headers {
-        check_field(name, value)?;
+        editable_name(name)?;
+        valid_value(value)?;
     }
     Ok(Reply { status, headers: headers.to_vec(), body: body.to_vec() })
 }
 
-fn check_field(name: &str, value: &[u8]) -> Result<(), EditError> {
-    valid(is_token(name) && value.iter().all(|&byte| byte == b'\t' || (byte >= 0x20 && byte != 0x7f)))?;
-    if is_owned_by_proxy(name) {
-        return Err(EditError::Forbidden);
-    }
-    Ok(())
+fn editable_name(name: &str) -> Result<HeaderName, EditError> {
+    let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| EditError::Invalid)?;
+    if is_owned_by_proxy(name.as_str()) { Err(EditError::Forbidden) } else { Ok(name) }
 }
 
-fn is_target(text: &str) -> bool {
-    text.starts_with('/') && text.bytes().all(|byte| byte > 0x20 && byte != 0x7f && byte != b'#')
+fn valid_value(value: &[u8]) -> Result<HeaderValue, EditError> {
+    HeaderValue::from_bytes(value).map_err(|_| EditError::Invalid)
 }
 
 fn valid(condition: bool) -> Result<(), EditError> {

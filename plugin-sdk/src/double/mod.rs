@@ -1,12 +1,14 @@
 //! The host for tests: the imported functions with the signatures of the bindings, in plain Rust.
 //!
 //! What a function would do in the proxy it does here as far as one policy and one exchange can tell; the
-//! operator's limits are not enforced.
+//! operator's limits are not enforced. The host and this double run the same test vectors, `wit/vectors/`.
 
 pub(crate) mod body;
 pub(crate) mod http;
 pub(crate) mod matching;
 mod path;
+#[cfg(test)]
+mod vectors;
 
 /// Messages go into a list per thread; tests run in one thread each.
 pub(crate) mod log {
@@ -60,38 +62,36 @@ pub(crate) mod environment {
 
 /// Checks what it is given; tests call the phases themselves.
 pub(crate) mod activation {
+    use http::{HeaderName, Method};
+
     use super::matching::{self, PatternKind};
-    use crate::http::is_token;
 
     pub(crate) fn only_paths(patterns: &[String]) -> Result<(), String> {
-        for (index, glob) in patterns.iter().enumerate() {
-            if !glob.starts_with(['/', '*']) {
-                return Err(format!("[{index}]: `{glob}` matches nothing, paths begin with `/`"));
-            }
-        }
+        refuse(patterns, "matches nothing, paths begin with `/`", |glob| glob.starts_with(['/', '*']))?;
         matching::patterns(PatternKind::Glob, patterns, false).map(drop)
     }
 
     pub(crate) fn only_hosts(patterns: &[String]) -> Result<(), String> {
-        refuse(patterns, "a host", |host| {
+        refuse(patterns, "is neither a host nor `*.` and a domain", |host| {
             let name = host.strip_prefix("*.").unwrap_or(host);
+            let name = name.strip_suffix('.').unwrap_or(name);
             !name.is_empty() && !name.contains(['*', '/', ' '])
         })
     }
 
     pub(crate) fn only_methods(methods: &[String]) -> Result<(), String> {
-        refuse(methods, "a method", is_token)
+        refuse(methods, "is not a method", |method| Method::from_bytes(method.as_bytes()).is_ok())
     }
 
     pub(crate) fn only_with_headers(names: &[String]) -> Result<(), String> {
-        refuse(names, "a field name", is_token)
+        refuse(names, "is not a field name", |name| HeaderName::from_bytes(name.as_bytes()).is_ok())
     }
 
     pub(crate) fn pure() {}
 
-    fn refuse(items: &[String], what: &str, valid: impl Fn(&str) -> bool) -> Result<(), String> {
+    fn refuse(items: &[String], why: &str, valid: impl Fn(&str) -> bool) -> Result<(), String> {
         match items.iter().position(|item| !valid(item)) {
-            Some(index) => Err(format!("[{index}]: `{}` is not {what}", items[index])),
+            Some(index) => Err(format!("[{index}]: `{}` {why}", items[index])),
             None => Ok(()),
         }
     }

@@ -3,7 +3,7 @@
 use std::cell::{Cell, OnceCell};
 
 use super::Conditions;
-use crate::http::is_token;
+use crate::http::{host_of, is_token};
 use crate::matching::Patterns;
 use crate::{Error, Request};
 
@@ -229,15 +229,6 @@ impl Host {
             Self::Below(suffix) => host.len() > suffix.len() && host.ends_with(suffix.as_str()),
         }
     }
-}
-
-/// Without port (`[v6]` keeps its brackets, RFC 3986 §3.2.2) and without one trailing dot, as the proxy reads it.
-pub(super) fn host_of(authority: &str) -> &str {
-    let host = match authority.rfind(':') {
-        Some(colon) if !authority[colon..].contains(']') => &authority[..colon],
-        _ => authority,
-    };
-    host.strip_suffix('.').unwrap_or(host)
 }
 
 /// One entry of `headers`.

@@ -44,6 +44,8 @@ mod plugin;
 mod settings;
 mod slot;
 mod state;
+#[cfg(test)]
+mod vectors;
 mod wasi;
 
 pub use activation::{Activation, Match};

@@ -1,0 +1,221 @@
+//! `wit/vectors/` against the host. The double in `plugin-sdk` runs the same, so a policy meets in its tests what it
+//! meets here.
+
+use std::collections::BTreeMap;
+
+use http::header::{CONTENT_ENCODING, HeaderMap, HeaderValue};
+use serde::Deserialize;
+use tidegate_message::{Coding, authority, path};
+
+use crate::activation::{Activation, Match, Narrowing};
+use crate::bindings::tidegate::policy::http::EditError;
+use crate::bodies::Side;
+use crate::edit::{Editor, Journal};
+use crate::exchange::tests::exchange;
+use crate::matching::{IpSet, Kind, Patterns as Matcher};
+use crate::phase::Phase;
+
+fn read<'a, T: Deserialize<'a>>(json: &'a str) -> T {
+    serde_json::from_str(json).expect("the form this test knows")
+}
+
+#[test]
+fn every_spelling_of_a_path_has_one_form() {
+    let paths: Vec<(String, String)> = read(include_str!("../../../wit/vectors/paths.json"));
+    for (written, normal) in paths {
+        assert_eq!(path::normalize(&written).as_ref().unwrap_or(&written), &normal, "{written}");
+        assert_eq!(
+            path::normalize(&normal).as_ref().unwrap_or(&normal),
+            &normal,
+            "a second pass changes nothing"
+        );
+    }
+}
+
+#[derive(Deserialize)]
+struct Hosts {
+    hosts: Vec<(String, String)>,
+    patterns: Vec<HostPattern>,
+    refused: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct HostPattern {
+    pattern: String,
+    matches: Vec<String>,
+    others: Vec<String>,
+}
+
+#[test]
+fn hosts_are_read_alike() {
+    let Hosts { hosts, patterns, refused } = read(include_str!("../../../wit/vectors/hosts.json"));
+    let only =
+        |pattern: &str| Activation::new(&Match { hosts: vec![pattern.to_owned()], ..Match::default() });
+    for (authority, host) in hosts {
+        assert_eq!(authority::host(&authority), host, "{authority}");
+    }
+    for HostPattern { pattern, matches, others } in patterns {
+        let activation = only(&pattern).expect("a host");
+        for (authorities, expected) in [(matches, true), (others, false)] {
+            for authority in authorities {
+                let applies = activation.applies(&exchange("GET", &authority, "/"));
+                assert_eq!(applies, expected, "{pattern} {authority}");
+            }
+        }
+    }
+    for pattern in refused {
+        assert!(only(&pattern).is_err(), "{pattern}");
+    }
+}
+
+#[derive(Deserialize)]
+struct Patterns {
+    lists: Vec<PatternList>,
+    refused: Vec<RefusedList>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct PatternList {
+    kind: String,
+    #[serde(default)]
+    ignore_case: bool,
+    patterns: Vec<String>,
+    texts: BTreeMap<String, Option<u32>>,
+}
+
+#[derive(Deserialize)]
+struct RefusedList {
+    kind: String,
+    patterns: Vec<String>,
+    entry: usize,
+}
+
+fn kind(name: &str) -> Kind {
+    match name {
+        "exact" => Kind::Exact,
+        "prefix" => Kind::Prefix,
+        "suffix" => Kind::Suffix,
+        "contains" => Kind::Contains,
+        "glob" => Kind::Glob,
+        "regex" => Kind::Regex,
+        other => panic!("{other} is no kind of pattern"),
+    }
+}
+
+#[test]
+fn patterns_match_alike() {
+    let Patterns { lists, refused } = read(include_str!("../../../wit/vectors/patterns.json"));
+    for PatternList { kind: name, ignore_case, patterns, texts } in lists {
+        let matcher = Matcher::new(kind(&name), &patterns, ignore_case).expect("valid patterns");
+        for (text, index) in texts {
+            assert_eq!(matcher.first_match(&text), index, "{name} {patterns:?} {text:?}");
+        }
+    }
+    for RefusedList { kind: name, patterns, entry } in refused {
+        let error = Matcher::new(kind(&name), &patterns, false).expect_err("invalid");
+        assert!(error.starts_with(&format!("[{entry}]: ")), "{error}");
+    }
+}
+
+#[derive(Deserialize)]
+struct Addresses {
+    sets: Vec<AddressSet>,
+    refused: Vec<RefusedSet>,
+}
+
+#[derive(Deserialize)]
+struct AddressSet {
+    entries: Vec<String>,
+    inside: Vec<String>,
+    outside: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct RefusedSet {
+    entries: Vec<String>,
+    error: String,
+}
+
+#[test]
+fn addresses_are_found_alike() {
+    let Addresses { sets, refused } = read(include_str!("../../../wit/vectors/addresses.json"));
+    for AddressSet { entries, inside, outside } in sets {
+        let set = IpSet::new(&entries).expect("addresses and blocks");
+        for (addresses, expected) in [(inside, true), (outside, false)] {
+            for address in addresses {
+                let has = set.has(address.parse().expect("an address"));
+                assert_eq!(has, expected, "{entries:?} {address}");
+            }
+        }
+    }
+    for RefusedSet { entries, error } in refused {
+        assert_eq!(IpSet::new(&entries).expect_err("invalid"), error);
+    }
+}
+
+#[test]
+fn activation_refuses_alike() {
+    let lists: BTreeMap<String, Vec<(String, Option<String>)>> =
+        read(include_str!("../../../wit/vectors/activation.json"));
+    for (function, entries) in lists {
+        let only = match function.as_str() {
+            "only-paths" => Narrowing::only_paths,
+            "only-hosts" => Narrowing::only_hosts,
+            "only-methods" => Narrowing::only_methods,
+            "only-with-headers" => Narrowing::only_with_headers,
+            other => panic!("{other} is no such function"),
+        };
+        for (entry, error) in entries {
+            assert_eq!(only(&mut Narrowing::default(), &[entry]).err(), error, "{function}");
+        }
+    }
+}
+
+#[test]
+fn edits_are_judged_alike() {
+    let edits: BTreeMap<String, Vec<(String, String)>> =
+        read(include_str!("../../../wit/vectors/edits.json"));
+    for (what, texts) in edits {
+        for (text, expected) in texts {
+            let mut editor = Editor {
+                exchange: &mut exchange("GET", "a", "/"),
+                journal: &mut Journal::default(),
+                phase: Phase::Request,
+                plugin: 1,
+                routes: None,
+            };
+            let edited = match what.as_str() {
+                "field-name" => editor.set_header(Side::Request, &text, b"1".to_vec()),
+                "field-value" => editor.set_header(Side::Request, "x", text.clone().into_bytes()),
+                "method" => editor.set_method(&text),
+                "authority" => editor.set_authority(text.clone()),
+                "target" => editor.set_target(text.clone()),
+                "attribute" => editor.set_attribute(text.clone(), "1".to_owned()),
+                "status" => {
+                    let status = text.parse().expect("a number");
+                    editor.respond(Side::Request, status, Vec::new(), Vec::new())
+                }
+                other => panic!("{other} is nothing to set"),
+            };
+            let outcome = match edited {
+                Ok(()) => "accepted",
+                Err(EditError::Invalid) => "invalid",
+                Err(EditError::Forbidden) => "forbidden",
+                Err(EditError::TooLarge) => "too-large",
+            };
+            assert_eq!(outcome, expected, "{what} {text:?}");
+        }
+    }
+}
+
+#[test]
+fn codings_are_known_alike() {
+    let codings: Vec<(Vec<String>, Option<usize>)> = read(include_str!("../../../wit/vectors/codings.json"));
+    for (values, undone) in codings {
+        let fields =
+            values.iter().map(|value| (CONTENT_ENCODING, HeaderValue::from_str(value).expect("valid")));
+        let headers: HeaderMap = fields.collect();
+        assert_eq!(Coding::of(&headers).map(|codings| codings.len()), undone, "{values:?}");
+    }
+}
