@@ -42,8 +42,9 @@
 //! assert_eq!(admins.on_request(&request), Verdict::Respond);
 //! ```
 //!
-//! [`Policy`] lists the phases, [`Request`], [`Response`] and [`Body`] what can be read and edited, [`matching`] how
-//! comparisons run in the proxy, [`rules`] lists of rules with conditions, [`testing`] how to test. The crate's `README.md` starts from an empty directory.
+//! [`Policy`] lists the phases, [`Request`], [`Response`], [`Message`] and [`Body`] what can be read and edited,
+//! [`matching`] how comparisons run in the proxy, [`rules`] lists of rules with conditions, [`testing`] how to test.
+//! The crate's `README.md` starts from an empty directory.
 
 #[doc(hidden)] // `#[policy]` expands to paths into it
 pub mod bindings;
@@ -57,6 +58,7 @@ pub mod environment;
 pub mod http;
 pub mod log;
 pub mod matching;
+mod message;
 mod policy;
 mod request;
 mod response;
@@ -74,6 +76,7 @@ use double as host;
 
 pub use body::Body;
 pub use http::{BodyMode, Reply, Verdict};
+pub use message::Message;
 pub use policy::{Error, Policy};
 pub use request::Request;
 pub use response::Response;
@@ -89,7 +92,7 @@ pub mod prelude {
     #[cfg(not(target_family = "wasm"))]
     pub use crate::testing;
     pub use crate::{
-        Body, BodyMode, Error, Policy, Reply, Request, Response, Verdict, activation, environment, log,
-        policy,
+        Body, BodyMode, Error, Message, Policy, Reply, Request, Response, Verdict, activation, environment,
+        log, policy,
     };
 }

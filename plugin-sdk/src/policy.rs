@@ -39,7 +39,7 @@ pub trait Policy: Sized + 'static {
         Verdict::Next
     }
 
-    /// The whole request body is there, after [`Request::set_body_mode`] with
+    /// The whole request body is there, after [`set_body_mode`](crate::Message::set_body_mode) with
     /// [`BodyMode::Whole`](crate::BodyMode::Whole) in [`on_request`](Policy::on_request); nothing was sent
     /// upstream yet, so the request can still be edited, routed and answered. Not called for a request without
     /// a body. Above `limits.policy-body` the plugin's `body-overflow` decides instead.
@@ -48,7 +48,7 @@ pub trait Policy: Sized + 'static {
         Verdict::Next
     }
 
-    /// A piece of the request body is there, after [`Request::set_body_mode`] with
+    /// A piece of the request body is there, after [`set_body_mode`](crate::Message::set_body_mode) with
     /// [`BodyMode::Chunks`](crate::BodyMode::Chunks) in [`on_request`](Policy::on_request); earlier pieces may
     /// be on their way upstream, and their size is chance. The last call has [`Body::is_last`], perhaps without
     /// bytes. After [`Verdict::Finish`] the rest of the body passes unseen; edits of the request are refused.
@@ -65,7 +65,7 @@ pub trait Policy: Sized + 'static {
         Verdict::Next
     }
 
-    /// The whole response body is there, after [`Response::set_body_mode`] with
+    /// The whole response body is there, after [`set_body_mode`](crate::Message::set_body_mode) with
     /// [`BodyMode::Whole`](crate::BodyMode::Whole) in [`on_response`](Policy::on_response); nothing was sent to
     /// the client yet, so the response can still be edited and replaced. Otherwise as
     /// [`on_request_body`](Policy::on_request_body).
@@ -74,7 +74,7 @@ pub trait Policy: Sized + 'static {
         Verdict::Next
     }
 
-    /// A piece of the response body is there, after [`Response::set_body_mode`] with
+    /// A piece of the response body is there, after [`set_body_mode`](crate::Message::set_body_mode) with
     /// [`BodyMode::Chunks`](crate::BodyMode::Chunks) in [`on_response`](Policy::on_response). Otherwise as
     /// [`on_request_chunk`](Policy::on_request_chunk), but it is too late for a reply: edits of the response
     /// and [`Response::respond`] are refused.

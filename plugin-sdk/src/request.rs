@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::http::{BodyMode, EditError, Reply, RouteError, TlsInfo, Verdict, Version};
+use crate::http::{EditError, Reply, RouteError, TlsInfo, Verdict, Version};
 use crate::{host, log};
 
 /// One request, and the facts of the connection it came on.
@@ -12,8 +12,9 @@ use crate::{host, log};
 /// a `bool` costs about 50 ns, one that returns text about 120 ns, so ask for what the decision
 /// needs and keep what is needed twice.
 ///
-/// Edits count in `on_request` and `on_request_body`; elsewhere they are refused with [`EditError::Forbidden`]. Tests make
-/// one with [`testing::Request`](crate::testing::Request).
+/// Its header fields, and whether its body is seen, are methods of [`Message`](crate::Message), since a response has them
+/// too. Edits count in `on_request` and `on_request_body`; elsewhere they are refused with [`EditError::Forbidden`].
+/// Tests make one with [`testing::Request`](crate::testing::Request).
 #[cfg_attr(target_family = "wasm", derive(ref_cast::RefCast))]
 #[repr(transparent)]
 pub struct Request(pub(crate) host::http::Request);
@@ -146,66 +147,11 @@ impl Request {
     }
 }
 
-/// Header fields. Names are compared without regard to case.
+/// Header fields; what they share with those of a response is in [`Message`](crate::Message).
 impl Request {
-    /// The first value; `None` if absent or not UTF-8. A client may send a field twice: for decisions
-    /// that depend on all values use [`Request::header_values`] or
-    /// [`Patterns::matches_header`](crate::matching::Patterns::matches_header).
-    pub fn header(&self, name: &str) -> Option<String> {
-        self.0.header(name)
-    }
-
-    /// All values in order, exact bytes.
-    pub fn header_values(&self, name: &str) -> Vec<Vec<u8>> {
-        self.0.header_values(name)
-    }
-
-    /// How many values there are.
-    pub fn header_count(&self, name: &str) -> u32 {
-        self.0.header_count(name)
-    }
-
     /// Whether any value contains the text, with regard to case.
     pub fn header_contains(&self, name: &str, text: &str) -> bool {
         self.0.header_contains(name, text)
-    }
-
-    /// Everything, copied: ask only when everything is needed.
-    pub fn headers(&self) -> Vec<(String, Vec<u8>)> {
-        self.0.headers()
-    }
-
-    /// Replaces all values of the field with this one.
-    ///
-    /// # Errors
-    ///
-    /// [`EditError::Forbidden`] for framing and hop-by-hop fields and for `host` (use
-    /// [`Request::set_authority`]).
-    pub fn set_header(&self, name: &str, value: impl AsRef<[u8]>) -> Result<(), EditError> {
-        Ok(self.0.set_header(name, value.as_ref())?)
-    }
-
-    /// Adds a value after those the field has.
-    ///
-    /// # Errors
-    ///
-    /// As [`Request::set_header`].
-    pub fn append_header(&self, name: &str, value: impl AsRef<[u8]>) -> Result<(), EditError> {
-        Ok(self.0.append_header(name, value.as_ref())?)
-    }
-
-    /// Returns how many values were removed.
-    ///
-    /// # Errors
-    ///
-    /// As [`Request::set_header`].
-    pub fn remove_header(&self, name: &str) -> Result<u32, EditError> {
-        Ok(self.0.remove_header(name)?)
-    }
-
-    /// `content-length`, when the client gave one.
-    pub fn content_length(&self) -> Option<u64> {
-        self.0.content_length()
     }
 }
 
@@ -247,24 +193,6 @@ impl Request {
     }
 }
 
-/// The body.
-impl Request {
-    /// Whether this policy sees the body: whole ([`Policy::on_request_body`](crate::Policy::on_request_body))
-    /// or piece by piece ([`on_request_chunk`](crate::Policy::on_request_chunk)). Without this it does not, nor
-    /// without the phase for the mode. Only in `on_request`; without effect elsewhere.
-    pub fn set_body_mode(&self, mode: BodyMode) {
-        self.0.set_body_mode(mode);
-    }
-
-    /// Has the proxy undo the content codings (gzip, deflate, br, zstd) before any policy sees the body; it then
-    /// goes on decoded, without `content-encoding`. True if that is so or there is nothing to undo; false if a
-    /// coding is unknown or there are more than two: the bytes are then seen as they are. Only in
-    /// `on_request`; false elsewhere.
-    pub fn decode_body(&self) -> bool {
-        self.0.decode_body()
-    }
-}
-
 /// What a policy remembers about this exchange.
 impl Request {
     /// 64 bits private to this policy and this exchange; 0 at first.
@@ -301,7 +229,7 @@ pub(crate) fn refused_reply(error: EditError) -> Verdict {
 mod tests {
     use super::*;
     use crate::log::Level;
-    use crate::testing;
+    use crate::{Message, testing};
 
     #[test]
     fn edits_are_seen_and_checked() {

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use crate::host;
-use crate::http::{BodyMode, EditError, Reply, Verdict};
+use crate::http::{EditError, Reply, Verdict};
 use crate::request::refused_reply;
 
 /// The response on its way back to the client.
 ///
-/// Edits count in `on_response` and `on_response_body`. Tests make one with [`testing::Response`](crate::testing::Response).
+/// Its header fields, and whether its body is seen, are methods of [`Message`](crate::Message), since a request has them
+/// too. Edits count in `on_response` and `on_response_body`. Tests make one with [`testing::Response`](crate::testing::Response).
 #[cfg_attr(target_family = "wasm", derive(ref_cast::RefCast))]
 #[repr(transparent)]
 pub struct Response(pub(crate) host::http::Response);
@@ -26,69 +27,6 @@ impl Response {
     /// [`EditError::Invalid`] unless 200 to 599.
     pub fn set_status(&self, status: u16) -> Result<(), EditError> {
         Ok(self.0.set_status(status)?)
-    }
-
-    /// The first value; `None` if absent or not UTF-8.
-    pub fn header(&self, name: &str) -> Option<String> {
-        self.0.header(name)
-    }
-
-    /// All values in order, exact bytes.
-    pub fn header_values(&self, name: &str) -> Vec<Vec<u8>> {
-        self.0.header_values(name)
-    }
-
-    /// How many values there are.
-    pub fn header_count(&self, name: &str) -> u32 {
-        self.0.header_count(name)
-    }
-
-    /// Everything, copied: ask only when everything is needed.
-    pub fn headers(&self) -> Vec<(String, Vec<u8>)> {
-        self.0.headers()
-    }
-
-    /// Replaces all values of the field with this one.
-    ///
-    /// # Errors
-    ///
-    /// [`EditError::Forbidden`] for framing and hop-by-hop fields.
-    pub fn set_header(&self, name: &str, value: impl AsRef<[u8]>) -> Result<(), EditError> {
-        Ok(self.0.set_header(name, value.as_ref())?)
-    }
-
-    /// Adds a value after those the field has.
-    ///
-    /// # Errors
-    ///
-    /// As [`Response::set_header`].
-    pub fn append_header(&self, name: &str, value: impl AsRef<[u8]>) -> Result<(), EditError> {
-        Ok(self.0.append_header(name, value.as_ref())?)
-    }
-
-    /// Returns how many values were removed.
-    ///
-    /// # Errors
-    ///
-    /// As [`Response::set_header`].
-    pub fn remove_header(&self, name: &str) -> Result<u32, EditError> {
-        Ok(self.0.remove_header(name)?)
-    }
-
-    /// `content-length`, when the origin gave one.
-    pub fn content_length(&self) -> Option<u64> {
-        self.0.content_length()
-    }
-
-    /// As [`Request::set_body_mode`](crate::Request::set_body_mode), in `on_response`.
-    pub fn set_body_mode(&self, mode: BodyMode) {
-        self.0.set_body_mode(mode);
-    }
-
-    /// As [`Request::decode_body`](crate::Request::decode_body), in `on_response`. Also false for a part of a
-    /// coded body (`content-range`, RFC 9110 §14.4).
-    pub fn decode_body(&self) -> bool {
-        self.0.decode_body()
     }
 
     /// Sends this instead: return the verdict. A reply that is not valid HTTP is logged and becomes

@@ -159,7 +159,7 @@ impl Request {
         self.with(|facts| facts.attributes.push((key.to_owned(), value.to_owned())))
     }
 
-    /// The reply that would be sent if the phase returned [`Verdict::Respond`](crate::Verdict::Respond).
+    /// The reply that would be sent if the phase returned [`Verdict::Respond`].
     pub fn reply(&self) -> Option<Reply> {
         self.0.0.0.borrow().reply.clone()
     }
@@ -179,12 +179,12 @@ impl Request {
         self.0.0.0.borrow().hash_key.clone()
     }
 
-    /// What [`set_body_mode`](crate::Request::set_body_mode) set.
+    /// What [`set_body_mode`](crate::Message::set_body_mode) set.
     pub fn body_mode(&self) -> BodyMode {
         self.0.0.0.borrow().body_mode
     }
 
-    /// Whether [`decode_body`](crate::Request::decode_body) found something to undo.
+    /// Whether [`decode_body`](crate::Message::decode_body) found something to undo.
     pub fn decodes_body(&self) -> bool {
         self.0.0.0.borrow().decodes_body
     }
@@ -254,17 +254,17 @@ impl Response {
         self.with(|facts| facts.elapsed_microseconds = microseconds)
     }
 
-    /// The reply that would be sent if the phase returned [`Verdict::Respond`](crate::Verdict::Respond).
+    /// The reply that would be sent if the phase returned [`Verdict::Respond`].
     pub fn reply(&self) -> Option<Reply> {
         self.0.0.0.borrow().reply.clone()
     }
 
-    /// What [`set_body_mode`](crate::Response::set_body_mode) set.
+    /// What [`set_body_mode`](crate::Message::set_body_mode) set.
     pub fn body_mode(&self) -> BodyMode {
         self.0.0.0.borrow().body_mode
     }
 
-    /// Whether [`decode_body`](crate::Response::decode_body) found something to undo.
+    /// Whether [`decode_body`](crate::Message::decode_body) found something to undo.
     pub fn decodes_body(&self) -> bool {
         self.0.0.0.borrow().decodes_body
     }

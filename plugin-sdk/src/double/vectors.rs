@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use super::matching::PatternKind;
 use super::{activation, matching, path};
+use crate::Message;
 use crate::http::{EditError, host_of, is_owned_by_proxy, is_token};
 use crate::rules::{Conditions, Rule, Rules};
 use crate::testing::{Request, Response};

@@ -5,7 +5,7 @@ use std::cell::{Cell, OnceCell};
 use super::Conditions;
 use crate::http::{host_of, is_token};
 use crate::matching::Patterns;
-use crate::{Error, Request};
+use crate::{Error, Message, Request};
 
 /// The conditions of a list of rules. However many there are, the paths of all of them cost one call to the
 /// proxy, and so do their user agents; other conditions are asked only of rules whose path fits.

@@ -21,25 +21,41 @@ pub(crate) struct HeaderEdits {
     remove: Vec<String>,
 }
 
-/// Checked edits.
+/// Checked edits of what is sent upstream.
 #[derive(Debug)]
-pub(crate) struct Edits {
-    /// `host` under `set` of a request: the one field the proxy owns that a policy sets in another way.
+pub(crate) struct RequestEdits {
+    /// `host` under `set`: the one field the proxy owns that a policy sets in another way.
     authority: Option<String>,
-    edits: HeaderEdits,
+    fields: FieldEdits,
 }
 
-impl Edits {
-    pub(crate) fn of_request(mut edits: HeaderEdits) -> Result<Self, Error> {
+impl RequestEdits {
+    pub(crate) fn new(mut edits: HeaderEdits) -> Result<Self, Error> {
         let host = edits.set.keys().find(|name| name.eq_ignore_ascii_case("host")).cloned();
         let authority = host.and_then(|name| edits.set.remove(&name));
         if let Some(authority) = &authority {
             check_value(authority).map_err(|reason| Error::at("set.host", reason))?;
         }
-        Ok(Self { authority, ..Self::of_response(edits)? })
+        Ok(Self { authority, fields: FieldEdits::new(edits)? })
     }
 
-    pub(crate) fn of_response(edits: HeaderEdits) -> Result<Self, Error> {
+    /// As [`FieldEdits::apply`].
+    pub(crate) fn apply(&self, request: &Request) -> Verdict {
+        if let Some(authority) = &self.authority
+            && let Err(error) = request.set_authority(authority)
+        {
+            return refused("host", error);
+        }
+        self.fields.apply(request)
+    }
+}
+
+/// Checked edits of fields that are not the proxy's.
+#[derive(Debug)]
+pub(crate) struct FieldEdits(HeaderEdits);
+
+impl FieldEdits {
+    pub(crate) fn new(edits: HeaderEdits) -> Result<Self, Error> {
         for (key, fields) in [("set", &edits.set), ("append", &edits.append)] {
             for (name, value) in fields {
                 check_name(name)
@@ -50,80 +66,34 @@ impl Edits {
         for (index, name) in edits.remove.iter().enumerate() {
             check_name(name).map_err(|reason| Error::at(format!("remove[{index}]"), reason))?;
         }
-        Ok(Self { authority: None, edits })
+        Ok(Self(edits))
     }
 
     /// [`Verdict::Fail`] if the proxy refuses one, which the checks leave to its size limits.
     pub(crate) fn apply(&self, message: &impl Message) -> Verdict {
-        let HeaderEdits { set, append, remove } = &self.edits;
-        let edited = (|| {
-            if let Some(authority) = &self.authority {
-                message.set_authority(authority).map_err(|error| ("host", error))?;
-            }
-            for name in remove {
-                message.remove(name).map_err(|error| (name.as_str(), error))?;
-            }
-            for (name, value) in set {
-                message.set(name, value).map_err(|error| (name.as_str(), error))?;
-            }
-            for (name, value) in append {
-                message.append(name, value).map_err(|error| (name.as_str(), error))?;
-            }
-            Ok::<(), (&str, EditError)>(())
-        })();
-        match edited {
-            Ok(()) => Verdict::Next,
-            Err((name, error)) => {
-                log::error!("the edit of `{name}` was refused: {error}");
-                Verdict::Fail
+        let HeaderEdits { set, append, remove } = &self.0;
+        for name in remove {
+            if let Err(error) = message.remove_header(name) {
+                return refused(name, error);
             }
         }
+        for (name, value) in set {
+            if let Err(error) = message.set_header(name, value) {
+                return refused(name, error);
+            }
+        }
+        for (name, value) in append {
+            if let Err(error) = message.append_header(name, value) {
+                return refused(name, error);
+            }
+        }
+        Verdict::Next
     }
 }
 
-/// What requests and responses have in common.
-pub(crate) trait Message {
-    /// Only requests have one; [`Edits::of_response`] never sets it.
-    fn set_authority(&self, authority: &str) -> Result<(), EditError>;
-    fn set(&self, name: &str, value: &str) -> Result<(), EditError>;
-    fn append(&self, name: &str, value: &str) -> Result<(), EditError>;
-    fn remove(&self, name: &str) -> Result<u32, EditError>;
-}
-
-impl Message for Request {
-    fn set_authority(&self, authority: &str) -> Result<(), EditError> {
-        self.set_authority(authority)
-    }
-
-    fn set(&self, name: &str, value: &str) -> Result<(), EditError> {
-        self.set_header(name, value)
-    }
-
-    fn append(&self, name: &str, value: &str) -> Result<(), EditError> {
-        self.append_header(name, value)
-    }
-
-    fn remove(&self, name: &str) -> Result<u32, EditError> {
-        self.remove_header(name)
-    }
-}
-
-impl Message for Response {
-    fn set_authority(&self, _authority: &str) -> Result<(), EditError> {
-        Err(EditError::Forbidden)
-    }
-
-    fn set(&self, name: &str, value: &str) -> Result<(), EditError> {
-        self.set_header(name, value)
-    }
-
-    fn append(&self, name: &str, value: &str) -> Result<(), EditError> {
-        self.append_header(name, value)
-    }
-
-    fn remove(&self, name: &str) -> Result<u32, EditError> {
-        self.remove_header(name)
-    }
+fn refused(name: &str, error: EditError) -> Verdict {
+    log::error!("the edit of `{name}` was refused: {error}");
+    Verdict::Fail
 }
 
 fn check_name(name: &str) -> Result<(), String> {

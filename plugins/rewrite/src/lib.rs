@@ -7,7 +7,7 @@ use regex_lite::Regex;
 use tidegate_plugin_sdk::prelude::*;
 use tidegate_plugin_sdk::rules::{Rule, Rules};
 
-use crate::headers::{Edits, HeaderEdits};
+use crate::headers::{FieldEdits, HeaderEdits, RequestEdits};
 use crate::template::Template;
 
 /// What is rewritten. Rules come first, then `request-headers`; `response-headers` apply to every response,
@@ -46,8 +46,8 @@ struct Rewrite {
     /// One list of all `path`, run by the proxy: a request that no rule is about costs one call.
     paths: Patterns,
     rules: Rules<Rewriting>,
-    request_headers: Edits,
-    response_headers: Edits,
+    request_headers: RequestEdits,
+    response_headers: FieldEdits,
 }
 
 struct Rewriting {
@@ -72,9 +72,9 @@ impl Policy for Rewrite {
         Ok(Self {
             paths: Patterns::regex(paths)?,
             rules,
-            request_headers: Edits::of_request(config.request_headers)
+            request_headers: RequestEdits::new(config.request_headers)
                 .map_err(|error| error.within("request-headers"))?,
-            response_headers: Edits::of_response(config.response_headers)
+            response_headers: FieldEdits::new(config.response_headers)
                 .map_err(|error| error.within("response-headers"))?,
         })
     }
