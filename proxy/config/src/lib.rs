@@ -15,7 +15,7 @@
 //! `warnings` then tells what of a [`Config`] is right and will surprise all the same.
 //!
 //! A key is therefore declared once, as a field in `file`: its name, type, default, range and
-//! description all come from there.
+//! description all come from there, and from the schema `reference` makes the tables of the guide.
 
 use std::path::Path;
 
@@ -27,6 +27,7 @@ mod later;
 mod plugin;
 mod positions;
 mod problem;
+mod reference;
 mod schema;
 mod suggest;
 pub mod units;
@@ -45,6 +46,7 @@ pub use config::{
 pub use plugin::{BodyOverflow, Isolation, Match, OnError, PluginFile, PluginLimits};
 pub use positions::Positions;
 pub use problem::{Position, Problem, Problems};
+pub use reference::ReferenceError;
 
 /// Reads the text of a `tidegate.toml`.
 ///
@@ -82,4 +84,16 @@ pub fn schema() -> serde_json::Value {
 /// The JSON Schema (2020-12) of `NAME.toml`; see [`schema`].
 pub fn plugin_schema() -> serde_json::Value {
     schema::of::<file::Plugin>()
+}
+
+/// A page of the guide with its tables of keys made anew from the schemas; the rest stays as it is.
+///
+/// Such a table stands between `<!-- generated: tidegate.toml [limits] -->` and `<!-- end -->`.
+///
+/// # Errors
+///
+/// When a block has no end, names a table that does not exist, or when keys of a file that the page
+/// documents would stand in no block.
+pub fn reference(page: &str) -> Result<String, ReferenceError> {
+    reference::renew(page)
 }

@@ -46,3 +46,24 @@ fn restrict_to_toml(schema: &mut schemars::Schema) {
         object.shift_remove("format");
     }
 }
+
+/// A text that a schema allows, where it allows only certain ones.
+pub(crate) struct Choice<'s> {
+    pub text: &'s str,
+    pub description: Option<&'s str>,
+}
+
+/// Empty if the schema does not list what it allows. A description of its own makes a choice a schema.
+pub(crate) fn choices(schema: &Value) -> impl Iterator<Item = Choice<'_>> {
+    let described = schema.get("oneOf").and_then(Value::as_array).into_iter().flatten();
+    let described = described.flat_map(|branch| {
+        let description = branch.get("description").and_then(Value::as_str);
+        texts(branch).map(move |text| Choice { text, description })
+    });
+    texts(schema).map(|text| Choice { text, description: None }).chain(described)
+}
+
+fn texts(schema: &Value) -> impl Iterator<Item = &str> {
+    let listed = schema.get("enum").and_then(Value::as_array).into_iter().flatten();
+    listed.chain(schema.get("const")).filter_map(Value::as_str)
+}

@@ -9,7 +9,7 @@ use toml::de::{DeInteger, DeTable, DeValue};
 
 use crate::document::Report;
 use crate::file::text;
-use crate::suggest;
+use crate::{schema, suggest};
 
 /// Checks a whole file.
 pub(crate) fn table(schema: &Value, table: &DeTable<'_>, report: &mut Report<'_>) {
@@ -169,17 +169,9 @@ impl Validator<'_, '_> {
     }
 }
 
-/// The texts a schema allows, if it allows only certain ones. A description of its own makes each
-/// a schema.
+/// The texts a schema allows, if it allows only certain ones.
 fn choices(schema: &Value) -> Option<Vec<&str>> {
-    let listed = schema.get("enum").and_then(Value::as_array);
-    let described = schema.get("oneOf").and_then(Value::as_array);
-    let listed = listed.into_iter().flatten();
-    let described = described.into_iter().flatten().flat_map(|branch| match branch.get("enum") {
-        Some(Value::Array(several)) => several.iter().collect(),
-        _ => branch.get("const").into_iter().collect::<Vec<_>>(),
-    });
-    let choices: Vec<_> = listed.chain(described).filter_map(Value::as_str).collect();
+    let choices: Vec<_> = schema::choices(schema).map(|choice| choice.text).collect();
     (!choices.is_empty()).then_some(choices)
 }
 

@@ -12,6 +12,7 @@ mod health;
 mod hostile;
 mod plugin;
 mod positions;
+mod reference;
 mod schema;
 mod syntax;
 mod upstream;

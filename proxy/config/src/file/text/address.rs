@@ -12,6 +12,8 @@ use crate::Address;
 impl Form for IpNet {
     const FORMAT: &'static str = "ip-network";
     const EXAMPLE: &'static str = "10.0.0.0/8";
+    const NAME: &'static str = "network";
+    const RULE: &'static str = "A network, or a single IP address";
 
     fn parse(text: &str) -> Result<Self, Complaint> {
         if let Ok(address) = text.parse::<IpAddr>() {
@@ -31,6 +33,8 @@ impl Form for IpNet {
 impl Form for SocketAddr {
     const FORMAT: &'static str = "socket-address";
     const EXAMPLE: &'static str = "0.0.0.0:8080";
+    const NAME: &'static str = "socket address";
+    const RULE: &'static str = "An IP address and a port; IPv6 in brackets, as in `\"[::1]:8080\"`";
 
     fn parse(text: &str) -> Result<Self, Complaint> {
         if let Ok(address) = text.parse() {
@@ -70,6 +74,9 @@ pub(crate) struct ServerAddress(pub Address);
 impl Form for ServerAddress {
     const FORMAT: &'static str = "server-address";
     const EXAMPLE: &'static str = "127.0.0.1:9001";
+    const NAME: &'static str = "server address";
+    const RULE: &'static str =
+        "A host name or an IP address with a port, or `unix:` and the path of a socket";
 
     fn parse(text: &str) -> Result<Self, Complaint> {
         if let Some(path) = text.strip_prefix("unix:") {
@@ -144,6 +151,8 @@ pub(crate) struct DnsServer(pub SocketAddr);
 impl Form for DnsServer {
     const FORMAT: &'static str = "dns-server";
     const EXAMPLE: &'static str = "10.0.0.2";
+    const NAME: &'static str = "DNS server";
+    const RULE: &'static str = "An IP address, with a port unless that is 53";
 
     fn parse(text: &str) -> Result<Self, Complaint> {
         let complaint = match (text.parse::<IpAddr>(), text.parse::<SocketAddr>()) {

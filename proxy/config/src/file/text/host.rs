@@ -11,6 +11,9 @@ pub(crate) struct HostPattern(pub String);
 impl Form for HostPattern {
     const FORMAT: &'static str = "host-pattern";
     const EXAMPLE: &'static str = "*.example.org";
+    const NAME: &'static str = "host pattern";
+    const RULE: &'static str = "A host without a port, or `*.` and a host: every name below that host, but not the host itself. \
+         Case does not matter";
 
     fn parse(text: &str) -> Result<Self, Complaint> {
         if text == "*" {
@@ -49,6 +52,8 @@ pub(crate) struct HostField(pub String);
 impl Form for HostField {
     const FORMAT: &'static str = "host-field";
     const EXAMPLE: &'static str = "app.internal";
+    const NAME: &'static str = "host";
+    const RULE: &'static str = "A host name or an IP address, with or without a port";
 
     fn parse(text: &str) -> Result<Self, Complaint> {
         if let Some((scheme, _)) = text.split_once("://") {
@@ -89,6 +94,9 @@ pub(crate) struct SniPattern(String);
 impl Form for SniPattern {
     const FORMAT: &'static str = "sni-pattern";
     const EXAMPLE: &'static str = "*.example.org";
+    const NAME: &'static str = "server name";
+    const RULE: &'static str = "A host; `*.` and a host: every name below that host, but not the host itself; or `*`: every name, \
+         and clients that send none. Case does not matter";
 
     fn parse(text: &str) -> Result<Self, Complaint> {
         if text == "*" {
@@ -120,6 +128,8 @@ pub(crate) struct TlsName(pub String);
 impl Form for TlsName {
     const FORMAT: &'static str = "tls-name";
     const EXAMPLE: &'static str = "app.internal";
+    const NAME: &'static str = "certificate name";
+    const RULE: &'static str = "A host name or an IP address, without a port";
 
     fn parse(text: &str) -> Result<Self, Complaint> {
         if let Ok(address) = text.parse::<Ipv6Addr>() {

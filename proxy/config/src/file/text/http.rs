@@ -13,6 +13,9 @@ pub(crate) struct PathPattern(pub String);
 impl Form for PathPattern {
     const FORMAT: &'static str = "path-pattern";
     const EXAMPLE: &'static str = "/api/**";
+    const NAME: &'static str = "glob";
+    const RULE: &'static str = "A pattern for a whole path, which begins with `/` or `*`: `*` stands for characters within a \
+         segment, `**` across segments, `?` for one character other than `/`. `/api/**` matches `/api` too";
 
     fn parse(text: &str) -> Result<Self, Complaint> {
         if !text.starts_with(['/', '*']) {
@@ -38,6 +41,8 @@ pub(crate) struct Method(pub String);
 impl Form for Method {
     const FORMAT: &'static str = "http-method";
     const EXAMPLE: &'static str = "GET";
+    const NAME: &'static str = "method";
+    const RULE: &'static str = "The name of a method (RFC 9110 §9.1). Case matters";
 
     fn parse(text: &str) -> Result<Self, Complaint> {
         const KNOWN: [&str; 9] =
@@ -71,6 +76,8 @@ pub(crate) struct RequestTarget(pub String);
 impl Form for RequestTarget {
     const FORMAT: &'static str = "request-target";
     const EXAMPLE: &'static str = "/healthz";
+    const NAME: &'static str = "request target";
+    const RULE: &'static str = "A path, with or without a query (RFC 9112 §3.2.1)";
 
     fn parse(text: &str) -> Result<Self, Complaint> {
         if let Some((_, rest)) = text.split_once("://") {
@@ -104,6 +111,8 @@ pub(crate) struct StatusCodes(pub RangeInclusive<u16>);
 impl Form for StatusCodes {
     const FORMAT: &'static str = "status-codes";
     const EXAMPLE: &'static str = "200-299";
+    const NAME: &'static str = "status range";
+    const RULE: &'static str = "A status code from 100 to 599, or a range of them (RFC 9110 §15)";
 
     fn parse(text: &str) -> Result<Self, Complaint> {
         let (from, to) = text.split_once('-').unwrap_or((text, text));
@@ -140,6 +149,8 @@ pub(crate) struct FieldValue(pub String);
 impl Form for FieldValue {
     const FORMAT: &'static str = "field-value";
     const EXAMPLE: &'static str = "no-cache";
+    const NAME: &'static str = "field value";
+    const RULE: &'static str = "Visible ASCII characters, with spaces only between them (RFC 9110 §5.5)";
 
     fn parse(text: &str) -> Result<Self, Complaint> {
         if text.is_empty() {
@@ -166,6 +177,9 @@ pub(crate) struct MediaRange(pub String);
 impl Form for MediaRange {
     const FORMAT: &'static str = "media-range";
     const EXAMPLE: &'static str = "text/*";
+    const NAME: &'static str = "media range";
+    const RULE: &'static str = "A media type without parameters; `*` stands for the subtype, or for what is before its suffix, as \
+         in `\"application/*+json\"`";
 
     fn parse(text: &str) -> Result<Self, Complaint> {
         let help = "write it as in \"text/html\", \"text/*\" or \"application/*+json\"";

@@ -11,6 +11,9 @@ use crate::units;
 impl Form for Duration {
     const FORMAT: &'static str = "time-span";
     const EXAMPLE: &'static str = "5s";
+    const NAME: &'static str = "duration";
+    const RULE: &'static str =
+        "Whole numbers with the units `h`, `m`, `s` and `ms`, from large to small, as in `\"1h30m\"`";
 
     fn parse(text: &str) -> Result<Self, Complaint> {
         units::parse_duration(text).map_err(|error| Complaint::unit(&error, Self::EXAMPLE))
@@ -44,6 +47,9 @@ impl Size {
 impl Form for Size {
     const FORMAT: &'static str = "byte-size";
     const EXAMPLE: &'static str = "16KiB";
+    const NAME: &'static str = "size";
+    const RULE: &'static str = "A whole number with a unit: `B`, `KiB`, `MiB`, `GiB`, `TiB` (powers of 1024) or `kB`, `MB`, `GB`, \
+         `TB` (powers of 1000)";
 
     fn parse(text: &str) -> Result<Self, Complaint> {
         units::parse_size(text).map(Self).map_err(|error| Complaint::unit(&error, Self::EXAMPLE))
@@ -65,6 +71,8 @@ pub(crate) struct Percent(pub u32);
 impl Form for Percent {
     const FORMAT: &'static str = "percentage";
     const EXAMPLE: &'static str = "20%";
+    const NAME: &'static str = "percentage";
+    const RULE: &'static str = "A whole number from `0%` to `100%`";
 
     fn parse(text: &str) -> Result<Self, Complaint> {
         let number = text.strip_suffix('%').unwrap_or(text);

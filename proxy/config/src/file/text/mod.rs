@@ -32,6 +32,10 @@ pub(crate) trait Form: Sized {
     const FORMAT: &'static str;
     /// A correct text: `examples` in the schema.
     const EXAMPLE: &'static str;
+    /// What the guide calls it.
+    const NAME: &'static str;
+    /// Which texts are correct, in Markdown and without a full stop.
+    const RULE: &'static str;
 
     fn parse(text: &str) -> Result<Self, Complaint>;
     fn print(&self) -> String;
@@ -50,39 +54,62 @@ pub(crate) struct Complaint {
 /// Checks `text` against the form with the name `format`. A format that is not known passes; a test
 /// keeps such out of the schema.
 pub(crate) fn check(format: &str, text: &str) -> Result<(), Complaint> {
-    FORMS.iter().find(|(name, _)| *name == format).map_or(Ok(()), |(_, parse)| parse(text))
+    form(format).map_or(Ok(()), |form| (form.check)(text))
 }
 
-/// Every form by its name.
-pub(crate) const FORMS: [(&str, Check); 22] = [
-    form::<Duration>(),
-    form::<Size>(),
-    form::<Percent>(),
-    form::<IpNet>(),
-    form::<SocketAddr>(),
-    form::<ServerAddress>(),
-    form::<DnsServer>(),
-    form::<FilePath>(),
-    form::<FileName>(),
-    form::<InnerPath>(),
-    form::<Name>(),
-    form::<HostPattern>(),
-    form::<HostField>(),
-    form::<SniPattern>(),
-    form::<TlsName>(),
-    form::<PathPattern>(),
-    form::<Method>(),
-    form::<RequestTarget>(),
-    form::<StatusCodes>(),
-    form::<FieldValue>(),
-    form::<MediaRange>(),
-    form::<PluginName>(),
+/// The form whose [`Form::FORMAT`] is `format`.
+pub(crate) fn form(format: &str) -> Option<&'static AnyForm> {
+    FORMS.iter().find(|form| form.format == format)
+}
+
+/// A [`Form`] as a value.
+pub(crate) struct AnyForm {
+    pub format: &'static str,
+    pub example: &'static str,
+    pub name: &'static str,
+    pub rule: &'static str,
+    /// The schema of a field that says no more than that its text has this form.
+    pub schema: fn(&mut SchemaGenerator) -> Schema,
+    check: fn(&str) -> Result<(), Complaint>,
+}
+
+/// Every form.
+pub(crate) const FORMS: &[AnyForm] = &[
+    AnyForm::of::<Duration>(),
+    AnyForm::of::<Size>(),
+    AnyForm::of::<Percent>(),
+    AnyForm::of::<IpNet>(),
+    AnyForm::of::<SocketAddr>(),
+    AnyForm::of::<ServerAddress>(),
+    AnyForm::of::<DnsServer>(),
+    AnyForm::of::<FilePath>(),
+    AnyForm::of::<FileName>(),
+    AnyForm::of::<InnerPath>(),
+    AnyForm::of::<Name>(),
+    AnyForm::of::<HostPattern>(),
+    AnyForm::of::<HostField>(),
+    AnyForm::of::<SniPattern>(),
+    AnyForm::of::<TlsName>(),
+    AnyForm::of::<PathPattern>(),
+    AnyForm::of::<Method>(),
+    AnyForm::of::<RequestTarget>(),
+    AnyForm::of::<StatusCodes>(),
+    AnyForm::of::<FieldValue>(),
+    AnyForm::of::<MediaRange>(),
+    AnyForm::of::<PluginName>(),
 ];
 
-type Check = fn(&str) -> Result<(), Complaint>;
-
-const fn form<T: Form>() -> (&'static str, Check) {
-    (T::FORMAT, |text| T::parse(text).map(drop))
+impl AnyForm {
+    const fn of<T: Form>() -> Self {
+        Self {
+            format: T::FORMAT,
+            example: T::EXAMPLE,
+            name: T::NAME,
+            rule: T::RULE,
+            schema: Text::<T>::json_schema,
+            check: |text| T::parse(text).map(drop),
+        }
+    }
 }
 
 /// The number of milliseconds or bytes that `text` stands for, to compare it with bounds.

@@ -11,6 +11,8 @@ pub(crate) struct FilePath(pub String);
 impl Form for FilePath {
     const FORMAT: &'static str = "file-path";
     const EXAMPLE: &'static str = "certs/a.pem";
+    const NAME: &'static str = "path";
+    const RULE: &'static str = "The path of a file or a directory. A relative one starts in the directory of the file it is written in";
 
     fn parse(text: &str) -> Result<Self, Complaint> {
         if text.is_empty() {
@@ -38,6 +40,8 @@ pub(crate) struct FileName(pub String);
 impl Form for FileName {
     const FORMAT: &'static str = "file-name";
     const EXAMPLE: &'static str = "index.html";
+    const NAME: &'static str = "file name";
+    const RULE: &'static str = "The name of a file, without a directory. It does not begin with a dot";
 
     fn parse(text: &str) -> Result<Self, Complaint> {
         if text.contains('/') {
@@ -60,6 +64,9 @@ pub(crate) struct InnerPath(pub String);
 impl Form for InnerPath {
     const FORMAT: &'static str = "inner-path";
     const EXAMPLE: &'static str = "errors/404.html";
+    const NAME: &'static str = "inner path";
+    const RULE: &'static str =
+        "A path within `root`, without a slash in front. No part of it begins with a dot";
 
     fn parse(text: &str) -> Result<Self, Complaint> {
         if let Some(inner) = text.strip_prefix('/') {
@@ -98,6 +105,9 @@ pub(crate) struct Name(String);
 impl Form for Name {
     const FORMAT: &'static str = "name";
     const EXAMPLE: &'static str = "web";
+    const NAME: &'static str = "name";
+    const RULE: &'static str =
+        "That of a listener, an upstream or a file root: ASCII letters, digits, `_`, `.` and `-`";
 
     fn parse(text: &str) -> Result<Self, Complaint> {
         let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
@@ -124,6 +134,8 @@ pub(crate) struct PluginName(pub String);
 impl Form for PluginName {
     const FORMAT: &'static str = "plugin-name";
     const EXAMPLE: &'static str = "10-access";
+    const NAME: &'static str = "plugin name";
+    const RULE: &'static str = "The file name of a plugin, without its ending";
 
     fn parse(text: &str) -> Result<Self, Complaint> {
         if text.is_empty() || text.contains(['/', '\0']) {
