@@ -81,9 +81,9 @@ pub struct Certificate {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ClientAuth {
-    /// It is not asked for one.
+    /// The client is not asked for one.
     None,
-    /// It is asked; one that is shown must verify.
+    /// The client is asked. A certificate that it shows must verify.
     Optional,
     /// Without a verified certificate the handshake fails.
     Required,

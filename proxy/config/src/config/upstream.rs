@@ -94,14 +94,15 @@ impl fmt::Display for Address {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Balance {
-    /// In turn.
+    /// Each in turn.
     RoundRobin,
     /// The one with the fewest requests in flight for its weight.
     LeastRequests,
     /// Of two drawn by lot, the one with fewer requests in flight for its weight.
     RandomTwo,
-    /// By the client's address: the same client reaches the same server, and when one of n servers
-    /// leaves, about 1/n of the clients move.
+    /// The one that a key leads to: what a policy set with `set-hash-key`, else the client's address. The
+    /// same key leads to the same server while the proxy can use that; when one of n servers leaves, about
+    /// 1/n of the keys move.
     Hash,
 }
 
@@ -212,11 +213,11 @@ pub struct Buffer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Protocol {
-    /// With TLS the server chooses HTTP/2 or HTTP/1.1 by ALPN; on clear text HTTP/1.1.
+    /// With `tls` the server chooses HTTP/2 or HTTP/1.1 by ALPN; on clear text HTTP/1.1.
     Auto,
     /// HTTP/1.1 only.
     Http1,
-    /// HTTP/2 only; on clear text by prior knowledge (RFC 9113 §3.3).
+    /// HTTP/2 only. With `tls` nothing else is offered; on clear text by prior knowledge (RFC 9113 §3.3).
     H2,
 }
 

@@ -12,19 +12,19 @@ use crate::Coding;
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub(crate) struct Compression {
-    /// The content codings that are used; of those a client likes equally, the one further in front.
+    /// What the proxy uses. Of those a client likes equally, the one further in front.
     #[schemars(length(min = 1), extend("uniqueItems" = true))]
     pub codings: Vec<Coding>,
-    /// Media types of the bodies that are compressed: whole ones, or with * for the subtype or for
-    /// what stands before its suffix. text/event-stream and application/grpc are meant only where
-    /// they are written out.
+    /// Types of the bodies that are compressed. `text/event-stream` and `application/grpc` (with `+` or `-`
+    /// and more) are meant only where they are written out: such streams hold the compressor for as long as
+    /// they are open.
     #[schemars(length(min = 1))]
     pub types: Vec<Text<MediaRange>>,
     /// A body that is known to be smaller is left as it is.
     pub min_size: Text<Size>,
-    /// How hard each coding tries.
+    /// How hard each coding tries: higher is smaller and slower. Only for `codings` that are listed.
     pub levels: Levels,
-    /// Responses that one worker compresses at a time; beyond it they are sent as they are.
+    /// Responses that one worker compresses at a time. Beyond it they are sent as they are.
     #[schemars(range(min = 1, max = 100_000))]
     pub max_in_flight: usize,
 }
@@ -67,15 +67,15 @@ pub(crate) const DEFAULT_LEVELS: crate::Levels = crate::Levels { zstd: 3, br: 4,
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub(crate) struct Levels {
-    /// Of zstd.
+    /// Level of zstd.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 9), extend("default" = DEFAULT_LEVELS.zstd))]
     pub zstd: Option<u8>,
-    /// Of br; its own word is quality.
+    /// Quality of br.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 6), extend("default" = DEFAULT_LEVELS.br))]
     pub br: Option<u8>,
-    /// Of gzip.
+    /// Level of gzip.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 9), extend("default" = DEFAULT_LEVELS.gzip))]
     pub gzip: Option<u8>,

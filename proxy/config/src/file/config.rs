@@ -19,20 +19,22 @@ use crate::{LogFormat, LogLevel};
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 #[schemars(title = "tidegate.toml")]
 pub(crate) struct Config {
-    /// Where a request goes that no policy routed: the name of an upstream or a file root. Without
-    /// it such a request is answered with 404.
+    /// The upstream or file root of requests that no policy routed. Without it the proxy answers them with
+    /// 404 (`no-route`).
     pub default_upstream: Option<String>,
-    /// Threads that serve requests; 0 = one per core this process may use.
+    /// Threads that serve; `0`: one for each core this process may use. Read at the start only.
     #[schemars(range(max = 1024))]
     pub workers: usize,
-    /// Peers whose X-Forwarded-For and Forwarded are believed, and whose PROXY protocol header
-    /// where a listener expects one: networks or single addresses.
+    /// Peers whose `X-Forwarded-For` and `Forwarded` the proxy believes, and whose PROXY protocol header on
+    /// a listener with `proxy-protocol`.
     pub trusted_proxies: Vec<Text<IpNet>>,
-    /// Where bodies are kept that do not fit in memory; without it the system's directory for
-    /// temporary files. The files have no name: nothing is left after a crash.
+    /// Where the temporary files are for bodies that do not fit in memory. The directory must exist and be
+    /// writable. Without this key it is the system's: `$TMPDIR`, else `/tmp`; if the proxy cannot write
+    /// there, it warns and keeps bodies in memory only. The files have no name: nothing is left of them,
+    /// however the proxy ends.
     #[schemars(extend("examples" = ["/var/lib/tidegate"]))]
     pub temporary_directory: Option<Text<FilePath>>,
-    /// Who is asked for the addresses of host names.
+    /// Where the proxy looks up the host names in `servers` of upstreams.
     pub resolver: Resolver,
     /// Where policies come from.
     pub plugins: Plugins,
@@ -42,33 +44,35 @@ pub(crate) struct Config {
     /// Groups of servers that answer the same requests, by name.
     #[schemars(extend("propertyNames" = name_schema()))]
     pub upstream: BTreeMap<String, Upstream>,
-    /// Directories whose files are served, by name. Requests are routed to them as to upstreams, so
-    /// no name may be that of an upstream.
+    /// Directories whose files the proxy serves itself, by name. Requests are routed to them as to
+    /// upstreams, so none may have the name of an upstream. Connections cannot be forwarded to them.
     #[schemars(extend("propertyNames" = name_schema()))]
     pub files: BTreeMap<String, Files>,
-    /// Compression of responses for clients that accept it; off when absent.
+    /// Compression of responses for clients that accept it (`Accept-Encoding`, RFC 9110 §12.5.3). Without
+    /// this table it is off; an empty one turns it on.
     pub compression: Option<Compression>,
-    /// Sizes and counts, and what happens beyond them.
+    /// Sizes and counts, and what the proxy does beyond them.
     pub limits: Limits,
-    /// How long the proxy waits on the client's side.
+    /// How long the proxy waits on the side of the client. Each upstream has its own for the side of the
+    /// servers.
     pub timeouts: Timeouts,
     /// One JSON line per exchange.
     pub access_log: AccessLog,
-    /// The proxy's own log, on stderr.
+    /// The proxy's own log, on stderr. Read at the start only.
     pub log: Log,
-    /// The admin interface; off when absent.
+    /// The admin interface. Without this table it is off. Read at the start only.
     pub admin: Option<Admin>,
 }
 
-/// Who is asked for the addresses of host names.
+/// Where the proxy looks up the host names in `servers` of upstreams.
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub(crate) struct Resolver {
-    /// DNS servers, IP or IP:port with port 53 by default. None = those of the system, in
-    /// /etc/resolv.conf.
+    /// DNS servers that the proxy asks; empty: those of the system, in `/etc/resolv.conf`.
     #[schemars(extend("uniqueItems" = true))]
     pub servers: Vec<Text<DnsServer>>,
-    /// For one answer of one server; then the next one is asked.
+    /// How long the proxy waits for one answer of one server; over it, it asks the next one. When none
+    /// answers, the last good addresses stay.
     pub timeout: Text<Duration>,
 }
 
@@ -82,8 +86,8 @@ impl Default for Resolver {
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub(crate) struct Plugins {
-    /// The chain: every NAME.wasm in this directory is one policy, and their order is that of
-    /// the file names. Relative to this file.
+    /// The chain: every `NAME.wasm` in this directory is one policy, and their order is that of the file
+    /// names. It may be empty; only the default one may be missing.
     #[schemars(extend("examples" = ["plugins"]))]
     pub directory: Text<FilePath>,
 }
@@ -94,45 +98,51 @@ impl Default for Plugins {
     }
 }
 
-/// Sizes and counts, and what happens beyond them.
+/// Sizes and counts, and what the proxy does beyond them.
 //
 // Upper bounds are where a larger number would not limit anything, or where the machinery ends:
 // HTTP/2 counts header bytes in 32 bits and `http::HeaderMap` holds at most 24,576 fields.
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub(crate) struct Limits {
-    /// Bytes of a request line and its fields; over it: 431.
+    /// Bytes of a request line and its fields. Over it: 431, close. Policies cannot add fields beyond it
+    /// either.
     #[schemars(extend("x-minimum" = "8KiB", "x-maximum" = "16MiB"))]
     pub request_headers: Text<Size>,
-    /// Bytes of a request target, at most request-headers; over it: 414.
+    /// Bytes of a request target, at most `request-headers`. Over it: 414 (`target-too-long`), close.
     #[schemars(extend("x-minimum" = "1B", "x-maximum" = "16MiB"))]
     pub request_target: Text<Size>,
-    /// Fields of a request; over it: 431.
+    /// Fields of a request. Over it: 431 (`headers-too-large`), close.
     #[schemars(range(min = 1, max = 10_000))]
     pub request_header_count: usize,
-    /// Bytes of a response's status line and fields; over it: 502.
+    /// Bytes of the status line and the fields of a response. Over it: 502 (`bad-response`). Policies
+    /// cannot add fields beyond it either.
     #[schemars(extend("x-minimum" = "8KiB", "x-maximum" = "16MiB"))]
     pub response_headers: Text<Size>,
-    /// Bytes of a request body; over it: 413.
+    /// Bytes of a request body. Over it: 413 (`body-too-large`), close; at once for a declared length, else
+    /// when the body passes it.
     pub request_body: Text<Size>,
-    /// Bytes of a body that a policy sees whole, over it: the policy's body-overflow; also what a
-    /// policy may grow a body or a piece of one to, and what it may hold back of it.
+    /// Bytes of a body that a policy wants to see whole. Over it the policy's `body-overflow` decides. It
+    /// also bounds what a policy may make of a body or a piece of one (over it the edit is refused), and
+    /// what it may hold back of a piece (over it the call fails).
     #[schemars(extend("x-minimum" = "1KiB", "x-maximum" = "1GiB"))]
     pub policy_body: Text<Size>,
-    /// Bytes of all temporary files together; over it responses are held back, and requests that
-    /// would have to be kept get 503.
+    /// Bytes of all temporary files together. Over it the proxy holds responses back, and a request whose
+    /// body would have to be kept gets 503 (`temporary-space`).
     pub temporary_space: Text<Size>,
-    /// Client connections in all; over it a new one is closed at once.
+    /// Client connections of all listeners together. Over it the proxy closes a new one at once, without a
+    /// response.
     #[schemars(range(min = 1, max = 1_000_000_000))]
     pub connections: usize,
-    /// Client connections from one address, trusted proxies excepted; over it a new one is closed
-    /// at once.
+    /// Client connections of one peer, or of the address in a PROXY protocol header. Trusted proxies are
+    /// not counted. Over it the proxy closes a new one at once, without a response.
     #[schemars(range(min = 1, max = 1_000_000_000))]
     pub connections_per_client: usize,
-    /// Requests on one client connection before it is closed in an orderly way.
+    /// Requests on one client connection. The response to the last one says `connection: close`; on HTTP/2
+    /// the proxy sends GOAWAY.
     #[schemars(range(min = 1, max = 1_000_000_000_000u64))]
     pub requests_per_connection: u64,
-    /// Concurrent HTTP/2 streams on one connection; over it: REFUSED_STREAM.
+    /// Concurrent streams on one HTTP/2 connection of a client. Over it: REFUSED_STREAM (RFC 9113 §5.1.2).
     #[schemars(range(min = 1, max = 100_000))]
     pub http2_streams: u32,
 }
@@ -155,25 +165,31 @@ impl Default for Limits {
     }
 }
 
-/// How long the proxy waits on the client's side.
+/// How long the proxy waits on the side of the client.
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub(crate) struct Timeouts {
-    /// For the head of a request; over it: 408 and close.
+    /// How long a request head may take from its first byte to its last. Over it: 408, close. A connection
+    /// on which nothing arrives at all is closed without a response. On HTTP/2 it bounds the preface (RFC
+    /// 9113 §3.4); a head that is incomplete later falls under `keep-alive`.
     pub request_headers: Text<Duration>,
-    /// For the TLS handshake; over it: close.
+    /// How long a TLS handshake may take. Over it: close. A PROXY protocol header before it may take as
+    /// long, and so may the part of a handshake that tells `tls-passthrough` the server name.
     pub tls_handshake: Text<Duration>,
-    /// Without a byte of a body moving, in either direction; over it: 408 or reset.
+    /// How long the next piece of a request body may take; over it: 408 (`body-timeout`), close. Also how
+    /// long a client may take nothing of a response; over it the connection is cut.
     pub body_idle: Text<Duration>,
-    /// Of a connection without a request; over it: close.
+    /// How long a client connection may be without a request. Over it: close; on HTTP/2 GOAWAY, and a cut
+    /// if the client ignores it.
     pub keep_alive: Text<Duration>,
-    /// Age of a client connection before it is closed in an orderly way.
+    /// How old a client connection may grow. Then: `connection: close` or GOAWAY; exchanges in flight go on
+    /// to their end.
     pub connection_age: Text<Duration>,
-    /// Of an upgraded (WebSocket) or forwarded (tcp, tls-passthrough) connection without a byte in
-    /// either direction; over it: close.
+    /// How long an upgraded (WebSocket) or forwarded (`tcp`, `tls-passthrough`) connection may be without a
+    /// byte either way. Over it: close.
     pub tunnel_idle: Text<Duration>,
-    /// For exchanges in flight when the proxy is told to stop; then they are cut. "0s" cuts them
-    /// at once.
+    /// How long exchanges and tunnels in flight may go on when the proxy is told to stop. Over it the proxy
+    /// cuts them; `"0s"` cuts at once.
     #[schemars(extend("x-minimum" = "0s"))]
     pub drain: Text<Duration>,
 }
@@ -196,7 +212,7 @@ impl Default for Timeouts {
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub(crate) struct AccessLog {
-    /// "stdout", "off", or a file that is appended to and reopened on SIGHUP. Relative to this file.
+    /// `"stdout"`, `"off"`, or the path of a file. The proxy appends to the file, and reopens it on SIGHUP.
     #[schemars(extend("examples" = ["/var/log/tidegate/access.log"]))]
     pub path: Text<FilePath>,
 }
@@ -213,7 +229,7 @@ impl Default for AccessLog {
 pub(crate) struct Log {
     /// The least important message that is written.
     pub level: LogLevel,
-    /// The form of a log line.
+    /// The form of a line.
     pub format: LogFormat,
 }
 
@@ -227,7 +243,7 @@ impl Default for Log {
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) struct Admin {
-    /// IP address and port. It has no authentication: keep it off public addresses.
+    /// Where it listens; no listener may overlap. It has no authentication: keep it off public addresses.
     pub address: Text<SocketAddr>,
 }
 

@@ -7,29 +7,32 @@ use serde::{Deserialize, Serialize};
 
 use super::text::{FieldValue, FileName, FilePath, InnerPath, PathPattern, Text};
 
-/// A directory whose files are served.
+/// A directory whose files the proxy serves itself.
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) struct Files {
-    /// The directory, relative to this file. It may be a symbolic link that is swapped.
+    /// The directory. `check`, the start and a reload refuse one that is not there. The path of a request
+    /// starts in it; a policy (`rewrite`) can take a prefix off.
     #[schemars(extend("examples" = ["/srv/www"]))]
     pub root: Text<FilePath>,
-    /// File names looked for in a directory, in this order.
+    /// Files that the proxy looks for in a directory, in this order. `[]`: a directory is never found.
     #[serde(default = "index")]
     #[schemars(extend("uniqueItems" = true))]
     pub index: Vec<Text<FileName>>,
-    /// Path within root of the file that is sent, with status 200, in place of what is not found.
+    /// The file sent, with status 200, in place of what is not found: for applications that route in the
+    /// browser.
     pub fallback: Option<Text<InnerPath>>,
-    /// What Cache-Control says of files; the first entry that matches counts.
+    /// The `Cache-Control` of a file (RFC 9111 §5.2). The first entry that matches counts.
     #[serde(default)]
     pub cache_control: Vec<CacheControl>,
-    /// Whether NAME.br, NAME.zst and NAME.gz are sent for NAME to clients that accept them.
+    /// `NAME.br`, `NAME.zst` or `NAME.gz` is sent for `NAME` to a client that accepts it.
     #[serde(default = "yes")]
     pub precompressed: bool,
-    /// Whether symbolic links below root are followed, wherever they lead.
+    /// Symbolic links below `root` are followed, *wherever they lead*: whoever can write there can have any
+    /// file served that the proxy can read. `false`: they are not there.
     #[serde(default)]
     pub follow_symlinks: bool,
-    /// Whether responses are compressed as [compression] says.
+    /// Files are compressed as `[compression]` says. `precompressed` is not affected.
     #[serde(default = "yes")]
     pub compression: bool,
 }
@@ -38,7 +41,8 @@ pub(crate) struct Files {
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) struct CacheControl {
-    /// Globs over the path of the file from root: * within a segment, ** across segments.
+    /// Compared with the path of the file that is sent, from `root`: `/docs/index.html`, not `/docs/`, and
+    /// that of the fallback where it stands in.
     #[schemars(length(min = 1))]
     pub paths: Vec<Text<PathPattern>>,
     /// The value of the field.

@@ -16,25 +16,30 @@ use crate::{ClientAuth, TlsVersion};
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) struct Listener {
-    /// IP address and port; with port 0 the system chooses one.
+    /// Where it accepts connections. Port 0: the system chooses one, and the log names it. `[::]` is IPv6
+    /// only and may stand beside `0.0.0.0`; apart from that, no two listeners may overlap.
     pub address: Text<SocketAddr>,
-    /// HTTP versions spoken. On TLS the client chooses by ALPN; on clear text HTTP/2 works by
-    /// prior knowledge.
+    /// Versions of HTTP that it speaks. On TLS the client chooses by ALPN; on clear text HTTP/2 works by
+    /// prior knowledge (RFC 9113 §3.3).
     #[schemars(length(min = 1), extend("uniqueItems" = true, "default" = ["1.1", "2"]))]
     pub http: Option<Vec<Http>>,
-    /// Forwards connections at layer 4 to this upstream, instead of HTTP. With tls it forwards
-    /// the clear text.
+    /// The upstream that connections are forwarded to at layer 4, instead of HTTP; no policy sees them.
+    /// With `tls`, TLS ends here and the clear text is forwarded. Not beside `http`. The upstream cannot
+    /// have `protocol = "h2"`.
     pub tcp: Option<String>,
-    /// Forwards TLS connections as they are, instead of HTTP, to the upstream that stands at
-    /// their server name (SNI): a host, "*.example.org" for the names below it, or "*" for
-    /// everything else and clients without SNI.
+    /// TLS connections are forwarded as they are, instead of HTTP, each to the upstream that stands at its
+    /// server name (SNI). An exact name goes before a wildcard, a longer wildcard before a shorter one. A
+    /// connection that matches none is closed with the alert `unrecognized_name`; one that is not TLS is
+    /// closed without an answer. Not beside `http`, `tcp` or `tls`. The upstreams can have neither `tls`,
+    /// as what arrives there is TLS already, nor `protocol = "h2"`.
     #[schemars(extend("propertyNames" = key_schema::<SniPattern>()))]
     pub tls_passthrough: Option<BTreeMap<String, String>>,
-    /// TLS; without it the listener speaks clear text.
+    /// TLS ends here. Without it the listener speaks clear text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
-    /// Whether connections of peers in trusted-proxies begin with a PROXY protocol header, version
-    /// 1 or 2; one that does not is closed.
+    /// A connection of a peer in `trusted-proxies` must begin with a PROXY protocol header, version 1 or 2,
+    /// or it is closed; the address in the header is the client's. Other peers are served without one.
+    /// Needs `trusted-proxies`.
     #[serde(default)]
     pub proxy_protocol: bool,
 }
@@ -54,16 +59,17 @@ pub(crate) enum Http {
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) struct Tls {
-    /// Chosen by the names in them (SNI); the first is used when none matches.
+    /// The proxy chooses by server name (SNI), and takes the first when none matches.
     #[schemars(length(min = 1))]
     pub certificates: Vec<Certificate>,
-    /// PEM file of the authorities that sign client certificates.
+    /// PEM file of the authorities that sign client certificates. Required by a `client-auth` other than
+    /// `"none"`, and not allowed without.
     #[schemars(extend("examples" = ["certs/clients.pem"]))]
     pub client_ca: Option<Text<FilePath>>,
     /// Whether a client has to show a certificate.
     #[serde(default = "no_client_auth")]
     pub client_auth: ClientAuth,
-    /// The oldest version that is accepted.
+    /// The oldest version of TLS. With an older one the handshake fails.
     #[serde(default = "tls_1_2")]
     pub min_version: TlsVersion,
 }
@@ -74,7 +80,7 @@ pub(crate) struct Tls {
 pub(crate) struct Certificate {
     /// PEM file of the certificate and its intermediates, leaf first.
     pub chain: Text<FilePath>,
-    /// PEM file of its private key: PKCS#8, PKCS#1 or SEC1.
+    /// PEM file of the private key: PKCS#8, PKCS#1 or SEC1.
     #[schemars(extend("examples" = ["certs/a.key"]))]
     pub key: Text<FilePath>,
 }

@@ -15,25 +15,27 @@ use crate::{BodyOverflow, Isolation, OnError};
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 #[schemars(title = "NAME.toml")]
 pub(crate) struct Plugin {
-    /// Whether the plugin is part of the chain.
+    /// `false` takes the policy out of the chain.
     pub enabled: bool,
     /// What a failed call means for the exchange.
     pub on_error: OnError,
-    /// What happens to a body over limits.policy-body that the policy wants to see whole.
+    /// What happens to a body over `limits.policy-body` of `tidegate.toml` that the policy wants to see
+    /// whole.
     pub body_overflow: BodyOverflow,
-    /// Requests the plugin is called for; all kinds given must hold. An empty list leaves its kind
+    /// Requests the policy is called for: all kinds given must hold, and an empty list leaves its kind
     /// open.
     #[serde(rename = "match")]
     pub matching: Match,
-    /// What one call may use; over it the call has failed.
+    /// What the policy may use. A call over `cpu`, `time` or `memory` has failed.
     pub limits: Limits,
     /// Whether exchanges share an instance.
     pub isolation: Isolation,
-    /// What the plugin may reach.
+    /// What the policy may reach.
     pub grants: Grants,
-    /// Run the code of this other plugin with the settings of this file.
+    /// Runs the code of this other plugin with the settings of this file.
     pub link: Option<Text<PluginName>>,
-    /// Handed to the plugin's `configure` as JSON. Dates become strings.
+    /// Handed to the plugin as JSON; dates become strings. The plugin says what belongs here
+    /// (`config-schema`).
     #[schemars(with = "serde_json::Map<String, serde_json::Value>")]
     pub config: toml::Table,
 }
@@ -54,35 +56,36 @@ impl Default for Plugin {
     }
 }
 
-/// Requests the plugin is called for.
+/// Requests the policy is called for.
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub(crate) struct Match {
-    /// Exact hosts or "*.example.org", without regard to case.
+    /// Hosts of the request; its port does not count.
     pub hosts: Vec<Text<HostPattern>>,
-    /// Globs over the normalised path: * within a segment, ** across segments.
+    /// Compared with the normalised path.
     pub paths: Vec<Text<PathPattern>>,
-    /// Method names, in their exact case.
+    /// Methods of the request.
     pub methods: Vec<Text<Method>>,
-    /// Names of listeners.
+    /// Names of listeners. Each has to exist.
     pub listeners: Vec<String>,
 }
 
-/// What one call may use.
+/// What the policy may use.
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub(crate) struct Limits {
-    /// CPU time of one call.
+    /// Processor time of one call. The proxy looks every millisecond.
     pub cpu: Text<Duration>,
-    /// Time of one call with its waits; at least cpu.
+    /// Time of one call with its waits; at least `cpu`.
     pub time: Text<Duration>,
-    /// Bytes of all memories of one instance.
+    /// Memory and tables of one instance.
     #[schemars(extend("x-minimum" = "1MiB", "x-maximum" = "4GiB"))]
     pub memory: Text<Size>,
-    /// Instances per worker.
+    /// Instances per worker. When all are busy, a call waits for one for `time`, and then has failed.
     #[schemars(range(min = 1, max = 10_000))]
     pub instances: usize,
-    /// Exchanges after which an instance is replaced.
+    /// Exchanges after which an instance is replaced (75 to 100 % of it, by chance), however many pieces
+    /// their bodies have.
     #[schemars(range(min = 1, max = 4_294_967_295u64))]
     pub reuse: u32,
 }
@@ -99,10 +102,10 @@ impl Default for Limits {
     }
 }
 
-/// What the plugin may reach.
+/// What the policy may reach.
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub(crate) struct Grants {
-    /// Upstreams and file roots the plugin may route to; without it all of them.
+    /// Upstreams and file roots that the policy may route to; without it all of them. Each has to exist.
     pub routes: Option<Vec<String>>,
 }

@@ -20,28 +20,29 @@ use crate::{Address, Balance, Protocol, ProxyProtocol};
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) struct Upstream {
-    /// "host:port", "unix:/run/app.sock" or { address = "host:port", weight = 2, backup = true }. A
-    /// host name stands for all its addresses.
+    /// Each server once. A host name stands for all its addresses, and the proxy follows the TTL of its
+    /// records.
     #[schemars(length(min = 1))]
     pub servers: Vec<Server>,
-    /// How a server is chosen.
+    /// How the proxy chooses a server, always in proportion to their weights.
     #[serde(default = "least_requests")]
     pub balance: Balance,
-    /// Active checks of every server.
+    /// Active checks of every server. Without them only requests tell that a server is dead.
     pub health: Option<Health>,
-    /// Whether a server that keeps failing requests is not chosen for a while, and when.
+    /// Passive ejection: a server that fails requests is not chosen for a while. `true` stands for the
+    /// defaults below.
     #[serde(default = "eject")]
     pub eject: Switch<Eject>,
-    /// How long the share of a server grows that comes back or is new; "0s" = its full share at
+    /// Over this time the share of a server grows that comes back or is new; `"0s"`: its full share at
     /// once.
     #[serde(default = "half_a_minute")]
     #[schemars(extend("x-minimum" = "0s"))]
     pub slow_start: Text<Duration>,
-    /// Requests in flight to all servers together; beyond it they queue.
+    /// Requests and forwarded connections in flight to all servers together. Beyond it they queue.
     #[serde(default = "max_in_flight")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub max_in_flight: usize,
-    /// Requests that queue for their turn; beyond it: 503 with retry-after. 0 = no queue.
+    /// Requests that queue. Beyond it: 503 (`queue-full`) with `retry-after`. `0`: no queue.
     #[serde(default = "max_queued")]
     #[schemars(range(max = 1_000_000))]
     pub max_queued: usize,
@@ -51,33 +52,37 @@ pub(crate) struct Upstream {
     /// Connections kept for reuse.
     #[serde(default)]
     pub pool: Pool,
-    /// Further servers tried after a failed attempt.
+    /// How often the proxy repeats a failed attempt, each time on a server that it has not tried yet. When
+    /// it has tried all of them, the next round begins.
     #[serde(default = "one")]
     #[schemars(range(max = 10))]
     pub retries: u32,
-    /// Retries in proportion to the requests of the last 10 s; 3 a second are always allowed.
+    /// Retries of this upstream in proportion to its requests, both in the last 10 s. Beyond it the failure
+    /// goes to the client. 30 in 10 s are always allowed: `"0%"` means these alone.
     #[serde(default = "retry_budget")]
     pub retry_budget: Text<Percent>,
-    /// Bytes of a request body kept to be sent again; a request with more is not retried.
+    /// Bytes of a request body kept to be sent again. A request with more is not retried.
     #[serde(default = "retry_buffer")]
     pub retry_buffer: Text<Size>,
-    /// Takes a response from its server as fast as that sends, and keeps what the client has not
-    /// taken yet; false = the client's pace is the server's.
+    /// The proxy takes responses as fast as a server sends them, and keeps them for slow clients. `true`
+    /// stands for the defaults below; `false`: the client's pace is the server's.
     #[serde(default = "buffer")]
     pub buffer: Switch<Buffer>,
-    /// Takes the body of a request whole before a server is asked; over memory and disk: 413.
+    /// The proxy takes the body of a request whole before it asks a server. `true` stands for the defaults
+    /// below.
     #[serde(default = "no_buffer")]
     pub buffer_requests: Switch<Buffer>,
-    /// Which HTTP is spoken to the servers.
+    /// Which HTTP the proxy speaks to the servers.
     #[serde(default = "auto")]
     pub protocol: Protocol,
-    /// TLS towards the servers; true = with the roots of the system and the host of each server.
+    /// TLS towards the servers. `true` stands for an empty table.
     #[serde(default = "clear_text")]
     pub tls: Switch<UpstreamTls>,
-    /// Begins every connection with a PROXY protocol header of this version that carries the
-    /// client's address. Such a connection serves one client only, so none is kept.
+    /// Every connection begins with a PROXY protocol header of this version, which carries the client's
+    /// address, before TLS if there is any. Such a connection serves one request and is not kept, not even
+    /// for the same client, and `protocol` is HTTP/1.1. Not with `protocol = "h2"`.
     pub proxy_protocol: Option<ProxyProtocol>,
-    /// Whether responses are compressed as [compression] says.
+    /// Responses of the servers are compressed as `[compression]` says; without that table nothing is.
     #[serde(default = "yes")]
     pub compression: bool,
 }
@@ -111,7 +116,8 @@ pub(crate) struct Buffer {
     /// Bytes of one body in memory.
     #[schemars(extend("x-minimum" = "16KiB"))]
     pub memory: Text<Size>,
-    /// Bytes of one body beyond those, in a temporary file; "0B" = no file.
+    /// Bytes of one body beyond those, in a temporary file; `"0B"`: no file. Beyond both, a response waits
+    /// for its client, and a request gets 413 (`body-too-large`).
     pub disk: Text<Size>,
 }
 
@@ -142,13 +148,13 @@ impl Server {
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) struct DetailedServer {
-    /// host:port, IP:port, [IPv6]:port or unix:PATH. A path is relative to this file.
+    /// As above. The path of a socket has at most 107 bytes with the directory of this file.
     pub address: Text<ServerAddress>,
     /// Its share of the requests, in proportion to the other weights.
     #[serde(default = "one")]
     #[schemars(range(min = 1, max = 1000))]
     pub weight: u32,
-    /// Whether it is used only while no other server can be.
+    /// The proxy uses it only while it can use none of the other servers. Not all may be backups.
     #[serde(default)]
     pub backup: bool,
 }
@@ -157,26 +163,27 @@ pub(crate) struct DetailedServer {
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) struct Health {
-    /// Asked for over HTTP; may have a query.
+    /// What a check over HTTP asks for. Either this or `tcp = true` is needed, not both.
     pub path: Option<Text<RequestTarget>>,
-    /// Whether a connection that is accepted is enough.
+    /// It is enough that a server accepts the connection.
     #[serde(default)]
     pub tcp: bool,
-    /// Method of the request.
+    /// Method of the request. With `path` only.
     #[schemars(extend("default" = "GET"))]
     pub method: Option<HealthMethod>,
-    /// Host field of the request; without it the server's own address.
+    /// The `Host` field of the request; without it the server's address. With `path` only.
     pub host: Option<Text<HostField>>,
-    /// Status codes that are good: single ones or ranges.
+    /// Responses that are good; with any other the check has failed. With `path` only.
     #[schemars(length(min = 1), extend("default" = ["200-299"]))]
     pub status: Option<Vec<Text<StatusCodes>>>,
-    /// Text that the response body must contain; with the method GET only.
+    /// Text that the response body must contain, or the check has failed. A body over 64 KiB fails it, too.
+    /// With `path` and `GET` only.
     pub body: Option<String>,
     /// From one check of a server to the next.
     #[serde(default = "health_interval")]
     #[schemars(extend("x-minimum" = "100ms"))]
     pub interval: Text<Duration>,
-    /// For one check, at most interval; over it the check has failed.
+    /// For one check, connecting included; at most `interval`. Over it the check has failed.
     #[serde(default = "health_timeout")]
     pub timeout: Text<Duration>,
     /// Failed checks in a row that take a server out.
@@ -218,11 +225,12 @@ pub(crate) struct Eject {
     /// Failures in a row that eject a server: connect errors, 502, 503, 504.
     #[schemars(range(min = 1, max = 1000))]
     pub failures: u32,
-    /// How long it stays out the first time; the n-th time in a row n times as long.
+    /// How long it stays out; the n-th time in a row n times as long. At most `max-time`.
     pub time: Text<Duration>,
-    /// The longest it stays out, at least time.
+    /// The longest it stays out.
     pub max_time: Text<Duration>,
-    /// Share of the servers that may be ejected at a time, in percent; never the last one.
+    /// Share of the servers that may be out at a time, in percent, and never the last. Beyond it a server
+    /// that fails stays in.
     #[schemars(range(min = 1, max = 100))]
     pub max_percent: u32,
 }
@@ -237,13 +245,16 @@ impl Default for Eject {
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub(crate) struct UpstreamTimeouts {
-    /// For a connection to be established.
+    /// How long a connection may take. Over it: another server, then 503 (`connect-timeout`).
     pub connect: Text<Duration>,
-    /// From the end of the request to the head of the response; over it: 504.
+    /// How long the head of the response may take from the end of the request on. Over it: another server,
+    /// then 504 (`response-timeout`). A policy may set a time in its place.
     pub response: Text<Duration>,
-    /// Between two pieces of a response body.
+    /// How long a server may pause between two pieces of a response body. Over it the response is broken
+    /// off (`broken-off`).
     pub idle: Text<Duration>,
-    /// For a request's turn when max-in-flight is reached; over it: 503 with retry-after.
+    /// How long a request may queue when `max-in-flight` is reached. Over it: 503 (`queue-timeout`) with
+    /// `retry-after`.
     pub queue: Text<Duration>,
 }
 
@@ -260,15 +271,17 @@ pub(crate) const DEFAULT_IDLE: usize = 64;
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub(crate) struct Pool {
-    /// Idle connections per server and worker; 0 = no reuse. With proxy-protocol it is 0.
+    /// Idle connections kept per server and worker; `0`: no reuse. With `proxy-protocol` it is 0, and
+    /// nothing else can be written.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(max = 100_000), extend("default" = DEFAULT_IDLE))]
     pub idle: Option<usize>,
-    /// How long one may stay idle.
+    /// How long a connection may stay idle. The proxy looks once a second.
     pub idle_time: Text<Duration>,
-    /// How old one may grow.
+    /// How old a connection may grow. The proxy closes it when it is idle.
     pub age: Text<Duration>,
-    /// Concurrent requests on one HTTP/2 connection; the server's own limit holds as well.
+    /// Concurrent requests on one HTTP/2 connection. Beyond it, or beyond what the server allows, the proxy
+    /// opens a further one.
     #[schemars(range(min = 1, max = 10_000))]
     pub streams: u32,
 }
@@ -283,14 +296,13 @@ impl Default for Pool {
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub(crate) struct UpstreamTls {
-    /// PEM file of the authorities that sign the servers' certificates; without it those of the
-    /// system.
+    /// PEM file of the authorities that sign the servers' certificates; without it those of the system.
     #[schemars(extend("examples" = ["certs/ca.pem"]))]
     pub ca: Option<Text<FilePath>>,
-    /// Sent as SNI and looked for in the certificate; without it the host of the server. Required
-    /// for Unix sockets, which have none.
+    /// Sent as SNI, unless it is an IP address (RFC 6066 §3), and looked for in the certificate; without it
+    /// the host or IP address of the server. Required if a server is a Unix socket.
     pub server_name: Option<Text<TlsName>>,
-    /// Shown to a server that asks for one.
+    /// What the proxy shows to a server that asks for a certificate.
     pub client_certificate: Option<Certificate>,
 }
 
