@@ -1,4 +1,4 @@
-//! Everything a checkout needs beyond plain `cargo`: set-up, build, tests, demo and benchmark.
+//! Everything a checkout needs beyond plain `cargo`: set-up, build, tests, documentation, demo and benchmark.
 
 use std::process::ExitCode;
 
@@ -7,6 +7,7 @@ use crate::build::Profile;
 mod bench;
 mod build;
 mod command;
+mod docs;
 mod pgo;
 mod test;
 mod wasm;
@@ -18,6 +19,7 @@ Usage: cargo xtask COMMAND
   build --pgo                           target/pgo/tidegate, optimised by a profile of its work: a fifth less CPU time
                                         outside the kernel, for three times the build time
   test [FILTER…]                        formatting, lints, and every test (or those whose name contains FILTER)
+  docs                                  the tables of the guide, from the descriptions in proxy/config/src/file
   demo                                  build, then `tidegate demo`
   bench [--pgo] [--rounds N] [--seconds N]
                                         CPU time per request beside nginx and Envoy
@@ -30,6 +32,7 @@ fn main() -> ExitCode {
         Some(("build", [])) => build::everything(Profile::Release).map(|built| built.report()),
         Some(("build", [flag])) if flag == "--pgo" => pgo::build().map(|built| built.report()),
         Some(("test", filters)) => test::run(filters),
+        Some(("docs", [])) => docs::write(),
         Some(("demo", rest)) => build::everything(Profile::Quick).and_then(|built| built.demo(rest)),
         Some(("bench", rest)) => bench::run(rest),
         _ => Err(USAGE.to_owned()),

@@ -2,6 +2,21 @@
 
 use crate::{ReferenceError, reference};
 
+const PAGES: [(&str, &str); 2] = [
+    ("docs/configuration.md", include_str!("../../../../docs/configuration.md")),
+    ("docs/plugins.md", include_str!("../../../../docs/plugins.md")),
+];
+
+#[test]
+fn the_guide_is_up_to_date() {
+    for (name, page) in PAGES {
+        let renewed = reference(page).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let differs = renewed.lines().zip(page.lines()).find(|(new, old)| new != old);
+        assert!(renewed == page, "{name} is not what the schema says: run `cargo xtask docs`\n{differs:#?}");
+        assert!(page.contains("<!-- generated: "), "{name} has no tables");
+    }
+}
+
 /// The rows of a page with this one block.
 fn rows(block: &str) -> Vec<String> {
     let file = block.split(' ').next().expect("a split has a first part");
