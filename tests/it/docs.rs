@@ -1,8 +1,10 @@
-//! What the documentation shows can be used as it stands.
+//! What the documentation shows can be used as it stands, and what it says of keys is true.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
 use tidegate_tests::{Authority, Proxy, command, stock};
 
 fn root() -> PathBuf {
@@ -115,12 +117,119 @@ fn relative_links_lead_somewhere() {
     for page in pages() {
         let text = fs::read_to_string(&page).expect("a page");
         for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
-            let target = link.split('#').next().unwrap_or_default();
-            if target.is_empty() || target.contains("://") || target.contains(' ') {
+            if link.is_empty() || link.contains("://") || link.contains(' ') {
                 continue;
             }
-            let path = page.parent().expect("a folder").join(target);
+            let (target, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let path = match target {
+                "" => page.clone(),
+                target => page.parent().expect("a folder").join(target),
+            };
             assert!(path.exists(), "{}: {link}", page.display());
+            if !anchor.is_empty() {
+                let target = fs::read_to_string(&path).expect("a page");
+                let found = target.lines().any(|line| line.starts_with('#') && anchor_of(line) == anchor);
+                assert!(found, "{}: {link}: there is no such heading", page.display());
+            }
         }
     }
+}
+
+/// The anchor that GitHub gives a heading.
+fn anchor_of(heading: &str) -> String {
+    let text = heading.trim_start_matches('#').trim().to_lowercase().replace(' ', "-");
+    text.chars().filter(|c| c.is_alphanumeric() || matches!(c, '-' | '_')).collect()
+}
+
+#[test]
+fn every_key_is_documented_with_its_default() {
+    let output = command(&["schema"]).output().expect("the binary");
+    let schemas: Value = serde_json::from_slice(&output.stdout).expect("the schemas are JSON");
+    for (file, page) in [("tidegate.toml", "docs/configuration.md"), ("NAME.toml", "docs/plugins.md")] {
+        let mut keys = BTreeMap::new();
+        find_keys(&schemas[file], "", &mut keys);
+        let text = fs::read_to_string(root().join(page)).expect("a page");
+        let documented = documented_keys(&text, file);
+        let told = "is not what `tidegate schema` says: run cargo xtask docs";
+        for (key, default) in &keys {
+            assert_eq!(documented.get(key), Some(default), "{page}: the default of {key} {told}");
+        }
+        for key in documented.keys() {
+            assert!(keys.contains_key(key), "{page}: {key} {told}");
+        }
+        assert!(keys.len() > 10, "{file} has keys: {keys:?}");
+    }
+}
+
+/// What the guide says where a key is not written.
+#[derive(Debug, PartialEq)]
+enum Default {
+    Required,
+    None,
+    Is(Value),
+    /// Of a table: the defaults of its keys.
+    Below,
+}
+
+/// Every key below `schema`, which stands at `path`.
+fn find_keys(schema: &Value, path: &str, found: &mut BTreeMap<String, Default>) {
+    let alternatives = schema["anyOf"].as_array().into_iter().flatten();
+    for table in std::iter::once(schema).chain(alternatives) {
+        let required = table["required"].as_array().cloned().unwrap_or_default();
+        for (key, value) in table["properties"].as_object().into_iter().flatten() {
+            let named = value["additionalProperties"].get("properties").is_some();
+            let (value, name) = if named { (&value["additionalProperties"], ".NAME") } else { (value, "") };
+            let dot = if path.is_empty() { "" } else { "." };
+            let path = format!("{path}{dot}{key}{name}");
+            let default = match value.get("default") {
+                _ if required.contains(&Value::from(key.as_str())) => Default::Required,
+                Some(Value::Object(keys)) if !keys.is_empty() => Default::Below,
+                Some(Value::Object(_)) if value.get("properties").is_some() => Default::Below,
+                None | Some(Value::Object(_)) => Default::None,
+                Some(default) => Default::Is(default.clone()),
+            };
+            find_keys(value, &path, found);
+            found.insert(path, default);
+        }
+    }
+    if let Some(items) = schema.get("items") {
+        find_keys(items, &format!("{path}[]"), found);
+    }
+}
+
+/// The keys of a file in the tables of a page.
+fn documented_keys(page: &str, file: &str) -> BTreeMap<String, Default> {
+    let mut found = BTreeMap::new();
+    let mut section = String::new();
+    for line in page.lines() {
+        if let Some(block) = line.strip_prefix(&format!("<!-- generated: {file}")) {
+            // Keys are shown as they stand in the table of the file: `health.path`, in [upstream.NAME].
+            let path: Vec<_> = block.split(['[', ']']).nth(1).unwrap_or_default().split('.').collect();
+            section = match path[..] {
+                [] | [""] => String::new(),
+                [table, "NAME", ..] => format!("{table}.NAME."),
+                [table, ..] => format!("{table}."),
+            };
+        }
+        // Other tables have other columns, or a first cell that is not code.
+        let cells: Vec<_> = line.trim_matches('|').split(" | ").map(str::trim).collect();
+        let [key, _, default, _] = cells[..] else { continue };
+        let Some(key) = key.split('`').nth(1) else { continue };
+        let key = key.strip_prefix('[').and_then(|key| key.strip_suffix(']')).unwrap_or(key);
+        let default = match default.trim_matches('`') {
+            "required" => Default::Required,
+            "none" => Default::None,
+            "below" => Default::Below,
+            value => {
+                // TOML that is JSON as well, but for the groups of digits.
+                let digits = value.starts_with(|c: char| c.is_ascii_digit());
+                let value = if digits { value.replace('_', "") } else { value.to_owned() };
+                let value = serde_json::from_str(&value);
+                Default::Is(value.unwrap_or_else(|error| panic!("{line}: {error}")))
+            }
+        };
+        let twice = found.insert(format!("{section}{key}"), default);
+        assert_eq!(twice, None, "{key} is documented twice");
+    }
+    found
 }
