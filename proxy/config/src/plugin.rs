@@ -11,18 +11,18 @@ use crate::{Positions, check, file};
 /// that has none.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PluginFile {
-    /// Default true; `false` takes the plugin out of the chain.
+    /// `false` takes the plugin out of the chain.
     pub enabled: bool,
-    /// What a failed call means for the exchange. Default [`OnError::Deny`].
+    /// What a failed call means for the exchange.
     pub on_error: OnError,
     /// What happens to a body that is too large for the policy to see it whole
-    /// ([`Limits::policy_body`](crate::Limits)). Default [`BodyOverflow::Deny`].
+    /// ([`Limits::policy_body`](crate::Limits)).
     pub body_overflow: BodyOverflow,
-    /// Requests the plugin is called for; all kinds given must hold. Default: all requests.
+    /// Requests the plugin is called for; all kinds given must hold.
     pub matching: Match,
     /// What one call may use.
     pub limits: PluginLimits,
-    /// Default [`Isolation::Worker`].
+    /// Whether exchanges share an instance.
     pub isolation: Isolation,
     /// Upstreams and file roots the policy may route to; `None` = all.
     pub routes: Option<Vec<String>>,
@@ -76,15 +76,15 @@ pub struct Match {
 /// `limits` of a plugin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PluginLimits {
-    /// CPU time of one call. Default 10 ms, at least 1 ms.
+    /// CPU time of one call; at least 1 ms.
     pub cpu: Duration,
-    /// Time of one call with its waits. Default 1 s.
+    /// Time of one call with its waits; at least `cpu`.
     pub time: Duration,
-    /// Bytes of all memories of one instance. Default 32 MiB.
+    /// Bytes of all memories and tables of one instance.
     pub memory: usize,
-    /// Instances per worker. Default 64, at least 1.
+    /// Instances per worker; at least 1.
     pub instances: usize,
-    /// Exchanges after which an instance is replaced. Default 10,000, at least 1.
+    /// Exchanges after which an instance is replaced; at least 1.
     pub reuse: u32,
 }
 

@@ -6,17 +6,15 @@ use serde::{Deserialize, Serialize};
 /// `[compression]`: responses are compressed for clients that accept it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Compression {
-    /// In order of preference among those a client likes equally; none twice, never empty. Default
-    /// zstd, br, gzip.
+    /// In order of preference among those a client likes equally; none twice, never empty.
     pub codings: Vec<Coding>,
     /// Media types of the bodies that are compressed; never empty.
     pub types: Vec<MediaRange>,
-    /// Bytes; a body that is known to be smaller is left as it is. Default 1 KiB.
+    /// Bytes; a body that is known to be smaller is left as it is.
     pub min_size: u64,
     /// How hard each coding tries.
     pub levels: Levels,
-    /// Responses that one worker compresses at a time; beyond it they are sent as they are. Default
-    /// 256; 1 to 100,000.
+    /// Responses that one worker compresses at a time, at least 1; beyond it they are sent as they are.
     pub max_in_flight: usize,
 }
 
@@ -35,11 +33,11 @@ pub enum Coding {
 /// `levels = { … }`: higher is smaller and slower.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Levels {
-    /// Default 3; 1 to 9.
+    /// 1 to 9.
     pub zstd: u8,
-    /// Default 4; 1 to 6.
+    /// Its own word is quality; 1 to 6.
     pub br: u8,
-    /// Default 5; 1 to 9.
+    /// 1 to 9.
     pub gzip: u8,
 }
 

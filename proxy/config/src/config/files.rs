@@ -9,19 +9,18 @@ use std::path::PathBuf;
 pub struct Files {
     /// Absolute or relative to the working directory, already joined with the directory of the file.
     pub root: PathBuf,
-    /// Names looked for in a directory, in this order; plain file names. Default `index.html`; empty = a
-    /// directory is not found.
+    /// Names looked for in a directory, in this order; plain file names. Empty = a directory is not found.
     pub index: Vec<String>,
-    /// Served in place of what is not found. Segments within the root, none of which is hidden or leads
-    /// up; does not start with `/`. Default `None`.
+    /// Served in place of what is not found. Segments within the root, none of which is hidden or leads up;
+    /// does not start with `/`.
     pub fallback: Option<String>,
-    /// The first that matches the file is sent. Default: none.
+    /// The first that matches the file is sent.
     pub cache_control: Vec<CacheControl>,
-    /// Whether `NAME.br`, `NAME.zst` and `NAME.gz` stand for `NAME`. Default true.
+    /// Whether `NAME.br`, `NAME.zst` and `NAME.gz` stand for `NAME`.
     pub precompressed: bool,
-    /// Whether symbolic links below the root are followed, wherever they lead. Default false.
+    /// Whether symbolic links below the root are followed, wherever they lead.
     pub follow_symlinks: bool,
-    /// Whether [`Config::compression`](super::Config::compression) holds for its responses. Default true.
+    /// Whether [`Config::compression`](super::Config::compression) holds for its responses.
     pub compression: bool,
 }
 

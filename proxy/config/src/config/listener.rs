@@ -12,12 +12,12 @@ pub struct Listener {
     /// `IP:port`; port 0 lets the system choose (the log names the port). `[::]` is every IPv6
     /// address and no IPv4 one, so it may stand beside `0.0.0.0`; nothing else overlaps.
     pub address: SocketAddr,
-    /// What is done with a connection. Default: HTTP in both versions.
+    /// What is done with a connection.
     pub serves: Serves,
     /// TLS ends here; `None` = clear text. Always `None` with [`Serves::TlsPassthrough`].
     pub tls: Option<Tls>,
-    /// Whether connections of trusted peers begin with a PROXY protocol header, version 1 or 2. Default
-    /// false; `true` only when there are [`Config::trusted_proxies`](crate::Config::trusted_proxies).
+    /// Whether connections of trusted peers begin with a PROXY protocol header, version 1 or 2; `true` only
+    /// when there are [`Config::trusted_proxies`](crate::Config::trusted_proxies).
     pub proxy_protocol: bool,
 }
 
@@ -62,9 +62,9 @@ pub struct Tls {
     /// PEM file of the authorities that sign client certificates. Set exactly when `client_auth`
     /// is not [`ClientAuth::None`].
     pub client_ca: Option<PathBuf>,
-    /// Default [`ClientAuth::None`].
+    /// Whether a client has to show a certificate.
     pub client_auth: ClientAuth,
-    /// Default [`TlsVersion::V1_2`].
+    /// Older versions fail in the handshake.
     pub min_version: TlsVersion,
 }
 

@@ -1,4 +1,7 @@
 //! The checked content of `tidegate.toml`: what the rest of the proxy is built from.
+//!
+//! Default, range and what happens at a limit stand where a key is declared, in `file`, and in the guide
+//! (docs/configuration.md). Here stands what whoever uses a value can rely on.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -27,22 +30,21 @@ pub use upstream::{
 /// The checked content of `tidegate.toml`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
-    /// Where a request goes that no policy routed; `None` answers it with 404. Names an upstream or
-    /// a file root.
+    /// Where a request goes that no policy routed; `None` answers it with 404. Names an upstream or a file
+    /// root.
     pub default_upstream: Option<String>,
-    /// Threads that serve requests; 0 = one per core this process may use. Default 0.
+    /// Threads that serve requests; 0 = one per core this process may use.
     pub workers: usize,
-    /// Peers whose `X-Forwarded-For` and `Forwarded` are believed, and whose PROXY protocol header where
-    /// a listener expects one. Default: none. A single address is a network of its own; host bits are
-    /// cleared.
+    /// Peers whose `X-Forwarded-For` and `Forwarded` are believed, and whose PROXY protocol header where a
+    /// listener expects one. A single address is a network of its own; host bits are cleared.
     pub trusted_proxies: Vec<IpNet>,
     /// Where bodies are kept that do not fit in memory, already joined with the directory of the file.
-    /// Default `None` = the system's directory for temporary files.
+    /// `None` = the system's directory for temporary files.
     pub temporary_directory: Option<PathBuf>,
     /// Who is asked for the addresses of host names.
     pub resolver: Resolver,
-    /// The chain. Default `plugins` beside the file. Absolute or relative to the working directory,
-    /// already joined with the directory of the file.
+    /// The chain. Absolute or relative to the working directory, already joined with the directory of the
+    /// file.
     pub plugin_directory: PathBuf,
     /// By name; never empty.
     pub listeners: BTreeMap<String, Listener>,
@@ -50,7 +52,7 @@ pub struct Config {
     pub upstreams: BTreeMap<String, Upstream>,
     /// By name, which no upstream has.
     pub files: BTreeMap<String, Files>,
-    /// `[compression]`; `None`, the default, = off.
+    /// `[compression]`; `None` = off.
     pub compression: Option<Compression>,
     /// Sizes and counts.
     pub limits: Limits,
@@ -76,59 +78,58 @@ impl Config {
 /// `resolver = { … }`: DNS for the host names in [`Upstream::servers`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resolver {
-    /// Asked instead of the system's (`/etc/resolv.conf`); empty, the default, = the system's.
+    /// Asked instead of the system's (`/etc/resolv.conf`); empty = the system's.
     pub servers: Vec<SocketAddr>,
-    /// For one answer of one server. Default 2 s.
+    /// For one answer of one server.
     pub timeout: Duration,
 }
 
 /// `[limits]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of a request line and its fields; over it: 431. Default 32 KiB, at least 8 KiB.
+    /// Bytes of a request line and its fields; over it: 431.
     pub request_headers: usize,
-    /// Bytes of a request target; over it: 414. Default 8 KiB.
+    /// Bytes of a request target, at most `request_headers`; over it: 414.
     pub request_target: usize,
-    /// Fields of a request; over it: 431. Default 100.
+    /// Fields of a request; over it: 431.
     pub request_header_count: usize,
-    /// Bytes of a response's status line and fields; over it: 502. Default 64 KiB, at least 8 KiB.
+    /// Bytes of a response's status line and fields; over it: 502.
     pub response_headers: usize,
-    /// Bytes of a request body; over it: 413. Default 16 MiB.
+    /// Bytes of a request body; over it: 413.
     pub request_body: u64,
     /// Bytes of a body that a policy sees whole, over it: [`PluginFile::body_overflow`](crate::PluginFile);
     /// also what a policy may grow a body or a piece of one to, and what it may hold back of it.
-    /// Default 1 MiB, 1 KiB to 1 GiB.
     pub policy_body: usize,
     /// Bytes of all temporary files of the process; over it responses are held back, and requests that
-    /// would have to be kept get 503. Default 4 GiB.
+    /// would have to be kept get 503.
     pub temporary_space: u64,
-    /// Client connections in all; over it a new one is closed at once. Default 10,000.
+    /// Client connections in all, at least 1; over it a new one is closed at once.
     pub connections: usize,
-    /// Client connections from one address (trusted proxies excepted). Default 256.
+    /// Client connections from one address (trusted proxies excepted), at least 1.
     pub connections_per_client: usize,
-    /// Requests on one client connection before it is closed in an orderly way. Default 10,000.
+    /// Requests on one client connection before it is closed in an orderly way, at least 1.
     pub requests_per_connection: u64,
-    /// Concurrent HTTP/2 streams on one connection; over it: REFUSED_STREAM. Default 100.
+    /// Concurrent HTTP/2 streams on one connection, at least 1; over it: REFUSED_STREAM.
     pub http2_streams: u32,
 }
 
 /// `[timeouts]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
-    /// For the head of a request; over it: 408 and close. Default 10 s.
+    /// For the head of a request; over it: 408 and close.
     pub request_headers: Duration,
-    /// For the TLS handshake; over it: close. Default 10 s.
+    /// For the TLS handshake; over it: close.
     pub tls_handshake: Duration,
-    /// Without a byte of a body moving, in either direction; over it: 408 or reset. Default 30 s.
+    /// Without a byte of a body moving, in either direction; over it: 408 or reset.
     pub body_idle: Duration,
-    /// Of a connection without a request; over it: close. Default 75 s.
+    /// Of a connection without a request; over it: close.
     pub keep_alive: Duration,
-    /// Age of a client connection before it is closed in an orderly way. Default 1 h.
+    /// Age of a client connection before it is closed in an orderly way.
     pub connection_age: Duration,
     /// Of an upgraded (WebSocket) or forwarded ([`Serves::Tcp`], [`Serves::TlsPassthrough`]) connection
-    /// without a byte in either direction. Default 1 h.
+    /// without a byte in either direction.
     pub tunnel_idle: Duration,
-    /// For exchanges in flight on SIGTERM; then they are cut. Default 30 s.
+    /// For exchanges in flight on SIGTERM; then they are cut. May be zero.
     pub drain: Duration,
 }
 
@@ -137,7 +138,7 @@ pub struct Timeouts {
 pub enum AccessLog {
     /// `path = "off"`.
     Off,
-    /// `path = "stdout"`, the default.
+    /// `path = "stdout"`.
     Stdout,
     /// `path = "FILE"`, appended to; reopened on SIGHUP.
     File(PathBuf),
@@ -146,9 +147,9 @@ pub enum AccessLog {
 /// `[log]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Log {
-    /// `level`: `error`, `warn`, `info` (default), `debug` or `trace`.
+    /// The least important message that is written.
     pub level: LogLevel,
-    /// `format`: `text` (default) or `json`.
+    /// The form of a line.
     pub format: LogFormat,
 }
 

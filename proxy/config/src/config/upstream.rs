@@ -16,17 +16,17 @@ use super::Certificate;
 pub struct Upstream {
     /// Never empty, and at least one is no backup.
     pub servers: Vec<Server>,
-    /// Default [`Balance::LeastRequests`].
+    /// How a server is chosen.
     pub balance: Balance,
-    /// Active checks; `None`, the default, = a server is only judged by the requests it gets.
+    /// Active checks; `None` = a server is only judged by the requests it gets.
     pub health: Option<Health>,
-    /// Passive ejection; on by default, `None` = off.
+    /// Passive ejection; `None` = off.
     pub eject: Option<Eject>,
-    /// How long the share of a server grows that comes back or is new. Default 30 s; 0 = off.
+    /// How long the share of a server grows that comes back or is new; 0 = off.
     pub slow_start: Duration,
-    /// Requests in flight to all servers together; beyond it they queue. Default 1024, at least 1.
+    /// Requests in flight to all servers together, at least 1; beyond it they queue.
     pub max_in_flight: usize,
-    /// Requests that queue for their turn; beyond it: 503. Default 256; 0 = no queue.
+    /// Requests that queue for their turn; beyond it: 503. 0 = no queue.
     pub max_queued: usize,
     /// `timeouts = { … }`.
     pub timeouts: UpstreamTimeouts,
@@ -34,21 +34,19 @@ pub struct Upstream {
     pub pool: Pool,
     /// What is done about a failed attempt.
     pub retries: Retries,
-    /// Takes responses as fast as servers send them; on by default, `None` = the client's pace is the
-    /// server's.
+    /// Takes responses as fast as servers send them; `None` = the client's pace is the server's.
     pub buffer: Option<Buffer>,
-    /// Takes the body of a request whole before a server is asked. Default `None` = off.
+    /// Takes the body of a request whole before a server is asked; `None` = off.
     pub buffer_requests: Option<Buffer>,
-    /// Which HTTP is spoken. Default [`Protocol::Auto`], except that with [`Self::proxy_protocol`] it is
-    /// [`Protocol::Http1`], as one HTTP/2 connection would carry several clients.
+    /// Which HTTP is spoken. With [`Self::proxy_protocol`] it is [`Protocol::Http1`], whatever was written,
+    /// as one HTTP/2 connection would carry several clients.
     pub protocol: Protocol,
-    /// `None`, the default, = clear text.
+    /// `None` = clear text.
     pub tls: Option<UpstreamTls>,
-    /// The header every connection begins with, before TLS. Default `None`. When it is set,
-    /// [`Pool::max_idle`] is 0: a connection that carries one client's address is of no use to the
-    /// next.
+    /// The header every connection begins with, before TLS. When it is set, [`Pool::max_idle`] is 0: a
+    /// connection that carries one client's address is of no use to the next.
     pub proxy_protocol: Option<ProxyProtocol>,
-    /// Whether [`Config::compression`](super::Config::compression) holds for its responses. Default true.
+    /// Whether [`Config::compression`](super::Config::compression) holds for its responses.
     pub compression: bool,
 }
 
@@ -57,9 +55,9 @@ pub struct Upstream {
 pub struct Server {
     /// Unique in its upstream.
     pub address: Address,
-    /// Its share of the requests; 1 to 1000. Default 1.
+    /// Its share of the requests, in proportion to the other weights; 1 to 1000.
     pub weight: u32,
-    /// Used only while no server that is not a backup can be. Default false.
+    /// Used only while no server that is not a backup can be.
     pub backup: bool,
 }
 
@@ -111,14 +109,13 @@ pub enum Balance {
 pub struct Health {
     /// What is asked of a server.
     pub probe: Probe,
-    /// From one check of a server to the next. Default 5 s, at least 100 ms.
+    /// From one check of a server to the next.
     pub interval: Duration,
-    /// For one check, connecting included; over it the check has failed. Default 2 s, at most
-    /// `interval`.
+    /// For one check, connecting included, at most `interval`; over it the check has failed.
     pub timeout: Duration,
-    /// Failed checks in a row that take a server out. Default 3; 1 to 100.
+    /// Failed checks in a row that take a server out; at least 1.
     pub fall: u32,
-    /// Good checks in a row that bring it back. Default 2; 1 to 100.
+    /// Good checks in a row that bring it back; at least 1.
     pub rise: u32,
 }
 
@@ -136,11 +133,11 @@ pub enum Probe {
 pub struct HttpProbe {
     /// The request target: begins with `/`, may have a query.
     pub path: String,
-    /// `GET` (default), `HEAD` or `OPTIONS`.
+    /// `GET`, `HEAD` or `OPTIONS`.
     pub method: String,
     /// The `Host` field, in lower case; `None` = the server's own address.
     pub host: Option<String>,
-    /// Status codes that are good, each range within 100 to 599. Default 200 to 299; never empty.
+    /// Status codes that are good, each range within 100 to 599; never empty.
     pub status: Vec<RangeInclusive<u16>>,
     /// Text that the body must contain; only with `GET`, never empty.
     pub body: Option<String>,
@@ -150,62 +147,60 @@ pub struct HttpProbe {
 /// 502, 503 and 504 are failures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Eject {
-    /// Failures in a row that eject a server. Default 5; 1 to 1000.
+    /// Failures in a row that eject a server; at least 1.
     pub failures: u32,
-    /// How long it stays out the first time; the n-th time in a row n times as long. Default 30 s.
+    /// How long it stays out the first time; the n-th time in a row n times as long.
     pub time: Duration,
-    /// The longest it stays out. Default 300 s, at least `time`.
+    /// The longest it stays out; at least `time`.
     pub max_time: Duration,
-    /// Share of the servers that may be ejected at a time, and never the last. Default 50; 1 to 100.
+    /// Share of the servers that may be ejected at a time, and never the last; 1 to 100.
     pub max_percent: u32,
 }
 
 /// Waits towards the servers of an upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UpstreamTimeouts {
-    /// For a connection to be established. Default 3 s.
+    /// For a connection to be established.
     pub connect: Duration,
-    /// From the end of the request to the head of the response. Default 30 s.
+    /// From the end of the request to the head of the response.
     pub response: Duration,
-    /// Between two pieces of a response body. Default 60 s.
+    /// Between two pieces of a response body.
     pub idle: Duration,
-    /// For a request's turn when [`Upstream::max_in_flight`] is reached; over it: 503. Default 3 s.
+    /// For a request's turn when [`Upstream::max_in_flight`] is reached; over it: 503.
     pub queue: Duration,
 }
 
 /// How long connections to a server are kept, and what they carry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pool {
-    /// Idle connections per server and worker. Default 64; 0 = no reuse.
+    /// Idle connections per server and worker; 0 = no reuse.
     pub max_idle: usize,
-    /// How long one may stay idle. Default 60 s.
+    /// How long one may stay idle.
     pub idle_time: Duration,
-    /// How old one may grow. Default 1 h.
+    /// How old one may grow.
     pub max_age: Duration,
-    /// Concurrent requests on one HTTP/2 connection; the server's own limit holds as well. Default 100;
-    /// 1 to 10,000.
+    /// Concurrent requests on one HTTP/2 connection, at least 1; the server's own limit holds as well.
     pub streams: u32,
 }
 
 /// What is done about a failed attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retries {
-    /// Further servers tried for one request. Default 1; at most 10.
+    /// Further attempts for one request.
     pub count: u32,
-    /// Retries of the upstream in percent of its requests, both in the last 10 s; 3 a second are always allowed.
-    /// Default 20; at most 100.
+    /// Retries of the upstream in percent of its requests, both in the last 10 s; at most 100. Some are
+    /// always allowed.
     pub budget_percent: u32,
-    /// Bytes of a request body kept to be sent again; a request with more is not retried. Default
-    /// 64 KiB.
+    /// Bytes of a request body kept to be sent again; a request with more is not retried.
     pub buffer: usize,
 }
 
 /// How much of one body is kept, and where.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Buffer {
-    /// Bytes in memory. Default 256 KiB, at least 16 KiB.
+    /// Bytes in memory; never 0.
     pub memory: usize,
-    /// Bytes beyond those in a temporary file; 0 = no file. Default 1 GiB.
+    /// Bytes beyond those in a temporary file; 0 = no file.
     pub disk: u64,
 }
 
