@@ -5,19 +5,26 @@ use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::h2_names::{ErrorCode, FrameType, Setting, flags};
 use crate::wait::within;
 
 /// The client's preface (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Bytes before the payload of a frame.
 const HEAD: usize = 9;
+/// Bytes of one setting (RFC 9113 §6.5.1).
+const SETTING: usize = 6;
+
+/// Statuses that HPACK has a number for, by the byte that stands for the whole field (RFC 7541 §6.1, appendix A).
+const INDEXED_STATUSES: [(u8, u16); 7] =
+    [(0x88, 200), (0x89, 204), (0x8a, 206), (0x8b, 304), (0x8c, 400), (0x8d, 404), (0x8e, 500)];
 
 /// A frame as it came.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
-    /// RFC 9113 §6: 0 DATA, 1 HEADERS, 3 RST_STREAM, 4 SETTINGS, 7 GOAWAY.
-    pub kind: u8,
-    /// Flags of the kind.
+    /// What it is for.
+    pub kind: FrameType,
+    /// Those of [`flags`] that are set.
     pub flags: u8,
     /// 0 for the connection.
     pub stream: u32,
@@ -29,17 +36,26 @@ impl Frame {
     /// The status in a HEADERS frame, where it is one that HPACK has a number for.
     #[must_use]
     pub fn status(&self) -> Option<u16> {
-        let indexed = self.payload.iter().find(|byte| **byte & 0xe0 != 0x20)?;
-        match indexed {
-            0x88 => Some(200),
-            0x89 => Some(204),
-            0x8a => Some(206),
-            0x8b => Some(304),
-            0x8c => Some(400),
-            0x8d => Some(404),
-            0x8e => Some(500),
-            _ => None,
-        }
+        // Updates of the size of HPACK's table may stand before the first field (RFC 7541 §6.3).
+        let first = self.payload.iter().find(|byte| **byte & 0xe0 != 0x20)?;
+        let (_, status) = INDEXED_STATUSES.into_iter().find(|(indexed, _)| indexed == first)?;
+        Some(status)
+    }
+
+    /// The value of a setting in a SETTINGS frame; `None` when it is not set.
+    #[must_use]
+    pub fn setting(&self, setting: Setting) -> Option<u32> {
+        let mut entries = self.payload.as_chunks::<SETTING>().0.iter();
+        // What is set twice has the value that comes last (RFC 9113 §6.5.3).
+        let last = entries.rfind(|[a, b, ..]| u16::from_be_bytes([*a, *b]) == setting as u16);
+        last.map(|[_, _, value @ ..]| u32::from_be_bytes(*value))
+    }
+
+    /// Why a RST_STREAM frame ends its stream.
+    #[must_use]
+    pub fn error_code(&self) -> ErrorCode {
+        let code = self.payload.as_slice().try_into();
+        ErrorCode::of(u32::from_be_bytes(code.unwrap_or_else(|_| panic!("no error code alone: {self:?}"))))
     }
 }
 
@@ -50,11 +66,15 @@ pub struct H2Frames {
 }
 
 impl H2Frames {
+    /// The fields of a request for `/` of `a.test`.
+    pub const GET: [(&str, &str); 4] =
+        [(":method", "GET"), (":scheme", "http"), (":authority", "a.test"), (":path", "/")];
+
     /// Connects and sends preface and empty settings.
     pub async fn connect(address: SocketAddr) -> Self {
         let mut frames = Self::connect_bare(address).await;
         frames.send_bytes(PREFACE).await;
-        frames.send(4, 0, 0, &[]).await;
+        frames.send_settings(&[]).await;
         frames
     }
 
@@ -63,7 +83,7 @@ impl H2Frames {
         let mut preface = [0; PREFACE.len()];
         let _ = within("the preface", stream.read_exact(&mut preface)).await;
         let mut frames = Self { stream };
-        frames.send(4, 0, 0, &[]).await;
+        frames.send_settings(&[]).await;
         frames
     }
 
@@ -79,23 +99,55 @@ impl H2Frames {
     }
 
     /// Sends one frame.
-    pub async fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
-        let length = u32::try_from(payload.len()).expect("a small payload").to_be_bytes();
-        let mut frame = length[1..].to_vec();
-        frame.extend([kind, flags]);
-        frame.extend(stream.to_be_bytes());
-        frame.extend(payload);
-        self.send_bytes(&frame).await;
+    pub async fn send(&mut self, kind: FrameType, flags: u8, stream: u32, payload: &[u8]) {
+        self.send_bytes(&[&head(kind, flags, stream, payload.len())[..], payload].concat()).await;
     }
 
-    /// Sends a request without body on a stream: HEADERS with END_STREAM and END_HEADERS.
+    /// Sends settings; what is not among them stays as it is.
+    pub async fn send_settings(&mut self, settings: &[(Setting, u32)]) {
+        let mut payload = Vec::new();
+        for (setting, value) in settings {
+            payload.extend((*setting as u16).to_be_bytes());
+            payload.extend(value.to_be_bytes());
+        }
+        self.send(FrameType::Settings, flags::NONE, 0, &payload).await;
+    }
+
+    /// Lets the peer send so many bytes more of the body on a stream.
+    pub async fn open_window(&mut self, stream: u32, bytes: u32) {
+        self.send(FrameType::WindowUpdate, flags::NONE, stream, &bytes.to_be_bytes()).await;
+    }
+
+    /// Ends a stream.
+    pub async fn reset(&mut self, stream: u32, code: ErrorCode) {
+        self.send(FrameType::RstStream, flags::NONE, stream, &(code as u32).to_be_bytes()).await;
+    }
+
+    /// Sends a request without body on a stream.
     pub async fn request(&mut self, stream: u32, fields: &[(&str, &str)]) {
-        self.send(1, 0x5, stream, &encoded(fields)).await;
+        let flags = flags::END_STREAM | flags::END_HEADERS;
+        self.send(FrameType::Headers, flags, stream, &encoded(fields)).await;
+    }
+
+    /// Sends a HEADERS frame that ends in the middle of its fields.
+    pub async fn half_a_request(&mut self, stream: u32, fields: &[(&str, &str)]) {
+        let block = encoded(fields);
+        let head = head(FrameType::Headers, flags::END_STREAM | flags::END_HEADERS, stream, block.len());
+        self.send_bytes(&[&head[..], &block[..block.len() / 2]].concat()).await;
     }
 
     /// Sends the head of a request whose body is to follow.
     pub async fn request_head(&mut self, stream: u32, fields: &[(&str, &str)]) {
-        self.send(1, 0x4, stream, &encoded(fields)).await;
+        self.send(FrameType::Headers, flags::END_HEADERS, stream, &encoded(fields)).await;
+    }
+
+    /// Sends a response without further fields and without body on a stream; of the statuses that HPACK
+    /// has a number for.
+    pub async fn respond(&mut self, stream: u32, status: u16) {
+        let found = INDEXED_STATUSES.into_iter().find(|(_, known)| *known == status);
+        let (indexed, _) = found.unwrap_or_else(|| panic!("HPACK has no number for {status}"));
+        let flags = flags::END_STREAM | flags::END_HEADERS;
+        self.send(FrameType::Headers, flags, stream, &[indexed]).await;
     }
 
     /// The next frame; `None` when the peer has closed.
@@ -106,18 +158,25 @@ impl H2Frames {
             let [a, b, c, kind, flags, stream @ ..] = head;
             let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
             self.stream.read_exact(&mut payload).await.ok()?;
-            Some(Frame { kind, flags, stream: u32::from_be_bytes(stream) & 0x7fff_ffff, payload })
+            // The first bit of the number is reserved (RFC 9113 §4.1).
+            let stream = u32::from_be_bytes(stream) & 0x7fff_ffff;
+            Some(Frame { kind: FrameType::of(kind), flags, stream, payload })
         })
         .await
     }
 
     /// The next frame of one of these kinds; the others are passed over, SETTINGS and PING answered.
-    pub async fn next_of(&mut self, kinds: &[u8]) -> Option<Frame> {
+    pub async fn next_of(&mut self, kinds: &[FrameType]) -> Option<Frame> {
         loop {
             let frame = self.next().await?;
+            let is_answer = frame.flags & flags::ACK != 0;
             match frame.kind {
-                4 if frame.flags == 0 => self.send(4, 1, 0, &[]).await,
-                6 if frame.flags == 0 => self.send(6, 1, 0, &frame.payload).await,
+                FrameType::Settings if !is_answer => {
+                    self.send(FrameType::Settings, flags::ACK, 0, &[]).await;
+                }
+                FrameType::Ping if !is_answer => {
+                    self.send(FrameType::Ping, flags::ACK, 0, &frame.payload).await;
+                }
                 _ => {}
             }
             if kinds.contains(&frame.kind) {
@@ -127,11 +186,23 @@ impl H2Frames {
     }
 }
 
-/// HPACK without its tables and without Huffman coding: literal fields, never indexed.
+/// What comes before a payload of this length (RFC 9113 §4.1).
+fn head(kind: FrameType, flags: u8, stream: u32, length: usize) -> [u8; HEAD] {
+    let [0, a, b, c] = u32::try_from(length).expect("a small payload").to_be_bytes() else {
+        panic!("{length} bytes are too much for a frame")
+    };
+    let [d, e, f, g] = stream.to_be_bytes();
+    [a, b, c, kind as u8, flags, d, e, f, g]
+}
+
+/// A literal field that is never indexed, with a name of its own (RFC 7541 §6.2.3).
+const NEVER_INDEXED: u8 = 0x10;
+
+/// HPACK without its tables and without Huffman coding.
 fn encoded(fields: &[(&str, &str)]) -> Vec<u8> {
     let mut block = Vec::new();
     for (name, value) in fields {
-        block.push(0x10);
+        block.push(NEVER_INDEXED);
         for text in [name, value] {
             block.push(u8::try_from(text.len()).ok().filter(|length| *length < 127).expect("a short text"));
             block.extend(text.as_bytes());

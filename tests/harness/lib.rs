@@ -4,6 +4,7 @@
 //! * [`Upstream`] is a server behind it that records what it was asked; [`Speech`] is what it speaks.
 //! * [`FullPort`] takes no connection, [`Dns`] says where names lead.
 //! * [`Client`] speaks HTTP/1.1 and HTTP/2, clear or over TLS; [`Raw`] sends exactly the bytes a test gives it.
+//! * [`H2Frames`] is a peer of HTTP/2 that sends what no well-behaved one does.
 //! * [`Authority`] signs certificates.
 //! * [`stock`] and [`guest`] are compiled plugins.
 //!
@@ -14,6 +15,7 @@ mod certificates;
 mod client;
 mod dns;
 mod h2_frames;
+mod h2_names;
 mod log;
 mod place;
 mod plugins;
@@ -29,6 +31,7 @@ pub use certificates::{Authority, Leaf};
 pub use client::{Answer, Client, TlsOptions, body, empty, request, tls_connect};
 pub use dns::Dns;
 pub use h2_frames::{Frame, H2Frames};
+pub use h2_names::{ErrorCode, FrameType, Setting, flags};
 pub use log::Lines;
 pub use place::FullPort;
 pub use plugins::{Plugin, guest, guest_if_built, stock};

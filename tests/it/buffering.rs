@@ -10,8 +10,8 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use rustix::process::Signal;
 use tidegate_tests::{
-    BoxBody, Builder, H2Frames, Proxy, Raw, Speech, Upstream, body, command, empty, eventually, pieces,
-    request, within,
+    BoxBody, Builder, FrameType, H2Frames, Proxy, Raw, Setting, Speech, Upstream, body, command, empty,
+    eventually, pieces, request, within,
 };
 
 const KIB: usize = 1 << 10;
@@ -184,19 +184,18 @@ async fn an_http2_client_that_opens_no_window_holds_none_even_for_a_short_respon
     let mut clients = Vec::new();
     for _ in 0..6 {
         let mut client = H2Frames::connect(proxy.address("web")).await;
-        // SETTINGS_INITIAL_WINDOW_SIZE = 0 (RFC 9113 §6.5.2).
-        client.send(4, 0, 0, &[0, 4, 0, 0, 0, 0]).await;
-        let fields = [(":method", "GET"), (":scheme", "http"), (":authority", "a.test"), (":path", "/")];
-        client.request(1, &fields).await;
-        assert_eq!(client.next_of(&[1]).await.expect("a head").status(), Some(200));
+        client.send_settings(&[(Setting::InitialWindowSize, 0)]).await;
+        client.request(1, &H2Frames::GET).await;
+        let head = client.next_of(&[FrameType::Headers]).await.expect("a head");
+        assert_eq!(head.status(), Some(200), "{head:?}");
         clients.push(client);
     }
     assert_eq!(app.requests().len(), 6);
     for client in &mut clients {
-        client.send(8, 0, 1, &100_u32.to_be_bytes()).await;
+        client.open_window(1, 100).await;
         let mut received = Vec::new();
         while received.len() < "short response".len() {
-            received.extend(client.next_of(&[0]).await.expect("a piece").payload);
+            received.extend(client.next_of(&[FrameType::Data]).await.expect("a piece").payload);
         }
         assert_eq!(received, b"short response");
     }

@@ -2,15 +2,12 @@
 
 use std::sync::Arc;
 
-use tidegate_tests::{Client, H2Frames, Proxy, Raw, Upstream, body, empty, pieces, request, within};
+use tidegate_tests::{
+    Client, ErrorCode, Frame, FrameType, H2Frames, Proxy, Raw, Setting, Upstream, body, empty, flags, pieces, request,
+    within,
+};
 
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const GOAWAY: u8 = 7;
-
-const GET: [(&str, &str); 4] =
-    [(":method", "GET"), (":scheme", "http"), (":authority", "a.test"), (":path", "/")];
+const GET: [(&str, &str); 4] = H2Frames::GET;
 
 #[tokio::test]
 async fn prior_knowledge_works_on_clear_text() {
@@ -42,7 +39,7 @@ async fn a_listener_for_one_version_does_not_speak_the_other() {
     let mut frames = H2Frames::connect(proxy.address("old")).await;
     frames.request(1, &GET).await;
     while let Some(frame) = frames.next().await {
-        assert_ne!(frame.kind, HEADERS, "a response from a listener without HTTP/2");
+        assert_ne!(frame.kind, FrameType::Headers, "a response from a listener without HTTP/2");
     }
     let mut raw = Raw::connect(proxy.address("new")).await;
     raw.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n").await;
@@ -131,9 +128,8 @@ async fn the_settings_tell_the_limits() {
     let app = Upstream::echo("app").await;
     let proxy = Proxy::builder(&app).section("[limits]\nhttp2-streams = 7").start().await;
     let mut frames = H2Frames::connect(proxy.address("web")).await;
-    let settings = frames.next_of(&[SETTINGS]).await.expect("settings");
-    // RFC 9113 §6.5.2: 0x3 = SETTINGS_MAX_CONCURRENT_STREAMS.
-    assert!(settings.payload.chunks(6).any(|setting| setting == [0, 3, 0, 0, 0, 7]), "{settings:?}");
+    let settings = frames.next_of(&[FrameType::Settings]).await.expect("settings");
+    assert_eq!(settings.setting(Setting::MaxConcurrentStreams), Some(7), "{settings:?}");
 }
 
 #[tokio::test]
@@ -145,17 +141,24 @@ async fn more_streams_than_allowed_are_refused() {
     for stream in [1, 3, 5] {
         frames.request(stream, &GET).await;
     }
-    let frame = frames.next_of(&[RST_STREAM, GOAWAY]).await.expect("a refusal");
-    // RFC 9113 §7: 7 = REFUSED_STREAM.
-    assert_eq!((frame.kind, frame.stream, frame.payload.as_slice()), (RST_STREAM, 5, &[0, 0, 0, 7][..]));
+    let frame = frames.next_of(&[FrameType::RstStream, FrameType::GoAway]).await.expect("a refusal");
+    assert_eq!(frame.kind, FrameType::RstStream, "a stream is refused, not the connection");
+    assert_eq!(frame.stream, 5, "the two before it are allowed");
+    assert_eq!(frame.error_code(), ErrorCode::RefusedStream);
 }
 
 /// What becomes of a request made of these fields: a status, or `None` for a reset.
 async fn outcome(proxy: &Proxy, fields: &[(&str, &str)]) -> Option<u16> {
     let mut frames = H2Frames::connect(proxy.address("web")).await;
     frames.request(1, fields).await;
-    let frame = frames.next_of(&[HEADERS, RST_STREAM, GOAWAY]).await.expect("an answer");
-    if frame.kind == HEADERS { Some(frame.status().expect("a common status")) } else { None }
+    let frame = answer(&mut frames).await;
+    (frame.kind == FrameType::Headers).then(|| frame.status().expect("a common status"))
+}
+
+/// The frame by which a request is answered or refused.
+async fn answer(frames: &mut H2Frames) -> Frame {
+    let answers = [FrameType::Headers, FrameType::RstStream, FrameType::GoAway];
+    frames.next_of(&answers).await.expect("an answer")
 }
 
 #[tokio::test]
@@ -224,9 +227,9 @@ async fn a_body_shorter_or_longer_than_declared_is_refused() {
         let mut frames = H2Frames::connect(proxy.address("web")).await;
         let post = [(":method", "POST"), GET[1], GET[2], GET[3], ("content-length", "5")];
         frames.request_head(1, &post).await;
-        frames.send(0, 1, 1, data).await;
-        let frame = frames.next_of(&[HEADERS, RST_STREAM, GOAWAY]).await.expect("an answer");
-        assert!(frame.kind != HEADERS || frame.status() == Some(400), "{frame:?}");
+        frames.send(FrameType::Data, flags::END_STREAM, 1, data).await;
+        let frame = answer(&mut frames).await;
+        assert!(frame.kind != FrameType::Headers || frame.status() == Some(400), "{frame:?}");
     }
 }
 
@@ -242,14 +245,13 @@ async fn a_half_sent_preface_is_cut() {
     half.send_bytes(b"PRI * HTTP/2.0\r\n\r\nSM\r").await;
     while half.next().await.is_some() {}
 
-    // The head of a HEADERS frame that announces more than what follows.
     let mut frames = H2Frames::connect(proxy.address("web")).await;
-    frames.send_bytes(&[0, 0, 50, HEADERS, 4, 0, 0, 0, 1, 0x10]).await;
+    frames.half_a_request(1, &GET).await;
     while frames.next().await.is_some() {}
 
     // HEADERS without END_HEADERS, and no CONTINUATION.
     let mut frames = H2Frames::connect(proxy.address("web")).await;
-    frames.send(HEADERS, 0, 1, &[]).await;
+    frames.send(FrameType::Headers, flags::NONE, 1, &[]).await;
     while frames.next().await.is_some() {}
 }
 
@@ -267,7 +269,7 @@ async fn a_client_that_resets_all_its_streams_is_sent_away() {
     for n in 0..2000_u32 {
         let stream = 2 * n + 1;
         frames.request(stream, &GET).await;
-        frames.send(RST_STREAM, 0, stream, &[0, 0, 0, 8]).await;
+        frames.reset(stream, ErrorCode::Cancel).await;
     }
     while frames.next().await.is_some() {}
     assert_eq!(proxy.get("/other-clients").await.text(), "ok");

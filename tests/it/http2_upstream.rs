@@ -8,14 +8,10 @@ use http::{HeaderMap, Request, Response, Version};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tidegate_tests::{
-    Authority, Builder, Client, H2Frames, Proxy, Speech, Upstream, Zeros, body, empty, eventually, pieces,
-    request, within,
+    Authority, Builder, Client, ErrorCode, FrameType, H2Frames, Proxy, Speech, Upstream, Zeros, body, empty,
+    eventually, pieces, request, within,
 };
 use tokio::sync::{Barrier, mpsc};
-
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const REFUSED_STREAM: u32 = 7;
 
 /// An upstream of this one server that is spoken to in HTTP/2 in clear text.
 fn h2c(upstream: &Upstream, more: &str) -> Builder {
@@ -374,12 +370,11 @@ async fn refusing() -> Upstream {
     Upstream::script(async |stream, _| {
         let mut frames = H2Frames::accept(stream).await;
         let mut refused = false;
-        while let Some(frame) = frames.next_of(&[HEADERS]).await {
+        while let Some(frame) = frames.next_of(&[FrameType::Headers]).await {
             if refused {
-                // END_STREAM and END_HEADERS; `:status: 204` out of the static table.
-                frames.send(HEADERS, 0x5, frame.stream, &[0x89]).await;
+                frames.respond(frame.stream, 204).await;
             } else {
-                frames.send(RST_STREAM, 0, frame.stream, &REFUSED_STREAM.to_be_bytes()).await;
+                frames.reset(frame.stream, ErrorCode::RefusedStream).await;
                 refused = true;
             }
         }
@@ -409,8 +404,8 @@ async fn a_connection_on_which_nothing_comes_any_more_is_replaced() {
             let mut frames = H2Frames::accept(stream).await;
             loop {
                 tokio::select! {
-                    frame = frames.next_of(&[HEADERS]) => match frame {
-                        Some(frame) => frames.send(HEADERS, 0x5, frame.stream, &[0x89]).await,
+                    frame = frames.next_of(&[FrameType::Headers]) => match frame {
+                        Some(frame) => frames.respond(frame.stream, 204).await,
                         None => return,
                     },
                     () = async { drop(frozen.wait_for(|frozen| *frozen).await) }, if connection == 1 => break,
