@@ -1,4 +1,4 @@
-//! Bodies: known beforehand, large, or sent piece by piece as a test goes on.
+//! Bodies: known beforehand, large, or sent chunk by chunk as a test goes on.
 
 use std::convert::Infallible;
 use std::io::{self, Write};
@@ -58,21 +58,21 @@ where
     }
 }
 
-/// A body that a test feeds; dropping [`Pieces`] ends it.
+/// A body that a test feeds; dropping [`Chunks`] ends it.
 #[must_use]
-pub fn pieces() -> (Pieces, BoxBody) {
+pub fn chunks() -> (Chunks, BoxBody) {
     let (sender, receiver) = mpsc::channel(1);
-    (Pieces { sender }, Fed { receiver }.boxed())
+    (Chunks { sender }, Fed { receiver }.boxed())
 }
 
 /// The feeding end of a body.
 #[derive(Debug)]
-pub struct Pieces {
+pub struct Chunks {
     sender: mpsc::Sender<io::Result<Frame<Bytes>>>,
 }
 
-impl Pieces {
-    /// Sends one piece, once the one before was taken. False when nobody wants the body any more.
+impl Chunks {
+    /// Sends one chunk, once the one before was taken. False when nobody wants the body any more.
     pub async fn send(&self, bytes: impl Into<Bytes>) -> bool {
         within("the body to be taken", self.sender.send(Ok(Frame::data(bytes.into())))).await.is_ok()
     }
@@ -122,13 +122,13 @@ impl Body for Zeros {
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        static PIECE: [u8; 64 * 1024] = [0; 64 * 1024];
+        static CHUNK: [u8; 64 * 1024] = [0; 64 * 1024];
         if self.left == 0 {
             return Poll::Ready(None);
         }
-        let length = usize::try_from(self.left).map_or(PIECE.len(), |left| left.min(PIECE.len()));
+        let length = usize::try_from(self.left).map_or(CHUNK.len(), |left| left.min(CHUNK.len()));
         self.left -= length as u64;
-        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&PIECE[..length])))))
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&CHUNK[..length])))))
     }
 
     fn size_hint(&self) -> http_body::SizeHint {

@@ -26,7 +26,7 @@ mod tls;
 mod upstream;
 mod wait;
 
-pub use body::{BoxBody, Pieces, Zeros, exclusive, full, gzipped, pieces};
+pub use body::{BoxBody, Chunks, Zeros, chunks, exclusive, full, gzipped};
 pub use certificates::{Authority, Leaf};
 pub use client::{Answer, Client, TlsOptions, body, empty, request, tls_connect};
 pub use dns::Dns;

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::Response;
 use http_body_util::BodyExt;
 use tidegate_tests::{
-    Builder, Client, PATIENCE, Proxy, Upstream, Zeros, body, empty, eventually, pieces, request, within,
+    Builder, Client, PATIENCE, Proxy, Upstream, Zeros, body, chunks, empty, eventually, request, within,
 };
 
 /// Bytes of a large body: 64 MiB, or 1 GiB with `TIDEGATE_TEST_FULL` set.
@@ -54,7 +54,7 @@ async fn a_large_download_passes_in_flat_memory() {
         assert_eq!(answer.headers()["content-length"], large().to_string());
         let mut download = answer.into_body();
         let mut length = 0;
-        while let Some(frame) = within("the next piece", download.frame()).await {
+        while let Some(frame) = within("the next chunk", download.frame()).await {
             length += frame.expect("a whole body").data_ref().map_or(0, Bytes::len) as u64;
         }
         assert_eq!(length, large());
@@ -64,8 +64,8 @@ async fn a_large_download_passes_in_flat_memory() {
 }
 
 #[tokio::test]
-async fn pieces_are_passed_on_as_they_come() {
-    let (feed, download) = pieces();
+async fn chunks_are_passed_on_as_they_come() {
+    let (feed, download) = chunks();
     let download = std::sync::Mutex::new(Some(download));
     let download = std::sync::Arc::new(download);
     let app = Upstream::serve(move |_| {
@@ -77,11 +77,11 @@ async fn pieces_are_passed_on_as_they_come() {
     let mut client = proxy.http1().await;
     let answer = client.start(request("GET", "/").body(empty()).expect("valid")).await.expect("a head");
     let mut answer = answer.into_body();
-    // The next piece is sent only when the one before has arrived.
-    for piece in ["one", "two", "three"] {
-        assert!(feed.send(piece).await);
-        let frame = within("the piece", answer.frame()).await.expect("a piece").expect("a whole body");
-        assert_eq!(frame.into_data().expect("data"), piece);
+    // The next chunk is sent only when the one before has arrived.
+    for chunk in ["one", "two", "three"] {
+        assert!(feed.send(chunk).await);
+        let frame = within("the chunk", answer.frame()).await.expect("a chunk").expect("a whole body");
+        assert_eq!(frame.into_data().expect("data"), chunk);
     }
     drop(feed);
     assert!(within("the end", answer.frame()).await.is_none());
@@ -94,7 +94,7 @@ async fn an_upload_reaches_the_upstream_before_it_is_complete() {
         let arrived = arrived.clone();
         async move {
             let mut incoming = request.into_body();
-            let frame = incoming.frame().await.expect("a piece").expect("a whole body");
+            let frame = incoming.frame().await.expect("a chunk").expect("a whole body");
             arrived.send(frame.into_data().expect("data")).await.expect("a test that listens");
             incoming.collect().await.expect("the rest");
             Response::new(body("done"))
@@ -102,13 +102,13 @@ async fn an_upload_reaches_the_upstream_before_it_is_complete() {
     })
     .await;
     let proxy = Proxy::builder(&app).start().await;
-    let (feed, upload) = pieces();
+    let (feed, upload) = chunks();
     let mut client = proxy.http1().await;
     let answer = tokio::spawn(async move {
         client.send(request("POST", "/").body(upload).expect("valid")).await.text().to_owned()
     });
     assert!(feed.send("first").await);
-    assert_eq!(within("the first piece", first.recv()).await.expect("a piece"), "first");
+    assert_eq!(within("the first chunk", first.recv()).await.expect("a chunk"), "first");
     drop(feed);
     assert_eq!(within("the answer", answer).await.expect("no panic"), "done");
 }
@@ -119,10 +119,10 @@ async fn a_client_that_does_not_read_holds_the_upstream_back() {
     let app = Upstream::serve(move |_| {
         let tell = tell.clone();
         async move {
-            let (feed, endless) = pieces();
+            let (feed, endless) = chunks();
             tokio::spawn(async move {
-                let piece = Bytes::from(vec![0; 64 << 10]);
-                while feed.send(piece.clone()).await {
+                let chunk = Bytes::from(vec![0; 64 << 10]);
+                while feed.send(chunk.clone()).await {
                     tell.send_modify(|sent| *sent += 64 << 10);
                 }
             });
@@ -182,7 +182,7 @@ async fn a_client_that_goes_away_ends_the_upstreams_work() {
     let app = Upstream::serve(move |_| {
         let gone = gone.clone();
         async move {
-            let (feed, endless) = pieces();
+            let (feed, endless) = chunks();
             tokio::spawn(async move {
                 feed.send("first").await;
                 feed.abandoned().await;
@@ -224,7 +224,7 @@ async fn an_upload_the_client_breaks_off_reaches_nobody_as_whole() {
     drop(raw);
     assert!(!within("the upstream's view", outcomes.recv()).await.expect("an outcome"));
 
-    let (feed, upload) = pieces();
+    let (feed, upload) = chunks();
     let mut client = proxy.http2().await;
     let sending = tokio::spawn(async move {
         let _ = client.try_send(request("POST", "/").body(upload).expect("valid")).await;

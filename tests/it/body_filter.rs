@@ -1,4 +1,4 @@
-//! The stock policy `body-filter`: text replaced across the borders of pieces, requests refused by their body.
+//! The stock policy `body-filter`: text replaced across the borders of chunks, requests refused by their body.
 
 use std::io::Read;
 
@@ -6,7 +6,7 @@ use flate2::read::GzDecoder;
 use http::Response;
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE};
 use hyper::body::Incoming;
-use tidegate_tests::{Builder, Client, Proxy, Upstream, body, empty, gzipped, pieces, request, stock};
+use tidegate_tests::{Builder, Client, Proxy, Upstream, body, chunks, empty, gzipped, request, stock};
 
 const PAGE: &str = "<a href=\"http://old.example/a\">one</a> http://old.exampl http://old.example/";
 const EDITED: &str = "<a href=\"https://new.example/a\">one</a> http://old.exampl https://new.example/";
@@ -32,7 +32,7 @@ fn gunzipped(bytes: &[u8]) -> String {
     text
 }
 
-/// The page: `/plain` with its length, `/pieces` in pieces of three bytes, `/gzip` compressed, `/text` as
+/// The page: `/plain` with its length, `/chunks` in chunks of three bytes, `/gzip` compressed, `/text` as
 /// another type, `/part` as a 206.
 async fn pages() -> Upstream {
     Upstream::serve(|asked: http::Request<Incoming>| async move {
@@ -43,11 +43,11 @@ async fn pages() -> Upstream {
             "/odd" => html.header(CONTENT_ENCODING, "odd").body(body(PAGE)),
             "/text" => Response::builder().header(CONTENT_TYPE, "text/plain").body(body(PAGE)),
             "/part" => html.status(206).header("content-range", "bytes 0-71/100").body(body(PAGE)),
-            "/pieces" => {
-                let (feed, download) = pieces();
+            "/chunks" => {
+                let (feed, download) = chunks();
                 tokio::spawn(async move {
-                    for piece in PAGE.as_bytes().chunks(3) {
-                        if !feed.send(piece).await {
+                    for chunk in PAGE.as_bytes().chunks(3) {
+                        if !feed.send(chunk).await {
                             return;
                         }
                     }
@@ -66,7 +66,7 @@ async fn text_is_replaced_in_plain_chunked_and_compressed_responses() {
     let app = pages().await;
     let proxy = filtering(&app).start().await;
     for mut client in both(&proxy).await {
-        for target in ["/plain", "/pieces", "/gzip"] {
+        for target in ["/plain", "/chunks", "/gzip"] {
             let answer = client.get(target).await;
             assert_eq!(answer.text(), EDITED, "{target} {:?}", answer.version);
             assert_eq!(answer.header("content-encoding"), "", "{target}");
@@ -83,7 +83,7 @@ async fn what_was_edited_is_compressed_for_clients_that_want_it() {
     let app = pages().await;
     let proxy = filtering(&app).section("[compression]\nmin-size = \"1B\"").start().await;
     for mut client in both(&proxy).await {
-        for target in ["/plain", "/pieces", "/gzip"] {
+        for target in ["/plain", "/chunks", "/gzip"] {
             let asked = request("GET", target).header(ACCEPT_ENCODING, "gzip").body(empty()).expect("valid");
             let answer = client.send(asked).await;
             assert_eq!(answer.header("content-encoding"), "gzip", "{target}");

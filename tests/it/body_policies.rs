@@ -1,10 +1,10 @@
-//! Policies that see bodies: whole ones, pieces as they pass, and what keeps true around their edits.
+//! Policies that see bodies: whole ones, chunks as they pass, and what keeps true around their edits.
 
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use hyper::body::Incoming;
 use serde_json::Value;
 use tidegate_tests::{
-    Answer, BoxBody, Builder, Client, Proxy, Upstream, body, empty, guest, gzipped, pieces, request, stock,
+    Answer, BoxBody, Builder, Client, Proxy, Upstream, body, chunks, empty, guest, gzipped, request, stock,
     within,
 };
 
@@ -32,9 +32,9 @@ async fn both(proxy: &Proxy) -> [Client; 2] {
     [proxy.http1().await, proxy.http2().await]
 }
 
-/// A body that comes in these pieces, without a length.
-fn in_pieces(texts: &'static [&'static str]) -> BoxBody {
-    let (feed, upload) = pieces();
+/// A body that comes in these chunks, without a length.
+fn in_chunks(texts: &'static [&'static str]) -> BoxBody {
+    let (feed, upload) = chunks();
     tokio::spawn(async move {
         for text in texts {
             if !feed.send(*text).await {
@@ -45,13 +45,13 @@ fn in_pieces(texts: &'static [&'static str]) -> BoxBody {
     upload
 }
 
-/// Answers with this text in pieces of three bytes, and what would no longer be true of another.
+/// Answers with this text in chunks of three bytes, and what would no longer be true of another.
 async fn telling(text: &'static str) -> Upstream {
     Upstream::serve(move |asked: http::Request<Incoming>| async move {
-        let (feed, download) = pieces();
+        let (feed, download) = chunks();
         tokio::spawn(async move {
-            for piece in text.as_bytes().chunks(3) {
-                if !feed.send(piece).await {
+            for chunk in text.as_bytes().chunks(3) {
+                if !feed.send(chunk).await {
                     return;
                 }
             }
@@ -88,7 +88,7 @@ async fn a_whole_request_body_is_edited_before_anything_is_sent() {
     for mut client in both(&proxy).await {
         let fields =
             [("x-request-mode", "whole"), ("x-request-do", "upper"), ("content-digest", "sha-256=:AAAA:")];
-        for upload in [body("one two"), in_pieces(&["one", " two"])] {
+        for upload in [body("one two"), in_chunks(&["one", " two"])] {
             let echoed = client.send(post(&fields, upload)).await.json();
             assert_eq!(echoed["body"], "ONE TWO");
             assert_eq!(echoed["headers"]["content-length"], "7");
@@ -118,7 +118,7 @@ async fn a_body_over_the_limit_is_refused_or_passes_unseen() {
     let large = "a".repeat(20 << 10);
     for (overflow, status) in [("deny", 413), ("skip", 200)] {
         let proxy = seeing(&app, &format!("body-overflow = \"{overflow}\"")).start().await;
-        for upload in [body(large.clone()), in_pieces_of(&large)] {
+        for upload in [body(large.clone()), in_chunks_of(&large)] {
             let fields = [("x-request-mode", "whole"), ("x-request-do", "upper")];
             let answer = proxy.send(post(&fields, upload)).await;
             assert_eq!(answer.status, status, "{overflow}");
@@ -135,12 +135,12 @@ async fn a_body_over_the_limit_is_refused_or_passes_unseen() {
     }
 }
 
-fn in_pieces_of(text: &str) -> BoxBody {
-    let (feed, upload) = pieces();
+fn in_chunks_of(text: &str) -> BoxBody {
+    let (feed, upload) = chunks();
     let text = text.to_owned();
     tokio::spawn(async move {
-        for piece in text.as_bytes().chunks(5_000) {
-            if !feed.send(piece.to_vec()).await {
+        for chunk in text.as_bytes().chunks(5_000) {
+            if !feed.send(chunk.to_vec()).await {
                 return;
             }
         }
@@ -149,7 +149,7 @@ fn in_pieces_of(text: &str) -> BoxBody {
 }
 
 #[tokio::test]
-async fn pieces_of_a_request_are_edited_as_they_pass() {
+async fn chunks_of_a_request_are_edited_as_they_pass() {
     let app = Upstream::echo("app").await;
     let proxy = seeing(&app, "").start().await;
     for mut client in both(&proxy).await {
@@ -157,7 +157,7 @@ async fn pieces_of_a_request_are_edited_as_they_pass() {
             [("upper", "ONETWOTHREE"), ("gather", "ONETWOTHREE"), ("finish", "ONEtwothree")]
         {
             let fields = [("x-request-mode", "chunks"), ("x-request-do", deed)];
-            let echoed = client.send(post(&fields, in_pieces(&["one", "two", "three"]))).await.json();
+            let echoed = client.send(post(&fields, in_chunks(&["one", "two", "three"]))).await.json();
             assert_eq!(echoed["body"], received, "{deed}");
         }
         // What a length says would not be true of what the policy makes of it.
@@ -170,13 +170,13 @@ async fn pieces_of_a_request_are_edited_as_they_pass() {
 }
 
 #[tokio::test]
-async fn the_first_piece_passes_before_the_last_has_come() {
+async fn the_first_chunk_passes_before_the_last_has_come() {
     let (arrived, mut first) = tokio::sync::mpsc::channel(1);
     let app = Upstream::serve(move |asked: http::Request<Incoming>| {
         let arrived = arrived.clone();
         async move {
             let mut upload = asked.into_body();
-            let frame = http_body_util::BodyExt::frame(&mut upload).await.expect("a piece").expect("whole");
+            let frame = http_body_util::BodyExt::frame(&mut upload).await.expect("a chunk").expect("whole");
             arrived.send(frame.into_data().expect("data")).await.expect("a test that listens");
             http_body_util::BodyExt::collect(upload).await.expect("the rest");
             Response::new(body("done"))
@@ -184,18 +184,18 @@ async fn the_first_piece_passes_before_the_last_has_come() {
     })
     .await;
     let proxy = seeing(&app, "").start().await;
-    let (feed, upload) = pieces();
+    let (feed, upload) = chunks();
     let mut client = proxy.http1().await;
     let fields = [("x-request-mode", "chunks"), ("x-request-do", "upper")];
     let answer = tokio::spawn(async move { client.send(post(&fields, upload)).await.text().to_owned() });
     assert!(feed.send("first").await);
-    assert_eq!(within("the first piece", first.recv()).await.expect("a piece"), "FIRST");
+    assert_eq!(within("the first chunk", first.recv()).await.expect("a chunk"), "FIRST");
     drop(feed);
     assert_eq!(within("the answer", answer).await.expect("no panic"), "done");
 }
 
 #[tokio::test]
-async fn a_policy_that_saw_a_piece_of_a_request_answers_it() {
+async fn a_policy_that_saw_a_chunk_of_a_request_answers_it() {
     let app = Upstream::echo("app").await;
     let proxy = seeing(&app, "").start().await;
     for mut client in both(&proxy).await {
@@ -246,7 +246,7 @@ async fn a_whole_response_body_is_edited_before_anything_is_sent() {
 }
 
 #[tokio::test]
-async fn pieces_of_a_response_are_edited_as_they_pass() {
+async fn chunks_of_a_response_are_edited_as_they_pass() {
     let app = telling("one two three").await;
     let proxy = seeing(&app, "").start().await;
     for mut client in both(&proxy).await {
@@ -257,7 +257,7 @@ async fn pieces_of_a_response_are_edited_as_they_pass() {
             assert_nothing_untrue(&answer);
         }
         let answer = client.send(get(&[("x-response-mode", "chunks"), ("x-response-do", "finish")])).await;
-        // How large the first piece was is chance.
+        // How large the first chunk was is chance.
         let text = answer.text();
         assert!(text.starts_with("ONE") && text.eq_ignore_ascii_case("one two three"), "{text}");
     }
@@ -293,7 +293,7 @@ async fn what_goes_wrong_with_a_response_body_is_the_operators_decision() {
 #[tokio::test]
 async fn trailers_pass_after_an_edited_body_and_digests_among_them_do_not() {
     let app = Upstream::serve(|_| async {
-        let (feed, download) = pieces();
+        let (feed, download) = chunks();
         tokio::spawn(async move {
             feed.send("one").await;
             let mut trailers = HeaderMap::new();
@@ -390,7 +390,7 @@ async fn an_instance_for_each_request_serves_its_bodies_too() {
 
 #[tokio::test]
 async fn a_client_that_leaves_in_the_middle_leaves_nothing_behind() {
-    let (feed, download) = pieces();
+    let (feed, download) = chunks();
     let download = std::sync::Arc::new(std::sync::Mutex::new(Some(download)));
     let app = Upstream::serve(move |_| {
         let download = download.lock().expect("one request").take();

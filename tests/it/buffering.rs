@@ -10,8 +10,8 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use rustix::process::Signal;
 use tidegate_tests::{
-    BoxBody, Builder, FrameType, H2Frames, Proxy, Raw, Setting, Speech, Upstream, body, command, empty,
-    eventually, pieces, request, within,
+    BoxBody, Builder, FrameType, H2Frames, Proxy, Raw, Setting, Speech, Upstream, body, chunks, command,
+    empty, eventually, request, within,
 };
 
 const KIB: usize = 1 << 10;
@@ -57,10 +57,10 @@ async fn endless(fields: &'static [(&'static str, &'static str)]) -> (Upstream, 
     let upstream = Upstream::serve(move |_| {
         let count = Arc::clone(&count);
         async move {
-            let (feed, endless) = pieces();
+            let (feed, endless) = chunks();
             tokio::spawn(async move {
-                let piece = Bytes::from(vec![0; 16 * KIB]);
-                while feed.send(piece.clone()).await {
+                let chunk = Bytes::from(vec![0; 16 * KIB]);
+                while feed.send(chunk.clone()).await {
                     count.fetch_add(16 << 10, Relaxed);
                 }
             });
@@ -170,7 +170,7 @@ async fn an_http2_client_that_does_not_read_holds_no_connection_either() {
 #[tokio::test]
 async fn an_http2_client_that_opens_no_window_holds_none_even_for_a_short_response() {
     let app = Upstream::serve(async |_| {
-        let (feed, download) = pieces();
+        let (feed, download) = chunks();
         tokio::spawn(async move {
             // One by one, so that they do not come with the head.
             feed.send("short ").await;
@@ -195,7 +195,7 @@ async fn an_http2_client_that_opens_no_window_holds_none_even_for_a_short_respon
         client.open_window(1, 100).await;
         let mut received = Vec::new();
         while received.len() < "short response".len() {
-            received.extend(client.next_of(&[FrameType::Data]).await.expect("a piece").payload);
+            received.extend(client.next_of(&[FrameType::Data]).await.expect("a chunk").payload);
         }
         assert_eq!(received, b"short response");
     }
@@ -304,22 +304,22 @@ async fn a_directory_that_cannot_be_used_is_a_problem() {
     assert!(refused.expect_err("it cannot start").log.contains("cannot make temporary files"));
 }
 
-/// An upload in pieces on a connection of its own, and its answer.
+/// An upload in chunks on a connection of its own, and its answer.
 struct Upload {
-    feed: Option<tidegate_tests::Pieces>,
+    feed: Option<tidegate_tests::Chunks>,
     answer: tokio::task::JoinHandle<tidegate_tests::Answer>,
 }
 
 impl Upload {
     async fn start(proxy: &Proxy, http2: bool, request: http::request::Builder) -> Self {
         let mut client = if http2 { proxy.http2().await } else { proxy.http1().await };
-        let (feed, upload) = pieces();
+        let (feed, upload) = chunks();
         let request = request.body(upload).expect("valid");
         Self { feed: Some(feed), answer: tokio::spawn(async move { client.send(request).await }) }
     }
 
-    async fn send(&self, piece: impl Into<Bytes>) {
-        assert!(self.feed.as_ref().expect("not ended").send(piece).await);
+    async fn send(&self, chunk: impl Into<Bytes>) {
+        assert!(self.feed.as_ref().expect("not ended").send(chunk).await);
     }
 
     async fn end(mut self) -> tidegate_tests::Answer {
@@ -483,7 +483,7 @@ async fn trailers_of_a_stored_request_are_kept() {
 
 #[tokio::test]
 async fn a_conversation_is_not_kept_until_it_is_whole() {
-    // Answers each piece when it comes.
+    // Answers each chunk when it comes.
     let app = Upstream::builder()
         .speaking(Speech::http2())
         .serve(async |request: Request<Incoming>| {
@@ -492,15 +492,15 @@ async fn a_conversation_is_not_kept_until_it_is_whole() {
         })
         .await;
     let proxy = proxy(&app, "buffer-requests = true\nprotocol = \"h2\"").start().await;
-    let (feed, upload) = pieces();
+    let (feed, upload) = chunks();
     let talk =
         request("POST", "/").header("content-type", "application/grpc+proto").body(upload).expect("valid");
     let mut client = proxy.http2().await;
     let answer = client.start(talk).await.expect("a head before the body is whole");
     let mut answer = answer.into_body();
-    for piece in ["one", "two"] {
-        assert!(feed.send(piece).await);
-        let frame = within("the piece", answer.frame()).await.expect("a piece").expect("a whole body");
-        assert_eq!(frame.into_data().expect("data"), piece);
+    for chunk in ["one", "two"] {
+        assert!(feed.send(chunk).await);
+        let frame = within("the chunk", answer.frame()).await.expect("a chunk").expect("a whole body");
+        assert_eq!(frame.into_data().expect("data"), chunk);
     }
 }

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue, Response};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tidegate_tests::{
-    Answer, Builder, Proxy, Upstream, body, empty, exclusive, guest, pieces, request, within,
+    Answer, Builder, Proxy, Upstream, body, chunks, empty, exclusive, guest, request, within,
 };
 
 /// What the upstream sends for every path: 26 KiB of text.
@@ -240,8 +240,8 @@ async fn the_reply_of_a_policy_is_compressed_as_well() {
 }
 
 #[tokio::test]
-async fn pieces_are_passed_on_as_they_come() {
-    let (feed, download) = pieces();
+async fn chunks_are_passed_on_as_they_come() {
+    let (feed, download) = chunks();
     let download = std::sync::Arc::new(std::sync::Mutex::new(Some(download)));
     let app = Upstream::serve(move |_| {
         let download = download.lock().expect("one request").take().expect("one request");
@@ -255,16 +255,16 @@ async fn pieces_are_passed_on_as_they_come() {
     assert_eq!(answer.headers()["content-encoding"], "gzip");
     let mut answer = answer.into_body();
     let mut gunzip = Decompress::new_gzip(15);
-    // The next piece is sent only when the one before can be read.
-    for piece in ["one", "two", "three"] {
-        assert!(feed.send(piece).await);
+    // The next chunk is sent only when the one before can be read.
+    for chunk in ["one", "two", "three"] {
+        assert!(feed.send(chunk).await);
         let mut plain = Vec::with_capacity(100);
-        while plain.len() < piece.len() {
-            let frame = within("the piece", answer.frame()).await.expect("a piece").expect("a whole body");
+        while plain.len() < chunk.len() {
+            let frame = within("the chunk", answer.frame()).await.expect("a chunk").expect("a whole body");
             let data = frame.into_data().expect("data");
             gunzip.decompress_vec(&data, &mut plain, FlushDecompress::Sync).expect("gzip");
         }
-        assert_eq!(plain, piece.as_bytes());
+        assert_eq!(plain, chunk.as_bytes());
     }
     drop(feed);
     while let Some(frame) = within("the end", answer.frame()).await {
@@ -277,7 +277,7 @@ async fn trailers_follow_a_compressed_body() {
     let app = Upstream::serve(async |_| {
         let mut trailers = HeaderMap::new();
         trailers.insert("x-checksum", HeaderValue::from_static("1"));
-        let (feed, download) = pieces();
+        let (feed, download) = chunks();
         tokio::spawn(async move {
             feed.send(page()).await;
             feed.trailers(trailers).await;
@@ -312,7 +312,7 @@ async fn a_body_the_upstream_breaks_off_is_not_completed() {
 
 #[tokio::test]
 async fn a_client_that_leaves_gives_the_upstream_and_the_place_free() {
-    let (feed, download) = pieces();
+    let (feed, download) = chunks();
     let download = std::sync::Arc::new(std::sync::Mutex::new(Some(download)));
     let app = Upstream::serve(move |_| {
         let download = download.lock().expect("no panic").take();

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use tidegate_tests::{Builder, Dns, Proxy, Upstream, empty, eventually, pieces, request};
+use tidegate_tests::{Builder, Dns, Proxy, Upstream, chunks, empty, eventually, request};
 use tokio::net::UdpSocket;
 
 const NAME: &str = "app.test";
@@ -86,7 +86,7 @@ async fn every_address_is_a_server_of_its_own() {
 #[tokio::test]
 async fn what_is_in_flight_to_an_address_that_leaves_ends_in_peace() {
     let dns = Dns::start().await;
-    let (feed, download) = pieces();
+    let (feed, download) = chunks();
     let download = std::sync::Arc::new(std::sync::Mutex::new(Some(download)));
     let old = Upstream::serve(move |_| {
         let body = download.lock().expect("no panic").take();

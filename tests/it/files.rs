@@ -509,10 +509,10 @@ async fn a_large_file_goes_out_in_flat_memory() {
         assert_eq!(answer.headers()["content-length"], large().to_string());
         let mut download = answer.into_body();
         let mut length = 0;
-        while let Some(frame) = within("the next piece", download.frame()).await {
-            let piece = frame.expect("a whole body").into_data().expect("data");
-            assert!(piece == content[length..length + piece.len()], "other bytes at {length}");
-            length += piece.len();
+        while let Some(frame) = within("the next chunk", download.frame()).await {
+            let chunk = frame.expect("a whole body").into_data().expect("data");
+            assert!(chunk == content[length..length + chunk.len()], "other bytes at {length}");
+            length += chunk.len();
         }
         assert_eq!(length, large());
         let grown = proxy.resident_memory().saturating_sub(before);

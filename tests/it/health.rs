@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::{Request, Response, Version};
 use hyper::body::Incoming;
 use tidegate_tests::{
-    Authority, Client, Proxy, Speech, Upstream, body, empty, eventually, guest, pieces, request, within,
+    Authority, Client, Proxy, Speech, Upstream, body, chunks, empty, eventually, guest, request, within,
 };
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -316,7 +316,7 @@ async fn the_admin_interface_tells_about_every_server() {
 
 #[tokio::test]
 async fn a_server_that_left_is_listed_until_its_last_request_is_over() {
-    let (feed, download) = pieces();
+    let (feed, download) = chunks();
     let download = Arc::new(Mutex::new(Some(download)));
     let old = Upstream::serve(move |_| {
         let body = download.lock().expect("no panic").take();

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use tidegate_tests::{
-    Client, ErrorCode, Frame, FrameType, H2Frames, Proxy, Raw, Setting, Upstream, body, empty, flags, pieces, request,
-    within,
+    Client, ErrorCode, Frame, FrameType, H2Frames, Proxy, Raw, Setting, Upstream, body, chunks, empty, flags,
+    request, within,
 };
 
 const GET: [(&str, &str); 4] = H2Frames::GET;
@@ -78,7 +78,7 @@ async fn trailers_pass_both_ways() {
     let proxy = Proxy::builder(&app).start().await;
     let mut trailers = http::HeaderMap::new();
     trailers.insert("x-sum", "42".parse().expect("a value"));
-    let (feed, upload) = pieces();
+    let (feed, upload) = chunks();
     let request = request("POST", "/").header("trailer", "x-sum").body(upload).expect("valid");
     let mut client = proxy.http2().await;
     let answer = tokio::spawn(async move { client.send(request).await });
@@ -281,7 +281,7 @@ async fn a_slow_stream_does_not_hold_up_the_others() {
         if request.uri().path() == "/fast" {
             return http::Response::new(body("ok"));
         }
-        let (feed, slow) = pieces();
+        let (feed, slow) = chunks();
         tokio::spawn(async move { feed.abandoned().await });
         http::Response::new(slow)
     })

@@ -8,8 +8,8 @@ use http::{HeaderMap, Request, Response, Version};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tidegate_tests::{
-    Authority, Builder, Client, ErrorCode, FrameType, H2Frames, Proxy, Speech, Upstream, Zeros, body, empty,
-    eventually, pieces, request, within,
+    Authority, Builder, Client, ErrorCode, FrameType, H2Frames, Proxy, Speech, Upstream, Zeros, body, chunks,
+    empty, eventually, request, within,
 };
 use tokio::sync::{Barrier, mpsc};
 
@@ -124,7 +124,7 @@ async fn trailers_pass_both_ways() {
             let received = request.into_body().collect().await.expect("a whole body");
             let sum = received.trailers().and_then(|trailers| trailers.get("x-sum")).cloned();
             let text = received.to_bytes();
-            let (feed, download) = pieces();
+            let (feed, download) = chunks();
             tokio::spawn(async move {
                 feed.send(text).await;
                 let mut trailers = HeaderMap::new();
@@ -135,7 +135,7 @@ async fn trailers_pass_both_ways() {
         })
         .await;
     let proxy = h2c(&app, "").start().await;
-    let (feed, upload) = pieces();
+    let (feed, upload) = chunks();
     let request = request("POST", "/").header("te", "trailers").body(upload).expect("valid");
     let mut client = proxy.http2().await;
     let answer = tokio::spawn(async move { client.send(request).await });
@@ -345,8 +345,8 @@ async fn timeouts_hold_on_a_stream() {
             if request.uri().path() == "/silent" {
                 std::future::pending::<()>().await;
             }
-            // One piece, and then nothing.
-            let (feed, download) = pieces();
+            // One chunk, and then nothing.
+            let (feed, download) = chunks();
             tokio::spawn(async move {
                 feed.send(Bytes::from_static(b"only this")).await;
                 feed.abandoned().await;

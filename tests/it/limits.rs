@@ -1,6 +1,6 @@
 //! Every limit is enforced, with the status its documentation names.
 
-use tidegate_tests::{Proxy, Upstream, body, eventually, pieces, request};
+use tidegate_tests::{Proxy, Upstream, body, chunks, eventually, request};
 
 #[tokio::test]
 async fn requests_over_a_size_are_refused() {
@@ -60,7 +60,7 @@ async fn a_body_without_declared_length_is_cut_at_the_limit() {
     let app = Upstream::echo("app").await;
     let proxy = Proxy::builder(&app).section("[limits]\nrequest-body = \"10KiB\"").start().await;
     for mut client in [proxy.http1().await, proxy.http2().await] {
-        let (feed, upload) = pieces();
+        let (feed, upload) = chunks();
         let sending =
             tokio::spawn(async move { client.send(request("POST", "/").body(upload).expect("valid")).await });
         for _ in 0..11 {

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use rustix::process::Signal;
 use serde_json::Value;
-use tidegate_tests::{Builder, Client, Proxy, Upstream, empty, eventually, guest, pieces, request};
+use tidegate_tests::{Builder, Client, Proxy, Upstream, chunks, empty, eventually, guest, request};
 
 fn settings(mark: &str) -> String {
     format!("[config]\nvalue = \"{mark}\"")
@@ -104,8 +104,8 @@ async fn a_half_copied_plugin_is_waited_for() {
     let mut copy = fs::File::create(&path).expect("a writable folder");
     let mut pause = tokio::time::interval(std::time::Duration::from_millis(50));
     // A slow copy: requests go on meanwhile and nobody is bothered.
-    for piece in whole.chunks(whole.len() / 10 + 1) {
-        copy.write_all(piece).expect("a writable file");
+    for chunk in whole.chunks(whole.len() / 10 + 1) {
+        copy.write_all(chunk).expect("a writable file");
         pause.tick().await;
         assert_eq!(proxy.get("/").await.status, 200);
     }
@@ -254,7 +254,7 @@ async fn a_listener_that_stays_is_never_closed() {
 
 #[tokio::test]
 async fn an_exchange_keeps_the_generation_it_began_with() {
-    let (feed, download) = pieces();
+    let (feed, download) = chunks();
     let download = Arc::new(std::sync::Mutex::new(Some(download)));
     let app = Upstream::serve(move |_| {
         let body = download.lock().expect("no panic").take();
@@ -281,7 +281,7 @@ async fn an_exchange_keeps_the_generation_it_began_with() {
 
 #[tokio::test]
 async fn a_removed_upstream_finishes_what_it_has() {
-    let (feed, download) = pieces();
+    let (feed, download) = chunks();
     let download = Arc::new(std::sync::Mutex::new(Some(download)));
     let old = Upstream::serve(move |_| {
         let body = download.lock().expect("no panic").take();

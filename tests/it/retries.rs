@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::Response;
 use tidegate_tests::{
-    Answer, Builder, FullPort, Proxy, Speech, Upstream, body, empty, eventually, guest, pieces, read_head,
+    Answer, Builder, FullPort, Proxy, Speech, Upstream, body, chunks, empty, eventually, guest, read_head,
     request, within,
 };
 use tokio::io::AsyncWriteExt;
@@ -111,7 +111,7 @@ async fn a_body_that_is_still_coming_is_sent_again_from_its_beginning() {
     let proxy = two(&closing.server(), &well.server(), BUDGET).start().await;
     let client = proxy.http2().await;
     for round in 0..2 {
-        let (feed, upload) = pieces();
+        let (feed, upload) = chunks();
         let request = request("PUT", "/").body(upload).expect("valid");
         let mut client = client.share();
         let sending = tokio::spawn(async move { client.send(request).await });
@@ -404,7 +404,7 @@ async fn without_a_queue_requests_over_the_limit_are_refused_at_once() {
 
 #[tokio::test]
 async fn a_response_counts_until_its_last_byte() {
-    let (feed, download) = pieces();
+    let (feed, download) = chunks();
     let download = Arc::new(std::sync::Mutex::new(Some(download)));
     let app = Upstream::serve(move |_| {
         let body = download.lock().expect("no panic").take();
@@ -497,7 +497,7 @@ async fn a_server_has_its_time_from_the_end_of_the_request() {
             app.address()
         );
         let proxy = Proxy::with_app(&lines).start().await;
-        let (feed, upload) = pieces();
+        let (feed, upload) = chunks();
         let mut client = proxy.http1().await;
         let sending =
             tokio::spawn(async move { client.send(request("POST", "/").body(upload).expect("valid")).await });
@@ -519,7 +519,7 @@ async fn whatever_becomes_of_requests_their_places_are_given_back() {
         Upstream::serve(async |request: http::Request<hyper::body::Incoming>| match request.uri().path() {
             "/silent" => std::future::pending().await,
             "/stalled" => {
-                let (feed, download) = pieces();
+                let (feed, download) = chunks();
                 tokio::spawn(async move {
                     feed.send("only this").await;
                     feed.abandoned().await;

@@ -2,16 +2,16 @@
 
 use rustix::process::Signal;
 use tidegate_tests::{
-    Answer, Builder, FrameType, H2Frames, Pieces, Proxy, Upstream, empty, eventually, pieces, request, within,
+    Answer, Builder, Chunks, FrameType, H2Frames, Proxy, Upstream, chunks, empty, eventually, request, within,
 };
 
 /// An upstream whose responses never end by themselves; their feeding ends arrive at the receiver.
-async fn endless() -> (Upstream, tokio::sync::mpsc::Receiver<Pieces>) {
+async fn endless() -> (Upstream, tokio::sync::mpsc::Receiver<Chunks>) {
     let (sender, receiver) = tokio::sync::mpsc::channel(8);
     let app = Upstream::serve(move |_| {
         let sender = sender.clone();
         async move {
-            let (feed, body) = pieces();
+            let (feed, body) = chunks();
             sender.send(feed).await.expect("a test that listens");
             http::Response::new(body)
         }

@@ -1,19 +1,19 @@
 //! Sees bodies as the fields of a request say, and does with them what others say.
 //!
 //! `x-request-mode` and `x-response-mode` are `whole` or `chunks`; with `x-decode` they are decoded before.
-//! `x-request-do` and `x-response-do` name what is done with a body or a piece of it, see [`Deed`].
+//! `x-request-do` and `x-response-do` name what is done with a body or a chunk of it, see [`Deed`].
 
 use tidegate_plugin_sdk::prelude::*;
 
 struct Bodies;
 
-/// What to do with a body or a piece of one.
+/// What to do with a body or a chunk of one.
 enum Deed {
     /// Writes it in upper case.
     Upper,
     /// Holds everything back to the end, and then writes it in upper case.
     Gather,
-    /// Writes the first piece in upper case and wants to see no more.
+    /// Writes the first chunk in upper case and wants to see no more.
     Finish,
     /// Answers the client.
     Answer,
