@@ -10,12 +10,14 @@
 //!
 //! Nothing here waits for time to pass: every wait is for a condition, and gives up after [`PATIENCE`].
 
+mod answer;
 mod body;
 mod certificates;
 mod client;
 mod dns;
 mod h2_frames;
 mod h2_names;
+mod head;
 mod log;
 mod place;
 mod plugins;
@@ -26,12 +28,14 @@ mod tls;
 mod upstream;
 mod wait;
 
+pub use answer::Answer;
 pub use body::{BoxBody, Chunks, Zeros, chunks, exclusive, full, gzipped};
 pub use certificates::{Authority, Leaf};
-pub use client::{Answer, Client, TlsOptions, body, empty, request, tls_connect};
+pub use client::{Client, TlsOptions, body, empty, request, tls_connect};
 pub use dns::Dns;
 pub use h2_frames::{Frame, H2Frames};
 pub use h2_names::{ErrorCode, FrameType, Setting, flags};
+pub use head::read_head;
 pub use log::Lines;
 pub use place::FullPort;
 pub use plugins::{Plugin, guest, guest_if_built, stock};
@@ -39,5 +43,5 @@ pub use proxy::{Builder, Ended, Proxy, command};
 pub use raw::Raw;
 pub use speech::{Speech, TlsSeen};
 pub use tls::tls_accept;
-pub use upstream::{Recorded, Upstream, UpstreamBuilder, read_head};
+pub use upstream::{Recorded, Upstream, UpstreamBuilder};
 pub use wait::{PATIENCE, a_moment, eventually, within};

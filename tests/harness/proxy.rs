@@ -11,8 +11,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::answer::Answer;
 use crate::body::BoxBody;
-use crate::client::{Answer, Client, TlsOptions};
+use crate::client::{Client, TlsOptions};
 use crate::log::Lines;
 use crate::plugins::{Plugin, folder};
 use crate::raw::Raw;

@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::body::{BoxBody, full};
+use crate::head::read_head;
 use crate::place::{Accepted, Place};
 use crate::speech::{Speech, TlsSeen};
 use crate::wait::within;
@@ -330,18 +331,6 @@ impl Seen {
         };
         self.requests.lock().expect("no recorder panics").push(recorded);
     }
-}
-
-/// Reads up to and with the empty line after a head.
-pub async fn read_head(stream: &mut TcpStream) -> String {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        match stream.read_u8().await {
-            Ok(byte) => head.push(byte),
-            Err(_) => break,
-        }
-    }
-    String::from_utf8_lossy(&head).into_owned()
 }
 
 async fn echo(name: Arc<str>, request: Request<Incoming>) -> Response<BoxBody> {

@@ -1,0 +1,16 @@
+//! Heads of HTTP/1.1 messages, as text.
+
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+
+/// Reads up to and with the empty line after a head.
+pub async fn read_head(stream: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        match stream.read_u8().await {
+            Ok(byte) => head.push(byte),
+            Err(_) => break,
+        }
+    }
+    String::from_utf8_lossy(&head).into_owned()
+}
