@@ -1,4 +1,4 @@
-//! A whole response, as a client got it.
+//! A whole response, as a client got it, and what a test expects of it.
 
 use bytes::Bytes;
 use http::{HeaderMap, Response, Version};
@@ -51,6 +51,12 @@ impl Answer {
     pub fn echoed_by(&self) -> String {
         assert_eq!(self.status, 200, "{self:?}");
         self.json()["upstream"].as_str().expect("an echo").to_owned()
+    }
+
+    /// Panics, and shows all of it, unless it has this status and this body.
+    #[track_caller]
+    pub fn assert_is(&self, status: u16, text: &str) {
+        assert!(self.status == status && self.text() == text, "not {status} with {text:?}: {self:?}");
     }
 
     /// Reads a response to its end.

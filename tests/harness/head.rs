@@ -14,3 +14,9 @@ pub async fn read_head(stream: &mut TcpStream) -> String {
     }
     String::from_utf8_lossy(&head).into_owned()
 }
+
+/// Panics, and shows the message, unless it begins as a response of HTTP/1.1 with this status.
+#[track_caller]
+pub fn assert_status(message: &str, status: u16) {
+    assert!(message.starts_with(&format!("HTTP/1.1 {status} ")), "not {status}: {message:?}");
+}

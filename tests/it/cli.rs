@@ -219,15 +219,13 @@ async fn the_demo_does_what_it_says() {
             ("/old/page", "site", "/new/page"),
         ] {
             let seen = client.get(target).await.json();
-            assert_eq!(
-                (&seen["origin"], &seen["target"]),
-                (&Value::from(origin), &Value::from(asked)),
-                "{target}"
-            );
+            assert_eq!(seen["origin"], origin, "{target}");
+            assert_eq!(seen["target"], asked, "{target}");
         }
         assert_eq!(client.get("/admin").await.status, 403);
         let redirect = client.get("/go/away").await;
-        assert_eq!((redirect.status, redirect.header("location")), (301, "https://example.com/away"));
+        assert_eq!(redirect.status, 301);
+        assert_eq!(redirect.header("location"), "https://example.com/away");
 
         // A policy copied into the directory decides the next answers, and is gone with its file.
         let dropped = folder.join("plugins/05-closed");

@@ -7,8 +7,9 @@ use std::time::{Duration, SystemTime};
 
 use http_body_util::BodyExt;
 use rustix::fs::{CWD, Mode, mkfifoat};
+use serde_json::json;
 use tidegate_tests::{
-    Answer, Builder, Proxy, Upstream, body, command, empty, eventually, request, stock, within,
+    Answer, Builder, Proxy, Upstream, assert_values, body, command, empty, eventually, request, stock, within,
 };
 
 /// A proxy whose default destination is the file root `www`, with these further lines, and no upstream.
@@ -37,7 +38,7 @@ async fn a_file_is_served_with_what_clients_and_caches_need() {
     set_time(&proxy.folder().join("www/a/notes.txt"), 1_000_000_000);
     for mut client in [proxy.http1().await, proxy.http2().await] {
         let answer = client.get("/a/notes.txt?v=1").await;
-        assert_eq!((answer.status, answer.text()), (200, "hello"));
+        answer.assert_is(200, "hello");
         for (name, value) in [
             ("content-type", "text/plain; charset=utf-8"),
             ("content-length", "5"),
@@ -52,14 +53,13 @@ async fn a_file_is_served_with_what_clients_and_caches_need() {
         assert!(answer.headers.contains_key("date"));
         let head = request("HEAD", "/a/notes.txt").body(empty()).expect("valid");
         let head = client.send(head).await;
-        assert_eq!((head.status, head.header("content-length"), head.text()), (200, "5", ""));
+        assert_eq!(head.status, 200);
+        assert_eq!(head.header("content-length"), "5");
+        assert_eq!(head.text(), "");
         assert_eq!(head.header("etag"), answer.header("etag"));
     }
     let line = proxy.access("/a/notes.txt?v=1").await;
-    assert_eq!(
-        (&line["route"], &line["bytes_out"], &line["failure"]),
-        (&"www".into(), &5.into(), &().into())
-    );
+    assert_values(&line, json!({ "route": "www", "bytes_out": 5, "failure": null }));
 }
 
 #[tokio::test]
@@ -186,7 +186,8 @@ async fn names_are_decoded_once_and_may_hold_any_other_byte() {
         ("/%ff%FE", "bytes"),
     ] {
         let answer = proxy.get(target).await;
-        assert_eq!((answer.status, answer.text()), (200, expected), "{target}");
+        assert_eq!(answer.status, 200, "{target}");
+        assert_eq!(answer.text(), expected, "{target}");
     }
 }
 
@@ -214,7 +215,7 @@ async fn a_root_that_is_a_link_can_be_swapped() {
     assert_eq!(client.get("/file").await.text(), "zero");
     fs::rename(&www, proxy.folder().join("v0")).expect("a new name");
     let answer = client.get("/file").await;
-    assert_eq!((answer.status, answer.text()), (500, "500 Internal Server Error\n"));
+    answer.assert_is(500, "500 Internal Server Error\n");
     for (version, text) in [("v1", "one"), ("v2", "two")] {
         symlink(version, proxy.folder().join("next")).expect("a new link");
         fs::rename(proxy.folder().join("next"), &www).expect("a new name");
@@ -248,9 +249,11 @@ async fn directories_are_their_index_or_nothing() {
         .start()
         .await;
     let home = proxy.get("/").await;
-    assert_eq!((home.text(), home.header("content-type")), ("home", "text/html; charset=utf-8"));
+    assert_eq!(home.text(), "home");
+    assert_eq!(home.header("content-type"), "text/html; charset=utf-8");
     let docs = proxy.get("/docs/").await;
-    assert_eq!((docs.text(), docs.header("content-type")), ("docs", "text/plain; charset=utf-8"));
+    assert_eq!(docs.text(), "docs");
+    assert_eq!(docs.header("content-type"), "text/plain; charset=utf-8");
     for (target, location) in [
         ("/docs", "./docs/"),
         ("/docs?a=b&c=//d", "./docs/?a=b&c=//d"),
@@ -260,11 +263,13 @@ async fn directories_are_their_index_or_nothing() {
         ("/a:b", "./a:b/"),
     ] {
         let answer = proxy.get(target).await;
-        assert_eq!((answer.status, answer.header("location")), (308, location), "{target}");
+        assert_eq!(answer.status, 308, "{target}");
+        assert_eq!(answer.header("location"), location, "{target}");
     }
     for target in ["/bare", "/bare/", "/missing", "/missing/", "/index.html/", "/index.html/x"] {
         let answer = proxy.get(target).await;
-        assert_eq!((answer.status, answer.text()), (404, "404 Not Found\n"), "{target}");
+        assert_eq!(answer.status, 404, "{target}");
+        assert_eq!(answer.text(), "404 Not Found\n", "{target}");
         assert_eq!(proxy.access(target).await["failure"], serde_json::Value::Null);
     }
 }
@@ -285,7 +290,8 @@ async fn the_fallback_stands_for_what_is_not_found() {
         .await;
     for target in ["/", "/users/42", "/folder", "/folder/", "/assets/gone.js", "/assets/a.js/x"] {
         let answer = proxy.get(target).await;
-        assert_eq!((answer.status, answer.text()), (200, "app"), "{target}");
+        assert_eq!(answer.status, 200, "{target}");
+        assert_eq!(answer.text(), "app", "{target}");
         // A page that stands for a script must not be kept as one.
         assert_eq!(answer.header("cache-control"), "", "{target}");
         assert_eq!(answer.header("content-type"), "text/html; charset=utf-8");
@@ -308,7 +314,8 @@ async fn other_methods_are_refused_and_the_connection_goes_on() {
     let mut client = proxy.http1().await;
     for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "PROPFIND"] {
         let refused = client.send(request(method, "/a").body(body("ignored")).expect("valid")).await;
-        assert_eq!((refused.status, refused.header("allow")), (405, "GET, HEAD"), "{method}");
+        assert_eq!(refused.status, 405, "{method}");
+        assert_eq!(refused.header("allow"), "GET, HEAD", "{method}");
     }
     assert_eq!(client.send(request("GET", "/a").body(body("ignored")).expect("valid")).await.text(), "a");
     assert_eq!(client.get("/a").await.text(), "a");
@@ -336,10 +343,8 @@ async fn conditions_are_met() {
             let answer = ask(&proxy, method, "/a.txt", fields).await;
             assert_eq!(answer.status, expected, "{method} {fields:?}");
             if expected == 304 {
-                assert_eq!(
-                    (answer.header("etag"), answer.header("cache-control")),
-                    (tag.as_str(), "no-cache")
-                );
+                assert_eq!(answer.header("etag"), tag);
+                assert_eq!(answer.header("cache-control"), "no-cache");
                 assert!(answer.text().is_empty() && answer.header("content-length").is_empty(), "{answer:?}");
             }
         }
@@ -347,7 +352,7 @@ async fn conditions_are_met() {
     // A new version has a new tag, even of the same size and within the same second.
     fs::write(proxy.folder().join("www/a.txt"), "9876543210").expect("a writable file");
     let answer = ask(&proxy, "GET", "/a.txt", &[("if-none-match", &tag)]).await;
-    assert_eq!((answer.status, answer.text()), (200, "9876543210"));
+    answer.assert_is(200, "9876543210");
     assert_ne!(answer.header("etag"), tag);
 }
 
@@ -370,7 +375,8 @@ async fn parts_of_a_file_are_served() {
         for mut client in [proxy.http1().await, proxy.http2().await] {
             let request = request("GET", "/a.txt").header("range", range).body(empty()).expect("valid");
             let answer = client.send(request).await;
-            assert_eq!((answer.status, answer.text()), (status, text), "{range}");
+            assert_eq!(answer.status, status, "{range}");
+            assert_eq!(answer.text(), text, "{range}");
             assert_eq!(answer.header("content-range"), content_range, "{range}");
             assert_eq!(answer.header("content-length"), text.len().to_string(), "{range}");
         }
@@ -431,7 +437,8 @@ async fn a_compressed_sibling_is_sent_to_those_who_take_it() {
         ("", "", "plain"),
     ] {
         let answer = ask(&proxy, "GET", "/app.js", &[("accept-encoding", accept)]).await;
-        assert_eq!((answer.header("content-encoding"), answer.text()), (coding, text), "{accept}");
+        assert_eq!(answer.header("content-encoding"), coding, "{accept}");
+        assert_eq!(answer.text(), text, "{accept}");
         assert_eq!(answer.header("content-type"), "text/javascript; charset=utf-8");
         assert_eq!(answer.header("vary"), "accept-encoding", "{accept}");
         assert_eq!(
@@ -442,28 +449,30 @@ async fn a_compressed_sibling_is_sent_to_those_who_take_it() {
     }
     let fields = [("accept-encoding", "br"), ("range", "bytes=0-2")];
     let part = ask(&proxy, "GET", "/app.js", &fields).await;
-    assert_eq!((part.status, part.text(), part.header("content-encoding")), (206, "bro", "br"));
+    assert_eq!(part.status, 206);
+    assert_eq!(part.text(), "bro");
+    assert_eq!(part.header("content-encoding"), "br");
     let tag = ask(&proxy, "GET", "/app.js", &[("accept-encoding", "br")]).await.header("etag").to_owned();
     let again = [("accept-encoding", "br"), ("if-none-match", &tag)];
     let again = ask(&proxy, "GET", "/app.js", &again).await;
-    assert_eq!((again.status, again.header("vary")), (304, "accept-encoding"));
+    assert_eq!(again.status, 304);
+    assert_eq!(again.header("vary"), "accept-encoding");
     assert_eq!(ask(&proxy, "GET", "/app.js", &[("if-none-match", &tag)]).await.status, 200);
 
     assert_eq!(ask(&proxy, "GET", "/", &[("accept-encoding", "gzip")]).await.text(), "page in gzip");
     assert_eq!(ask(&proxy, "GET", "/alone.css", &[("accept-encoding", "gzip")]).await.header("vary"), "");
     // What asks for the sibling itself gets it as it is.
     let sibling = ask(&proxy, "GET", "/app.js.gz", &[("accept-encoding", "gzip")]).await;
-    assert_eq!(
-        (sibling.header("content-type"), sibling.header("content-encoding")),
-        ("application/gzip", "")
-    );
+    assert_eq!(sibling.header("content-type"), "application/gzip");
+    assert_eq!(sibling.header("content-encoding"), "");
 
     // A sibling that a deployment forgot is older than its file.
     set_time(&proxy.folder().join("www/app.js.br"), 1_000_000_000);
     assert_eq!(ask(&proxy, "GET", "/app.js", &[("accept-encoding", "br, gzip")]).await.text(), "gzip");
     proxy.reconfigure("root = \"www\"", "root = \"www\"\nprecompressed = false").await;
     let answer = ask(&proxy, "GET", "/app.js", &[("accept-encoding", "gzip")]).await;
-    assert_eq!((answer.text(), answer.header("vary")), ("plain", ""));
+    assert_eq!(answer.text(), "plain");
+    assert_eq!(answer.header("vary"), "");
 }
 
 #[tokio::test]
@@ -570,7 +579,8 @@ async fn a_policy_routes_to_a_file_root_and_edits_what_it_answers() {
         .await;
     for target in ["/static/a.txt", "/s/a.txt"] {
         let answer = proxy.get(target).await;
-        assert_eq!((answer.text(), answer.header("x-content-type-options")), ("a", "nosniff"));
+        assert_eq!(answer.text(), "a");
+        assert_eq!(answer.header("x-content-type-options"), "nosniff");
         assert_eq!(proxy.access(target).await["route"], "assets");
     }
     assert_eq!(proxy.get("/static/none").await.status, 404);

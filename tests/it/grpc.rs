@@ -282,7 +282,8 @@ async fn a_unary_call_brings_its_answer_and_metadata() {
     assert_eq!(answer.get_ref(), "hello you");
     assert_eq!(answer.metadata().get("x-initial").expect("a field"), "yes");
     let seen = setup.service.only_request();
-    assert_eq!((seen.method.as_str(), seen.target.as_str()), ("POST", "/test.Greeter/Hello"));
+    assert_eq!(seen.method, "POST");
+    assert_eq!(seen.target, "/test.Greeter/Hello");
     assert_eq!(seen.header("content-type"), "application/grpc");
     assert_eq!(seen.authority.as_deref(), Some("example.test"));
 }
@@ -291,7 +292,8 @@ async fn a_unary_call_brings_its_answer_and_metadata() {
 async fn a_status_comes_with_its_message_and_metadata() {
     let setup = Setup::start().await;
     let status = setup.hello("nobody").await.expect_err("not found");
-    assert_eq!((status.code(), status.message()), (Code::NotFound, "there is nobody: é%\n"));
+    assert_eq!(status.code(), Code::NotFound);
+    assert_eq!(status.message(), "there is nobody: é%\n");
     assert_eq!(status.metadata().get("x-reason").expect("a field"), "searched");
 
     let call = Request::new("x".to_owned());
@@ -328,7 +330,8 @@ async fn a_stream_that_fails_says_so_after_what_it_brought() {
     let mut texts = answer.into_inner();
     assert_eq!(within("a text", texts.message()).await.expect("a text").as_deref(), Some("one"));
     let status = within("the end", texts.message()).await.expect_err("a failure");
-    assert_eq!((status.code(), status.message()), (Code::DataLoss, "after the first"));
+    assert_eq!(status.code(), Code::DataLoss);
+    assert_eq!(status.message(), "after the first");
 }
 
 #[tokio::test]
@@ -388,7 +391,8 @@ async fn a_deadline_reaches_the_server_and_its_status_the_client() {
     let answer: Result<Response<String>, Status> =
         within("the deadline", client.unary(call, method("Hello"), Texts)).await;
     let status = answer.expect_err("too late");
-    assert_eq!((status.code(), status.message()), (Code::DeadlineExceeded, "too late"));
+    assert_eq!(status.code(), Code::DeadlineExceeded);
+    assert_eq!(status.message(), "too late");
 }
 
 #[tokio::test]

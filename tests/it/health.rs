@@ -133,7 +133,8 @@ async fn a_check_asks_what_is_configured() {
             app.requests().into_iter().find(|request| request.target == target)
         })
         .await;
-        assert_eq!((check.method.as_str(), check.header("host")), (method, host), "{check:?}");
+        assert_eq!(check.method, method, "{check:?}");
+        assert_eq!(check.header("host"), host, "{check:?}");
         assert_eq!(check.count("x-forwarded-for"), 0, "no client is behind it");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tidegate_tests::{Proxy, Raw, Upstream, body, empty, request, within};
+use tidegate_tests::{Proxy, Raw, Upstream, assert_status, body, empty, request, within};
 use tokio::sync::{Notify, mpsc};
 
 #[tokio::test]
@@ -29,7 +29,7 @@ async fn pipelined_requests_are_answered_in_order() {
 
     for n in 0..20 {
         let (head, body) = raw.read_response().await;
-        assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+        assert_status(&head, 200);
         assert!(body.contains(&format!("\"target\":\"/{n}\"")), "{body}");
     }
 }
@@ -137,7 +137,8 @@ async fn head_has_the_length_and_not_the_body() {
     assert!(!head.contains("transfer-encoding"), "{head}");
     // What follows is the next response, not a body.
     let (head, body) = raw.read_response().await;
-    assert!(head.starts_with("HTTP/1.1 200 ") && body.len() == 1234, "{head}");
+    assert_status(&head, 200);
+    assert_eq!(body.len(), 1234, "{head}");
 }
 
 #[tokio::test]
@@ -172,7 +173,7 @@ async fn a_client_that_waits_for_100_continue_gets_it_once() {
     raw.send("hello").await;
 
     let (head, body) = raw.read_response().await;
-    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    assert_status(&head, 200);
     assert!(body.contains("\"body\":\"hello\""), "{body}");
 }
 
@@ -185,7 +186,7 @@ async fn a_refused_upload_is_answered_without_100_continue() {
     raw.send("POST / HTTP/1.1\r\nHost: a.test\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n").await;
 
     let head = raw.read_head().await;
-    assert!(head.starts_with("HTTP/1.1 413 "), "{head}");
+    assert_status(&head, 413);
     assert!(app.requests().is_empty());
 }
 
@@ -210,7 +211,7 @@ async fn early_hints_from_the_upstream_do_not_break_the_exchange() {
 
     let answer = proxy.get("/").await;
 
-    assert_eq!((answer.status, answer.text()), (200, "ok"));
+    answer.assert_is(200, "ok");
 }
 
 #[tokio::test]
@@ -247,7 +248,7 @@ async fn options_on_the_whole_server_keeps_its_form() {
     let mut raw = proxy.raw().await;
     raw.send("OPTIONS * HTTP/1.1\r\nHost: a.test\r\n\r\n").await;
     let (head, _) = raw.read_response().await;
-    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    assert_status(&head, 200);
     assert_eq!(app.only_request().target, "*");
 }
 
@@ -258,9 +259,10 @@ async fn an_absolute_target_decides_the_host() {
     let mut raw = proxy.raw().await;
     raw.send("GET http://real.test/path?q HTTP/1.1\r\nHost: other.test\r\n\r\n").await;
     let (head, _) = raw.read_response().await;
-    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    assert_status(&head, 200);
     let seen = app.only_request();
-    assert_eq!((seen.target.as_str(), seen.header("host")), ("/path?q", "real.test"));
+    assert_eq!(seen.target, "/path?q");
+    assert_eq!(seen.header("host"), "real.test");
     assert_eq!(seen.count("host"), 1);
 }
 

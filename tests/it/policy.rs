@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 use tidegate_tests::{
-    Answer, Authority, Builder, Client, Proxy, TlsOptions, Upstream, body, empty, guest, request,
+    Answer, Authority, Builder, Client, Proxy, TlsOptions, Upstream, assert_values, body, empty, guest,
+    request,
 };
 
 fn stamp(builder: Builder, name: &str, mark: &str) -> Builder {
@@ -70,13 +71,13 @@ async fn a_policy_can_answer_itself() {
 
     let answer = get(&proxy, "/x", &[("x-answer", "two")]).await;
 
-    assert_eq!((answer.status, answer.text()), (299, "answered\n"));
+    answer.assert_is(299, "answered\n");
     assert_eq!(answer.header("x-answered-by"), "two");
     assert_eq!(answer.all("x-stamp"), "two,one", "its response passes the response phase like any other");
     assert!(app.requests().is_empty());
     let line = proxy.access("/x").await;
     assert_eq!(verdicts(&line, "request"), ["1=next", "2=respond"]);
-    assert_eq!((&line["route"], &line["failure"]), (&Value::Null, &Value::Null));
+    assert_values(&line, json!({ "route": null, "failure": null }));
     proxy.log().wait(&["one logged /x 299"]).await;
 }
 
@@ -102,7 +103,7 @@ async fn a_response_can_be_replaced() {
 
     let answer = get(&proxy, "/x", &[("x-replace", "two")]).await;
 
-    assert_eq!((answer.status, answer.text()), (298, "replaced\n"));
+    answer.assert_is(298, "replaced\n");
     assert_eq!(answer.header("x-replaced-by"), "two");
     assert_eq!(app.requests().len(), 1);
     assert_eq!(proxy.access("/x").await["status"], 298);
@@ -115,19 +116,26 @@ async fn routes_are_upstreams_by_name_and_can_be_granted() {
     let proxy = builder.start().await;
     let to = async |proxy: &Proxy, route: &str| {
         let answer = get(proxy, "/", &[("x-route", route)]).await.json();
-        (answer["upstream"].clone(), answer["headers"]["x-routed"].clone())
+        (text(&answer["upstream"]).to_owned(), text(&answer["headers"]["x-routed"]).to_owned())
     };
-    assert_eq!(to(&proxy, "images").await, (json!("images"), json!("routed")));
-    assert_eq!(to(&proxy, "app").await, (json!("app"), json!("routed")));
-    let (upstream, answer) = to(&proxy, "unknown").await;
-    assert_eq!((upstream, text(&answer).contains("no upstream")), (json!("app"), true), "{answer}");
+    for route in ["images", "app"] {
+        let (upstream, told) = to(&proxy, route).await;
+        assert_eq!(upstream, route);
+        assert_eq!(told, "routed", "{route}");
+    }
+    let (upstream, told) = to(&proxy, "unknown").await;
+    assert_eq!(upstream, "app", "the default: {told}");
+    assert!(told.contains("no upstream"), "{told}");
 
     let granted = "grants = { routes = [\"app\"] }";
     let builder = stamp_with(Proxy::builder(&app).upstream("images", &images), "1", "one", granted);
     let proxy = builder.start().await;
-    let (upstream, answer) = to(&proxy, "images").await;
-    assert_eq!((upstream, text(&answer).contains("did not grant")), (json!("app"), true), "{answer}");
-    assert_eq!(to(&proxy, "app").await, (json!("app"), json!("routed")));
+    let (upstream, told) = to(&proxy, "images").await;
+    assert_eq!(upstream, "app", "the default: {told}");
+    assert!(told.contains("did not grant"), "{told}");
+    let (upstream, told) = to(&proxy, "app").await;
+    assert_eq!(upstream, "app");
+    assert_eq!(told, "routed");
 }
 
 #[tokio::test]
@@ -225,33 +233,32 @@ async fn a_policy_sees_the_facts_of_the_request() {
     assert_eq!(answer.status, 200, "{answer:?}");
     let facts = answer.json();
     let line = proxy.access("//x/..//%66acts?a=1&b").await;
-    for (name, value) in [
-        ("id", line["id"].clone()),
-        ("listener", json!("web")),
-        ("client", json!("2001:db8::1")),
-        ("client-text", json!("2001:db8::1")),
-        ("peer", line["peer"].clone()),
-        ("tls", Value::Null),
-        ("server-name", Value::Null),
-        ("certificate", Value::Null),
-        ("names", json!([])),
-        ("version", json!("Version::Http11")),
-        ("method", json!("GET")),
-        ("method-is-get", json!(true)),
-        ("scheme", json!("http")),
-        ("authority", json!("A.test:81")),
-        ("path", json!("//x/..//%66acts")),
-        ("normalized-path", json!("/facts")),
-        ("query", json!("a=1&b")),
-        ("content-length", Value::Null),
-        ("several", json!(2)),
-        ("contains", json!(true)),
-        ("starts", json!(true)),
-        ("route", Value::Null),
-        ("plugin", json!("10-observer")),
-    ] {
-        assert_eq!(facts[name], value, "{name}");
-    }
+    let expected = json!({
+        "id": line["id"],
+        "listener": "web",
+        "client": "2001:db8::1",
+        "client-text": "2001:db8::1",
+        "peer": line["peer"],
+        "tls": null,
+        "server-name": null,
+        "certificate": null,
+        "names": [],
+        "version": "Version::Http11",
+        "method": "GET",
+        "method-is-get": true,
+        "scheme": "http",
+        "authority": "A.test:81",
+        "path": "//x/..//%66acts",
+        "normalized-path": "/facts",
+        "query": "a=1&b",
+        "content-length": null,
+        "several": 2,
+        "contains": true,
+        "starts": true,
+        "route": null,
+        "plugin": "10-observer",
+    });
+    assert_values(&facts, expected);
 }
 
 #[tokio::test]
@@ -272,16 +279,21 @@ async fn a_policy_sees_the_facts_of_the_tls_connection() {
         .await;
     let options = TlsOptions { client: Some(&client), ..TlsOptions::new(&authority, "a.test") };
     let facts = proxy.tls("secure", &options).await.expect("a handshake").get("/facts").await.json();
-    assert_eq!(facts["tls"], json!({ "version": 0x0304, "verified": true }));
-    assert_eq!(facts["server-name"], "a.test");
-    assert_eq!(facts["certificate"], 32);
-    assert_eq!(facts["names"], json!(["DNS:client.test", "IP:10.1.2.3"]));
-    assert_eq!((&facts["scheme"], &facts["version"]), (&json!("https"), &json!("Version::Http2")));
+    let tls_1_3 = u16::from(rustls::ProtocolVersion::TLSv1_3);
+    let expected = json!({
+        "tls": { "version": tls_1_3, "verified": true },
+        "server-name": "a.test",
+        "certificate": 32,
+        "names": ["DNS:client.test", "IP:10.1.2.3"],
+        "scheme": "https",
+        "version": "Version::Http2",
+    });
+    assert_values(&facts, expected);
 
     let options = TlsOptions::new(&authority, "a.test");
     let facts = proxy.tls("secure", &options).await.expect("a handshake").get("/facts").await.json();
     assert_eq!(facts["tls"]["verified"], false);
-    assert_eq!((&facts["certificate"], &facts["names"]), (&Value::Null, &json!([])));
+    assert_values(&facts, json!({ "certificate": null, "names": [] }));
 }
 
 #[tokio::test]
@@ -335,15 +347,18 @@ async fn the_response_phase_sees_where_a_response_came_from() {
     let proxy = stamp(builder, "2", "one").start().await;
 
     let answer = proxy.get("/").await;
-    assert_eq!((answer.header("x-saw-status"), answer.header("x-saw-origin")), ("200", "app"));
+    assert_eq!(answer.header("x-saw-status"), "200");
+    assert_eq!(answer.header("x-saw-origin"), "app");
     assert_eq!(answer.header("x-saw-failure"), "");
     assert!(answer.header("x-saw-elapsed").parse::<u64>().is_ok_and(|micros| micros > 0));
 
     let answer = get(&proxy, "/", &[("x-answer", "one")]).await;
-    assert_eq!((answer.header("x-saw-status"), answer.header("x-saw-origin")), ("299", ""));
+    assert_eq!(answer.header("x-saw-status"), "299");
+    assert_eq!(answer.header("x-saw-origin"), "");
 
     let answer = get(&proxy, "/", &[("x-route", "down")]).await;
-    assert_eq!((answer.header("x-saw-status"), answer.header("x-saw-failure")), ("503", "connect"));
+    assert_eq!(answer.header("x-saw-status"), "503");
+    assert_eq!(answer.header("x-saw-failure"), "connect");
 }
 
 #[tokio::test]
@@ -357,7 +372,8 @@ async fn tokens_are_private_and_attributes_are_shared_and_logged() {
     let mut client = proxy.http1().await;
     client.get("/first").await;
     let answer = client.get("/second").await;
-    assert_eq!((answer.header("x-token"), answer.header("x-attribute")), ("2", "2"));
+    assert_eq!(answer.header("x-token"), "2");
+    assert_eq!(answer.header("x-attribute"), "2");
     assert_eq!(proxy.access("/second").await["attributes"]["count"], "2");
 }
 
@@ -385,6 +401,7 @@ async fn head_and_options_pass_policies_like_any_other_method() {
     for method in ["HEAD", "OPTIONS", "DELETE", "PATCH", "BREW"] {
         let request = request(method, "/").body(empty()).expect("valid");
         let answer = proxy.send(request).await;
-        assert_eq!((answer.status, answer.all("x-stamp").as_str()), (200, "one"), "{method}");
+        assert_eq!(answer.status, 200, "{method}");
+        assert_eq!(answer.all("x-stamp"), "one", "{method}");
     }
 }

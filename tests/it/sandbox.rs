@@ -1,7 +1,9 @@
 //! Plugins that misbehave cost their own request, or their own load, and nothing else.
 
-use serde_json::Value;
-use tidegate_tests::{Answer, Builder, Proxy, Upstream, empty, eventually, guest, guest_if_built, request};
+use serde_json::{Value, json};
+use tidegate_tests::{
+    Answer, Builder, Proxy, Upstream, assert_values, empty, eventually, guest, guest_if_built, request,
+};
 
 const PATIENT: &str = "limits = { cpu = \"2s\", time = \"4s\" }";
 
@@ -18,13 +20,11 @@ async fn asked_to(proxy: &Proxy, target: &str, field: &str, deed: &str) -> Answe
     proxy.send(request("GET", target).header(field, deed).body(empty()).expect("valid")).await
 }
 
-/// What the access log says of the guest in this phase: verdict and error.
-fn step(line: &Value, phase: &str) -> (String, String) {
+/// What an access-log line says of the guest in this phase.
+fn step<'a>(line: &'a Value, phase: &str) -> &'a Value {
     let steps = line["policies"].as_array().expect("a list");
     let step = steps.iter().find(|step| step["policy"] == "2-misbehave" && step["phase"] == phase);
-    let step = step.unwrap_or_else(|| panic!("no step: {line}"));
-    let text = |name: &str| step[name].as_str().unwrap_or_default().to_owned();
-    (text("verdict"), text("error"))
+    step.unwrap_or_else(|| panic!("no step: {line}"))
 }
 
 #[tokio::test]
@@ -44,7 +44,7 @@ async fn each_misdeed_costs_its_own_request_and_has_its_own_name() {
         let answer = asked_to(&proxy, &target, "x-do", deed).await;
         assert_eq!(answer.status, 503, "{deed}");
         let line = proxy.access(&target).await;
-        assert_eq!(step(&line, "request"), ("fail".to_owned(), error.to_owned()), "{deed}");
+        assert_values(step(&line, "request"), json!({ "verdict": "fail", "error": error }));
         assert_eq!(line["failure"], "policy", "{deed}");
         proxy.log().wait_from(mark, &["2-misbehave", logged]).await;
         // The next request finds everything as it was, the other policies included.
@@ -65,7 +65,8 @@ async fn a_verdict_of_fail_is_the_operators_decision_and_no_fault() {
     for _ in 0..20 {
         assert_eq!(asked_to(&proxy, "/x", "x-do", "fail").await.status, 503);
     }
-    assert_eq!(step(&proxy.access("/x").await, "request"), ("fail".to_owned(), "fail".to_owned()));
+    let line = proxy.access("/x").await;
+    assert_values(step(&line, "request"), json!({ "verdict": "fail", "error": "fail" }));
     assert_eq!(proxy.plugin("2-misbehave").await.expect("an entry")["state"], "serving");
 }
 
@@ -80,11 +81,8 @@ async fn on_error_skip_goes_on_without_the_policy() {
         let answer = asked_to(&proxy, &target, "x-do", deed).await;
         assert_eq!(answer.status, 200, "{deed}");
         assert_eq!(answer.json()["headers"]["x-stamp"], "before, after", "{deed}");
-        assert_eq!(
-            step(&proxy.access(&target).await, "request"),
-            ("skipped".to_owned(), error.to_owned()),
-            "{deed}"
-        );
+        let line = proxy.access(&target).await;
+        assert_values(step(&line, "request"), json!({ "verdict": "skipped", "error": error }));
     }
 }
 
@@ -108,11 +106,8 @@ async fn the_response_phase_can_fail_too() {
         let answer = asked_to(&proxy, &target, "x-do-response", deed).await;
         assert_eq!(answer.status, 503, "{deed}");
         assert!(!answer.text().contains("upstream"), "the response it did not decide on is not sent");
-        assert_eq!(
-            step(&proxy.access(&target).await, "response"),
-            ("fail".to_owned(), error.to_owned()),
-            "{deed}"
-        );
+        let line = proxy.access(&target).await;
+        assert_values(step(&line, "response"), json!({ "verdict": "fail", "error": error }));
     }
     // Too late for the request.
     let answer = asked_to(&proxy, "/late", "x-do-response", "edit-request").await;
@@ -127,8 +122,10 @@ async fn a_failed_log_phase_costs_nobody_anything() {
         let target = format!("/{deed}");
         assert_eq!(asked_to(&proxy, &target, "x-do-log", deed).await.status, 200);
         proxy.log().wait(&["2-misbehave", "log"]).await;
-        let (verdict, error) = step(&proxy.access(&target).await, "log");
-        assert!(verdict != "next" && !error.is_empty(), "{deed}: {verdict} {error}");
+        let line = proxy.access(&target).await;
+        let step = step(&line, "log");
+        assert_ne!(step["verdict"], "next", "{deed}: {step}");
+        assert!(step["error"].as_str().is_some_and(|error| !error.is_empty()), "{deed}: {step}");
     }
     assert_eq!(proxy.get("/fine").await.status, 200);
 }
@@ -172,7 +169,7 @@ async fn a_policy_that_keeps_failing_is_quarantined() {
     proxy.plugin_state("2-misbehave", "quarantined").await;
     client.get("/quarantined").await;
     let line = proxy.access("/quarantined").await;
-    assert_eq!(step(&line, "request"), ("skipped".to_owned(), "quarantined".to_owned()));
+    assert_values(step(&line, "request"), json!({ "verdict": "skipped", "error": "quarantined" }));
 }
 
 #[tokio::test]

@@ -6,10 +6,11 @@ use hyper::body::Incoming;
 use hyper::ext::Protocol;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
+use serde_json::json;
 use sha1::{Digest, Sha1};
 use tidegate_tests::{
-    Answer, Authority, BoxBody, Client, Proxy, Raw, TlsOptions, Upstream, empty, eventually, read_head,
-    request, stock, within,
+    Answer, Authority, BoxBody, Client, Proxy, Raw, TlsOptions, Upstream, assert_status, assert_values,
+    empty, eventually, read_head, request, stock, within,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -47,7 +48,7 @@ async fn a_websocket_carries_bytes_both_ways_and_ends_in_order() {
 
     raw.send(HANDSHAKE).await;
     let head = raw.read_head().await;
-    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    assert_status(&head, 101);
     let lower = head.to_ascii_lowercase();
     assert!(lower.contains("upgrade: websocket") && lower.contains("connection: upgrade"), "{head}");
     assert!(head.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "{head}");
@@ -61,9 +62,8 @@ async fn a_websocket_carries_bytes_both_ways_and_ends_in_order() {
     assert_eq!(raw.read_to_end().await, "bye");
 
     let line = proxy.access("/chat").await;
-    assert_eq!(line["status"], 101);
-    assert_eq!(line["bytes_in"], 3 + 3 + 8);
-    assert_eq!(line["bytes_out"], 6 + 3 + 3 + 8 + 3);
+    let (bytes_in, bytes_out) = (3 + 3 + 8, 6 + 3 + 3 + 8 + 3);
+    assert_values(&line, json!({ "status": 101, "bytes_in": bytes_in, "bytes_out": bytes_out }));
 }
 
 #[tokio::test]
@@ -112,9 +112,9 @@ async fn an_upstream_that_does_not_switch_answers_as_usual() {
     let mut raw = proxy.raw().await;
     raw.send(HANDSHAKE).await;
     let (head, _) = raw.read_response().await;
-    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    assert_status(&head, 200);
     raw.send("GET /next HTTP/1.1\r\nHost: a.test\r\n\r\n").await;
-    assert!(raw.read_response().await.0.starts_with("HTTP/1.1 200 "));
+    assert_status(&raw.read_response().await.0, 200);
 }
 
 #[tokio::test]
@@ -135,7 +135,7 @@ async fn http_2_over_http_1_is_not_offered() {
     )
     .await;
     let (head, _) = raw.read_response().await;
-    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    assert_status(&head, 200);
     assert_eq!(app.only_request().count("upgrade"), 0);
     assert_eq!(app.only_request().count("http2-settings"), 0);
 }
@@ -149,7 +149,7 @@ async fn a_silent_tunnel_is_closed() {
     raw.read_head().await;
     raw.read_to_end().await;
     let line = proxy.access("/chat").await;
-    assert_eq!((line["status"].as_u64(), line["failure"].as_str()), (Some(101), Some("idle-timeout")));
+    assert_values(&line, json!({ "status": 101, "failure": "idle-timeout" }));
 }
 
 #[tokio::test]
@@ -273,9 +273,9 @@ async fn a_websocket_over_http_2_is_one_over_http_1_to_the_server() {
     assert_eq!(rest, "bye");
 
     let line = proxy.access("/chat").await;
-    assert_eq!((&line["method"], &line["status"]), (&"CONNECT".into(), &200.into()), "{line}");
-    assert_eq!((&line["bytes_in"], &line["bytes_out"]), (&14.into(), &23.into()), "{line}");
-    assert!(line["failure"].is_null(), "{line}");
+    let expected =
+        json!({ "method": "CONNECT", "status": 200, "bytes_in": 14, "bytes_out": 23, "failure": null });
+    assert_values(&line, expected);
 }
 
 #[tokio::test]
@@ -334,7 +334,8 @@ async fn a_server_that_opens_no_websocket_is_not_taken_for_one() {
         let proxy = Proxy::builder(&app).start().await;
         let response = http2(&proxy).await.start(opening("websocket")).await.expect("a head");
         let received = Answer::read(response).await.expect("a whole body");
-        assert_eq!((received.status, received.text()), (status, body), "{answer}");
+        assert_eq!(received.status, status, "{answer}");
+        assert_eq!(received.text(), body, "{answer}");
         let failure = proxy.access("/chat").await["failure"].clone();
         assert_eq!(failure.as_str(), (status == 502).then_some("bad-response"), "{answer}");
     }
