@@ -21,7 +21,7 @@ use tokio_rustls::client::TlsStream;
 use crate::answer::Answer;
 use crate::body::{BoxBody, full};
 use crate::certificates::{Authority, Leaf};
-use crate::wait::within;
+use crate::wait::{until, within};
 
 /// What a request is for unless it says otherwise.
 const DEFAULT_HOST: &str = "example.test";
@@ -170,13 +170,13 @@ impl Client {
         self.send(request("GET", target).body(empty()).expect("a valid request")).await
     }
 
-    /// Whether the proxy has closed the connection, or told that it will take no further request.
-    #[must_use]
-    pub fn is_closed(&self) -> bool {
-        match &self.sender {
+    /// Waits until the proxy has closed the connection, or told that it will take no further request.
+    pub async fn until_closed(&self) {
+        until("the connection to close", async || match &self.sender {
             Sender::Http1(sender) => sender.is_closed(),
             Sender::Http2(sender) => sender.is_closed(),
-        }
+        })
+        .await;
     }
 
     /// The certificate that the server showed.

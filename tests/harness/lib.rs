@@ -46,4 +46,4 @@ pub use raw::Raw;
 pub use speech::{Speech, TlsSeen};
 pub use tls::tls_accept;
 pub use upstream::{Recorded, Upstream, UpstreamBuilder};
-pub use wait::{PATIENCE, a_moment, eventually, within};
+pub use wait::{PATIENCE, a_moment, eventually, until, within};

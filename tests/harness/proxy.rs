@@ -18,7 +18,7 @@ use crate::log::Lines;
 use crate::plugins::{Plugin, folder};
 use crate::raw::Raw;
 use crate::upstream::Upstream;
-use crate::wait::{eventually, within};
+use crate::wait::{eventually, until, within};
 
 /// The listener that the short forms talk to.
 const WEB: &str = "web";
@@ -288,8 +288,8 @@ impl Proxy {
 
     /// Waits until a server is in this state.
     pub async fn until_server(&self, upstream: &str, server: &str, state: &str) {
-        eventually(&format!("{server} to be {state}"), async || {
-            (self.server_state(upstream, server).await.as_deref() == Some(state)).then_some(())
+        until(&format!("{server} to be {state}"), async || {
+            self.server_state(upstream, server).await.as_deref() == Some(state)
         })
         .await;
     }

@@ -19,7 +19,7 @@ use crate::body::{BoxBody, full};
 use crate::head::read_head;
 use crate::place::{Accepted, Place};
 use crate::speech::{Speech, TlsSeen};
-use crate::wait::within;
+use crate::wait::{until, within};
 
 /// A server on a port of its own; it ends when this is dropped.
 pub struct Upstream {
@@ -282,6 +282,11 @@ impl Upstream {
         request.clone()
     }
 
+    /// Waits until so many requests have reached it, and not one more.
+    pub async fn until_requests(&self, count: usize) {
+        until(&format!("{count} requests upstream"), async || self.requests().len() == count).await;
+    }
+
     /// How many connections were made to it.
     #[must_use]
     pub fn connections(&self) -> usize {
@@ -292,6 +297,11 @@ impl Upstream {
     #[must_use]
     pub fn closed(&self) -> usize {
         self.seen.closed.load(Relaxed)
+    }
+
+    /// Waits until so many of them have ended, and not one more.
+    pub async fn until_closed(&self, count: usize) {
+        until(&format!("{count} connections upstream to end"), async || self.closed() == count).await;
     }
 
     async fn started(mut place: Place, seen: Arc<Seen>, serve: Serve) -> Self {

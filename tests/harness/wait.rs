@@ -30,6 +30,11 @@ pub async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) 
     }
 }
 
+/// Looks again and again until something holds; panics with `what` after [`PATIENCE`].
+pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    eventually(what, async || holds().await.then_some(())).await;
+}
+
 /// Between two looks at something that nobody announces.
 pub async fn a_moment() {
     tokio::time::sleep(Duration::from_millis(10)).await;

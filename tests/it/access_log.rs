@@ -92,7 +92,7 @@ async fn an_exchange_the_client_gave_up_has_a_line() {
     let proxy = Proxy::builder(&app).start().await;
     let mut raw = proxy.raw().await;
     raw.send("GET /given-up HTTP/1.1\r\nHost: a\r\n\r\n").await;
-    eventually("the request upstream", async || (!app.requests().is_empty()).then_some(())).await;
+    app.until_requests(1).await;
     drop(raw);
     let line = proxy.access("/given-up").await;
     assert_values(&line, json!({ "status": 499, "failure": "client-closed" }));

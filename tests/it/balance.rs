@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use tidegate_tests::{Builder, Client, Proxy, Upstream, body, empty, eventually, guest, request, within};
+use tidegate_tests::{Builder, Client, Proxy, Upstream, body, empty, guest, request, until, within};
 use tokio::sync::watch;
 
 /// How many requests each server got.
@@ -102,8 +102,8 @@ async fn a_server_that_holds_requests_gets_fewer() {
                 counter.fetch_add(1, Relaxed);
                 status
             });
-            eventually("an answer, or a request that is held", async || {
-                (finished.load(Relaxed) + slow.requests().len() == sent).then_some(())
+            until("an answer, or a request that is held", async || {
+                finished.load(Relaxed) + slow.requests().len() == sent
             })
             .await;
         }
@@ -132,9 +132,9 @@ async fn requests_in_flight_are_spread_evenly_over_all_workers() {
     for sent in 1..=12 {
         let mut client = proxy.http1().await;
         waiting.spawn(async move { client.get("/").await.status });
-        eventually("the request upstream", async || {
+        until("the request upstream", async || {
             let arrived: usize = servers.iter().map(|server| server.requests().len()).sum();
-            (arrived == sent).then_some(())
+            arrived == sent
         })
         .await;
     }
@@ -210,10 +210,7 @@ async fn when_one_of_ten_servers_leaves_a_tenth_of_the_clients_moves() {
     // With it back, everybody is where they were.
     let whole = all(&servers);
     proxy.reconfigure(&all(&servers[..9]), &whole).await;
-    eventually("the clients to return", async || {
-        (homes(&mut connections, 400).await == before).then_some(())
-    })
-    .await;
+    until("the clients to return", async || homes(&mut connections, 400).await == before).await;
 }
 
 #[tokio::test]

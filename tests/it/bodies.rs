@@ -4,8 +4,7 @@ use bytes::Bytes;
 use http::Response;
 use http_body_util::BodyExt;
 use tidegate_tests::{
-    Builder, Client, PATIENCE, Proxy, Upstream, Zeros, assert_status, body, chunks, empty, eventually,
-    request, within,
+    Builder, Client, PATIENCE, Proxy, Upstream, Zeros, assert_status, body, chunks, empty, request, within,
 };
 
 /// Bytes of a large body: 64 MiB, or 1 GiB with `TIDEGATE_TEST_FULL` set.
@@ -221,7 +220,7 @@ async fn an_upload_the_client_breaks_off_reaches_nobody_as_whole() {
     let proxy = Proxy::builder(&app).start().await;
     let mut raw = proxy.raw().await;
     raw.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nonly this").await;
-    eventually("the request upstream", async || (app.requests().len() == 1).then_some(())).await;
+    app.until_requests(1).await;
     drop(raw);
     assert!(!within("the upstream's view", outcomes.recv()).await.expect("an outcome"));
 
@@ -231,7 +230,7 @@ async fn an_upload_the_client_breaks_off_reaches_nobody_as_whole() {
         let _ = client.try_send(request("POST", "/").body(upload).expect("valid")).await;
     });
     feed.send("only this").await;
-    eventually("the request upstream", async || (app.requests().len() == 2).then_some(())).await;
+    app.until_requests(2).await;
     feed.break_off().await;
     assert!(!within("the upstream's view", outcomes.recv()).await.expect("an outcome"));
     within("the client", sending).await.expect("no panic");

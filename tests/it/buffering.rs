@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 use rustix::process::Signal;
 use tidegate_tests::{
     BoxBody, Builder, FrameType, H2Frames, Proxy, Raw, Setting, Speech, Upstream, assert_status, body,
-    chunks, command, empty, eventually, request, within,
+    chunks, command, empty, eventually, request, until, within,
 };
 
 const KIB: usize = 1 << 10;
@@ -96,7 +96,7 @@ async fn head(raw: &mut Raw) -> String {
 }
 
 async fn no_files(proxy: &Proxy) {
-    eventually("the files to be gone", async || proxy.nameless_files().is_empty().then_some(())).await;
+    until("the files to be gone", async || proxy.nameless_files().is_empty()).await;
 }
 
 #[tokio::test]
@@ -148,7 +148,7 @@ async fn without_a_buffer_they_do() {
     for client in &mut clients {
         client.read_exactly(LONG).await;
     }
-    eventually("a place", async || (proxy.get("/").await.status == 200).then_some(())).await;
+    until("a place", async || proxy.get("/").await.status == 200).await;
 }
 
 #[tokio::test]
@@ -210,20 +210,17 @@ async fn nothing_is_left_of_what_a_client_left_or_a_killed_process_held() {
     let before = names(&proxy);
     let mut raw = proxy.narrow().await;
     head(&mut raw).await;
-    eventually("a file", async || {
-        proxy.nameless_files().iter().any(|length| *length > 1 << 20).then_some(())
-    })
-    .await;
+    until("a file", async || proxy.nameless_files().iter().any(|length| *length > 1 << 20)).await;
     assert_eq!(names(&proxy), before);
     drop(raw);
     no_files(&proxy).await;
-    eventually("the upstream to be given up", async || (app.closed() == 1).then_some(())).await;
+    app.until_closed(1).await;
     assert_eq!(proxy.access("/slow").await["failure"], "broken-off");
 
     sent.store(0, Relaxed);
     let mut raw = proxy.narrow().await;
     head(&mut raw).await;
-    eventually("a file", async || (!proxy.nameless_files().is_empty()).then_some(())).await;
+    until("a file", async || !proxy.nameless_files().is_empty()).await;
     proxy.signal(Signal::KILL);
     proxy.ended().await;
     assert_eq!(names(&proxy), before);
@@ -280,7 +277,7 @@ async fn what_an_upstream_sent_before_it_broke_off_is_the_clients() {
     let proxy = proxy(&app, SMALL).start().await;
     let mut raw = proxy.narrow().await;
     head(&mut raw).await;
-    eventually("the upstream to be through", async || (app.closed() == 1).then_some(())).await;
+    app.until_closed(1).await;
     // But for the last of it, which hyper throws away with the connection.
     let passed_on = LONG - 256 * KIB;
     assert!(raw.read_exactly(passed_on).await == pattern(LONG)[..passed_on]);
@@ -344,8 +341,7 @@ async fn an_upstream_sees_only_whole_requests() {
             upload.send("x".repeat(if n < 6 { 1000 } else { 300 * KIB })).await;
             uploads.push(upload);
         }
-        eventually("the large ones on the disk", async || (proxy.nameless_files().len() == 6).then_some(()))
-            .await;
+        until("the large ones on the disk", async || proxy.nameless_files().len() == 6).await;
         assert_eq!(app.connections(), 0, "no request is whole");
         for (n, upload) in uploads.into_iter().enumerate() {
             upload.send("yz").await;
@@ -415,7 +411,7 @@ async fn without_space_a_request_that_needs_it_is_refused_for_now() {
     let proxy = proxy(&app, lines).section("[limits]\ntemporary-space = \"200KiB\"").start().await;
     let holder = Upload::start(&proxy, false, request("POST", "/holder")).await;
     holder.send("x".repeat(150 * KIB)).await;
-    eventually("it on the disk", async || (proxy.nameless_files().len() == 1).then_some(())).await;
+    until("it on the disk", async || proxy.nameless_files().len() == 1).await;
 
     let large = || request("POST", "/refused").body(body("x".repeat(100 * KIB))).expect("valid");
     let answer = proxy.send(large()).await;

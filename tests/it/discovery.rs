@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use tidegate_tests::{Builder, Dns, Proxy, Upstream, chunks, empty, eventually, request};
+use tidegate_tests::{Builder, Dns, Proxy, Upstream, chunks, empty, eventually, request, until};
 use tokio::net::UdpSocket;
 
 const NAME: &str = "app.test";
@@ -37,10 +37,7 @@ async fn who_answers(proxy: &Proxy) -> BTreeSet<String> {
 /// Waits until these and no others answer; no request fails meanwhile.
 async fn until_answered_by(proxy: &Proxy, expected: &[&str]) {
     let expected: BTreeSet<String> = expected.iter().map(|&name| name.to_owned()).collect();
-    eventually(&format!("answers from {expected:?}"), async || {
-        (who_answers(proxy).await == expected).then_some(())
-    })
-    .await;
+    until(&format!("answers from {expected:?}"), async || who_answers(proxy).await == expected).await;
 }
 
 #[tokio::test]
@@ -105,9 +102,9 @@ async fn what_is_in_flight_to_an_address_that_leaves_ends_in_peace() {
     let new = Upstream::builder().at((ip("127.0.0.2"), old.address().port()).into()).echo("new").await;
     dns.set(NAME, &[ip("127.0.0.2")], TTL);
     proxy.until_server("app", &new.server(), "up").await;
-    eventually("the other address alone", async || {
+    until("the other address alone", async || {
         let answer = proxy.get("/").await;
-        (answer.status == 200 && !answer.body.is_empty()).then_some(())
+        answer.status == 200 && !answer.body.is_empty()
     })
     .await;
 
@@ -127,9 +124,9 @@ async fn the_last_answer_stays_when_dns_fails() {
     dns.fail(true);
     dns.set(NAME, &[ip("127.0.0.2")], TTL);
     let asked = dns.asked(NAME);
-    eventually("questions in vain", async || {
+    until("questions in vain", async || {
         assert_eq!(who_answers(&proxy).await, BTreeSet::from(["127.0.0.1".to_owned()]));
-        (dns.asked(NAME) >= asked + 2).then_some(())
+        dns.asked(NAME) >= asked + 2
     })
     .await;
     assert_eq!(who_answers(&proxy).await, BTreeSet::from(["127.0.0.1".to_owned()]));
@@ -151,7 +148,7 @@ async fn a_name_that_is_not_known_at_the_start_serves_once_it_is() {
 
     dns.set(NAME, &[ip("127.0.0.1")], TTL);
     dns.fail(false);
-    eventually("the first answer", async || (proxy.get("/").await.status == 200).then_some(())).await;
+    until("the first answer", async || proxy.get("/").await.status == 200).await;
 }
 
 #[tokio::test]
@@ -187,5 +184,5 @@ async fn a_dns_server_that_does_not_answer_is_passed_over() {
     );
     let lines = format!("servers = [\"{NAME}:{}\"]", app.address().port());
     let proxy = Proxy::with_app(&lines).section(&resolver).start().await;
-    eventually("the first answer", async || (proxy.get("/").await.status == 200).then_some(())).await;
+    until("the first answer", async || proxy.get("/").await.status == 200).await;
 }

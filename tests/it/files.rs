@@ -9,7 +9,7 @@ use http_body_util::BodyExt;
 use rustix::fs::{CWD, Mode, mkfifoat};
 use serde_json::json;
 use tidegate_tests::{
-    Answer, Builder, Proxy, Upstream, assert_values, body, command, empty, eventually, request, stock, within,
+    Answer, Builder, Proxy, Upstream, assert_values, body, command, empty, request, stock, until, within,
 };
 
 /// A proxy whose default destination is the file root `www`, with these further lines, and no upstream.
@@ -555,7 +555,7 @@ async fn a_client_that_goes_away_closes_the_file() {
     raw.read_head().await;
     assert_eq!(open(), 1);
     drop(raw);
-    eventually("the file to be closed", async || (open() == 0).then_some(())).await;
+    until("the file to be closed", async || open() == 0).await;
 }
 
 #[tokio::test]

@@ -7,9 +7,7 @@ use std::time::Duration;
 use bytes::{Buf, BufMut};
 use http::uri::PathAndQuery;
 use hyper::body::Incoming;
-use tidegate_tests::{
-    Authority, BoxBody, Client, Proxy, Speech, TlsOptions, Upstream, eventually, exclusive, within,
-};
+use tidegate_tests::{Authority, BoxBody, Client, Proxy, Speech, TlsOptions, Upstream, exclusive, within};
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::UnboundedReceiverStream;
@@ -404,7 +402,7 @@ async fn a_call_that_the_client_gives_up_is_cancelled_at_the_server() {
         let answer: Result<Response<String>, Status> = client.unary(call, method("Hello"), Texts).await;
         answer.is_ok()
     });
-    eventually("the call", async || (!setup.service.requests().is_empty()).then_some(())).await;
+    setup.service.until_requests(1).await;
     call.abort();
     within("the server to be told", setup.cancelled.recv()).await.expect("a service");
 

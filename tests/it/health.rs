@@ -7,7 +7,8 @@ use std::time::Duration;
 use http::{Request, Response, Version};
 use hyper::body::Incoming;
 use tidegate_tests::{
-    Authority, Client, Proxy, Speech, Upstream, body, chunks, empty, eventually, guest, request, within,
+    Authority, Client, Proxy, Speech, Upstream, body, chunks, empty, eventually, guest, request, until,
+    within,
 };
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -62,7 +63,7 @@ fn checks(upstream: &Upstream) -> usize {
 /// Waits for so many further checks.
 async fn further_checks(upstream: &Upstream, count: usize) {
     let before = checks(upstream);
-    eventually("further checks", async || (checks(upstream) >= before + count).then_some(())).await;
+    until("further checks", async || checks(upstream) >= before + count).await;
 }
 
 fn two(one: &str, two: &str, more: &str) -> String {
@@ -199,7 +200,7 @@ async fn a_connection_is_enough_for_a_tcp_check() {
     let mut app = Upstream::silent().await;
     let health = "health = { tcp = true, interval = \"100ms\", timeout = \"100ms\", fall = 2, rise = 2 }";
     let proxy = Proxy::with_app(&format!("servers = [\"{}\"]\n{health}", app.address())).start().await;
-    eventually("checks", async || (app.connections() >= 4).then_some(())).await;
+    until("checks", async || app.connections() >= 4).await;
     assert_eq!(proxy.server_state("app", &app.server()).await.as_deref(), Some("up"));
     assert!(app.requests().is_empty(), "nothing is asked");
 
@@ -237,9 +238,9 @@ async fn a_server_is_checked_once_an_interval_whatever_the_number_of_workers() {
     let proxy = Proxy::with_app(&format!("servers = [\"{}\"]\n{health}", app.server())).start().await;
     // Every worker has a connection.
     share_of(&proxy, "app").await;
-    eventually("a check", async || (app.checks() >= 1).then_some(())).await;
+    until("a check", async || app.checks() >= 1).await;
     let (begin, before) = (Instant::now(), app.checks());
-    eventually("more checks", async || (app.checks() >= before + 10).then_some(())).await;
+    until("more checks", async || app.checks() >= before + 10).await;
     // Twice as many would take half the time; jitter may make it a little shorter than ten intervals.
     let least = Duration::from_millis(10 * 200 * 2 / 3);
     assert!(begin.elapsed() >= least, "10 checks in {:?}", begin.elapsed());
@@ -262,9 +263,9 @@ async fn what_is_known_of_a_server_survives_a_reload() {
     let other = || request("GET", "/other").header("x-route", "other").body(empty()).expect("valid");
     sick.answer_checks(500);
     proxy.until_server("app", &sick.server(), "down").await;
-    eventually("the ejection", async || {
+    until("the ejection", async || {
         proxy.send(other()).await;
-        (proxy.server_state("other", &failing.server()).await.as_deref() == Some("ejected")).then_some(())
+        proxy.server_state("other", &failing.server()).await.as_deref() == Some("ejected")
     })
     .await;
 
@@ -347,10 +348,7 @@ async fn a_server_that_left_is_listed_until_its_last_request_is_over() {
     assert!(feed.send("the rest").await);
     drop(feed);
     assert_eq!(tidegate_tests::Answer::read(slow).await.expect("a whole body").text(), "the rest");
-    eventually("it to be forgotten", async || {
-        proxy.server_state("app", &old.server()).await.is_none().then_some(())
-    })
-    .await;
+    until("it to be forgotten", async || proxy.server_state("app", &old.server()).await.is_none()).await;
 }
 
 /// The statuses of `count` requests one after another, on one connection. They are not idempotent: none
@@ -488,9 +486,9 @@ async fn an_ejected_server_is_back_after_its_time_and_longer_out_when_it_fails_a
     let proxy = Proxy::with_app(&two(&ill.server(), &well.server(), eject)).start().await;
 
     // Requests go on; it is asked again by itself, whereupon one failure is enough.
-    eventually("its second return", async || {
+    until("its second return", async || {
         statuses(&proxy, 2).await;
-        (ill.requests().len() >= 4).then_some(())
+        ill.requests().len() >= 4
     })
     .await;
     let arrivals = arrivals.lock().expect("no panic").clone();
@@ -499,7 +497,7 @@ async fn an_ejected_server_is_back_after_its_time_and_longer_out_when_it_fails_a
     assert!(once >= Duration::from_millis(180) && twice >= Duration::from_millis(380), "{once:?}, {twice:?}");
 
     status.store(200, Relaxed);
-    eventually("the return", async || (share_of(&proxy, "ill").await == HALF).then_some(())).await;
+    until("the return", async || share_of(&proxy, "ill").await == HALF).await;
     proxy.log().wait(&["upstream: up", &ill.server()]).await;
 }
 
@@ -565,11 +563,10 @@ async fn servers_that_die_hang_or_fail_under_load_cost_no_idempotent_request() {
     for _ in 0..2 {
         let before = well.requests().len();
         mortal.stop().await;
-        eventually("requests meanwhile", async || (well.requests().len() > before + 100).then_some(())).await;
+        until("requests meanwhile", async || well.requests().len() > before + 100).await;
         mortal.start().await;
         let before = mortal.requests().len();
-        eventually("requests to it again", async || (mortal.requests().len() > before + 20).then_some(()))
-            .await;
+        until("requests to it again", async || mortal.requests().len() > before + 20).await;
     }
 
     stop.store(true, Relaxed);

@@ -9,7 +9,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tidegate_tests::{
     Authority, Builder, Client, ErrorCode, FrameType, H2Frames, Proxy, Speech, Upstream, Zeros, body, chunks,
-    empty, eventually, request, within,
+    empty, request, until, within,
 };
 use tokio::sync::{Barrier, mpsc};
 
@@ -198,7 +198,7 @@ async fn a_client_that_goes_away_resets_the_stream_and_nothing_else() {
     let mut waiting = client.share();
     let request_to_wait = request("GET", "/wait").body(empty()).expect("valid");
     let given_up = tokio::spawn(async move { waiting.start(request_to_wait).await.is_ok() });
-    eventually("the request upstream", async || (app.requests().len() == 2).then_some(())).await;
+    app.until_requests(2).await;
 
     given_up.abort();
 
@@ -280,7 +280,7 @@ async fn what_is_in_flight_on_a_connection_that_breaks_goes_to_another_server() 
         let mut client = client.share();
         requests.spawn(async move { client.get("/").await.echoed_by() });
     }
-    eventually("the requests upstream", async || (one.requests().len() == 3).then_some(())).await;
+    one.until_requests(3).await;
     one.stop().await;
     assert_eq!(within("the answers", requests.join_all()).await, ["app", "app", "app"]);
 }
@@ -425,8 +425,5 @@ async fn a_connection_on_which_nothing_comes_any_more_is_replaced() {
     assert_eq!(client.get("/").await.status, 204);
     freeze.send_replace(true);
     assert_eq!(client.get("/").await.status, 504);
-    eventually("an answer on another connection", async || {
-        (client.get("/").await.status == 204).then_some(())
-    })
-    .await;
+    until("an answer on another connection", async || client.get("/").await.status == 204).await;
 }

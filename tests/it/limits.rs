@@ -1,6 +1,6 @@
 //! Every limit is enforced, with the status its documentation names.
 
-use tidegate_tests::{Proxy, Upstream, assert_status, body, chunks, eventually, request};
+use tidegate_tests::{Proxy, Upstream, assert_status, body, chunks, request, until};
 
 #[tokio::test]
 async fn requests_over_a_size_are_refused() {
@@ -94,10 +94,10 @@ async fn connections_over_the_limit_are_closed_at_once() {
         // Those that are open go on, and a free place is given away again.
         assert_eq!(kept[0].get("/").await.status, 200, "{limit}");
         kept.clear();
-        eventually("a free place", async || {
+        until("a free place", async || {
             let mut raw = proxy.raw().await;
             raw.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
-            raw.read_to_end().await.starts_with("HTTP/1.1 200 ").then_some(())
+            raw.read_to_end().await.starts_with("HTTP/1.1 200 ")
         })
         .await;
     }
@@ -124,12 +124,12 @@ async fn a_connection_ends_in_order_after_its_last_request() {
     let mut client = proxy.http1().await;
     assert_eq!(client.get("/").await.header("connection"), "");
     assert_eq!(client.get("/").await.header("connection"), "close");
-    eventually("the connection to close", async || client.is_closed().then_some(())).await;
+    client.until_closed().await;
 
     let mut client = proxy.http2().await;
     assert_eq!(client.get("/").await.status, 200);
     assert_eq!(client.get("/").await.status, 200);
-    eventually("GOAWAY", async || client.is_closed().then_some(())).await;
+    client.until_closed().await;
 }
 
 #[tokio::test]
@@ -161,7 +161,7 @@ async fn slow_and_silent_connections_are_closed() {
 
     let mut client = proxy.http2().await;
     assert_eq!(client.get("/").await.status, 200);
-    eventually("the idle connection to close", async || client.is_closed().then_some(())).await;
+    client.until_closed().await;
 }
 
 #[tokio::test]
@@ -190,6 +190,6 @@ async fn a_connection_that_grows_old_is_closed_in_order() {
     for version in [1, 2] {
         let mut client = if version == 1 { proxy.http1().await } else { proxy.http2().await };
         assert_eq!(client.get("/").await.status, 200);
-        eventually("the old connection to close", async || client.is_closed().then_some(())).await;
+        client.until_closed().await;
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use rustix::process::Signal;
-use tidegate_tests::{Builder, Client, Proxy, Upstream, chunks, empty, eventually, guest, request};
+use tidegate_tests::{Builder, Client, Proxy, Upstream, chunks, empty, guest, request, until};
 
 fn settings(mark: &str) -> String {
     format!("[config]\nvalue = \"{mark}\"")
@@ -30,8 +30,7 @@ async fn stamp(proxy: &Proxy) -> String {
 
 /// Waits until policies put this on requests.
 async fn until_stamp(proxy: &Proxy, expected: &str) {
-    eventually(&format!("the stamp {expected:?}"), async || (stamp(proxy).await == expected).then_some(()))
-        .await;
+    until(&format!("the stamp {expected:?}"), async || stamp(proxy).await == expected).await;
 }
 
 /// Replaces a file as most programs do: written aside, renamed over.
@@ -166,7 +165,7 @@ async fn a_broken_plugin_that_is_removed_is_forgotten() {
     let proxy = stamped(&app).start().await;
     fs::write(proxy.plugin_path("2-broken.wasm"), "broken").expect("a writable folder");
     proxy.plugin_state("2-broken", "refused").await;
-    eventually("its on-error", async || (proxy.get("/").await.status == 503).then_some(())).await;
+    until("its on-error", async || proxy.get("/").await.status == 503).await;
     fs::remove_file(proxy.plugin_path("2-broken.wasm")).expect("a file");
     until_stamp(&proxy, "first").await;
     assert_eq!(proxy.plugin("2-broken").await, None);
@@ -181,10 +180,7 @@ async fn the_configuration_is_reloaded() {
 
     let changed = text.replace("default-upstream = \"app\"", "default-upstream = \"other\"");
     rename_over(&path, &changed);
-    eventually("the other upstream", async || {
-        (proxy.get("/").await.json()["upstream"] == "other").then_some(())
-    })
-    .await;
+    until("the other upstream", async || proxy.get("/").await.json()["upstream"] == "other").await;
 
     // What cannot be used changes nothing, says all that is wrong and where, once.
     let mark = proxy.log().len();
@@ -203,10 +199,7 @@ async fn the_configuration_is_reloaded() {
     assert_eq!(proxy.log().all().iter().filter(|line| line.contains("5 apples")).count(), 1);
 
     rename_over(&path, &text);
-    eventually("the first upstream", async || {
-        (proxy.get("/").await.json()["upstream"] == "app").then_some(())
-    })
-    .await;
+    until("the first upstream", async || proxy.get("/").await.json()["upstream"] == "app").await;
 }
 
 #[tokio::test]
@@ -242,10 +235,8 @@ async fn a_listener_that_stays_is_never_closed() {
 
     // Removed: no new connections; what is open may finish.
     fs::write(&path, &text).expect("a writable file");
-    eventually("the second listener to close", async || {
-        tokio::net::TcpStream::connect(second).await.is_err().then_some(())
-    })
-    .await;
+    until("the second listener to close", async || tokio::net::TcpStream::connect(second).await.is_err())
+        .await;
     for client in &mut kept {
         assert_eq!(client.get("/").await.status, 200, "connections to the listener that stayed");
     }
@@ -267,8 +258,7 @@ async fn an_exchange_keeps_the_generation_it_began_with() {
 
     // The policy goes, another comes, and the upstream's name is gone too.
     fs::write(proxy.plugin_path("1-stamp.toml"), settings("second")).expect("a writable file");
-    eventually("the new policy", async || (proxy.get("/").await.all("x-stamp") == "second").then_some(()))
-        .await;
+    until("the new policy", async || proxy.get("/").await.all("x-stamp") == "second").await;
 
     assert!(feed.send("the rest").await);
     drop(feed);
@@ -295,9 +285,9 @@ async fn a_removed_upstream_finishes_what_it_has() {
     let path = proxy.folder().join("tidegate.toml");
     let text = fs::read_to_string(&path).expect("a file");
     rename_over(&path, text.replace(&old.address().to_string(), &new.address().to_string()));
-    eventually("the new upstream", async || {
+    until("the new upstream", async || {
         let answer = proxy.get("/").await;
-        (answer.status == 200 && !answer.body.is_empty()).then_some(())
+        answer.status == 200 && !answer.body.is_empty()
     })
     .await;
 

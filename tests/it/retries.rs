@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use http::Response;
 use tidegate_tests::{
-    Answer, Builder, FullPort, Proxy, Speech, Upstream, assert_status, body, chunks, empty, eventually,
-    guest, read_head, request, within,
+    Answer, Builder, FullPort, Proxy, Speech, Upstream, assert_status, body, chunks, empty, guest, read_head,
+    request, until, within,
 };
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -119,10 +119,7 @@ async fn a_body_that_is_still_coming_is_sent_again_from_its_beginning() {
         let mut client = client.share();
         let sending = tokio::spawn(async move { client.send(request).await });
         feed.send("first ").await;
-        eventually("the request at the second server", async || {
-            (well.requests().len() > round).then_some(())
-        })
-        .await;
+        until("the request at the second server", async || well.requests().len() > round).await;
         feed.send("second").await;
         drop(feed);
         let answer = within("the answer", sending).await.expect("no panic");
@@ -304,7 +301,7 @@ async fn the_time_a_policy_gives_stands_in_place_of_the_response_timeout() {
         let request = request("GET", "/").header("x-timeout", "20000").body(empty()).expect("valid");
         client.send(request).await
     });
-    eventually("the request upstream", async || (!app.requests().is_empty()).then_some(())).await;
+    app.until_requests(1).await;
     // Sent later, and over first.
     assert_eq!(proxy.get("/").await.status, 504);
     release.send_replace(true);
@@ -351,7 +348,7 @@ async fn requests_over_the_limit_queue_and_beyond_the_queue_are_refused() {
     let lines = format!("servers = [\"{}\"]\nmax-in-flight = 1\nmax-queued = 1", app.address());
     let proxy = Proxy::with_app(&lines).start().await;
     let first = sent(&proxy).await;
-    eventually("the request upstream", async || (!app.requests().is_empty()).then_some(())).await;
+    app.until_requests(1).await;
 
     // Of two more, on whichever worker, one finds room in the queue.
     let mut both = tokio::task::JoinSet::new();
@@ -382,7 +379,7 @@ async fn a_request_does_not_queue_for_longer_than_it_may() {
         format!("servers = [\"{}\"]\nmax-in-flight = 1\ntimeouts = {{ queue = \"150ms\" }}", app.address());
     let proxy = Proxy::with_app(&lines).start().await;
     let first = sent(&proxy).await;
-    eventually("the request upstream", async || (!app.requests().is_empty()).then_some(())).await;
+    app.until_requests(1).await;
     let refused = proxy.get("/").await;
     assert_eq!(refused.status, 503);
     assert!(!refused.header("retry-after").is_empty());
@@ -397,7 +394,7 @@ async fn without_a_queue_requests_over_the_limit_are_refused_at_once() {
     let lines = format!("servers = [\"{}\"]\nmax-in-flight = 2\nmax-queued = 0", app.address());
     let proxy = Proxy::with_app(&lines).start().await;
     let held = [sent(&proxy).await, sent(&proxy).await];
-    eventually("the requests upstream", async || (app.requests().len() == 2).then_some(())).await;
+    app.until_requests(2).await;
     for _ in 0..4 {
         let refused = proxy.get("/").await;
         assert_eq!(refused.status, 503);
@@ -407,7 +404,7 @@ async fn without_a_queue_requests_over_the_limit_are_refused_at_once() {
     for held in held {
         assert_eq!(within("a held one", held).await.expect("no panic").status, 200);
     }
-    eventually("room again", async || (proxy.get("/").await.status == 200).then_some(())).await;
+    until("room again", async || proxy.get("/").await.status == 200).await;
 }
 
 #[tokio::test]
@@ -427,7 +424,7 @@ async fn a_response_counts_until_its_last_byte() {
     assert!(feed.send("the rest").await);
     drop(feed);
     assert_eq!(Answer::read(slow).await.expect("a whole body").text(), "the rest");
-    eventually("room again", async || (proxy.get("/").await.status == 200).then_some(())).await;
+    until("room again", async || proxy.get("/").await.status == 200).await;
 }
 
 #[tokio::test]
@@ -436,7 +433,7 @@ async fn a_client_that_leaves_gives_its_place_back() {
     let lines = format!("servers = [\"{}\"]\nmax-in-flight = 1\nmax-queued = 1", app.address());
     let proxy = Proxy::with_app(&lines).start().await;
     let first = sent(&proxy).await;
-    eventually("the request upstream", async || (!app.requests().is_empty()).then_some(())).await;
+    app.until_requests(1).await;
     // Of two, one is refused; so the other queues, and then leaves.
     let (mut one, mut other) = (proxy.raw().await, proxy.raw().await);
     for raw in [&mut one, &mut other] {
@@ -559,9 +556,9 @@ async fn whatever_becomes_of_requests_their_places_are_given_back() {
         });
     }
     within("the load", load.join_all()).await;
-    eventually("nothing in flight", async || {
+    until("nothing in flight", async || {
         let servers = proxy.servers("app").await;
-        servers.iter().all(|server| server["in-flight"] == 0).then_some(())
+        servers.iter().all(|server| server["in-flight"] == 0)
     })
     .await;
 
@@ -575,5 +572,5 @@ async fn whatever_becomes_of_requests_their_places_are_given_back() {
         let mut client = proxy.http1().await;
         places.spawn(async move { client.get("/held").await.status });
     }
-    eventually("eight in flight", async || (held.requests().len() == 8).then_some(())).await;
+    held.until_requests(8).await;
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use tidegate_tests::{
-    Answer, Builder, Proxy, Upstream, assert_values, empty, eventually, guest, guest_if_built, request,
+    Answer, Builder, Proxy, Upstream, assert_values, empty, guest, guest_if_built, request, until,
 };
 
 const PATIENT: &str = "limits = { cpu = \"2s\", time = \"4s\" }";
@@ -194,7 +194,7 @@ async fn a_configure_that_misbehaves_costs_its_own_load() {
         // Where the operator chose so, the chain works without it.
         let skipping = format!("on-error = \"skip\"\n{settings}");
         std::fs::write(proxy.plugin_path("2-misbehave.toml"), skipping).expect("a writable file");
-        eventually("the new setting", async || (proxy.get("/").await.status == 200).then_some(())).await;
+        until("the new setting", async || proxy.get("/").await.status == 200).await;
     }
 }
 

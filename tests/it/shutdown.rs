@@ -2,7 +2,7 @@
 
 use rustix::process::Signal;
 use tidegate_tests::{
-    Answer, Builder, Chunks, FrameType, H2Frames, Proxy, Upstream, chunks, empty, eventually, request, within,
+    Answer, Builder, Chunks, FrameType, H2Frames, Proxy, Upstream, chunks, empty, request, until, within,
 };
 
 /// An upstream whose responses never end by themselves; their feeding ends arrive at the receiver.
@@ -42,10 +42,7 @@ async fn what_is_in_flight_finishes() {
 
     proxy.signal(Signal::TERM);
 
-    eventually("no new connections", async || {
-        tokio::net::TcpStream::connect(address).await.is_err().then_some(())
-    })
-    .await;
+    until("no new connections", async || tokio::net::TcpStream::connect(address).await.is_err()).await;
     assert!(idle.is_closed_silently().await, "an idle connection is closed");
     assert!(frames.next_of(&[FrameType::GoAway]).await.is_some(), "HTTP/2 is told that the connection ends");
     drop(frames);

@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use tidegate_tests::{
     Authority, Builder, Leaf, Proxy, Raw, TlsOptions, Upstream, assert_values, eventually, tls_accept,
-    tls_connect, within,
+    tls_connect, until, within,
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -166,7 +166,7 @@ async fn a_silent_connection_is_closed() {
     let mut raw = Raw::connect(proxy.address("tcp")).await;
     assert_eq!(raw.read_to_end().await, "app: ");
     assert_eq!(line(&proxy).await["failure"], "idle-timeout");
-    eventually("the server's side to be closed", async || (app.closed() == 1).then_some(())).await;
+    app.until_closed(1).await;
 }
 
 #[tokio::test]
@@ -350,7 +350,7 @@ async fn open_connections_go_on_while_the_proxy_drains() {
     let mut raw = Raw::connect(address).await;
     assert_eq!(raw.read_until(": ").await, "app: ");
     proxy.signal(Signal::TERM);
-    eventually("no new connections", async || TcpStream::connect(address).await.is_err().then_some(())).await;
+    until("no new connections", async || TcpStream::connect(address).await.is_err()).await;
     raw.send("hello").await;
     assert_eq!(raw.read_exactly(5).await, b"hello");
     raw.shutdown().await;

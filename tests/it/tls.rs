@@ -2,7 +2,7 @@
 
 use rustls::version::{TLS12, TLS13};
 use rustls::{NamedGroup, ProtocolVersion};
-use tidegate_tests::{Authority, Builder, Client, Leaf, Proxy, Raw, TlsOptions, Upstream, eventually};
+use tidegate_tests::{Authority, Builder, Client, Leaf, Proxy, Raw, TlsOptions, Upstream, until};
 
 /// A TLS listener `secure`; `more` are further keys of its `tls` table.
 fn secure(upstream: &Upstream, leaves: &[&Leaf], more: &str) -> Builder {
@@ -152,9 +152,9 @@ async fn a_replaced_certificate_is_shown_to_new_connections() {
     std::fs::write(proxy.folder().join("certs/0.pem"), new.chain_pem()).expect("a writable file");
     std::fs::write(proxy.folder().join("certs/0.key"), new.key_pem()).expect("a writable file");
 
-    eventually("the new certificate", async || {
+    until("the new certificate", async || {
         let client = connect(&proxy, &options).await.expect("a handshake");
-        (*client.certificate() == new.der()).then_some(())
+        *client.certificate() == new.der()
     })
     .await;
     assert_eq!(before.get("/").await.status, 200, "the old connection lives on");

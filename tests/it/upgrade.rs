@@ -10,7 +10,7 @@ use serde_json::json;
 use sha1::{Digest, Sha1};
 use tidegate_tests::{
     Answer, Authority, BoxBody, Client, Proxy, Raw, TlsOptions, Upstream, assert_status, assert_values,
-    empty, eventually, read_head, request, stock, within,
+    empty, read_head, request, stock, until, within,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -170,8 +170,7 @@ async fn a_tunnel_ends_when_either_side_goes_away() {
     raw.send("x").await;
     raw.read_to_end().await;
     drop(raw);
-    eventually("the tunnel's sockets to be closed", async || (proxy.open_sockets() <= open).then_some(()))
-        .await;
+    until("the tunnel's sockets to be closed", async || proxy.open_sockets() <= open).await;
 }
 
 /// An extended CONNECT (RFC 8441 §5.1).
@@ -369,7 +368,7 @@ async fn an_open_websocket_keeps_its_connection() {
     stream.write_all(b"there").await.expect("an open tunnel");
     assert_eq!(read(&mut stream, 11).await, "hello there");
     drop(stream);
-    eventually("the idle connection to be closed", async || client.is_closed().then_some(())).await;
+    client.until_closed().await;
 }
 
 #[tokio::test]
@@ -390,6 +389,6 @@ async fn a_websocket_over_http_2_ends_when_either_side_goes_away() {
     drop(stream);
     let stream = opened(client.start(opening("websocket")).await.expect("a head")).await;
     drop(stream);
-    eventually("both connections to be closed", async || (app.closed() == 2).then_some(())).await;
+    app.until_closed(2).await;
     assert_eq!(proxy.accesses("/chat", 2).await.len(), 2);
 }

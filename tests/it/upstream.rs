@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::json;
-use tidegate_tests::{Proxy, Upstream, assert_values, body, empty, eventually, read_head, request, within};
+use tidegate_tests::{Proxy, Upstream, assert_values, body, empty, read_head, request, until, within};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
@@ -42,7 +42,7 @@ async fn an_idle_connection_is_closed_in_time() {
     let pool = "pool = { idle-time = \"200ms\" }";
     let proxy = with_app(&format!("servers = [\"{}\"]\n{pool}", app.address())).start().await;
     assert_eq!(proxy.get("/").await.status, 200);
-    eventually("the idle connection to be closed", async || (app.closed() == 1).then_some(())).await;
+    app.until_closed(1).await;
     assert_eq!(proxy.get("/").await.status, 200);
     assert_eq!(app.connections(), 2);
 }
@@ -53,7 +53,7 @@ async fn a_connection_that_grew_old_is_not_used_again() {
     let pool = "pool = { age = \"200ms\" }";
     let proxy = with_app(&format!("servers = [\"{}\"]\n{pool}", app.address())).start().await;
     assert_eq!(proxy.get("/").await.status, 200);
-    eventually("the old connection to be closed", async || (app.closed() == 1).then_some(())).await;
+    app.until_closed(1).await;
     assert_eq!(proxy.get("/").await.status, 200);
     assert_eq!(app.connections(), 2);
 }
@@ -77,7 +77,7 @@ async fn no_more_idle_connections_are_kept_than_may_be() {
             requests.spawn(async move { client.get("/").await.status });
         }
         assert_eq!(within("the answers", requests.join_all()).await, [200; 4]);
-        eventually("two to be closed", async || (app.closed() == closed).then_some(())).await;
+        app.until_closed(closed).await;
     }
     assert_eq!(app.connections(), 6, "two were used again");
 }
@@ -234,8 +234,8 @@ async fn a_unix_socket_is_a_server_like_any_other() {
         assert_eq!(proxy.send(request).await.json()["body"], "hello");
     }
     assert_eq!(proxy.access("/x").await["server"], app.server());
-    eventually("checks", async || {
-        (app.requests().iter().filter(|request| request.target == "/healthz").count() >= 3).then_some(())
+    until("checks", async || {
+        app.requests().iter().filter(|request| request.target == "/healthz").count() >= 3
     })
     .await;
     assert_eq!(proxy.server_state("app", &app.server()).await.as_deref(), Some("up"));
