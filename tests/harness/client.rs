@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::HOST;
@@ -10,17 +9,14 @@ use http::{Request, Response, Uri, Version};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::answer::Answer;
 use crate::body::{BoxBody, full};
-use crate::certificates::{Authority, Leaf};
+use crate::tls::{TlsOptions, alpn, peer_certificate, tls_connect};
 use crate::wait::{until, within};
 
 /// What a request is for unless it says otherwise.
@@ -65,51 +61,22 @@ struct Session {
     key_exchange: Option<rustls::NamedGroup>,
 }
 
-/// How to open a TLS connection.
-#[derive(Debug)]
-pub struct TlsOptions<'a> {
-    /// The certificate of who has to have signed the server's, or the server's own.
-    pub trusted: &'a CertificateDer<'static>,
-    /// For SNI; an address sends none.
-    pub server_name: &'a str,
-    /// Offered in this order; nothing = no ALPN.
-    pub alpn: &'a [&'a str],
-    /// Versions offered.
-    pub versions: &'a [&'static rustls::SupportedProtocolVersion],
-    /// The certificate shown when the server asks.
-    pub client: Option<&'a Leaf>,
-}
-
-impl<'a> TlsOptions<'a> {
-    /// HTTP/2 or HTTP/1.1, the newest TLS, no client certificate.
-    #[must_use]
-    pub fn new(authority: &'a Authority, server_name: &'a str) -> Self {
-        Self::trusting(authority.der(), server_name)
-    }
-
-    /// [`Self::new`] where there is no authority but one certificate.
-    #[must_use]
-    pub fn trusting(trusted: &'a CertificateDer<'static>, server_name: &'a str) -> Self {
-        Self { trusted, server_name, alpn: &["h2", "http/1.1"], versions: rustls::ALL_VERSIONS, client: None }
-    }
-}
-
 impl Client {
     /// HTTP/1.1 in clear text.
     pub async fn http1(address: SocketAddr) -> Self {
-        let stream = connect(address).await;
+        let stream = tcp_connect(address).await;
         Self { sender: http1_sender(stream).await.expect("a handshake"), scheme: "http", session: None }
     }
 
     /// HTTP/2 in clear text, by prior knowledge.
     pub async fn http2(address: SocketAddr) -> Self {
-        let stream = connect(address).await;
+        let stream = tcp_connect(address).await;
         Self { sender: http2_sender(stream).await.expect("a handshake"), scheme: "http", session: None }
     }
 
     /// TLS; the version of HTTP is what ALPN settles, HTTP/1.1 without.
     pub async fn tls(address: SocketAddr, options: &TlsOptions<'_>) -> io::Result<Self> {
-        Self::tls_over(connect(address).await, options).await
+        Self::tls_over(tcp_connect(address).await, options).await
     }
 
     /// [`Self::tls`] over a connection on which something else came first.
@@ -212,37 +179,19 @@ impl Session {
     fn of(stream: &TlsStream<TcpStream>) -> Self {
         let (_, tls) = stream.get_ref();
         Self {
-            certificate: tls.peer_certificates().expect("a server certificate")[0].clone().into_owned(),
-            alpn: tls.alpn_protocol().map(|name| String::from_utf8_lossy(name).into_owned()),
+            certificate: peer_certificate(tls).expect("a server certificate"),
+            alpn: alpn(tls),
             version: tls.protocol_version().expect("a finished handshake"),
             key_exchange: tls.negotiated_key_exchange_group().map(|group| group.name()),
         }
     }
 }
 
-async fn connect(address: SocketAddr) -> TcpStream {
+/// A client's side of TCP, for any bytes.
+pub async fn tcp_connect(address: SocketAddr) -> TcpStream {
     let stream = within("a connection", TcpStream::connect(address)).await.expect("a connection");
     stream.set_nodelay(true).expect("an open socket");
     stream
-}
-
-/// A client's side of TLS, for any bytes.
-pub async fn tls_connect(stream: TcpStream, options: &TlsOptions<'_>) -> io::Result<TlsStream<TcpStream>> {
-    let mut roots = RootCertStore::empty();
-    roots.add(options.trusted.clone()).expect("a valid root");
-    let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_protocol_versions(options.versions)
-        .expect("known versions")
-        .with_root_certificates(roots);
-    let mut config = match options.client {
-        Some(leaf) => {
-            config.with_client_auth_cert(vec![leaf.der()], leaf.key_der()).expect("a key that fits")
-        }
-        None => config.with_no_client_auth(),
-    };
-    config.alpn_protocols = options.alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
-    let name = ServerName::try_from(options.server_name.to_owned()).expect("a valid name");
-    within("a TLS handshake", TlsConnector::from(Arc::new(config)).connect(name, stream)).await
 }
 
 async fn http1_sender(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> hyper::Result<Sender> {

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::client::tcp_connect;
 use crate::h2_names::{ErrorCode, FrameType, Setting, flags};
 use crate::wait::within;
 
@@ -89,8 +90,7 @@ impl H2Frames {
 
     /// Connects and sends nothing.
     pub async fn connect_bare(address: SocketAddr) -> Self {
-        let stream = within("a connection", TcpStream::connect(address)).await.expect("a connection");
-        Self { stream }
+        Self { stream: tcp_connect(address).await }
     }
 
     /// Sends these bytes; a peer that has closed already is no failure.

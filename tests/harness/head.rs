@@ -15,6 +15,13 @@ pub async fn read_head(stream: &mut TcpStream) -> String {
     String::from_utf8_lossy(&head).into_owned()
 }
 
+/// The value of a field of a head.
+#[must_use]
+pub fn head_field<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    let mut fields = head.lines().filter_map(|line| line.split_once(':'));
+    fields.find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
+}
+
 /// Panics, and shows the message, unless it begins as a response of HTTP/1.1 with this status.
 #[track_caller]
 pub fn assert_status(message: &str, status: u16) {

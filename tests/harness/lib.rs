@@ -1,6 +1,7 @@
 //! What the end-to-end tests stand on: a proxy to start, upstreams to put behind it, clients to put in front.
 //!
-//! * [`Proxy`] starts the real binary with files of its own in a temporary folder and ends it with the test.
+//! * [`Proxy`] starts the real binary with files of its own in a temporary folder and ends it with the test;
+//!   [`command`] is the other things it can do.
 //! * [`Upstream`] is a server behind it that records what it was asked; [`Speech`] is what it speaks.
 //! * [`FullPort`] takes no connection, [`Dns`] says where names lead.
 //! * [`Client`] speaks HTTP/1.1 and HTTP/2, clear or over TLS; [`Raw`] sends exactly the bytes a test gives it.
@@ -22,6 +23,7 @@ mod json;
 mod log;
 mod place;
 mod plugins;
+mod process;
 mod proxy;
 mod raw;
 mod speech;
@@ -32,18 +34,19 @@ mod wait;
 pub use answer::Answer;
 pub use body::{BoxBody, Chunks, Zeros, chunks, exclusive, full, gzipped};
 pub use certificates::{Authority, Leaf};
-pub use client::{Client, TlsOptions, body, empty, request, tls_connect};
+pub use client::{Client, body, empty, request, tcp_connect};
 pub use dns::Dns;
 pub use h2_frames::{Frame, H2Frames};
 pub use h2_names::{ErrorCode, FrameType, Setting, flags};
-pub use head::{assert_status, read_head};
+pub use head::{assert_status, head_field, read_head};
 pub use json::assert_values;
 pub use log::Lines;
 pub use place::FullPort;
 pub use plugins::{Plugin, guest, guest_if_built, stock};
-pub use proxy::{Builder, Ended, Proxy, command};
+pub use process::{Ended, Process, command};
+pub use proxy::{Builder, Proxy};
 pub use raw::Raw;
 pub use speech::{Speech, TlsSeen};
-pub use tls::tls_accept;
+pub use tls::{TlsOptions, tls_accept, tls_connect};
 pub use upstream::{Recorded, Upstream, UpstreamBuilder};
 pub use wait::{PATIENCE, a_moment, eventually, until, within};

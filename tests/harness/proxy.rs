@@ -4,36 +4,34 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::ExitStatus;
 
 use http::Request;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::answer::Answer;
 use crate::body::BoxBody;
-use crate::client::{Client, TlsOptions};
+use crate::certificates::Leaf;
+use crate::client::Client;
 use crate::log::Lines;
-use crate::plugins::{Plugin, folder};
+use crate::plugins::Plugin;
+use crate::process::{Ended, Process, command};
 use crate::raw::Raw;
+use crate::tls::TlsOptions;
 use crate::upstream::Upstream;
-use crate::wait::{eventually, until, within};
+use crate::wait::{eventually, until};
 
 /// The listener that the short forms talk to.
 const WEB: &str = "web";
-
-/// A `tidegate` command, not started yet.
-#[must_use]
-pub fn command(arguments: &[&str]) -> Command {
-    let mut command = Command::new(folder("TIDEGATE_BIN"));
-    command.args(arguments);
-    command
-}
+/// The configuration, in the folder of its proxy.
+const CONFIG: &str = "tidegate.toml";
 
 /// What a proxy starts with.
 #[derive(Debug)]
 pub struct Builder {
+    workers: u32,
     top: String,
     sections: String,
     whole: Option<String>,
@@ -41,6 +39,13 @@ pub struct Builder {
 }
 
 impl Builder {
+    /// So many workers instead of two.
+    #[must_use]
+    pub fn workers(mut self, count: u32) -> Self {
+        self.workers = count;
+        self
+    }
+
     /// A key before the tables of `tidegate.toml`, such as `trusted-proxies = ["127.0.0.1"]`.
     #[must_use]
     pub fn top(mut self, line: &str) -> Self {
@@ -64,10 +69,30 @@ impl Builder {
         self
     }
 
+    /// Another listener, at a port of its own, with these further keys.
+    #[must_use]
+    pub fn listener(self, name: &str, keys: &str) -> Self {
+        self.section(format!("[listener.{name}]\naddress = \"127.0.0.1:0\"\n{keys}").trim_end())
+    }
+
+    /// [`Self::listener`] over TLS with this certificate.
+    #[must_use]
+    pub fn tls_listener(self, name: &str, leaf: &Leaf, keys: &str) -> Self {
+        let certificate = format!("{{ chain = \"{name}.pem\", key = \"{name}.key\" }}");
+        let keys = format!("tls = {{ certificates = [{certificate}] }}\n{keys}");
+        self.listener(name, &keys).certificate(name, leaf)
+    }
+
+    /// `NAME.pem` and `NAME.key`.
+    #[must_use]
+    pub fn certificate(self, name: &str, leaf: &Leaf) -> Self {
+        self.file(&format!("{name}.pem"), leaf.chain_pem()).file(&format!("{name}.key"), leaf.key_pem())
+    }
+
     /// Another upstream.
     #[must_use]
     pub fn upstream(self, name: &str, upstream: &Upstream) -> Self {
-        self.section(&format!("[upstream.{name}]\nservers = [\"{}\"]", upstream.address()))
+        self.section(&format!("[upstream.{name}]\nservers = [\"{}\"]", upstream.server()))
     }
 
     /// `plugins/NAME.wasm`, and `plugins/NAME.toml` unless `toml` is empty.
@@ -90,67 +115,59 @@ impl Builder {
     #[must_use]
     pub fn write(self) -> TempDir {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let config = self.whole.unwrap_or_else(|| format!("{}{}", self.top, self.sections));
+        let config = self
+            .whole
+            .unwrap_or_else(|| format!("workers = {}\n{}{}", self.workers, self.top, self.sections));
         fs::create_dir(folder.path().join("plugins")).expect("a new folder");
-        write(&folder.path().join("tidegate.toml"), config);
+        write(&folder.path().join(CONFIG), config);
         for (path, content) in self.files {
             write(&folder.path().join(path), content);
         }
         folder
     }
 
+    /// Writes the files and runs `tidegate check` on them.
+    #[must_use]
+    pub fn check(self) -> Ended {
+        let folder = self.write();
+        let mut command = command(&["check", "--config"]);
+        Ended::of(command.arg(folder.path().join(CONFIG)))
+    }
+
     /// Starts `tidegate run` and waits until it serves; panics with its log when it ends instead.
     pub async fn start(self) -> Proxy {
         match self.try_start().await {
             Ok(proxy) => proxy,
-            Err(ended) => panic!("tidegate ended with {}:\n{}", ended.status, ended.log),
+            Err(ended) => panic!("tidegate ended: {ended}"),
         }
     }
 
     /// Starts `tidegate run`; `Err` when it ends before it serves.
     pub async fn try_start(self) -> Result<Proxy, Ended> {
         let folder = self.write();
-        let mut child = command(&["run", "--config"])
-            .arg(folder.path().join("tidegate.toml"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the binary at TIDEGATE_BIN");
-        let log = Lines::of(child.stderr.take().expect("a pipe"));
-        let access = Lines::of(child.stdout.take().expect("a pipe"));
-        let serving = log.find_from(0, |line| is_serving(line).then_some(())).await;
-        let mut proxy = Proxy { child, folder, log, access, addresses: BTreeMap::new() };
+        let mut command = command(&["run", "--config"]);
+        command.arg(folder.path().join(CONFIG));
+        let mut proxy = Proxy { process: Process::start(command), folder, addresses: BTreeMap::new() };
+        let serving = proxy.log().find_from(0, |line| is_serving(line).then_some(())).await;
         if serving.is_none() {
             let status = proxy.ended().await;
-            return Err(Ended { status, log: proxy.log.all().join("\n") });
+            let [stdout, stderr] = [proxy.access_log(), proxy.log()].map(|lines| lines.all().join("\n"));
+            return Err(Ended { status, stdout, stderr });
         }
         // The admin interface opens last; a configuration without one names it nowhere.
-        if fs::read_to_string(proxy.folder().join("tidegate.toml")).is_ok_and(|text| text.contains("[admin]"))
-        {
-            proxy.log.find_from(0, |line| listening(line).filter(|(name, _)| name == "admin")).await;
+        if fs::read_to_string(proxy.folder().join(CONFIG)).is_ok_and(|text| text.contains("[admin]")) {
+            proxy.log().find_from(0, |line| listening(line).filter(|(name, _)| name == "admin")).await;
         }
-        proxy.addresses = proxy.log.all().iter().filter_map(|line| listening(line)).collect();
+        proxy.addresses = proxy.log().all().iter().filter_map(|line| listening(line)).collect();
         Ok(proxy)
     }
-}
-
-/// A proxy that did not start.
-#[derive(Debug)]
-pub struct Ended {
-    /// Its exit status.
-    pub status: ExitStatus,
-    /// What it wrote to stderr.
-    pub log: String,
 }
 
 /// A running proxy. Dropping it kills the process and, when the test fails, shows its log.
 #[derive(Debug)]
 pub struct Proxy {
-    child: Child,
+    process: Process,
     folder: TempDir,
-    log: Lines,
-    access: Lines,
     addresses: BTreeMap<String, SocketAddr>,
 }
 
@@ -158,10 +175,7 @@ impl Proxy {
     /// One clear-text listener `web`, the admin interface, and `upstream` as `app`, the default.
     #[must_use]
     pub fn builder(upstream: &Upstream) -> Builder {
-        Self::bare()
-            .top("default-upstream = \"app\"")
-            .section("[listener.web]\naddress = \"127.0.0.1:0\"")
-            .upstream("app", upstream)
+        Self::with_app(&format!("servers = [\"{}\"]", upstream.server()))
     }
 
     /// One clear-text listener `web`, the admin interface, and the upstream `app`, the default, made of
@@ -170,15 +184,21 @@ impl Proxy {
     pub fn with_app(lines: &str) -> Builder {
         Self::bare()
             .top("default-upstream = \"app\"")
-            .section("[listener.web]\naddress = \"127.0.0.1:0\"")
+            .listener(WEB, "")
             .section(&format!("[upstream.app]\n{lines}"))
     }
 
     /// Two workers and the admin interface; listeners and upstreams are to be added.
     #[must_use]
     pub fn bare() -> Builder {
-        let builder = Builder { top: String::new(), sections: String::new(), whole: None, files: Vec::new() };
-        builder.top("workers = 2").section("[admin]\naddress = \"127.0.0.1:0\"")
+        let builder = Builder {
+            workers: 2,
+            top: String::new(),
+            sections: String::new(),
+            whole: None,
+            files: Vec::new(),
+        };
+        builder.section("[admin]\naddress = \"127.0.0.1:0\"")
     }
 
     /// The address of a listener, or of `admin`.
@@ -205,13 +225,13 @@ impl Proxy {
     /// Its log.
     #[must_use]
     pub fn log(&self) -> &Lines {
-        &self.log
+        self.process.stderr()
     }
 
     /// Its access log.
     #[must_use]
     pub fn access_log(&self) -> &Lines {
-        &self.access
+        self.process.stdout()
     }
 
     /// A new HTTP/1.1 connection to `web`.
@@ -296,7 +316,7 @@ impl Proxy {
 
     /// Replaces `from` in `tidegate.toml` by `to`, and waits until that is live.
     pub async fn reconfigure(&self, from: &str, to: &str) {
-        let path = self.folder().join("tidegate.toml");
+        let path = self.folder().join(CONFIG);
         let text = fs::read_to_string(&path).expect("a file");
         assert!(text.contains(from), "no {from:?} in {text}");
         fs::write(&path, text.replace(from, to)).expect("a writable file");
@@ -313,7 +333,7 @@ impl Proxy {
     pub async fn accesses(&self, target: &str, count: usize) -> Vec<Value> {
         let field = format!("\"target\":{}", Value::from(target));
         eventually(&format!("{count} access-log lines for {target}"), async || {
-            let lines = self.access.all();
+            let lines = self.access_log().all();
             let lines: Vec<&String> = lines.iter().filter(|line| line.contains(&field)).collect();
             (lines.len() >= count).then(|| lines.iter().map(|line| json(line)).collect())
         })
@@ -325,84 +345,56 @@ impl Proxy {
         self.accesses(target, 1).await.swap_remove(0)
     }
 
-    /// The log line that says the next generation after `mark` lines is live.
-    pub async fn serving_from(&self, mark: usize) {
-        let found = self.log.find_from(mark, |line| is_serving(line).then_some(())).await;
-        assert!(found.is_some(), "no new generation:\n{}", self.log.all().join("\n"));
-    }
-
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
-        kill_process(self.pid(), signal).expect("a running process");
+        self.process.signal(signal);
     }
 
     /// Waits until the process ends by itself.
     pub async fn ended(&mut self) -> ExitStatus {
-        within("the process to end", self.log.end()).await;
-        self.child.wait().expect("a child of this process")
-    }
-
-    /// The number of the process.
-    #[must_use]
-    pub fn id(&self) -> u32 {
-        self.child.id()
+        self.process.ended().await
     }
 
     /// Memory in use, in bytes.
     #[must_use]
     pub fn resident_memory(&self) -> u64 {
-        let status = self.proc_file("status");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a line of the kernel");
-        let kibibytes: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
-        kibibytes * 1024
+        self.process.resident_memory()
     }
 
     /// Open sockets. Unlike files, of which the watcher opens some when the proxy serves already, there
     /// are as many before a connection as after it.
     #[must_use]
     pub fn open_sockets(&self) -> usize {
-        let files = fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("a running process");
-        // A file may be closed while they are counted.
-        let targets = files.flatten().filter_map(|file| fs::read_link(file.path()).ok());
-        targets.filter(|target| target.to_string_lossy().starts_with("socket:")).count()
+        self.process.open_files().iter().filter(|file| file.target.starts_with("socket:")).count()
+    }
+
+    /// How often a file is open, by its path beside `tidegate.toml`.
+    #[must_use]
+    pub fn times_open(&self, path: &str) -> usize {
+        let path = self.folder().join(path);
+        self.process.open_files().iter().filter(|file| Path::new(&file.target) == path).count()
     }
 
     /// The sizes of the open files that have no name any more and were made in the folder of
     /// `tidegate.toml` or below.
     #[must_use]
     pub fn nameless_files(&self) -> Vec<u64> {
-        let files = fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("a running process");
         let here = self.folder().to_string_lossy();
-        let is_one = |path: &Path| {
-            fs::read_link(path).is_ok_and(|target| {
-                let target = target.to_string_lossy();
-                target.starts_with(&*here) && target.ends_with(" (deleted)")
-            })
-        };
-        let found = files.flatten().map(|file| file.path()).filter(|path| is_one(path));
-        // Through /proc, the file is reached without a name.
-        found.filter_map(|path| Some(fs::metadata(path).ok()?.len())).collect()
-    }
-
-    fn proc_file(&self, name: &str) -> String {
-        fs::read_to_string(format!("/proc/{}/{name}", self.child.id())).expect("a running process")
-    }
-
-    fn pid(&self) -> Pid {
-        Pid::from_child(&self.child)
+        let mut files = self.process.open_files();
+        files.retain(|file| file.target.starts_with(&*here) && file.target.ends_with(" (deleted)"));
+        files.iter().filter_map(|file| Some(fs::metadata(&file.link).ok()?.len())).collect()
     }
 }
 
 impl Drop for Proxy {
     #[expect(clippy::print_stderr, reason = "the test runner shows it with the test that failed")]
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.process.kill();
         if std::thread::panicking() {
-            let access = self.access.all();
+            let access = self.access_log().all();
             let last = access.len().saturating_sub(20);
-            let config = fs::read_to_string(self.folder().join("tidegate.toml")).unwrap_or_default();
-            eprintln!("--- tidegate.toml\n{config}\n--- log\n{}", self.log.all().join("\n"));
+            let config = fs::read_to_string(self.folder().join(CONFIG)).unwrap_or_default();
+            eprintln!("--- tidegate.toml\n{config}\n--- log\n{}", self.log().all().join("\n"));
             eprintln!("--- access log\n{}\n---", access[last..].join("\n"));
         }
     }

@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
+use crate::client::tcp_connect;
+use crate::head::head_field;
 use crate::wait::within;
 
 /// One connection, byte by byte.
@@ -17,9 +19,7 @@ pub struct Raw {
 impl Raw {
     /// Connects.
     pub async fn connect(address: SocketAddr) -> Self {
-        let stream = within("a connection", TcpStream::connect(address)).await.expect("a connection");
-        stream.set_nodelay(true).expect("an open socket");
-        Self { stream, received: Vec::new() }
+        Self { stream: tcp_connect(address).await, received: Vec::new() }
     }
 
     /// Connects with so little room to receive that what is not read is not taken from the peer either.
@@ -105,10 +105,8 @@ impl Raw {
     /// A response whose head has a `content-length`: head and body as text.
     pub async fn read_response(&mut self) -> (String, String) {
         let head = self.read_head().await;
-        let length = head
-            .lines()
-            .find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length:")?.trim().parse().ok())
-            .unwrap_or_else(|| panic!("no content-length: {head}"));
+        let length = head_field(&head, "content-length").and_then(|length| length.parse().ok());
+        let length = length.unwrap_or_else(|| panic!("no content-length: {head}"));
         let body = self.read_exactly(length).await;
         (head, text(body))
     }

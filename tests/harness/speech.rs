@@ -9,16 +9,15 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rustls::crypto::aws_lc_rs;
+use rustls::ServerConfig;
 use rustls::pki_types::CertificateDer;
-use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig};
 use tokio::sync::Notify;
 use tokio_rustls::TlsAcceptor;
 
 use crate::body::BoxBody;
 use crate::certificates::{Authority, Leaf};
 use crate::place::{Accepted, Io};
+use crate::tls::{alpn, peer_certificate, server_config};
 
 /// Fields a request may have here; what the proxy lets through comes with those it adds.
 const MAX_HEADERS: usize = 1000;
@@ -77,22 +76,7 @@ impl Speech {
     }
 
     fn over_tls(leaf: &Leaf, alpn: &[&str], clients: Option<&Authority>) -> Self {
-        let provider = Arc::new(aws_lc_rs::default_provider());
-        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
-            .with_safe_default_protocol_versions()
-            .expect("known versions");
-        let builder = match clients {
-            Some(authority) => {
-                let mut roots = RootCertStore::empty();
-                roots.add(authority.der().clone()).expect("a valid root");
-                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-                builder.with_client_cert_verifier(verifier.build().expect("a root"))
-            }
-            None => builder.with_no_client_auth(),
-        };
-        let mut config = builder.with_single_cert(vec![leaf.der()], leaf.key_der()).expect("a key that fits");
-        config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
-        Self { version: Version::Alpn, tls: Some(Arc::new(config)), ..Self::http1() }
+        Self { version: Version::Alpn, tls: Some(server_config(leaf, alpn, clients)), ..Self::http1() }
     }
 
     /// HTTP/2: so many streams at a time, in SETTINGS.
@@ -123,8 +107,8 @@ impl Speech {
         let (_, session) = stream.get_ref();
         let seen = TlsSeen {
             server_name: session.server_name().map(str::to_owned),
-            alpn: session.alpn_protocol().map(|name| String::from_utf8_lossy(name).into_owned()),
-            certificate: session.peer_certificates().map(|chain| chain[0].clone().into_owned()),
+            alpn: alpn(session),
+            certificate: peer_certificate(session),
         };
         self.exchange(Box::new(stream), Some(seen), answer).await;
     }

@@ -1,24 +1,108 @@
-//! A server's side of TLS, for any bytes.
+//! TLS for any bytes, from either side.
 
 use std::io;
 use std::sync::Arc;
 
-use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{ClientConfig, CommonState, RootCertStore, ServerConfig};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
+use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
-use crate::certificates::Leaf;
+use crate::certificates::{Authority, Leaf};
 use crate::wait::within;
 
-/// Shakes hands with a client, who is shown this certificate whatever it asks for.
-pub async fn tls_accept(stream: TcpStream, leaf: &Leaf) -> io::Result<TlsStream<TcpStream>> {
-    let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
+/// How to open a TLS connection.
+#[derive(Debug)]
+pub struct TlsOptions<'a> {
+    /// The certificate of who has to have signed the server's, or the server's own.
+    pub trusted: &'a CertificateDer<'static>,
+    /// For SNI; an address sends none.
+    pub server_name: &'a str,
+    /// Offered in this order; nothing = no ALPN.
+    pub alpn: &'a [&'a str],
+    /// Versions offered.
+    pub versions: &'a [&'static rustls::SupportedProtocolVersion],
+    /// The certificate shown when the server asks.
+    pub client: Option<&'a Leaf>,
+}
+
+impl<'a> TlsOptions<'a> {
+    /// HTTP/2 or HTTP/1.1, the newest TLS, no client certificate.
+    #[must_use]
+    pub fn new(authority: &'a Authority, server_name: &'a str) -> Self {
+        Self::trusting(authority.der(), server_name)
+    }
+
+    /// [`Self::new`] where there is no authority but one certificate.
+    #[must_use]
+    pub fn trusting(trusted: &'a CertificateDer<'static>, server_name: &'a str) -> Self {
+        Self { trusted, server_name, alpn: &["h2", "http/1.1"], versions: rustls::ALL_VERSIONS, client: None }
+    }
+}
+
+/// A client's side.
+pub async fn tls_connect(
+    stream: TcpStream,
+    options: &TlsOptions<'_>,
+) -> io::Result<client::TlsStream<TcpStream>> {
+    let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_protocol_versions(options.versions)
         .expect("known versions")
-        .with_no_client_auth()
-        .with_single_cert(vec![leaf.der()], leaf.key_der())
-        .expect("a key that fits");
-    within("a TLS handshake", TlsAcceptor::from(Arc::new(config)).accept(stream)).await
+        .with_root_certificates(roots(options.trusted));
+    let mut config = match options.client {
+        Some(leaf) => {
+            config.with_client_auth_cert(vec![leaf.der()], leaf.key_der()).expect("a key that fits")
+        }
+        None => config.with_no_client_auth(),
+    };
+    config.alpn_protocols = protocols(options.alpn);
+    let name = ServerName::try_from(options.server_name.to_owned()).expect("a valid name");
+    within("a TLS handshake", TlsConnector::from(Arc::new(config)).connect(name, stream)).await
+}
+
+/// A server's side: the client is shown this certificate whatever it asks for.
+pub async fn tls_accept(stream: TcpStream, leaf: &Leaf) -> io::Result<server::TlsStream<TcpStream>> {
+    let config = server_config(leaf, &[], None);
+    within("a TLS handshake", TlsAcceptor::from(config).accept(stream)).await
+}
+
+/// A server that shows this certificate, and takes only clients that show one which `clients` has signed.
+pub(crate) fn server_config(leaf: &Leaf, alpn: &[&str], clients: Option<&Authority>) -> Arc<ServerConfig> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .expect("known versions");
+    let builder = match clients {
+        Some(authority) => {
+            let roots = Arc::new(roots(authority.der()));
+            let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider);
+            builder.with_client_cert_verifier(verifier.build().expect("a root"))
+        }
+        None => builder.with_no_client_auth(),
+    };
+    let mut config = builder.with_single_cert(vec![leaf.der()], leaf.key_der()).expect("a key that fits");
+    config.alpn_protocols = protocols(alpn);
+    Arc::new(config)
+}
+
+/// What ALPN settled.
+pub(crate) fn alpn(session: &CommonState) -> Option<String> {
+    session.alpn_protocol().map(|name| String::from_utf8_lossy(name).into_owned())
+}
+
+/// The certificate that the peer showed.
+pub(crate) fn peer_certificate(session: &CommonState) -> Option<CertificateDer<'static>> {
+    session.peer_certificates().map(|chain| chain[0].clone().into_owned())
+}
+
+fn roots(trusted: &CertificateDer<'static>) -> RootCertStore {
+    let mut roots = RootCertStore::empty();
+    roots.add(trusted.clone()).expect("a valid root");
+    roots
+}
+
+fn protocols(alpn: &[&str]) -> Vec<Vec<u8>> {
+    alpn.iter().map(|name| name.as_bytes().to_vec()).collect()
 }

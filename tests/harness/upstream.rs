@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::body::{BoxBody, full};
-use crate::head::read_head;
+use crate::head::{head_field, read_head};
 use crate::place::{Accepted, Place};
 use crate::speech::{Speech, TlsSeen};
 use crate::wait::{until, within};
@@ -178,9 +178,8 @@ impl Upstream {
     /// Reads the head and the whole body of a request and closes the connection without an answer.
     pub async fn closing() -> Self {
         Self::script(async |mut stream, _| {
-            let head = read_head(&mut stream).await.to_ascii_lowercase();
-            let length =
-                head.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok());
+            let head = read_head(&mut stream).await;
+            let length = head_field(&head, "content-length").and_then(|length| length.parse().ok());
             let mut body = vec![0; length.unwrap_or_default()];
             let _ = stream.read_exact(&mut body).await;
         })

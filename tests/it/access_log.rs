@@ -5,7 +5,7 @@ use std::fs;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tidegate_tests::{
-    Authority, Proxy, TlsOptions, Upstream, assert_values, body, eventually, guest, request,
+    Authority, Process, Proxy, TlsOptions, Upstream, assert_values, body, command, eventually, guest, request,
 };
 
 #[tokio::test]
@@ -57,13 +57,7 @@ async fn http_2_over_tls_is_named() {
     let app = Upstream::echo("app").await;
     let authority = Authority::new();
     let leaf = authority.sign(&["a.test"]);
-    let secure = "[listener.secure]\naddress = \"127.0.0.1:0\"\ntls = { certificates = [{ chain = \"a.pem\", key = \"a.key\" }] }";
-    let proxy = Proxy::builder(&app)
-        .section(secure)
-        .file("a.pem", leaf.chain_pem())
-        .file("a.key", leaf.key_pem())
-        .start()
-        .await;
+    let proxy = Proxy::builder(&app).tls_listener("secure", &leaf, "").start().await;
     let mut client = proxy.tls("secure", &TlsOptions::new(&authority, "a.test")).await.expect("a handshake");
     client.get("/x").await;
     let line = proxy.access("/x").await;
@@ -157,23 +151,12 @@ async fn nothing_is_lost_at_the_end() {
 #[tokio::test]
 async fn the_proxys_own_log_can_be_json() {
     let app = Upstream::echo("app").await;
-    let mut proxy = Proxy::builder(&app).start().await;
-    let path = proxy.folder().join("tidegate.toml");
-    let text = fs::read_to_string(&path).expect("a file");
-    proxy.signal(Signal::TERM);
-    proxy.ended().await;
-    fs::write(&path, format!("{text}\n[log]\nformat = \"json\"\nlevel = \"debug\"\n"))
-        .expect("a writable file");
-    let mut child = tidegate_tests::command(&["run", "--config"])
-        .arg(&path)
-        .stderr(std::process::Stdio::piped())
-        .stdout(std::process::Stdio::null())
-        .spawn()
-        .expect("the binary");
-    let log = tidegate_tests::Lines::of(child.stderr.take().expect("a pipe"));
-    let line = log.find_from(0, |line| line.contains("\"serving\"").then(|| line.to_owned())).await;
-    let _ = child.kill();
-    let _ = child.wait();
-    let line: Value = serde_json::from_str(&line.expect("a line")).expect("JSON");
+    // Not by `start`, which reads the log as text.
+    let folder = Proxy::builder(&app).section("[log]\nformat = \"json\"\nlevel = \"debug\"").write();
+    let mut run = command(&["run", "--config"]);
+    run.arg(folder.path().join("tidegate.toml"));
+    let process = Process::start(run);
+    let line = process.stderr().wait(&["\"serving\""]).await;
+    let line: Value = serde_json::from_str(&line).expect("JSON");
     assert_eq!(line["generation"], 1);
 }

@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 use rustix::process::Signal;
 use tidegate_tests::{
     BoxBody, Builder, FrameType, H2Frames, Proxy, Raw, Setting, Speech, Upstream, assert_status, body,
-    chunks, command, empty, eventually, request, until, within,
+    chunks, empty, eventually, request, until, within,
 };
 
 const KIB: usize = 1 << 10;
@@ -289,17 +289,14 @@ async fn what_an_upstream_sent_before_it_broke_off_is_the_clients() {
 #[tokio::test]
 async fn a_directory_that_cannot_be_used_is_a_problem() {
     let app = Upstream::echo("app").await;
-    let check = |builder: Builder| {
-        let folder = builder.write();
-        let mut command = command(&["check", "--config"]);
-        let output = command.arg(folder.path().join("tidegate.toml")).output().expect("the binary");
-        (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
-    };
-    assert!(check(Proxy::builder(&app).top("temporary-directory = \".\"")).0);
-    let (good, text) = check(Proxy::builder(&app).top("temporary-directory = \"nowhere\""));
-    assert!(!good && text.contains("tidegate.toml:3:23: cannot make temporary files in"), "{text}");
-    let refused = Proxy::builder(&app).top("temporary-directory = \"nowhere\"").try_start().await;
-    assert!(refused.expect_err("it cannot start").log.contains("cannot make temporary files"));
+    let good = Proxy::builder(&app).top("temporary-directory = \".\"").check();
+    assert!(good.status.success(), "{good}");
+    let nowhere = || Proxy::builder(&app).top("temporary-directory = \"nowhere\"");
+    let bad = nowhere().check();
+    assert!(!bad.status.success(), "{bad}");
+    assert!(bad.stdout.contains("tidegate.toml:3:23: cannot make temporary files in"), "{bad}");
+    let refused = nowhere().try_start().await.expect_err("it cannot start");
+    assert!(refused.stderr.contains("cannot make temporary files"), "{refused}");
 }
 
 /// An upload in chunks on a connection of its own, and its answer.

@@ -1,58 +1,41 @@
 //! The commands beside `run`.
 
 use std::path::Path;
-use std::process::{Output, Stdio};
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use serde_json::Value;
 use tidegate_tests::{
-    Authority, Builder, Client, Lines, Proxy, TlsOptions, Upstream, a_moment, command, guest, stock, within,
+    Authority, Client, Ended, Process, Proxy, TlsOptions, Upstream, a_moment, command, guest, stock, within,
 };
-
-fn check(builder: Builder) -> (Output, String) {
-    let folder = builder.write();
-    let output = command(&["check", "--config"])
-        .arg(folder.path().join("tidegate.toml"))
-        .output()
-        .expect("the binary");
-    let text = String::from_utf8_lossy(&[output.stdout.clone(), output.stderr.clone()].concat()).into_owned();
-    (output, text)
-}
 
 #[tokio::test]
 async fn check_accepts_what_run_accepts() {
     let app = Upstream::echo("app").await;
     let leaf = Authority::new().sign(&["a.test"]);
-    let secure = "[listener.secure]\naddress = \"127.0.0.1:0\"\ntls = { certificates = [{ chain = \"a.pem\", key = \"a.key\" }] }";
-    let builder = Proxy::builder(&app)
-        .section(secure)
-        .file("a.pem", leaf.chain_pem())
-        .file("a.key", leaf.key_pem())
-        .plugin("1-router", stock("router"), "[config]\nrules = []");
-    let (output, text) = check(builder);
-    assert!(output.status.success(), "{text}");
+    let builder = Proxy::builder(&app).tls_listener("secure", &leaf, "");
+    let checked = builder.plugin("1-router", stock("router"), "[config]\nrules = []").check();
+    assert!(checked.status.success(), "{checked}");
 }
 
 #[tokio::test]
 async fn check_reports_every_problem_of_every_file_at_once() {
     let app = Upstream::echo("app").await;
     let (a, b) = (Authority::new().sign(&["a.test"]), Authority::new().sign(&["b.test"]));
-    let secure = "[listener.secure]\naddress = \"127.0.0.1:0\"\ntls = { certificates = [\n  \
-                  { chain = \"missing.pem\", key = \"a.key\" },\n  { chain = \"a.pem\", key = \"b.key\" },\n] }";
-    let builder = Proxy::builder(&app)
-        .section(secure)
-        .file("a.pem", a.chain_pem())
-        .file("a.key", a.key_pem())
-        .file("b.key", b.key_pem())
+    let tls = "tls = { certificates = [\n  { chain = \"missing.pem\", key = \"a.key\" },\n  \
+               { chain = \"a.pem\", key = \"b.key\" },\n] }";
+    let checked = Proxy::builder(&app)
+        .listener("secure", tls)
+        .certificate("a", &a)
+        .certificate("b", &b)
         .plugin("1-broken", b"broken".to_vec(), "")
         .plugin("2-stamp", guest("stamp"), "[config]\nvalu = \"x\"")
         .plugin("3-store", guest("needs-store"), "")
         .plugin("4-stamp", guest("stamp"), "on-eror = \"skip\"\n[config]\nvalue = \"x\"")
         .plugin("5-stamp", guest("stamp"), "grants = { routes = [\"ap\"] }\n[config]\nvalue = \"x\"")
-        .file("plugins/6-link.toml", "link = \"nobody\"");
-    let (output, text) = check(builder);
-    assert_eq!(output.status.code(), Some(1), "{text}");
+        .file("plugins/6-link.toml", "link = \"nobody\"")
+        .check();
+    assert_eq!(checked.status.code(), Some(1), "{checked}");
     for (file, what) in [
         ("tidegate.toml:", "missing.pem"),
         ("tidegate.toml:", "b.key"),
@@ -63,10 +46,8 @@ async fn check_reports_every_problem_of_every_file_at_once() {
         ("5-stamp.toml:1:", "ap"),
         ("6-link.toml:1:", "nobody"),
     ] {
-        assert!(
-            text.lines().any(|line| line.contains(file) && line.contains(what)),
-            "{file} {what}:\n{text}"
-        );
+        let found = checked.stdout.lines().any(|line| line.contains(file) && line.contains(what));
+        assert!(found, "{file} {what}: {checked}");
     }
 }
 
@@ -76,8 +57,8 @@ fn check_reports_every_problem_of_the_configuration_with_its_place() {
                 [listener.web]\naddress = \"nowhere\"\nhttp = [\"3\"]\n\
                 [upstream.app]\nservers = [\"a:1\", \"b\"]\nbalance = \"fastest\"\n\
                 [timeouts]\nkeep-alive = \"75\"\n[limits]\nrequest-body = \"5 apples\"\n";
-    let (output, shown) = check(Proxy::bare().config(text));
-    assert_eq!(output.status.code(), Some(1), "{shown}");
+    let checked = Proxy::bare().config(text).check();
+    assert_eq!(checked.status.code(), Some(1), "{checked}");
     for place in [
         "tidegate.toml:1:1: ",
         "tidegate.toml:2:11: ",
@@ -89,17 +70,16 @@ fn check_reports_every_problem_of_the_configuration_with_its_place() {
         "tidegate.toml:11:14: ",
         "tidegate.toml:13:16: ",
     ] {
-        assert!(shown.contains(place), "{place} in:\n{shown}");
+        assert!(checked.stdout.contains(place), "{place}: {checked}");
     }
-    assert!(shown.contains("default-upstream"), "a suggestion: {shown}");
+    assert!(checked.stdout.contains("default-upstream"), "a suggestion: {checked}");
 }
 
 #[test]
 fn check_says_which_file_is_missing() {
-    let output = command(&["check", "--config", "/nonexistent/tidegate.toml"]).output().expect("the binary");
-    assert_eq!(output.status.code(), Some(1));
-    let shown = [output.stdout, output.stderr].concat();
-    assert!(String::from_utf8_lossy(&shown).contains("/nonexistent/tidegate.toml"));
+    let checked = Ended::of(&mut command(&["check", "--config", "/nonexistent/tidegate.toml"]));
+    assert_eq!(checked.status.code(), Some(1), "{checked}");
+    assert!(checked.stdout.contains("/nonexistent/tidegate.toml"), "{checked}");
 }
 
 #[tokio::test]
@@ -107,7 +87,7 @@ async fn run_refuses_what_check_refuses() {
     let app = Upstream::echo("app").await;
     let ended = Proxy::builder(&app).section("[limitz]\n").try_start().await.expect_err("a misspelt table");
     assert_eq!(ended.status.code(), Some(1));
-    assert!(ended.log.contains("limitz") && ended.log.contains("limits"), "{}", ended.log);
+    assert!(ended.stderr.contains("limitz") && ended.stderr.contains("limits"), "{ended}");
 }
 
 #[test]
@@ -121,30 +101,28 @@ fn inspect_shows_what_a_plugin_is() {
         .write();
     let inspect = |name: &str| {
         let file = folder.path().join("plugins").join(format!("{name}.wasm"));
-        let output = command(&["plugin", "inspect"]).arg(file).output().expect("the binary");
-        let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-        (output.status.code(), text)
+        Ended::of(command(&["plugin", "inspect"]).arg(file))
     };
-    let (code, text) = inspect("router");
-    assert_eq!(code, Some(0), "{text}");
+    let router = inspect("router");
+    assert_eq!(router.status.code(), Some(0), "{router}");
     for part in ["request", "router", "matching", "config-schema"] {
-        assert!(text.contains(part), "{part} in:\n{text}");
+        assert!(router.stdout.contains(part), "{part}: {router}");
     }
-    let (_, text) = inspect("stamp");
+    let stamp = inspect("stamp");
     for part in ["request", "response", "log"] {
-        assert!(text.contains(part), "{part} in:\n{text}");
+        assert!(stamp.stdout.contains(part), "{part}: {stamp}");
     }
-    let (_, text) = inspect("store");
-    assert!(text.contains("store"), "{text}");
-    let (code, text) = inspect("broken");
-    assert_eq!(code, Some(1), "{text}");
+    let store = inspect("store");
+    assert!(store.to_string().contains("store"), "{store}");
+    let broken = inspect("broken");
+    assert_eq!(broken.status.code(), Some(1), "{broken}");
 }
 
 #[test]
 fn schema_is_json_schema_for_both_files() {
-    let output = command(&["schema"]).output().expect("the binary");
-    assert!(output.status.success());
-    let schemas: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let shown = Ended::of(&mut command(&["schema"]));
+    assert!(shown.status.success(), "{shown}");
+    let schemas: Value = serde_json::from_str(&shown.stdout).expect("JSON");
     let keys = &schemas["tidegate.toml"]["properties"];
     for key in [
         "default-upstream",
@@ -168,42 +146,25 @@ fn schema_is_json_schema_for_both_files() {
 #[test]
 fn a_wrong_command_line_is_explained() {
     for arguments in [&["rum"][..], &[], &["run", "--confg", "x"]] {
-        let output = command(arguments).output().expect("the binary");
-        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
-        assert!(String::from_utf8_lossy(&output.stderr).contains("Usage"), "{arguments:?}");
+        let refused = Ended::of(&mut command(arguments));
+        assert_eq!(refused.status.code(), Some(2), "{arguments:?}: {refused}");
+        assert!(refused.stderr.contains("Usage"), "{arguments:?}: {refused}");
     }
-    assert!(command(&["--version"]).output().expect("the binary").status.success());
-}
-
-/// Ends a process with the test.
-struct Running(std::process::Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+    let version = Ended::of(&mut command(&["--version"]));
+    assert!(version.status.success(), "{version}");
 }
 
 #[tokio::test]
 async fn the_demo_does_what_it_says() {
     let plugins = std::env::var("TIDEGATE_PLUGINS").expect("set by cargo xtask test");
-    let child = command(&["demo", "--port", "0", "--plugins", &plugins])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the binary");
-    let mut demo = Running(child);
-    let printed = Lines::of(demo.0.stdout.take().expect("a pipe"));
-    let log = Lines::of(demo.0.stderr.take().expect("a pipe"));
-    log.wait(&[" serving "]).await;
+    let demo = Process::start(command(&["demo", "--port", "0", "--plugins", &plugins]));
+    demo.stderr().wait(&[" serving "]).await;
 
     // Where it is and what to copy is read off what it prints, as a person would.
-    let url = printed.wait(&["curl", "https://localhost:"]).await;
+    let url = demo.stdout().wait(&["curl", "https://localhost:"]).await;
     let port = url.split("localhost:").nth(1).and_then(|rest| rest.split('/').next()).expect("a port");
     let address = format!("127.0.0.1:{port}").parse().expect("an address");
-    let copy = printed.wait(&["cp ", "/spare/"]).await;
+    let copy = demo.stdout().wait(&["cp ", "/spare/"]).await;
     let spare =
         copy.split_whitespace().nth(1).and_then(|path| path.strip_suffix(".*")).expect("a path").to_owned();
     let folder = Path::new(&spare).parent().and_then(Path::parent).expect("a folder");

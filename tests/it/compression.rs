@@ -348,7 +348,8 @@ async fn a_client_that_leaves_gives_the_upstream_and_the_place_free() {
 async fn the_files_of_a_root_are_compressed_unless_it_is_left_out() {
     let proxy = Proxy::bare()
         .top("default-upstream = \"assets\"")
-        .section("[listener.web]\naddress = \"127.0.0.1:0\"\n[compression]")
+        .listener("web", "")
+        .section("[compression]")
         .section("[files.assets]\nroot = \"www\"")
         .file("www/page.html", page())
         .start()

@@ -9,14 +9,14 @@ use http_body_util::BodyExt;
 use rustix::fs::{CWD, Mode, mkfifoat};
 use serde_json::json;
 use tidegate_tests::{
-    Answer, Builder, Proxy, Upstream, assert_values, body, command, empty, request, stock, until, within,
+    Answer, Builder, Proxy, Upstream, assert_values, body, empty, request, stock, until, within,
 };
 
 /// A proxy whose default destination is the file root `www`, with these further lines, and no upstream.
 fn root(lines: &str) -> Builder {
     Proxy::bare()
         .top("default-upstream = \"www\"")
-        .section("[listener.web]\naddress = \"127.0.0.1:0\"")
+        .listener("web", "")
         .section(&format!("[files.www]\nroot = \"www\"\n{lines}"))
 }
 
@@ -543,19 +543,12 @@ async fn a_file_that_shrinks_while_it_is_sent_is_broken_off() {
 #[tokio::test]
 async fn a_client_that_goes_away_closes_the_file() {
     let proxy = root("").file("www/large", vec![1; 32 << 20]).start().await;
-    let open = || {
-        let files = fs::read_dir(format!("/proc/{}/fd", proxy.id())).expect("a running process").flatten();
-        files
-            .filter_map(|file| fs::read_link(file.path()).ok())
-            .filter(|to| to.ends_with("www/large"))
-            .count()
-    };
     let mut raw = proxy.raw().await;
     raw.send("GET /large HTTP/1.1\r\nHost: a\r\n\r\n").await;
     raw.read_head().await;
-    assert_eq!(open(), 1);
+    assert_eq!(proxy.times_open("www/large"), 1);
     drop(raw);
-    until("the file to be closed", async || open() == 0).await;
+    until("the file to be closed", async || proxy.times_open("www/large") == 0).await;
 }
 
 #[tokio::test]
@@ -606,11 +599,9 @@ async fn another_root_is_live_after_a_reload() {
 
 #[test]
 fn check_says_where_a_root_is_not_there() {
-    let folder = root("").file("www", "a file").write();
-    let output = command(&["check", "--config"]).arg(folder.path().join("tidegate.toml")).output();
-    let output = output.expect("the binary");
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert_eq!(output.status.code(), Some(1), "{text}");
-    let place = text.lines().find(|line| line.contains("cannot open the directory")).expect("the problem");
+    let checked = root("").file("www", "a file").check();
+    assert_eq!(checked.status.code(), Some(1), "{checked}");
+    let place = checked.stdout.lines().find(|line| line.contains("cannot open the directory"));
+    let place = place.expect("the problem");
     assert!(place.contains("tidegate.toml:") && place.contains("www: Not a directory"), "{place}");
 }

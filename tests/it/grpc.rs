@@ -239,12 +239,8 @@ impl Setup {
             .await;
         let authority = Authority::new();
         let leaf = authority.sign(&["edge.test"]);
-        let tls = "[listener.secure]\naddress = \"127.0.0.1:0\"\n\
-                   tls = { certificates = [{ chain = \"edge.pem\", key = \"edge.key\" }] }";
         let proxy = Proxy::with_app(&format!("servers = [\"{}\"]\nprotocol = \"h2\"", service.address()))
-            .section(tls)
-            .file("edge.pem", leaf.chain_pem())
-            .file("edge.key", leaf.key_pem())
+            .tls_listener("secure", &leaf, "")
             .start()
             .await;
         Self { service, proxy, authority, cancelled }

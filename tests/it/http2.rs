@@ -30,9 +30,8 @@ async fn prior_knowledge_works_on_clear_text() {
 #[tokio::test]
 async fn a_listener_for_one_version_does_not_speak_the_other() {
     let app = Upstream::echo("app").await;
-    let old = "[listener.old]\naddress = \"127.0.0.1:0\"\nhttp = [\"1.1\"]";
-    let new = "[listener.new]\naddress = \"127.0.0.1:0\"\nhttp = [\"2\"]";
-    let proxy = Proxy::builder(&app).section(old).section(new).start().await;
+    let builder = Proxy::builder(&app).listener("old", "http = [\"1.1\"]");
+    let proxy = builder.listener("new", "http = [\"2\"]").start().await;
 
     assert_eq!(Client::http2(proxy.address("new")).await.get("/").await.status, 200);
     assert_eq!(Client::http1(proxy.address("old")).await.get("/").await.status, 200);

@@ -218,17 +218,8 @@ async fn clients_that_do_not_read_do_not_hold_others_up() {
         })
         .await;
     // One worker: all of them share a connection. Nobody is given up meanwhile.
-    let lines = format!(
-        "servers = [\"{}\"]\nprotocol = \"h2\"\ntimeouts = {{ idle = \"1h\" }}\n[timeouts]\nbody-idle = \"1h\"",
-        app.address()
-    );
-    let proxy = Proxy::bare()
-        .config(&format!(
-            "default-upstream = \"app\"\nworkers = 1\n[admin]\naddress = \"127.0.0.1:0\"\n\
-             [listener.web]\naddress = \"127.0.0.1:0\"\n[upstream.app]\n{lines}\n"
-        ))
-        .start()
-        .await;
+    let builder = h2c(&app, "timeouts = { idle = \"1h\" }").workers(1);
+    let proxy = builder.section("[timeouts]\nbody-idle = \"1h\"").start().await;
     let mut slow = Vec::new();
     for _ in 0..16 {
         let mut raw = proxy.raw().await;

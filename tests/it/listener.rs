@@ -7,8 +7,7 @@ use tidegate_tests::{Client, Proxy, Upstream};
 #[tokio::test]
 async fn every_listener_serves_under_its_own_name() {
     let app = Upstream::echo("app").await;
-    let second = "[listener.second]\naddress = \"127.0.0.1:0\"";
-    let proxy = Proxy::builder(&app).section(second).start().await;
+    let proxy = Proxy::builder(&app).listener("second", "").start().await;
 
     for (listener, target) in [("web", "/first"), ("second", "/other")] {
         let answer = Client::http1(proxy.address(listener)).await.get(target).await;
@@ -46,11 +45,8 @@ async fn an_address_in_use_stops_the_start_and_is_named_with_its_place() {
     let ended = Proxy::builder(&app).section(&second).try_start().await.expect_err("the port is taken");
 
     assert!(!ended.status.success());
-    assert!(
-        ended.log.contains("tidegate.toml:10:11: ") && ended.log.contains(&address.to_string()),
-        "{}",
-        ended.log
-    );
+    assert!(ended.stderr.contains("tidegate.toml:10:11: "), "{ended}");
+    assert!(ended.stderr.contains(&address.to_string()), "{ended}");
 }
 
 #[tokio::test]

@@ -141,8 +141,7 @@ async fn routes_are_upstreams_by_name_and_can_be_granted() {
 #[tokio::test]
 async fn match_narrows_who_is_asked() {
     let app = Upstream::echo("app").await;
-    let second = "[listener.second]\naddress = \"127.0.0.1:0\"";
-    let mut builder = Proxy::builder(&app).section(second);
+    let mut builder = Proxy::builder(&app).listener("second", "");
     for (name, narrowed) in [
         ("1", "hosts = [\"a.test\", \"*.b.test\"]"),
         ("2", "paths = [\"/api/**\", \"/*.txt\"]"),
@@ -266,13 +265,11 @@ async fn a_policy_sees_the_facts_of_the_tls_connection() {
     let app = Upstream::echo("app").await;
     let authority = Authority::new();
     let (leaf, client) = (authority.sign(&["a.test"]), authority.sign(&["client.test", "10.1.2.3"]));
-    let secure = "[listener.secure]\naddress = \"127.0.0.1:0\"\n[listener.secure.tls]\n\
-                  certificates = [{ chain = \"a.pem\", key = \"a.key\" }]\n\
-                  client-ca = \"ca.pem\"\nclient-auth = \"optional\"";
+    let tls = "[listener.secure.tls]\ncertificates = [{ chain = \"a.pem\", key = \"a.key\" }]\n\
+               client-ca = \"ca.pem\"\nclient-auth = \"optional\"";
     let proxy = Proxy::builder(&app)
-        .section(secure)
-        .file("a.pem", leaf.chain_pem())
-        .file("a.key", leaf.key_pem())
+        .listener("secure", tls)
+        .certificate("a", &leaf)
         .file("ca.pem", authority.pem())
         .plugin("1", guest("observer"), "")
         .start()

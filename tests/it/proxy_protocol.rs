@@ -2,7 +2,7 @@
 
 use tidegate_tests::{
     Authority, Builder, Client, Proxy, Raw, TlsOptions, Upstream, assert_status, empty, read_head, request,
-    stock, within,
+    stock, tcp_connect, within,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -23,7 +23,7 @@ fn behind(trusted: &str, app: &Upstream) -> Builder {
     Proxy::bare()
         .top("default-upstream = \"app\"")
         .top(&format!("trusted-proxies = [\"{trusted}\"]"))
-        .section("[listener.web]\naddress = \"127.0.0.1:0\"\nproxy-protocol = true")
+        .listener("web", "proxy-protocol = true")
         .section("[log]\nlevel = \"debug\"")
         .upstream("app", app)
 }
@@ -158,16 +158,9 @@ async fn the_header_comes_before_tls() {
     let app = Upstream::echo("app").await;
     let authority = Authority::new();
     let leaf = authority.sign(&["a.test"]);
-    let proxy = behind("127.0.0.1", &app)
-        .section(
-            "[listener.secure]\naddress = \"127.0.0.1:0\"\nproxy-protocol = true\n\
-             tls = { certificates = [{ chain = \"a.pem\", key = \"a.key\" }] }",
-        )
-        .file("a.pem", leaf.chain_pem())
-        .file("a.key", leaf.key_pem())
-        .start()
-        .await;
-    let mut stream = TcpStream::connect(proxy.address("secure")).await.expect("a connection");
+    let proxy =
+        behind("127.0.0.1", &app).tls_listener("secure", &leaf, "proxy-protocol = true").start().await;
+    let mut stream = tcp_connect(proxy.address("secure")).await;
     stream.write_all(V2).await.expect("an open connection");
     let options = TlsOptions::new(&authority, "a.test");
     let mut client = Client::tls_over(stream, &options).await.expect("a handshake");
@@ -181,8 +174,7 @@ async fn the_header_comes_before_tls() {
 #[tokio::test]
 async fn listeners_without_the_key_read_no_header() {
     let app = Upstream::echo("app").await;
-    let proxy =
-        behind("127.0.0.1", &app).section("[listener.plain]\naddress = \"127.0.0.1:0\"").start().await;
+    let proxy = behind("127.0.0.1", &app).listener("plain", "").start().await;
     let mut raw = Raw::connect(proxy.address("plain")).await;
     raw.send(format!("{V1}{GET}")).await;
     assert_status(&raw.read_head().await, 400);
@@ -251,7 +243,7 @@ async fn servers_are_told_who_a_request_is_from() {
         let (app, mut received) = listening().await;
         let proxy = Proxy::bare()
             .top("default-upstream = \"app\"")
-            .section("[listener.web]\naddress = \"127.0.0.1:0\"")
+            .listener("web", "")
             .section(&told(&app, version))
             .start()
             .await;
@@ -270,11 +262,8 @@ async fn servers_are_told_who_a_request_is_from() {
 async fn servers_are_told_who_a_forwarded_connection_is_from() {
     for (version, expected) in [("v1", local_v1 as fn(u16, u16) -> String), ("v2", local_v2)] {
         let (app, mut received) = listening().await;
-        let proxy = Proxy::bare()
-            .section("[listener.tcp]\naddress = \"127.0.0.1:0\"\ntcp = \"app\"")
-            .section(&told(&app, version))
-            .start()
-            .await;
+        let proxy =
+            Proxy::bare().listener("tcp", "tcp = \"app\"").section(&told(&app, version)).start().await;
         let mut client = Raw::connect(proxy.address("tcp")).await;
         client.send(GET).await;
         assert_status(&client.read_response().await.0, 200);
@@ -287,8 +276,8 @@ async fn what_the_proxy_was_told_is_passed_on() {
     let (app, mut received) = listening().await;
     let proxy = Proxy::bare()
         .top("default-upstream = \"app\"\ntrusted-proxies = [\"127.0.0.1\"]")
-        .section("[listener.web]\naddress = \"127.0.0.1:0\"\nproxy-protocol = true")
-        .section("[listener.tcp]\naddress = \"127.0.0.1:0\"\nproxy-protocol = true\ntcp = \"app\"")
+        .listener("web", "proxy-protocol = true")
+        .listener("tcp", "proxy-protocol = true\ntcp = \"app\"")
         .section(&told(&app, "v1"))
         .start()
         .await;

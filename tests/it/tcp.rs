@@ -6,8 +6,8 @@ use std::sync::Arc;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tidegate_tests::{
-    Authority, Builder, Leaf, Proxy, Raw, TlsOptions, Upstream, assert_values, eventually, tls_accept,
-    tls_connect, until, within,
+    Authority, Builder, Leaf, Proxy, Raw, TlsOptions, Upstream, assert_values, eventually, tcp_connect,
+    tls_accept, tls_connect, until, within,
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -17,7 +17,7 @@ use tokio::sync::Semaphore;
 fn forwarding(servers: &[String]) -> Builder {
     let servers: Vec<_> = servers.iter().map(|server| format!("\"{server}\"")).collect();
     Proxy::bare()
-        .section("[listener.tcp]\naddress = \"127.0.0.1:0\"\ntcp = \"app\"")
+        .listener("tcp", "tcp = \"app\"")
         .section(&format!("[upstream.app]\nservers = [{}]", servers.join(", ")))
 }
 
@@ -199,16 +199,7 @@ async fn tls_ends_at_the_listener_that_has_it() {
     let app = echoing("app").await;
     let authority = Authority::new();
     let leaf = authority.sign(&["a.test"]);
-    let proxy = Proxy::bare()
-        .section(
-            "[listener.tcp]\naddress = \"127.0.0.1:0\"\ntcp = \"app\"\n\
-             tls = { certificates = [{ chain = \"a.pem\", key = \"a.key\" }] }",
-        )
-        .upstream("app", &app)
-        .file("a.pem", leaf.chain_pem())
-        .file("a.key", leaf.key_pem())
-        .start()
-        .await;
+    let proxy = Proxy::bare().tls_listener("tcp", &leaf, "tcp = \"app\"").upstream("app", &app).start().await;
     // Whatever the client's protocol is called: it is not the proxy's business.
     let options = TlsOptions { alpn: &["postgresql"], ..TlsOptions::new(&authority, "a.test") };
     assert_eq!(converse(&proxy, &options).await, "app: hello bye");
@@ -220,7 +211,7 @@ async fn tls_ends_at_the_listener_that_has_it() {
 
 /// What a client of the listener `tcp` gets that says "hello " and ends its direction.
 async fn converse(proxy: &Proxy, options: &TlsOptions<'_>) -> String {
-    let stream = TcpStream::connect(proxy.address("tcp")).await.expect("a connection");
+    let stream = tcp_connect(proxy.address("tcp")).await;
     let mut stream = tls_connect(stream, options).await.expect("a handshake");
     stream.write_all(b"hello ").await.expect("an open connection");
     stream.shutdown().await.expect("an open connection");
@@ -232,7 +223,7 @@ async fn converse(proxy: &Proxy, options: &TlsOptions<'_>) -> String {
 /// A listener `tcp` that passes TLS through by these names, to upstreams of these names.
 fn passing_through(names: &str, upstreams: &[(&str, &Upstream)]) -> Builder {
     let proxy = Proxy::bare()
-        .section(&format!("[listener.tcp]\naddress = \"127.0.0.1:0\"\ntls-passthrough = {{ {names} }}"))
+        .listener("tcp", &format!("tls-passthrough = {{ {names} }}"))
         .section("[log]\nlevel = \"debug\"");
     upstreams.iter().fold(proxy, |proxy, (name, upstream)| proxy.upstream(name, upstream))
 }
@@ -276,7 +267,7 @@ async fn a_name_that_leads_nowhere_is_told_so() {
     let proxy = passing_through("\"*.example.com\" = \"app\"", &[("app", &app)]).start().await;
     // The host itself is not below itself, and an address is not sent as a name.
     for name in ["example.com", "other.test", "127.0.0.1"] {
-        let stream = TcpStream::connect(proxy.address("tcp")).await.expect("a connection");
+        let stream = tcp_connect(proxy.address("tcp")).await;
         let error = tls_connect(stream, &TlsOptions::new(&authority, name)).await.expect_err(name);
         assert!(error.to_string().contains("UnrecognisedName"), "{name}: {error}");
     }

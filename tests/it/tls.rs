@@ -9,15 +9,11 @@ fn secure(upstream: &Upstream, leaves: &[&Leaf], more: &str) -> Builder {
     let mut builder = Proxy::builder(upstream);
     let mut certificates = Vec::new();
     for (index, leaf) in leaves.iter().enumerate() {
-        builder = builder
-            .file(&format!("certs/{index}.pem"), leaf.chain_pem())
-            .file(&format!("certs/{index}.key"), leaf.key_pem());
+        builder = builder.certificate(&format!("certs/{index}"), leaf);
         certificates.push(format!("{{ chain = \"certs/{index}.pem\", key = \"certs/{index}.key\" }}"));
     }
     let certificates = certificates.join(", ");
-    builder.section(&format!(
-        "[listener.secure]\naddress = \"127.0.0.1:0\"\ntls = {{ certificates = [{certificates}]{more} }}"
-    ))
+    builder.listener("secure", &format!("tls = {{ certificates = [{certificates}]{more} }}"))
 }
 
 async fn connect(proxy: &Proxy, options: &TlsOptions<'_>) -> std::io::Result<Client> {
@@ -72,9 +68,7 @@ async fn alpn_follows_the_versions_of_the_listener() {
         assert_eq!(client.get("/").await.status, 200, "{offered:?}");
     }
 
-    let only_http1 = "[listener.old]\naddress = \"127.0.0.1:0\"\nhttp = [\"1.1\"]\n\
-                      tls = { certificates = [{ chain = \"certs/0.pem\", key = \"certs/0.key\" }] }";
-    let proxy = secure(&app, &[&leaf], "").section(only_http1).start().await;
+    let proxy = secure(&app, &[&leaf], "").tls_listener("old", &leaf, "http = [\"1.1\"]").start().await;
     let client = proxy.tls("old", &TlsOptions::new(&authority, "a.test")).await.expect("a handshake");
     assert_eq!(client.alpn(), Some("http/1.1"));
 }

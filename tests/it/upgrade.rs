@@ -10,7 +10,7 @@ use serde_json::json;
 use sha1::{Digest, Sha1};
 use tidegate_tests::{
     Answer, Authority, BoxBody, Client, Proxy, Raw, TlsOptions, Upstream, assert_status, assert_values,
-    empty, read_head, request, stock, until, within,
+    empty, head_field, read_head, request, stock, until, within,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -81,14 +81,7 @@ async fn a_websocket_works_over_tls() {
     let app = Upstream::script(echoing).await;
     let authority = Authority::new();
     let leaf = authority.sign(&["a.test"]);
-    let secure = "[listener.secure]\naddress = \"127.0.0.1:0\"\n\
-                  tls = { certificates = [{ chain = \"a.pem\", key = \"a.key\" }] }";
-    let proxy = Proxy::builder(&app)
-        .section(secure)
-        .file("a.pem", leaf.chain_pem())
-        .file("a.key", leaf.key_pem())
-        .start()
-        .await;
+    let proxy = Proxy::builder(&app).tls_listener("secure", &leaf, "").start().await;
     let options = TlsOptions { alpn: &["http/1.1"], ..TlsOptions::new(&authority, "a.test") };
     let mut client = proxy.tls("secure", &options).await.expect("a handshake");
     let request = request("GET", "/chat")
@@ -206,16 +199,10 @@ async fn read(stream: &mut TokioIo<Upgraded>, length: usize) -> String {
     String::from_utf8(received).expect("text")
 }
 
-/// The value of a field of a head.
-fn field<'a>(head: &'a str, name: &str) -> Option<&'a str> {
-    let fields = head.lines().filter_map(|line| line.split_once(": "));
-    fields.into_iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value)
-}
-
 /// Opens a WebSocket; the request comes back in a field, to be looked at.
 async fn open_websocket(stream: &mut TcpStream) {
     let head = read_head(stream).await;
-    let key = field(&head, "sec-websocket-key").unwrap_or_default();
+    let key = head_field(&head, "sec-websocket-key").unwrap_or_default();
     let digest = Sha1::digest(format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11"));
     let accept = base64::engine::general_purpose::STANDARD.encode(digest);
     let seen = head.trim_end().replace("\r\n", "|");
@@ -255,9 +242,9 @@ async fn a_websocket_over_http_2_is_one_over_http_1_to_the_server() {
         ("sec-websocket-protocol", "chat"),
         ("via", "2 tidegate"),
     ] {
-        assert_eq!(field(&seen, name), Some(value), "{seen}");
+        assert_eq!(head_field(&seen, name), Some(value), "{seen}");
     }
-    assert_eq!(field(&seen, "sec-websocket-key").map(str::len), Some(24), "{seen}");
+    assert_eq!(head_field(&seen, "sec-websocket-key").map(str::len), Some(24), "{seen}");
 
     let mut stream = opened(response).await;
     assert_eq!(read(&mut stream, 6).await, "hello ");
@@ -283,15 +270,11 @@ async fn websockets_share_a_connection_over_tls_with_requests() {
     let pages = Upstream::echo("pages").await;
     let authority = Authority::new();
     let leaf = authority.sign(&["a.test"]);
-    let secure = "[listener.secure]\naddress = \"127.0.0.1:0\"\n\
-                  tls = { certificates = [{ chain = \"a.pem\", key = \"a.key\" }] }";
     let rules = "[config]\nrules = [{ paths = [\"/page\"], to = \"pages\" }]";
     let proxy = Proxy::builder(&app)
         .upstream("pages", &pages)
         .plugin("10-router", stock("router"), rules)
-        .section(secure)
-        .file("a.pem", leaf.chain_pem())
-        .file("a.key", leaf.key_pem())
+        .tls_listener("secure", &leaf, "")
         .start()
         .await;
     let client = proxy.tls("secure", &TlsOptions::new(&authority, "a.test")).await.expect("a handshake");

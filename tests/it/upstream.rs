@@ -4,16 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::json;
-use tidegate_tests::{Proxy, Upstream, assert_values, body, empty, read_head, request, until, within};
+use tidegate_tests::{
+    Builder, Proxy, Upstream, assert_values, body, empty, read_head, request, until, within,
+};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-/// One worker, one listener, an upstream `app` made of this.
-fn with_app(app: &str) -> tidegate_tests::Builder {
-    Proxy::bare().config(&format!(
-        "default-upstream = \"app\"\nworkers = 1\n[admin]\naddress = \"127.0.0.1:0\"\n\
-         [listener.web]\naddress = \"127.0.0.1:0\"\n[upstream.app]\n{app}\n"
-    ))
+/// One worker, so that all requests go over its connections; an upstream `app` made of these lines.
+fn with_app(lines: &str) -> Builder {
+    Proxy::with_app(lines).workers(1)
 }
 
 #[tokio::test]
@@ -205,11 +204,7 @@ async fn what_is_not_http_is_502_and_not_passed_on() {
 #[tokio::test]
 async fn a_request_without_destination_is_404() {
     let app = Upstream::echo("app").await;
-    let proxy = Proxy::bare()
-        .section("[listener.web]\naddress = \"127.0.0.1:0\"")
-        .upstream("app", &app)
-        .start()
-        .await;
+    let proxy = Proxy::bare().listener("web", "").upstream("app", &app).start().await;
     assert_eq!(proxy.get("/x").await.status, 404);
     assert_eq!(proxy.access("/x").await["failure"], "no-route");
     assert!(app.requests().is_empty());

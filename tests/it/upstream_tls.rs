@@ -98,11 +98,7 @@ async fn a_client_certificate_is_shown_to_a_server_that_asks() {
     let (leaf, own) = (authority.sign(&["localhost"]), clients.sign(&["proxy.test"]));
     let app = Upstream::builder().speaking(Speech::tls_for(&leaf, HTTP1, &clients)).echo("app").await;
     let show = ", client-certificate = { chain = \"own.pem\", key = \"own.key\" }";
-    let proxy = trusting(&authority, "localhost", &app, show)
-        .file("own.pem", own.chain_pem())
-        .file("own.key", own.key_pem())
-        .start()
-        .await;
+    let proxy = trusting(&authority, "localhost", &app, show).certificate("own", &own).start().await;
     assert_eq!(proxy.get("/").await.status, 200);
     assert_eq!(app.only_request().tls.expect("TLS").certificate, Some(own.der()));
 
