@@ -9,19 +9,27 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use http::HeaderMap;
+use http::{HeaderMap, Response};
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use tokio::sync::mpsc;
 
+use crate::answer::Answer;
 use crate::wait::within;
 
 /// Any body.
 pub type BoxBody = http_body_util::combinators::BoxBody<Bytes, io::Error>;
 
 /// A body of bytes known beforehand.
-pub fn full(bytes: impl Into<Bytes>) -> BoxBody {
+pub fn body(bytes: impl Into<Bytes>) -> BoxBody {
     Full::new(bytes.into()).map_err(|never: Infallible| match never {}).boxed()
+}
+
+/// No body.
+#[must_use]
+pub fn empty() -> BoxBody {
+    body(Bytes::new())
 }
 
 /// A text with the coding `gzip`.
@@ -77,6 +85,15 @@ impl Chunks {
         within("the body to be taken", self.sender.send(Ok(Frame::data(bytes.into())))).await.is_ok()
     }
 
+    /// Sends a last chunk, and panics unless the client that has the head of this response gets the whole
+    /// body, which is this chunk alone.
+    pub async fn complete(self, response: Response<Incoming>) {
+        assert!(self.send("the rest").await, "nobody wants the rest of the body");
+        drop(self);
+        let answer = within("the whole body", Answer::read(response)).await.expect("a whole body");
+        assert_eq!(answer.text(), "the rest");
+    }
+
     /// Sends the fields after the body.
     pub async fn trailers(self, fields: HeaderMap) {
         let _ = within("the body to be taken", self.sender.send(Ok(Frame::trailers(fields)))).await;
@@ -92,6 +109,37 @@ impl Chunks {
     pub async fn abandoned(&self) {
         within("the body to be given up", self.sender.closed()).await;
     }
+}
+
+/// A body that comes in these chunks, without a length.
+pub fn chunked(all: impl IntoIterator<Item = impl Into<Bytes>>) -> BoxBody {
+    let (feed, body) = chunks();
+    let all: Vec<Bytes> = all.into_iter().map(Into::into).collect();
+    tokio::spawn(async move {
+        for chunk in all {
+            if !feed.send(chunk).await {
+                return;
+            }
+        }
+    });
+    body
+}
+
+/// A body of which this chunk comes, and then nothing.
+pub fn stalled(chunk: impl Into<Bytes>) -> BoxBody {
+    let (feed, body) = chunks();
+    let chunk = chunk.into();
+    tokio::spawn(async move {
+        feed.send(chunk).await;
+        feed.abandoned().await;
+    });
+    body
+}
+
+/// The next chunk of a body that is received.
+pub async fn next_chunk(body: &mut Incoming) -> Bytes {
+    let frame = within("the next chunk", body.frame()).await.expect("a chunk").expect("a whole body");
+    frame.into_data().expect("data")
 }
 
 struct Fed {

@@ -3,7 +3,6 @@
 use std::io;
 use std::net::SocketAddr;
 
-use bytes::Bytes;
 use http::header::HOST;
 use http::{Request, Response, Uri, Version};
 use hyper::body::Incoming;
@@ -12,10 +11,11 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 use tokio_rustls::client::TlsStream;
 
 use crate::answer::Answer;
-use crate::body::{BoxBody, full};
+use crate::body::{BoxBody, empty};
 use crate::tls::{TlsOptions, alpn, peer_certificate, tls_connect};
 use crate::wait::{until, within};
 
@@ -27,15 +27,9 @@ pub fn request(method: &str, target: &str) -> http::request::Builder {
     Request::builder().method(method).uri(target)
 }
 
-/// A body of bytes known beforehand.
-pub fn body(bytes: impl Into<Bytes>) -> BoxBody {
-    full(bytes)
-}
-
-/// No body.
-#[must_use]
-pub fn empty() -> BoxBody {
-    full(Bytes::new())
+/// [`request`] with these fields.
+pub fn request_with(method: &str, target: &str, fields: &[(&str, &str)]) -> http::request::Builder {
+    fields.iter().fold(request(method, target), |request, (name, value)| request.header(*name, *value))
 }
 
 /// One connection.
@@ -135,6 +129,23 @@ impl Client {
     /// `GET` of a target.
     pub async fn get(&mut self, target: &str) -> Answer {
         self.send(request("GET", target).body(empty()).expect("a valid request")).await
+    }
+
+    /// `GET` of a target, up to the head of the response.
+    pub async fn start_get(&mut self, target: &str) -> Response<Incoming> {
+        let request = request("GET", target).body(empty()).expect("a valid request");
+        self.start(request).await.expect("a response head")
+    }
+
+    /// Sends `count` requests side by side, each for a target of its own, and returns the statuses. Panics
+    /// on HTTP/1.1.
+    pub async fn side_by_side(&self, count: usize) -> Vec<u16> {
+        let mut requests = JoinSet::new();
+        for n in 0..count {
+            let mut client = self.share();
+            requests.spawn(async move { client.get(&format!("/{n}")).await.status });
+        }
+        within("all answers", requests.join_all()).await
     }
 
     /// Waits until the proxy has closed the connection, or told that it will take no further request.

@@ -32,9 +32,11 @@ mod upstream;
 mod wait;
 
 pub use answer::Answer;
-pub use body::{BoxBody, Chunks, Zeros, chunks, exclusive, full, gzipped};
+pub use body::{
+    BoxBody, Chunks, Zeros, body, chunked, chunks, empty, exclusive, gzipped, next_chunk, stalled,
+};
 pub use certificates::{Authority, Leaf};
-pub use client::{Client, body, empty, request, tcp_connect};
+pub use client::{Client, request, request_with, tcp_connect};
 pub use dns::Dns;
 pub use h2_frames::{Frame, H2Frames};
 pub use h2_names::{ErrorCode, FrameType, Setting, flags};

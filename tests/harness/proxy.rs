@@ -12,9 +12,9 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::answer::Answer;
-use crate::body::BoxBody;
+use crate::body::{BoxBody, empty};
 use crate::certificates::Leaf;
-use crate::client::Client;
+use crate::client::{Client, request, request_with};
 use crate::log::Lines;
 use crate::plugins::Plugin;
 use crate::process::{Ended, Process, command};
@@ -244,6 +244,11 @@ impl Proxy {
         Client::http2(self.address(WEB)).await
     }
 
+    /// A new connection to `web` in each version of HTTP.
+    pub async fn both(&self) -> [Client; 2] {
+        [self.http1().await, self.http2().await]
+    }
+
     /// A new TLS connection to `listener`.
     pub async fn tls(&self, listener: &str, options: &TlsOptions<'_>) -> std::io::Result<Client> {
         Client::tls(self.address(listener), options).await
@@ -269,10 +274,15 @@ impl Proxy {
         self.http1().await.get(target).await
     }
 
+    /// One request without a body, with these fields, on an HTTP/1.1 connection of its own.
+    pub async fn ask(&self, method: &str, target: &str, fields: &[(&str, &str)]) -> Answer {
+        self.send(request_with(method, target, fields).body(empty()).expect("a valid request")).await
+    }
+
     /// One request to the admin interface.
     pub async fn admin(&self, method: &str, target: &str) -> Answer {
         let mut client = Client::http1(self.address("admin")).await;
-        client.send(crate::request(method, target).body(crate::empty()).expect("a valid request")).await
+        client.send(request(method, target).body(empty()).expect("a valid request")).await
     }
 
     /// What `api/v1/plugins` says about one plugin; `None` when it is not in the list.

@@ -6,16 +6,17 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
+use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Request, Response, Version};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::oneshot;
+use tokio::sync::{Barrier, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::body::{BoxBody, full};
+use crate::body::{BoxBody, Chunks, body, chunks};
 use crate::head::{head_field, read_head};
 use crate::place::{Accepted, Place};
 use crate::speech::{Speech, TlsSeen};
@@ -114,6 +115,21 @@ impl UpstreamBuilder {
         self.serve(move |request| echo(Arc::clone(&name), request)).await
     }
 
+    /// Answers no request before `count` of them have arrived; those for `/warm` at once.
+    pub async fn meeting(self, count: usize) -> Upstream {
+        let everybody = Arc::new(Barrier::new(count));
+        self.serve(move |request| {
+            let everybody = Arc::clone(&everybody);
+            async move {
+                if request.uri().path() != "/warm" {
+                    everybody.wait().await;
+                }
+                status(200, "ok".to_owned())
+            }
+        })
+        .await
+    }
+
     /// Answers with what `handler` makes of each request.
     pub async fn serve<F, R>(self, handler: F) -> Upstream
     where
@@ -168,6 +184,33 @@ impl Upstream {
     /// Answers every request with this status.
     pub async fn answering(code: u16) -> Self {
         Self::serve(move |_| async move { status(code, String::new()) }).await
+    }
+
+    /// Answers the first request with a body that the test feeds, and all others with `others`, both as
+    /// `text/plain`.
+    pub async fn fed(others: impl Into<Bytes>) -> (Self, Chunks) {
+        let (feed, download) = chunks();
+        let (first, others) = (Arc::new(Mutex::new(Some(download))), others.into());
+        let upstream = Self::serve(move |_| {
+            let first = first.lock().expect("no panic").take();
+            let body = first.unwrap_or_else(|| body(others.clone()));
+            let response = Response::builder().header(CONTENT_TYPE, "text/plain").body(body);
+            async move { response.expect("a valid response") }
+        });
+        (upstream.await, feed)
+    }
+
+    /// Holds every request until the test says true, and then answers it.
+    pub async fn holding() -> (Self, watch::Sender<bool>) {
+        let (release, released) = watch::channel(false);
+        let upstream = Self::serve(move |_| {
+            let mut released = released.clone();
+            async move {
+                let _ = released.wait_for(|released| *released).await;
+                status(200, "released".to_owned())
+            }
+        });
+        (upstream.await, release)
     }
 
     /// Takes requests and never answers.
@@ -343,22 +386,22 @@ impl Seen {
 }
 
 async fn echo(name: Arc<str>, request: Request<Incoming>) -> Response<BoxBody> {
-    let (head, body) = request.into_parts();
-    let body = match body.collect().await {
-        Ok(body) => body,
+    let (head, incoming) = request.into_parts();
+    let received = match incoming.collect().await {
+        Ok(received) => received,
         Err(error) => return status(400, format!("{error}")),
     };
-    let trailers = body.trailers().map(shown);
+    let trailers = received.trailers().map(shown);
     let answer = json!({
         "upstream": &*name,
         "method": head.method.as_str(),
         "target": target(head.version, &head.uri),
         "headers": shown(&head.headers),
-        "body": String::from_utf8_lossy(&body.to_bytes()),
+        "body": String::from_utf8_lossy(&received.to_bytes()),
         "trailers": trailers,
     });
-    let response = Response::builder().header("content-type", "application/json");
-    response.body(full(answer.to_string())).expect("a valid response")
+    let response = Response::builder().header(CONTENT_TYPE, "application/json");
+    response.body(body(answer.to_string())).expect("a valid response")
 }
 
 /// On HTTP/2, hyper puts scheme and authority in front of the path.
@@ -370,7 +413,7 @@ fn target(version: Version, uri: &http::Uri) -> String {
 }
 
 fn status(code: u16, text: String) -> Response<BoxBody> {
-    Response::builder().status(code).body(full(text)).expect("a valid response")
+    Response::builder().status(code).body(body(text)).expect("a valid response")
 }
 
 fn shown(headers: &HeaderMap) -> serde_json::Value {

@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use tidegate_tests::{Builder, Client, Proxy, Upstream, body, empty, guest, request, until, within};
-use tokio::sync::watch;
+use tidegate_tests::{BoxBody, Builder, Client, Proxy, Upstream, body, empty, guest, request, until, within};
 
 /// How many requests each server got.
 type Shares = BTreeMap<String, usize>;
@@ -70,24 +69,10 @@ async fn random_two_reaches_every_server() {
     assert!(shares.values().all(|count| (10..=80).contains(count)), "{shares:?}");
 }
 
-/// A server that holds every request until it is told to let go.
-async fn holding() -> (Upstream, watch::Sender<bool>) {
-    let (release, released) = watch::channel(false);
-    let server = Upstream::serve(move |_| {
-        let mut released = released.clone();
-        async move {
-            let _ = released.wait_for(|released| *released).await;
-            http::Response::new(body("held"))
-        }
-    })
-    .await;
-    (server, release)
-}
-
 #[tokio::test]
 async fn a_server_that_holds_requests_gets_fewer() {
     for balance in ["least-requests", "random-two"] {
-        let (slow, release) = holding().await;
+        let (slow, release) = Upstream::holding().await;
         let fast = Upstream::echo("fast").await;
         let servers = format!("servers = [\"{}\", \"{}\"]", slow.address(), fast.address());
         let proxy = Proxy::with_app(&format!("{servers}\nbalance = \"{balance}\"")).start().await;
@@ -123,7 +108,7 @@ async fn requests_in_flight_are_spread_evenly_over_all_workers() {
     let mut servers = Vec::new();
     let mut releases = Vec::new();
     for _ in 0..3 {
-        let (server, release) = holding().await;
+        let (server, release) = Upstream::holding().await;
         servers.push(server);
         releases.push(release);
     }
@@ -147,7 +132,7 @@ async fn requests_in_flight_are_spread_evenly_over_all_workers() {
 }
 
 /// A request of this client, by way of a proxy that is trusted.
-fn request_of(client: &str) -> http::Request<tidegate_tests::BoxBody> {
+fn request_of(client: &str) -> http::Request<BoxBody> {
     request("GET", "/").header("x-forwarded-for", client).body(empty()).expect("valid")
 }
 

@@ -4,7 +4,8 @@ use bytes::Bytes;
 use http::Response;
 use http_body_util::BodyExt;
 use tidegate_tests::{
-    Builder, Client, PATIENCE, Proxy, Upstream, Zeros, assert_status, body, chunks, empty, request, within,
+    Builder, Client, PATIENCE, Proxy, Upstream, Zeros, assert_status, body, chunks, empty, next_chunk,
+    request, within,
 };
 
 /// Bytes of a large body: 64 MiB, or 1 GiB with `TIDEGATE_TEST_FULL` set.
@@ -31,7 +32,7 @@ async fn a_large_upload_passes_in_flat_memory() {
     })
     .await;
     let proxy = unlimited(&app).start().await;
-    for mut client in [proxy.http1().await, proxy.http2().await] {
+    for mut client in proxy.both().await {
         client.get("/warm").await;
         let before = proxy.resident_memory();
         let upload = request("POST", "/").body(Zeros { left: large() }.boxed()).expect("valid");
@@ -48,9 +49,9 @@ async fn a_large_upload_passes_in_flat_memory() {
 async fn a_large_download_passes_in_flat_memory() {
     let app = Upstream::serve(async |_| Response::new(Zeros { left: large() }.boxed())).await;
     let proxy = Proxy::builder(&app).start().await;
-    for mut client in [proxy.http1().await, proxy.http2().await] {
+    for mut client in proxy.both().await {
         let before = proxy.resident_memory();
-        let answer = client.start(request("GET", "/").body(empty()).expect("valid")).await.expect("a head");
+        let answer = client.start_get("/").await;
         assert_eq!(answer.headers()["content-length"], large().to_string());
         let mut download = answer.into_body();
         let mut length = 0;
@@ -65,23 +66,15 @@ async fn a_large_download_passes_in_flat_memory() {
 
 #[tokio::test]
 async fn chunks_are_passed_on_as_they_come() {
-    let (feed, download) = chunks();
-    let download = std::sync::Mutex::new(Some(download));
-    let download = std::sync::Arc::new(download);
-    let app = Upstream::serve(move |_| {
-        let download = download.lock().expect("one request").take().expect("one request");
-        async move { Response::new(download) }
-    })
-    .await;
+    let (app, feed) = Upstream::fed("").await;
     let proxy = Proxy::builder(&app).start().await;
     let mut client = proxy.http1().await;
-    let answer = client.start(request("GET", "/").body(empty()).expect("valid")).await.expect("a head");
+    let answer = client.start_get("/").await;
     let mut answer = answer.into_body();
     // The next chunk is sent only when the one before has arrived.
     for chunk in ["one", "two", "three"] {
         assert!(feed.send(chunk).await);
-        let frame = within("the chunk", answer.frame()).await.expect("a chunk").expect("a whole body");
-        assert_eq!(frame.into_data().expect("data"), chunk);
+        assert_eq!(next_chunk(&mut answer).await, chunk);
     }
     drop(feed);
     assert!(within("the end", answer.frame()).await.is_none());
@@ -94,8 +87,7 @@ async fn an_upload_reaches_the_upstream_before_it_is_complete() {
         let arrived = arrived.clone();
         async move {
             let mut incoming = request.into_body();
-            let frame = incoming.frame().await.expect("a chunk").expect("a whole body");
-            arrived.send(frame.into_data().expect("data")).await.expect("a test that listens");
+            arrived.send(next_chunk(&mut incoming).await).await.expect("a test that listens");
             incoming.collect().await.expect("the rest");
             Response::new(body("done"))
         }
@@ -157,7 +149,7 @@ async fn a_body_the_upstream_breaks_off_is_not_completed() {
     ] {
         let app = Upstream::raw(response).await;
         let proxy = Proxy::builder(&app).start().await;
-        for mut client in [proxy.http1().await, proxy.http2().await] {
+        for mut client in proxy.both().await {
             let request = request("GET", "/").body(empty()).expect("valid");
             client.try_send(request).await.expect_err("a client must not take this for the whole body");
         }
@@ -169,7 +161,7 @@ async fn a_body_the_upstream_breaks_off_is_not_completed() {
 async fn a_body_that_ends_with_the_connection_is_whole() {
     let app = Upstream::raw("HTTP/1.1 200 OK\r\n\r\nuntil the end").await;
     let proxy = Proxy::builder(&app).start().await;
-    for mut client in [proxy.http1().await, proxy.http2().await] {
+    for mut client in proxy.both().await {
         assert_eq!(client.get("/").await.text(), "until the end");
         // The client's connection does not have to end with it.
         assert_eq!(client.get("/").await.text(), "until the end");
@@ -193,10 +185,9 @@ async fn a_client_that_goes_away_ends_the_upstreams_work() {
     })
     .await;
     let proxy = Proxy::builder(&app).start().await;
-    for client in [proxy.http1().await, proxy.http2().await] {
+    for client in proxy.both().await {
         let mut client: Client = client;
-        let answer =
-            client.start(request("GET", "/away").body(empty()).expect("valid")).await.expect("a head");
+        let answer = client.start_get("/away").await;
         drop(answer);
         drop(client);
         within("the upstream to be told", waits.recv()).await.expect("an upstream that waits");

@@ -6,7 +6,7 @@ use flate2::read::GzDecoder;
 use http::Response;
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE};
 use hyper::body::Incoming;
-use tidegate_tests::{Builder, Client, Proxy, Upstream, body, chunks, empty, gzipped, request, stock};
+use tidegate_tests::{Builder, Proxy, Upstream, body, chunked, empty, gzipped, request, stock};
 
 const PAGE: &str = "<a href=\"http://old.example/a\">one</a> http://old.exampl http://old.example/";
 const EDITED: &str = "<a href=\"https://new.example/a\">one</a> http://old.exampl https://new.example/";
@@ -19,11 +19,6 @@ responses = [{ replace = [{ from = "http://old.example/", to = "https://new.exam
 
 fn filtering(upstream: &Upstream) -> Builder {
     Proxy::builder(upstream).plugin("10-body-filter", stock("body-filter"), RULES)
-}
-
-/// HTTP/1.1 and HTTP/2.
-async fn both(proxy: &Proxy) -> [Client; 2] {
-    [proxy.http1().await, proxy.http2().await]
 }
 
 fn gunzipped(bytes: &[u8]) -> String {
@@ -43,17 +38,7 @@ async fn pages() -> Upstream {
             "/odd" => html.header(CONTENT_ENCODING, "odd").body(body(PAGE)),
             "/text" => Response::builder().header(CONTENT_TYPE, "text/plain").body(body(PAGE)),
             "/part" => html.status(206).header("content-range", "bytes 0-71/100").body(body(PAGE)),
-            "/chunks" => {
-                let (feed, download) = chunks();
-                tokio::spawn(async move {
-                    for chunk in PAGE.as_bytes().chunks(3) {
-                        if !feed.send(chunk).await {
-                            return;
-                        }
-                    }
-                });
-                html.body(download)
-            }
+            "/chunks" => html.body(chunked(PAGE.as_bytes().chunks(3))),
             other => panic!("no page {other}"),
         };
         answer.expect("a valid response")
@@ -65,7 +50,7 @@ async fn pages() -> Upstream {
 async fn text_is_replaced_in_plain_chunked_and_compressed_responses() {
     let app = pages().await;
     let proxy = filtering(&app).start().await;
-    for mut client in both(&proxy).await {
+    for mut client in proxy.both().await {
         for target in ["/plain", "/chunks", "/gzip"] {
             let answer = client.get(target).await;
             assert_eq!(answer.text(), EDITED, "{target} {:?}", answer.version);
@@ -82,7 +67,7 @@ async fn text_is_replaced_in_plain_chunked_and_compressed_responses() {
 async fn what_was_edited_is_compressed_for_clients_that_want_it() {
     let app = pages().await;
     let proxy = filtering(&app).section("[compression]\nmin-size = \"1B\"").start().await;
-    for mut client in both(&proxy).await {
+    for mut client in proxy.both().await {
         for target in ["/plain", "/chunks", "/gzip"] {
             let asked = request("GET", target).header(ACCEPT_ENCODING, "gzip").body(empty()).expect("valid");
             let answer = client.send(asked).await;
@@ -106,7 +91,7 @@ async fn requests_are_refused_by_what_is_in_their_body() {
     let app = Upstream::echo("app").await;
     let proxy = filtering(&app).start().await;
     let attack = "id=1 UNION\nSELECT password";
-    for mut client in both(&proxy).await {
+    for mut client in proxy.both().await {
         let post = |target: &str, coding: &str, bytes: Vec<u8>| {
             let asked = request("POST", target).header(CONTENT_TYPE, "text/plain");
             let asked = if coding.is_empty() { asked } else { asked.header(CONTENT_ENCODING, coding) };

@@ -4,8 +4,8 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use hyper::body::Incoming;
 use serde_json::Value;
 use tidegate_tests::{
-    Answer, BoxBody, Builder, Client, Proxy, Upstream, body, chunks, empty, guest, gzipped, request, stock,
-    within,
+    Answer, BoxBody, Builder, Proxy, Upstream, body, chunked, chunks, empty, guest, gzipped, next_chunk,
+    request_with, stock, within,
 };
 
 /// The guest that does what the fields of a request say.
@@ -18,44 +18,16 @@ fn seeing(app: &Upstream, settings: &str) -> Builder {
 }
 
 fn post(fields: &[(&str, &str)], upload: BoxBody) -> http::Request<BoxBody> {
-    let asked = fields.iter().fold(request("POST", "/x"), |asked, (name, value)| asked.header(*name, *value));
-    asked.body(upload).expect("valid")
+    request_with("POST", "/x", fields).body(upload).expect("valid")
 }
 
 fn get(fields: &[(&str, &str)]) -> http::Request<BoxBody> {
-    let asked = fields.iter().fold(request("GET", "/x"), |asked, (name, value)| asked.header(*name, *value));
-    asked.body(empty()).expect("valid")
-}
-
-/// HTTP/1.1 and HTTP/2.
-async fn both(proxy: &Proxy) -> [Client; 2] {
-    [proxy.http1().await, proxy.http2().await]
-}
-
-/// A body that comes in these chunks, without a length.
-fn in_chunks(texts: &'static [&'static str]) -> BoxBody {
-    let (feed, upload) = chunks();
-    tokio::spawn(async move {
-        for text in texts {
-            if !feed.send(*text).await {
-                return;
-            }
-        }
-    });
-    upload
+    request_with("GET", "/x", fields).body(empty()).expect("valid")
 }
 
 /// Answers with this text in chunks of three bytes, and what would no longer be true of another.
 async fn telling(text: &'static str) -> Upstream {
     Upstream::serve(move |asked: http::Request<Incoming>| async move {
-        let (feed, download) = chunks();
-        tokio::spawn(async move {
-            for chunk in text.as_bytes().chunks(3) {
-                if !feed.send(chunk).await {
-                    return;
-                }
-            }
-        });
         let answer = Response::builder()
             .header("content-type", "text/plain")
             .header("content-digest", "sha-256=:AAAA:")
@@ -64,7 +36,7 @@ async fn telling(text: &'static str) -> Upstream {
         if asked.method() == Method::HEAD {
             return answer.header("content-length", text.len()).body(empty()).expect("valid");
         }
-        answer.body(download).expect("valid")
+        answer.body(chunked(text.as_bytes().chunks(3))).expect("valid")
     })
     .await
 }
@@ -85,10 +57,10 @@ fn assert_nothing_untrue(answer: &Answer) {
 async fn a_whole_request_body_is_edited_before_anything_is_sent() {
     let app = Upstream::echo("app").await;
     let proxy = seeing(&app, "").start().await;
-    for mut client in both(&proxy).await {
+    for mut client in proxy.both().await {
         let fields =
             [("x-request-mode", "whole"), ("x-request-do", "upper"), ("content-digest", "sha-256=:AAAA:")];
-        for upload in [body("one two"), in_chunks(&["one", " two"])] {
+        for upload in [body("one two"), chunked(["one", " two"])] {
             let echoed = client.send(post(&fields, upload)).await.json();
             assert_eq!(echoed["body"], "ONE TWO");
             assert_eq!(echoed["headers"]["content-length"], "7");
@@ -119,7 +91,7 @@ async fn a_body_over_the_limit_is_refused_or_passes_unseen() {
     let large = "a".repeat(20 << 10);
     for (overflow, status) in [("deny", 413), ("skip", 200)] {
         let proxy = seeing(&app, &format!("body-overflow = \"{overflow}\"")).start().await;
-        for upload in [body(large.clone()), in_chunks_of(&large)] {
+        for upload in [body(large.clone()), chunked(large.as_bytes().chunks(5_000).map(<[u8]>::to_vec))] {
             let fields = [("x-request-mode", "whole"), ("x-request-do", "upper")];
             let answer = proxy.send(post(&fields, upload)).await;
             assert_eq!(answer.status, status, "{overflow}");
@@ -136,29 +108,16 @@ async fn a_body_over_the_limit_is_refused_or_passes_unseen() {
     }
 }
 
-fn in_chunks_of(text: &str) -> BoxBody {
-    let (feed, upload) = chunks();
-    let text = text.to_owned();
-    tokio::spawn(async move {
-        for chunk in text.as_bytes().chunks(5_000) {
-            if !feed.send(chunk.to_vec()).await {
-                return;
-            }
-        }
-    });
-    upload
-}
-
 #[tokio::test]
 async fn chunks_of_a_request_are_edited_as_they_pass() {
     let app = Upstream::echo("app").await;
     let proxy = seeing(&app, "").start().await;
-    for mut client in both(&proxy).await {
+    for mut client in proxy.both().await {
         for (deed, received) in
             [("upper", "ONETWOTHREE"), ("gather", "ONETWOTHREE"), ("finish", "ONEtwothree")]
         {
             let fields = [("x-request-mode", "chunks"), ("x-request-do", deed)];
-            let echoed = client.send(post(&fields, in_chunks(&["one", "two", "three"]))).await.json();
+            let echoed = client.send(post(&fields, chunked(["one", "two", "three"]))).await.json();
             assert_eq!(echoed["body"], received, "{deed}");
         }
         // What a length says would not be true of what the policy makes of it.
@@ -178,8 +137,7 @@ async fn the_first_chunk_passes_before_the_last_has_come() {
         let arrived = arrived.clone();
         async move {
             let mut upload = asked.into_body();
-            let frame = http_body_util::BodyExt::frame(&mut upload).await.expect("a chunk").expect("whole");
-            arrived.send(frame.into_data().expect("data")).await.expect("a test that listens");
+            arrived.send(next_chunk(&mut upload).await).await.expect("a test that listens");
             http_body_util::BodyExt::collect(upload).await.expect("the rest");
             Response::new(body("done"))
         }
@@ -200,7 +158,7 @@ async fn the_first_chunk_passes_before_the_last_has_come() {
 async fn a_policy_that_saw_a_chunk_of_a_request_answers_it() {
     let app = Upstream::echo("app").await;
     let proxy = seeing(&app, "").start().await;
-    for mut client in both(&proxy).await {
+    for mut client in proxy.both().await {
         let fields = [("x-request-mode", "chunks"), ("x-request-do", "answer")];
         let answer = client.send(post(&fields, body("12345"))).await;
         answer.assert_is(299, "saw 5\n");
@@ -216,8 +174,7 @@ async fn what_goes_wrong_with_a_request_body_is_the_operators_decision() {
         for (mode, phase) in [("whole", "request-body"), ("chunks", "request-chunk")] {
             for (deed, error) in [("fail", "fail"), ("panic", "trap"), ("loop", "cpu")] {
                 let fields = [("x-request-mode", mode), ("x-request-do", deed)];
-                let asked = request("POST", &format!("/{mode}-{deed}"));
-                let asked = fields.iter().fold(asked, |asked, (name, value)| asked.header(*name, *value));
+                let asked = request_with("POST", &format!("/{mode}-{deed}"), &fields);
                 let answer = proxy.send(asked.body(body("one two")).expect("valid")).await;
                 assert_eq!(answer.status, status, "{on_error} {mode} {deed}");
                 if status == 200 {
@@ -234,7 +191,7 @@ async fn what_goes_wrong_with_a_request_body_is_the_operators_decision() {
 async fn a_whole_response_body_is_edited_before_anything_is_sent() {
     let app = telling("one two three").await;
     let proxy = seeing(&app, "").start().await;
-    for mut client in both(&proxy).await {
+    for mut client in proxy.both().await {
         let answer = client.send(get(&[("x-response-mode", "whole"), ("x-response-do", "upper")])).await;
         assert_eq!(answer.text(), "ONE TWO THREE");
         assert_eq!(answer.header("content-length"), "13");
@@ -252,7 +209,7 @@ async fn a_whole_response_body_is_edited_before_anything_is_sent() {
 async fn chunks_of_a_response_are_edited_as_they_pass() {
     let app = telling("one two three").await;
     let proxy = seeing(&app, "").start().await;
-    for mut client in both(&proxy).await {
+    for mut client in proxy.both().await {
         for deed in ["upper", "gather"] {
             let answer = client.send(get(&[("x-response-mode", "chunks"), ("x-response-do", deed)])).await;
             assert_eq!(answer.text(), "ONE TWO THREE", "{deed}");
@@ -325,9 +282,9 @@ async fn trailers_pass_after_an_edited_body_and_digests_among_them_do_not() {
 async fn a_message_without_a_body_has_no_body_phase() {
     let app = telling("one two three").await;
     let proxy = seeing(&app, "").start().await;
-    for mut client in both(&proxy).await {
-        let asked =
-            request("HEAD", "/x").header("x-response-mode", "chunks").header("x-response-do", "upper");
+    for mut client in proxy.both().await {
+        let fields = [("x-response-mode", "chunks"), ("x-response-do", "upper")];
+        let asked = request_with("HEAD", "/x", &fields);
         let answer = client.send(asked.body(empty()).expect("valid")).await;
         assert_eq!(answer.status, 200);
         assert_eq!(answer.header("content-length"), "", "the length is not known");
@@ -369,7 +326,7 @@ async fn a_body_that_was_decoded_and_not_edited_has_its_true_length() {
     })
     .await;
     let proxy = seeing(&app, "").start().await;
-    for mut client in both(&proxy).await {
+    for mut client in proxy.both().await {
         let fields = [("x-decode", "yes"), ("x-response-mode", "whole"), ("x-response-do", "note")];
         let answer = client.send(get(&fields)).await;
         assert_eq!(answer.text(), "one two three");
@@ -377,8 +334,7 @@ async fn a_body_that_was_decoded_and_not_edited_has_its_true_length() {
         assert_eq!(answer.header("content-length"), "13");
         assert_eq!(answer.header("content-encoding"), "");
         assert_eq!(answer.header("etag"), "W/\"coded\"");
-        let asked =
-            fields.iter().fold(request("HEAD", "/x"), |asked, (name, value)| asked.header(*name, *value));
+        let asked = request_with("HEAD", "/x", &fields);
         let answer = client.send(asked.body(empty()).expect("valid")).await;
         assert_eq!(answer.header("content-length"), "");
         assert_eq!(answer.header("content-encoding"), "");
@@ -397,13 +353,7 @@ async fn an_instance_for_each_request_serves_its_bodies_too() {
 
 #[tokio::test]
 async fn a_client_that_leaves_in_the_middle_leaves_nothing_behind() {
-    let (feed, download) = chunks();
-    let download = std::sync::Arc::new(std::sync::Mutex::new(Some(download)));
-    let app = Upstream::serve(move |_| {
-        let download = download.lock().expect("one request").take();
-        async move { Response::new(download.unwrap_or_else(|| body("fine"))) }
-    })
-    .await;
+    let (app, feed) = Upstream::fed("fine").await;
     let proxy = seeing(&app, "").start().await;
     let mut client = proxy.http1().await;
     let asked = get(&[("x-response-mode", "chunks"), ("x-response-do", "upper")]);

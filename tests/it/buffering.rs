@@ -10,9 +10,10 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use rustix::process::Signal;
 use tidegate_tests::{
-    BoxBody, Builder, FrameType, H2Frames, Proxy, Raw, Setting, Speech, Upstream, assert_status, body,
-    chunks, empty, eventually, request, until, within,
+    Answer, BoxBody, Builder, Chunks, FrameType, H2Frames, Proxy, Raw, Setting, Speech, Upstream,
+    assert_status, body, chunked, chunks, empty, eventually, next_chunk, request, until, within,
 };
+use tokio::task::JoinHandle;
 
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
@@ -171,13 +172,8 @@ async fn an_http2_client_that_does_not_read_holds_no_connection_either() {
 #[tokio::test]
 async fn an_http2_client_that_opens_no_window_holds_none_even_for_a_short_response() {
     let app = Upstream::serve(async |_| {
-        let (feed, download) = chunks();
-        tokio::spawn(async move {
-            // One by one, so that they do not come with the head.
-            feed.send("short ").await;
-            feed.send("response").await;
-        });
-        Response::new(download)
+        // One by one, so that they do not come with the head.
+        Response::new(chunked(["short ", "response"]))
     })
     .await;
     let lines = "max-in-flight = 1\nmax-queued = 100\ntimeouts.queue = \"30s\"";
@@ -301,8 +297,8 @@ async fn a_directory_that_cannot_be_used_is_a_problem() {
 
 /// An upload in chunks on a connection of its own, and its answer.
 struct Upload {
-    feed: Option<tidegate_tests::Chunks>,
-    answer: tokio::task::JoinHandle<tidegate_tests::Answer>,
+    feed: Option<Chunks>,
+    answer: JoinHandle<Answer>,
 }
 
 impl Upload {
@@ -317,7 +313,7 @@ impl Upload {
         assert!(self.feed.as_ref().expect("not ended").send(chunk).await);
     }
 
-    async fn end(mut self) -> tidegate_tests::Answer {
+    async fn end(mut self) -> Answer {
         drop(self.feed.take());
         within("the answer", self.answer).await.expect("no panic")
     }
@@ -499,7 +495,6 @@ async fn a_conversation_is_not_kept_until_it_is_whole() {
     let mut answer = answer.into_body();
     for chunk in ["one", "two"] {
         assert!(feed.send(chunk).await);
-        let frame = within("the chunk", answer.frame()).await.expect("a chunk").expect("a whole body");
-        assert_eq!(frame.into_data().expect("data"), chunk);
+        assert_eq!(next_chunk(&mut answer).await, chunk);
     }
 }

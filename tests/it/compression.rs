@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue, Response};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tidegate_tests::{
-    Answer, Builder, Proxy, Upstream, body, chunks, empty, exclusive, guest, request, within,
+    Answer, Builder, Proxy, Upstream, body, chunks, empty, exclusive, guest, next_chunk, request, within,
 };
 
 /// What the upstream sends for every path: 26 KiB of text.
@@ -45,15 +45,7 @@ fn compressing(upstream: &Upstream) -> Builder {
 }
 
 async fn get(proxy: &Proxy, target: &str, accepted: &str) -> Answer {
-    send(proxy, "GET", target, &[("accept-encoding", accepted)]).await
-}
-
-async fn send(proxy: &Proxy, method: &str, target: &str, fields: &[(&str, &str)]) -> Answer {
-    let mut request = request(method, target);
-    for (name, value) in fields {
-        request = request.header(*name, *value);
-    }
-    proxy.send(request.body(empty()).expect("valid")).await
+    proxy.ask("GET", target, &[("accept-encoding", accepted)]).await
 }
 
 /// The body without its coding.
@@ -79,7 +71,7 @@ fn decoded(answer: &Answer) -> Vec<u8> {
 async fn each_coding_arrives_over_each_version_of_http() {
     let app = pages().await;
     let proxy = compressing(&app).start().await;
-    for mut client in [proxy.http1().await, proxy.http2().await] {
+    for mut client in proxy.both().await {
         for coding in ["zstd", "br", "gzip"] {
             let request = request("GET", "/").header("accept-encoding", coding);
             let answer = client.send(request.body(empty()).expect("valid")).await;
@@ -154,7 +146,7 @@ async fn what_need_or_must_not_be_compressed_is_left_alone() {
         &[("accept-encoding", "gzip;q=0, *;q=0")],
         &[("accept-encoding", "gzip"), ("cache-control", "no-transform")],
     ] {
-        let answer = send(&proxy, "GET", "/", fields).await;
+        let answer = proxy.ask("GET", "/", fields).await;
         assert_eq!(answer.text(), page(), "{fields:?}");
         assert_eq!(answer.header("vary"), "accept-encoding", "{fields:?}");
         assert_eq!(answer.header("content-length"), page().len().to_string());
@@ -184,7 +176,7 @@ async fn validators_stay_true() {
     // A client asks whether what it has is fresh: by the tag it knows.
     for (known, told) in [("W/\"v1\"", "W/\"v1\""), ("\"v1\"", "\"v1\"")] {
         let asks = [("accept-encoding", "br"), ("if-none-match", known)];
-        let answer = send(&proxy, "GET", "/status=304&etag=\"v1\"", &asks).await;
+        let answer = proxy.ask("GET", "/status=304&etag=\"v1\"", &asks).await;
         assert_eq!(answer.status, 304);
         assert_eq!(answer.header("etag"), told);
     }
@@ -194,7 +186,7 @@ async fn validators_stay_true() {
 async fn head_is_answered_as_get_would_be() {
     let app = pages().await;
     let proxy = compressing(&app).start().await;
-    for mut client in [proxy.http1().await, proxy.http2().await] {
+    for mut client in proxy.both().await {
         for target in ["/etag=\"v1\"", "/length=10", "/content-type=image/png"] {
             let ask = |method| {
                 let request = request(method, target).header("accept-encoding", "zstd");
@@ -237,7 +229,7 @@ async fn the_reply_of_a_policy_is_compressed_as_well() {
         .await;
     for method in ["GET", "HEAD"] {
         let fields = [("accept-encoding", "gzip"), ("x-answer", "m")];
-        let answer = send(&proxy, method, "/", &fields).await;
+        let answer = proxy.ask(method, "/", &fields).await;
         assert_eq!(answer.status, 299);
         assert_eq!(answer.header("x-answered-by"), "m");
         assert_eq!(answer.header("content-encoding"), "gzip");
@@ -250,13 +242,7 @@ async fn the_reply_of_a_policy_is_compressed_as_well() {
 
 #[tokio::test]
 async fn chunks_are_passed_on_as_they_come() {
-    let (feed, download) = chunks();
-    let download = std::sync::Arc::new(std::sync::Mutex::new(Some(download)));
-    let app = Upstream::serve(move |_| {
-        let download = download.lock().expect("one request").take().expect("one request");
-        async move { Response::builder().header("content-type", "text/plain").body(download).expect("valid") }
-    })
-    .await;
+    let (app, feed) = Upstream::fed("").await;
     let proxy = compressing(&app).start().await;
     let mut client = proxy.http1().await;
     let asks = request("GET", "/").header("accept-encoding", "gzip").body(empty()).expect("valid");
@@ -269,8 +255,7 @@ async fn chunks_are_passed_on_as_they_come() {
         assert!(feed.send(chunk).await);
         let mut plain = Vec::with_capacity(100);
         while plain.len() < chunk.len() {
-            let frame = within("the chunk", answer.frame()).await.expect("a chunk").expect("a whole body");
-            let data = frame.into_data().expect("data");
+            let data = next_chunk(&mut answer).await;
             gunzip.decompress_vec(&data, &mut plain, FlushDecompress::Sync).expect("gzip");
         }
         assert_eq!(plain, chunk.as_bytes());
@@ -297,7 +282,7 @@ async fn trailers_follow_a_compressed_body() {
     })
     .await;
     let proxy = compressing(&app).start().await;
-    for mut client in [proxy.http1().await, proxy.http2().await] {
+    for mut client in proxy.both().await {
         let asks = request("GET", "/").header("accept-encoding", "zstd").header("te", "trailers");
         let answer = client.send(asks.body(empty()).expect("valid")).await;
         assert_eq!(decoded(&answer), page().as_bytes());
@@ -311,7 +296,7 @@ async fn a_body_the_upstream_breaks_off_is_not_completed() {
     let app = Upstream::raw(format!("{head}{}", "half of it ".repeat(300))).await;
     let proxy = compressing(&app).start().await;
     for coding in ["zstd", "br", "gzip"] {
-        for mut client in [proxy.http1().await, proxy.http2().await] {
+        for mut client in proxy.both().await {
             let asks = request("GET", "/").header("accept-encoding", coding).body(empty()).expect("valid");
             // Before the head, if it breaks off soon enough.
             assert!(client.try_send(asks).await.is_err(), "{coding}");
@@ -321,14 +306,7 @@ async fn a_body_the_upstream_breaks_off_is_not_completed() {
 
 #[tokio::test]
 async fn a_client_that_leaves_gives_the_upstream_and_the_place_free() {
-    let (feed, download) = chunks();
-    let download = std::sync::Arc::new(std::sync::Mutex::new(Some(download)));
-    let app = Upstream::serve(move |_| {
-        let download = download.lock().expect("no panic").take();
-        let download = download.unwrap_or_else(|| body(page()));
-        async move { Response::builder().header("content-type", "text/plain").body(download).expect("valid") }
-    })
-    .await;
+    let (app, feed) = Upstream::fed(page()).await;
     let proxy = Proxy::builder(&app).section("[compression]\nmax-in-flight = 1").start().await;
     // One worker would do, but a new connection may reach either: all on one connection.
     let mut client = proxy.http2().await;
@@ -360,7 +338,7 @@ async fn the_files_of_a_root_are_compressed_unless_it_is_left_out() {
     assert_eq!(decoded(&answer), page().as_bytes());
     assert!(answer.header("etag").starts_with("W/"), "{answer:?}");
     let part = [("accept-encoding", "gzip"), ("range", "bytes=0-1999")];
-    let answer = send(&proxy, "GET", "/page.html", &part).await;
+    let answer = proxy.ask("GET", "/page.html", &part).await;
     assert_eq!(answer.status, 206);
     assert_eq!(answer.header("content-encoding"), "");
     assert_eq!(answer.body, page().as_bytes()[..2000]);

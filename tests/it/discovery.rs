@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use tidegate_tests::{Builder, Dns, Proxy, Upstream, chunks, empty, eventually, request, until};
+use tidegate_tests::{Builder, Dns, Proxy, Upstream, empty, eventually, request, until};
 use tokio::net::UdpSocket;
 
 const NAME: &str = "app.test";
@@ -83,13 +83,7 @@ async fn every_address_is_a_server_of_its_own() {
 #[tokio::test]
 async fn what_is_in_flight_to_an_address_that_leaves_ends_in_peace() {
     let dns = Dns::start().await;
-    let (feed, download) = chunks();
-    let download = std::sync::Arc::new(std::sync::Mutex::new(Some(download)));
-    let old = Upstream::serve(move |_| {
-        let body = download.lock().expect("no panic").take();
-        async move { http::Response::new(body.unwrap_or_else(empty)) }
-    })
-    .await;
+    let (old, feed) = Upstream::fed("").await;
     dns.set(NAME, &[ip("127.0.0.1")], TTL);
     let proxy = behind(&dns, old.address().port(), "").start().await;
     let mut client = proxy.http1().await;
@@ -108,9 +102,7 @@ async fn what_is_in_flight_to_an_address_that_leaves_ends_in_peace() {
     })
     .await;
 
-    assert!(feed.send("the rest").await);
-    drop(feed);
-    assert_eq!(tidegate_tests::Answer::read(slow).await.expect("a whole body").text(), "the rest");
+    feed.complete(slow).await;
 }
 
 #[tokio::test]

@@ -8,9 +8,7 @@ use std::time::{Duration, SystemTime};
 use http_body_util::BodyExt;
 use rustix::fs::{CWD, Mode, mkfifoat};
 use serde_json::json;
-use tidegate_tests::{
-    Answer, Builder, Proxy, Upstream, assert_values, body, empty, request, stock, until, within,
-};
+use tidegate_tests::{Builder, Proxy, Upstream, assert_values, body, empty, request, stock, until, within};
 
 /// A proxy whose default destination is the file root `www`, with these further lines, and no upstream.
 fn root(lines: &str) -> Builder {
@@ -18,12 +16,6 @@ fn root(lines: &str) -> Builder {
         .top("default-upstream = \"www\"")
         .listener("web", "")
         .section(&format!("[files.www]\nroot = \"www\"\n{lines}"))
-}
-
-async fn ask(proxy: &Proxy, method: &str, target: &str, fields: &[(&str, &str)]) -> Answer {
-    let request =
-        fields.iter().fold(request(method, target), |request, field| request.header(field.0, field.1));
-    proxy.send(request.body(empty()).expect("valid")).await
 }
 
 /// Gives a file a time in the past, in seconds since 1970.
@@ -36,7 +28,7 @@ fn set_time(path: &Path, seconds: u64) {
 async fn a_file_is_served_with_what_clients_and_caches_need() {
     let proxy = root("").file("www/a/notes.txt", "hello").start().await;
     set_time(&proxy.folder().join("www/a/notes.txt"), 1_000_000_000);
-    for mut client in [proxy.http1().await, proxy.http2().await] {
+    for mut client in proxy.both().await {
         let answer = client.get("/a/notes.txt?v=1").await;
         answer.assert_is(200, "hello");
         for (name, value) in [
@@ -297,13 +289,13 @@ async fn the_fallback_stands_for_what_is_not_found() {
         assert_eq!(answer.header("content-type"), "text/html; charset=utf-8");
     }
     assert_eq!(proxy.get("/assets/a.js").await.header("cache-control"), "immutable");
-    assert_eq!(ask(&proxy, "HEAD", "/users/42", &[]).await.header("content-length"), "3");
+    assert_eq!(proxy.ask("HEAD", "/users/42", &[]).await.header("content-length"), "3");
     // What is refused is not merely missing.
     for target in ["/.env", "/a%2Fb", "/a%00"] {
         assert_eq!(proxy.get(target).await.status, 404, "{target}");
     }
     assert_eq!(proxy.get("/%zz").await.status, 400);
-    assert_eq!(ask(&proxy, "POST", "/users/42", &[]).await.status, 405);
+    assert_eq!(proxy.ask("POST", "/users/42", &[]).await.status, 405);
     fs::remove_file(proxy.folder().join("www/app/index.html")).expect("a file");
     assert_eq!(proxy.get("/users/42").await.status, 404);
 }
@@ -340,7 +332,7 @@ async fn conditions_are_met() {
             (&[("if-unmodified-since", before)], 412),
             (&[("if-none-match", tag.as_str()), ("range", "bytes=0-1")], 304),
         ] {
-            let answer = ask(&proxy, method, "/a.txt", fields).await;
+            let answer = proxy.ask(method, "/a.txt", fields).await;
             assert_eq!(answer.status, expected, "{method} {fields:?}");
             if expected == 304 {
                 assert_eq!(answer.header("etag"), tag);
@@ -351,7 +343,7 @@ async fn conditions_are_met() {
     }
     // A new version has a new tag, even of the same size and within the same second.
     fs::write(proxy.folder().join("www/a.txt"), "9876543210").expect("a writable file");
-    let answer = ask(&proxy, "GET", "/a.txt", &[("if-none-match", &tag)]).await;
+    let answer = proxy.ask("GET", "/a.txt", &[("if-none-match", &tag)]).await;
     answer.assert_is(200, "9876543210");
     assert_ne!(answer.header("etag"), tag);
 }
@@ -372,7 +364,7 @@ async fn parts_of_a_file_are_served() {
         ("bytes=0-5,3-8", 200, "", "0123456789"),
         ("seconds=1-2", 200, "", "0123456789"),
     ] {
-        for mut client in [proxy.http1().await, proxy.http2().await] {
+        for mut client in proxy.both().await {
             let request = request("GET", "/a.txt").header("range", range).body(empty()).expect("valid");
             let answer = client.send(request).await;
             assert_eq!(answer.status, status, "{range}");
@@ -381,21 +373,21 @@ async fn parts_of_a_file_are_served() {
             assert_eq!(answer.header("content-length"), text.len().to_string(), "{range}");
         }
     }
-    assert_eq!(ask(&proxy, "HEAD", "/a.txt", &[("range", "bytes=0-1")]).await.status, 200);
-    assert_eq!(ask(&proxy, "GET", "/empty", &[("range", "bytes=0-1")]).await.status, 200);
+    assert_eq!(proxy.ask("HEAD", "/a.txt", &[("range", "bytes=0-1")]).await.status, 200);
+    assert_eq!(proxy.ask("GET", "/empty", &[("range", "bytes=0-1")]).await.status, 200);
     let then = "Sun, 09 Sep 2001 01:46:40 GMT";
     for (condition, status) in
         [(tag.as_str(), 206), (then, 206), ("\"other\"", 200), (&format!("W/{tag}"), 200)]
     {
         let fields = [("range", "bytes=0-1"), ("if-range", condition)];
-        assert_eq!(ask(&proxy, "GET", "/a.txt", &fields).await.status, status, "{condition}");
+        assert_eq!(proxy.ask("GET", "/a.txt", &fields).await.status, status, "{condition}");
     }
 }
 
 #[tokio::test]
 async fn several_parts_come_in_one_message() {
     let proxy = root("").file("www/a.txt", "0123456789").start().await;
-    for mut client in [proxy.http1().await, proxy.http2().await] {
+    for mut client in proxy.both().await {
         let request = request("GET", "/a.txt").header("range", "bytes=8-,0-1, 4-4").body(empty());
         let answer = client.send(request.expect("valid")).await;
         assert_eq!(answer.status, 206);
@@ -436,7 +428,7 @@ async fn a_compressed_sibling_is_sent_to_those_who_take_it() {
         ("br;q=0", "", "plain"),
         ("", "", "plain"),
     ] {
-        let answer = ask(&proxy, "GET", "/app.js", &[("accept-encoding", accept)]).await;
+        let answer = proxy.ask("GET", "/app.js", &[("accept-encoding", accept)]).await;
         assert_eq!(answer.header("content-encoding"), coding, "{accept}");
         assert_eq!(answer.text(), text, "{accept}");
         assert_eq!(answer.header("content-type"), "text/javascript; charset=utf-8");
@@ -448,29 +440,29 @@ async fn a_compressed_sibling_is_sent_to_those_who_take_it() {
         );
     }
     let fields = [("accept-encoding", "br"), ("range", "bytes=0-2")];
-    let part = ask(&proxy, "GET", "/app.js", &fields).await;
+    let part = proxy.ask("GET", "/app.js", &fields).await;
     assert_eq!(part.status, 206);
     assert_eq!(part.text(), "bro");
     assert_eq!(part.header("content-encoding"), "br");
-    let tag = ask(&proxy, "GET", "/app.js", &[("accept-encoding", "br")]).await.header("etag").to_owned();
+    let tag = proxy.ask("GET", "/app.js", &[("accept-encoding", "br")]).await.header("etag").to_owned();
     let again = [("accept-encoding", "br"), ("if-none-match", &tag)];
-    let again = ask(&proxy, "GET", "/app.js", &again).await;
+    let again = proxy.ask("GET", "/app.js", &again).await;
     assert_eq!(again.status, 304);
     assert_eq!(again.header("vary"), "accept-encoding");
-    assert_eq!(ask(&proxy, "GET", "/app.js", &[("if-none-match", &tag)]).await.status, 200);
+    assert_eq!(proxy.ask("GET", "/app.js", &[("if-none-match", &tag)]).await.status, 200);
 
-    assert_eq!(ask(&proxy, "GET", "/", &[("accept-encoding", "gzip")]).await.text(), "page in gzip");
-    assert_eq!(ask(&proxy, "GET", "/alone.css", &[("accept-encoding", "gzip")]).await.header("vary"), "");
+    assert_eq!(proxy.ask("GET", "/", &[("accept-encoding", "gzip")]).await.text(), "page in gzip");
+    assert_eq!(proxy.ask("GET", "/alone.css", &[("accept-encoding", "gzip")]).await.header("vary"), "");
     // What asks for the sibling itself gets it as it is.
-    let sibling = ask(&proxy, "GET", "/app.js.gz", &[("accept-encoding", "gzip")]).await;
+    let sibling = proxy.ask("GET", "/app.js.gz", &[("accept-encoding", "gzip")]).await;
     assert_eq!(sibling.header("content-type"), "application/gzip");
     assert_eq!(sibling.header("content-encoding"), "");
 
     // A sibling that a deployment forgot is older than its file.
     set_time(&proxy.folder().join("www/app.js.br"), 1_000_000_000);
-    assert_eq!(ask(&proxy, "GET", "/app.js", &[("accept-encoding", "br, gzip")]).await.text(), "gzip");
+    assert_eq!(proxy.ask("GET", "/app.js", &[("accept-encoding", "br, gzip")]).await.text(), "gzip");
     proxy.reconfigure("root = \"www\"", "root = \"www\"\nprecompressed = false").await;
-    let answer = ask(&proxy, "GET", "/app.js", &[("accept-encoding", "gzip")]).await;
+    let answer = proxy.ask("GET", "/app.js", &[("accept-encoding", "gzip")]).await;
     assert_eq!(answer.text(), "plain");
     assert_eq!(answer.header("vary"), "");
 }
@@ -510,11 +502,10 @@ fn large() -> usize {
 async fn a_large_file_goes_out_in_flat_memory() {
     let content: Vec<u8> = (0..large()).map(|at| (at / 1000 % 251) as u8).collect();
     let proxy = root("").file("www/large", content.clone()).start().await;
-    for mut client in [proxy.http1().await, proxy.http2().await] {
+    for mut client in proxy.both().await {
         client.get("/missing").await;
         let before = proxy.resident_memory();
-        let answer =
-            client.start(request("GET", "/large").body(empty()).expect("valid")).await.expect("a head");
+        let answer = client.start_get("/large").await;
         assert_eq!(answer.headers()["content-length"], large().to_string());
         let mut download = answer.into_body();
         let mut length = 0;
@@ -533,7 +524,7 @@ async fn a_large_file_goes_out_in_flat_memory() {
 async fn a_file_that_shrinks_while_it_is_sent_is_broken_off() {
     let proxy = root("").file("www/large", vec![1; 32 << 20]).start().await;
     let mut client = proxy.http1().await;
-    let answer = client.start(request("GET", "/large").body(empty()).expect("valid")).await.expect("a head");
+    let answer = client.start_get("/large").await;
     let file = fs::File::options().write(true).open(proxy.folder().join("www/large")).expect("a file");
     file.set_len(1 << 20).expect("a shorter file");
     answer.into_body().collect().await.expect_err("a client must not take this for the whole file");

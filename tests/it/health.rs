@@ -7,8 +7,7 @@ use std::time::Duration;
 use http::{Request, Response, Version};
 use hyper::body::Incoming;
 use tidegate_tests::{
-    Authority, Client, Proxy, Speech, Upstream, body, chunks, empty, eventually, guest, request, until,
-    within,
+    Authority, Client, Proxy, Speech, Upstream, body, empty, eventually, guest, request, until, within,
 };
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -318,13 +317,7 @@ async fn the_admin_interface_tells_about_every_server() {
 
 #[tokio::test]
 async fn a_server_that_left_is_listed_until_its_last_request_is_over() {
-    let (feed, download) = chunks();
-    let download = Arc::new(Mutex::new(Some(download)));
-    let old = Upstream::serve(move |_| {
-        let body = download.lock().expect("no panic").take();
-        async move { Response::new(body.unwrap_or_else(empty)) }
-    })
-    .await;
+    let (old, feed) = Upstream::fed("").await;
     let new = Upstream::echo("new").await;
     let both = two(&old.server(), &new.server(), "");
     let proxy = Proxy::with_app(&both).start().await;
@@ -332,7 +325,7 @@ async fn a_server_that_left_is_listed_until_its_last_request_is_over() {
     let mut clients: Vec<Client> = Vec::new();
     let slow = loop {
         let mut client = proxy.http1().await;
-        let answer = client.start(request("GET", "/").body(empty()).expect("valid")).await.expect("a head");
+        let answer = client.start_get("/").await;
         clients.push(client);
         if !old.requests().is_empty() {
             break answer;
@@ -345,9 +338,7 @@ async fn a_server_that_left_is_listed_until_its_last_request_is_over() {
 
     proxy.until_server("app", &old.server(), "draining").await;
     assert_eq!(share_of(&proxy, "new").await, ALL);
-    assert!(feed.send("the rest").await);
-    drop(feed);
-    assert_eq!(tidegate_tests::Answer::read(slow).await.expect("a whole body").text(), "the rest");
+    feed.complete(slow).await;
     until("it to be forgotten", async || proxy.server_state("app", &old.server()).await.is_none()).await;
 }
 

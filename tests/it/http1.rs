@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tidegate_tests::{Proxy, Raw, Upstream, assert_status, body, empty, request, within};
+use tidegate_tests::{Proxy, Raw, Upstream, assert_status, body, empty, read_head, request, within};
 use tokio::sync::{Notify, mpsc};
 
 #[tokio::test]
@@ -90,7 +90,7 @@ async fn a_client_that_pipelines_and_says_no_more_is_answered_while_requests_wai
 async fn a_http_1_0_client_gets_an_answer_it_can_read() {
     let app = Upstream::script(async |mut stream: tokio::net::TcpStream, _| {
         use tokio::io::AsyncWriteExt;
-        tidegate_tests::read_head(&mut stream).await;
+        read_head(&mut stream).await;
         let chunked =
             "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n3\r\ndef\r\n0\r\n\r\n";
         let _ = stream.write_all(chunked.as_bytes()).await;

@@ -1,10 +1,8 @@
 //! HTTP/2 with clients: prior knowledge, streams side by side, and what a hostile one sends.
 
-use std::sync::Arc;
-
 use tidegate_tests::{
     Client, ErrorCode, Frame, FrameType, H2Frames, Proxy, Raw, Setting, Upstream, body, chunks, empty, flags,
-    request, within,
+    request,
 };
 
 const GET: [(&str, &str); 4] = H2Frames::GET;
@@ -48,27 +46,9 @@ async fn a_listener_for_one_version_does_not_speak_the_other() {
 
 #[tokio::test]
 async fn streams_are_served_side_by_side() {
-    // The upstream answers no request before all of them have arrived.
-    let everybody = Arc::new(tokio::sync::Barrier::new(20));
-    let app = Upstream::serve(move |_| {
-        let everybody = Arc::clone(&everybody);
-        async move {
-            everybody.wait().await;
-            http::Response::new(body("ok"))
-        }
-    })
-    .await;
+    let app = Upstream::builder().meeting(20).await;
     let proxy = Proxy::builder(&app).start().await;
-    let client = proxy.http2().await;
-
-    let mut tasks = tokio::task::JoinSet::new();
-    for n in 0..20 {
-        let mut client = client.share();
-        tasks.spawn(async move { client.get(&format!("/{n}")).await.status });
-    }
-
-    let statuses = within("all streams", tasks.join_all()).await;
-    assert_eq!(statuses, vec![200; 20]);
+    assert_eq!(proxy.http2().await.side_by_side(20).await, [200; 20]);
 }
 
 #[tokio::test]
@@ -288,7 +268,7 @@ async fn a_slow_stream_does_not_hold_up_the_others() {
     .await;
     let proxy = Proxy::builder(&app).start().await;
     let mut client = proxy.http2().await;
-    let slow = client.start(request("GET", "/slow").body(empty()).expect("valid")).await.expect("a head");
+    let slow = client.start_get("/slow").await;
     assert_eq!(client.get("/fast").await.text(), "ok");
     drop(slow);
 }

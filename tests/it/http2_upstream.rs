@@ -1,17 +1,15 @@
 //! HTTP/2 towards servers: many requests on a connection, bodies and trailers both ways, resets, GOAWAY.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use bytes::Bytes;
 use http::{HeaderMap, Request, Response, Version};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tidegate_tests::{
-    Authority, Builder, Client, ErrorCode, FrameType, H2Frames, Proxy, Speech, Upstream, Zeros, body, chunks,
-    empty, request, until, within,
+    Authority, Builder, ErrorCode, FrameType, H2Frames, Proxy, Speech, Upstream, Zeros, body, chunks, empty,
+    request, stalled, until, within,
 };
-use tokio::sync::{Barrier, mpsc};
+use tokio::sync::mpsc;
 
 /// An upstream of this one server that is spoken to in HTTP/2 in clear text.
 fn h2c(upstream: &Upstream, more: &str) -> Builder {
@@ -22,31 +20,8 @@ async fn echo() -> Upstream {
     Upstream::builder().speaking(Speech::http2()).echo("app").await
 }
 
-/// Answers only once `count` requests are there; `/warm` at once.
 async fn meeting(speech: Speech, count: usize) -> Upstream {
-    let everybody = Arc::new(Barrier::new(count));
-    Upstream::builder()
-        .speaking(speech)
-        .serve(move |request: Request<Incoming>| {
-            let everybody = Arc::clone(&everybody);
-            async move {
-                if request.uri().path() != "/warm" {
-                    everybody.wait().await;
-                }
-                Response::new(body("ok"))
-            }
-        })
-        .await
-}
-
-/// Sends `count` requests side by side on one connection, which is served by one worker.
-async fn side_by_side(client: &Client, count: usize) {
-    let mut requests = tokio::task::JoinSet::new();
-    for n in 0..count {
-        let mut client = client.share();
-        requests.spawn(async move { client.get(&format!("/{n}")).await.status });
-    }
-    assert_eq!(within("all answers", requests.join_all()).await, vec![200; count]);
+    Upstream::builder().speaking(speech).meeting(count).await
 }
 
 /// How many requests came on each connection, those to `/warm` left out.
@@ -62,7 +37,7 @@ fn by_connection(upstream: &Upstream) -> BTreeMap<usize, usize> {
 async fn a_request_arrives_as_one_of_http_2() {
     let app = echo().await;
     let proxy = h2c(&app, "").start().await;
-    for mut client in [proxy.http1().await, proxy.http2().await] {
+    for mut client in proxy.both().await {
         let request = request("POST", "/path?q=1")
             .header("host", "a.test:81")
             .header("x-field", "value")
@@ -91,7 +66,7 @@ async fn requests_share_one_connection() {
     let proxy = h2c(&app, "").start().await;
     let mut client = proxy.http2().await;
     client.get("/warm").await;
-    side_by_side(&client, 20).await;
+    assert_eq!(client.side_by_side(20).await, [200; 20]);
     assert_eq!(app.connections(), 1);
 }
 
@@ -99,7 +74,7 @@ async fn requests_share_one_connection() {
 async fn ten_go_over_connections_of_four(proxy: &Proxy, app: &Upstream) {
     let mut client = proxy.http2().await;
     client.get("/warm").await;
-    side_by_side(&client, 10).await;
+    assert_eq!(client.side_by_side(10).await, [200; 10]);
     let counts = by_connection(app);
     assert!(counts.len() >= 3 && counts.values().all(|count| *count <= 4), "{counts:?}");
 }
@@ -162,7 +137,7 @@ async fn large_bodies_pass_both_ways() {
         })
         .await;
     let proxy = h2c(&app, "").start().await;
-    for mut client in [proxy.http1().await, proxy.http2().await] {
+    for mut client in proxy.both().await {
         let upload = request("POST", "/").body(Zeros { left: LENGTH }.boxed()).expect("valid");
         assert_eq!(client.send(upload).await.body.len() as u64, LENGTH);
     }
@@ -340,13 +315,7 @@ async fn timeouts_hold_on_a_stream() {
             if request.uri().path() == "/silent" {
                 std::future::pending::<()>().await;
             }
-            // One chunk, and then nothing.
-            let (feed, download) = chunks();
-            tokio::spawn(async move {
-                feed.send(Bytes::from_static(b"only this")).await;
-                feed.abandoned().await;
-            });
-            Response::new(download)
+            Response::new(stalled("only this"))
         })
         .await;
     let proxy = h2c(&app, "timeouts = { response = \"400ms\", idle = \"200ms\" }").start().await;

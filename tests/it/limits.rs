@@ -1,6 +1,6 @@
 //! Every limit is enforced, with the status its documentation names.
 
-use tidegate_tests::{Proxy, Upstream, assert_status, body, chunks, request, until};
+use tidegate_tests::{Proxy, Upstream, assert_status, body, chunks, empty, request, until};
 
 #[tokio::test]
 async fn requests_over_a_size_are_refused() {
@@ -49,7 +49,7 @@ async fn http_2_requests_over_a_size_are_refused() {
         ("a large field", plain().header("x-large", "x".repeat(9 << 10)), 431),
         ("many fields", many, 431),
     ] {
-        let request = request.body(tidegate_tests::empty()).expect("valid");
+        let request = request.body(empty()).expect("valid");
         assert_eq!(proxy.http2().await.send(request).await.status, status, "{what}");
     }
     assert!(app.requests().is_empty());
@@ -59,7 +59,7 @@ async fn http_2_requests_over_a_size_are_refused() {
 async fn a_body_without_declared_length_is_cut_at_the_limit() {
     let app = Upstream::echo("app").await;
     let proxy = Proxy::builder(&app).section("[limits]\nrequest-body = \"10KiB\"").start().await;
-    for mut client in [proxy.http1().await, proxy.http2().await] {
+    for mut client in proxy.both().await {
         let (feed, upload) = chunks();
         let sending =
             tokio::spawn(async move { client.send(request("POST", "/").body(upload).expect("valid")).await });
@@ -71,7 +71,7 @@ async fn a_body_without_declared_length_is_cut_at_the_limit() {
         drop(feed);
         assert_eq!(sending.await.expect("no panic").status, 413);
     }
-    for mut client in [proxy.http1().await, proxy.http2().await] {
+    for mut client in proxy.both().await {
         let exact = request("POST", "/").body(body(vec![b'x'; 10 << 10])).expect("valid");
         assert_eq!(client.send(exact).await.status, 200);
     }

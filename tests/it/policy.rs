@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 use tidegate_tests::{
-    Answer, Authority, Builder, Client, Proxy, TlsOptions, Upstream, assert_values, body, empty, guest,
-    request,
+    Authority, Builder, Client, Proxy, TlsOptions, Upstream, assert_values, body, empty, guest, request,
+    stock,
 };
 
 fn stamp(builder: Builder, name: &str, mark: &str) -> Builder {
@@ -13,12 +13,6 @@ fn stamp(builder: Builder, name: &str, mark: &str) -> Builder {
 /// `settings` are lines of `NAME.toml` before its `[config]`.
 fn stamp_with(builder: Builder, name: &str, mark: &str, settings: &str) -> Builder {
     builder.plugin(name, guest("stamp"), &format!("{settings}\n[config]\nvalue = \"{mark}\""))
-}
-
-async fn get(proxy: &Proxy, target: &str, fields: &[(&str, &str)]) -> Answer {
-    let request =
-        fields.iter().fold(request("GET", target), |request, (name, value)| request.header(*name, *value));
-    proxy.send(request.body(empty()).expect("valid")).await
 }
 
 /// The verdicts of one phase in an access-log line: `NAME=VERDICT` each.
@@ -56,7 +50,7 @@ async fn finish_ends_the_chain_and_the_request_goes_on() {
     let builder = stamp(stamp(stamp(Proxy::builder(&app), "1", "one"), "2", "two"), "3", "three");
     let proxy = builder.start().await;
 
-    let answer = get(&proxy, "/x", &[("x-finish", "two")]).await;
+    let answer = proxy.ask("GET", "/x", &[("x-finish", "two")]).await;
 
     assert_eq!(answer.json()["headers"]["x-stamp"], "one, two");
     assert_eq!(answer.all("x-stamp"), "two,one", "who did not see the request does not see the response");
@@ -69,7 +63,7 @@ async fn a_policy_can_answer_itself() {
     let builder = stamp(stamp(stamp(Proxy::builder(&app), "1", "one"), "2", "two"), "3", "three");
     let proxy = builder.start().await;
 
-    let answer = get(&proxy, "/x", &[("x-answer", "two")]).await;
+    let answer = proxy.ask("GET", "/x", &[("x-answer", "two")]).await;
 
     answer.assert_is(299, "answered\n");
     assert_eq!(answer.header("x-answered-by"), "two");
@@ -101,7 +95,7 @@ async fn a_response_can_be_replaced() {
     let builder = stamp(stamp(stamp(Proxy::builder(&app), "1", "one"), "2", "two"), "3", "three");
     let proxy = builder.start().await;
 
-    let answer = get(&proxy, "/x", &[("x-replace", "two")]).await;
+    let answer = proxy.ask("GET", "/x", &[("x-replace", "two")]).await;
 
     answer.assert_is(298, "replaced\n");
     assert_eq!(answer.header("x-replaced-by"), "two");
@@ -115,7 +109,7 @@ async fn routes_are_upstreams_by_name_and_can_be_granted() {
     let builder = stamp(Proxy::builder(&app).upstream("images", &images), "1", "one");
     let proxy = builder.start().await;
     let to = async |proxy: &Proxy, route: &str| {
-        let answer = get(proxy, "/", &[("x-route", route)]).await.json();
+        let answer = proxy.ask("GET", "/", &[("x-route", route)]).await.json();
         (text(&answer["upstream"]).to_owned(), text(&answer["headers"]["x-routed"]).to_owned())
     };
     for route in ["images", "app"] {
@@ -228,7 +222,7 @@ async fn a_policy_sees_the_facts_of_the_request() {
         ("x-several", "two"),
         ("host", "A.test:81"),
     ];
-    let answer = get(&proxy, "//x/..//%66acts?a=1&b", &fields).await;
+    let answer = proxy.ask("GET", "//x/..//%66acts?a=1&b", &fields).await;
     assert_eq!(answer.status, 200, "{answer:?}");
     let facts = answer.json();
     let line = proxy.access("//x/..//%66acts?a=1&b").await;
@@ -349,11 +343,11 @@ async fn the_response_phase_sees_where_a_response_came_from() {
     assert_eq!(answer.header("x-saw-failure"), "");
     assert!(answer.header("x-saw-elapsed").parse::<u64>().is_ok_and(|micros| micros > 0));
 
-    let answer = get(&proxy, "/", &[("x-answer", "one")]).await;
+    let answer = proxy.ask("GET", "/", &[("x-answer", "one")]).await;
     assert_eq!(answer.header("x-saw-status"), "299");
     assert_eq!(answer.header("x-saw-origin"), "");
 
-    let answer = get(&proxy, "/", &[("x-route", "down")]).await;
+    let answer = proxy.ask("GET", "/", &[("x-route", "down")]).await;
     assert_eq!(answer.header("x-saw-status"), "503");
     assert_eq!(answer.header("x-saw-failure"), "connect");
 }
@@ -380,10 +374,8 @@ async fn edited_requests_are_what_the_upstream_gets() {
     // The observer edits method, target and authority, and then answers; a policy that does not
     // answer shows that the edits arrive.
     let rewrite = "[config]\nrules = [{ path = \"^/old/(.*)$\", to = \"/new/$1\" }]";
-    let proxy = stamp(Proxy::builder(&app), "2", "one")
-        .plugin("1-rewrite", tidegate_tests::stock("rewrite"), rewrite)
-        .start()
-        .await;
+    let proxy =
+        stamp(Proxy::builder(&app), "2", "one").plugin("1-rewrite", stock("rewrite"), rewrite).start().await;
     let answer = proxy.get("/old/a%20b?q=1").await.json();
     assert_eq!(answer["target"], "/new/a%20b?q=1");
     // The access log keeps what the client asked for; later policies see the edit.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use rustix::process::Signal;
-use tidegate_tests::{Builder, Client, Proxy, Upstream, chunks, empty, guest, request, until};
+use tidegate_tests::{Builder, Client, Proxy, Upstream, empty, guest, request, stock, until};
 
 fn settings(mark: &str) -> String {
     format!("[config]\nvalue = \"{mark}\"")
@@ -217,7 +217,7 @@ async fn sighup_forces_a_reload() {
 async fn a_listener_that_stays_is_never_closed() {
     let app = Upstream::echo("app").await;
     let proxy = stamped(&app).start().await;
-    let mut kept = [proxy.http1().await, proxy.http2().await];
+    let mut kept = proxy.both().await;
     for client in &mut kept {
         assert_eq!(client.get("/").await.status, 200);
     }
@@ -244,43 +244,28 @@ async fn a_listener_that_stays_is_never_closed() {
 
 #[tokio::test]
 async fn an_exchange_keeps_the_generation_it_began_with() {
-    let (feed, download) = chunks();
-    let download = Arc::new(std::sync::Mutex::new(Some(download)));
-    let app = Upstream::serve(move |_| {
-        let body = download.lock().expect("no panic").take();
-        async move { http::Response::new(body.unwrap_or_else(empty)) }
-    })
-    .await;
+    let (app, feed) = Upstream::fed("").await;
     let proxy = stamped(&app).start().await;
     let mut client = proxy.http1().await;
-    let slow = client.start(request("GET", "/slow").body(empty()).expect("valid")).await.expect("a head");
+    let slow = client.start_get("/slow").await;
     assert_eq!(slow.headers()["x-stamp"], "first");
 
     // The policy goes, another comes, and the upstream's name is gone too.
     fs::write(proxy.plugin_path("1-stamp.toml"), settings("second")).expect("a writable file");
     until("the new policy", async || proxy.get("/").await.all("x-stamp") == "second").await;
 
-    assert!(feed.send("the rest").await);
-    drop(feed);
-    let answer = tidegate_tests::Answer::read(slow).await.expect("a whole body");
-    assert_eq!(answer.text(), "the rest");
+    feed.complete(slow).await;
     // Its log phase is that of the policy that saw its request.
     proxy.log().wait(&["first logged /slow 200"]).await;
 }
 
 #[tokio::test]
 async fn a_removed_upstream_finishes_what_it_has() {
-    let (feed, download) = chunks();
-    let download = Arc::new(std::sync::Mutex::new(Some(download)));
-    let old = Upstream::serve(move |_| {
-        let body = download.lock().expect("no panic").take();
-        async move { http::Response::new(body.unwrap_or_else(empty)) }
-    })
-    .await;
+    let (old, feed) = Upstream::fed("").await;
     let new = Upstream::echo("new").await;
     let proxy = Proxy::builder(&old).start().await;
     let mut client = proxy.http1().await;
-    let slow = client.start(request("GET", "/slow").body(empty()).expect("valid")).await.expect("a head");
+    let slow = client.start_get("/slow").await;
 
     let path = proxy.folder().join("tidegate.toml");
     let text = fs::read_to_string(&path).expect("a file");
@@ -291,9 +276,7 @@ async fn a_removed_upstream_finishes_what_it_has() {
     })
     .await;
 
-    assert!(feed.send("the rest").await);
-    drop(feed);
-    assert_eq!(tidegate_tests::Answer::read(slow).await.expect("a whole body").text(), "the rest");
+    feed.complete(slow).await;
 }
 
 #[tokio::test]
@@ -328,7 +311,7 @@ async fn reloads_under_load_lose_nothing() {
         .upstream("blue", &blue)
         .upstream("green", &green)
         .plugin("1-stamp", guest("stamp"), &settings("blue"))
-        .plugin("2-router", tidegate_tests::stock("router"), &to("blue"))
+        .plugin("2-router", stock("router"), &to("blue"))
         .start()
         .await;
 
@@ -343,7 +326,7 @@ async fn reloads_under_load_lose_nothing() {
         fs::write(proxy.plugin_path("2-router.toml"), to(color)).expect("a writable file");
         rename_over(&proxy.plugin_path("1-stamp.toml"), settings(color));
         if round.is_multiple_of(4) {
-            rename_over(&proxy.plugin_path("2-router.wasm"), tidegate_tests::stock("router"));
+            rename_over(&proxy.plugin_path("2-router.wasm"), stock("router"));
         }
         if round.is_multiple_of(5) {
             let path = proxy.folder().join("tidegate.toml");

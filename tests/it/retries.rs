@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use http::Response;
 use tidegate_tests::{
-    Answer, Builder, FullPort, Proxy, Speech, Upstream, assert_status, body, chunks, empty, guest, read_head,
-    request, until, within,
+    Answer, Builder, FullPort, PATIENCE, Proxy, Speech, Upstream, assert_status, body, chunks, empty, guest,
+    read_head, request, stalled, until, within,
 };
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tokio::sync::{Barrier, watch};
+use tokio::sync::Barrier;
 
 /// Each server in turn, and none is ejected: every second request meets the first of two. The budget is for
 /// a test of its own.
@@ -284,15 +284,7 @@ async fn a_policy_can_say_how_long_a_request_may_take() {
 
 #[tokio::test]
 async fn the_time_a_policy_gives_stands_in_place_of_the_response_timeout() {
-    let (release, released) = watch::channel(false);
-    let app = Upstream::serve(move |_| {
-        let mut released = released.clone();
-        async move {
-            let _ = released.wait_for(|released| *released).await;
-            Response::new(body("late"))
-        }
-    })
-    .await;
+    let (app, release) = Upstream::holding().await;
     let timeouts = "timeouts = { response = \"100ms\" }";
     let lines = format!("servers = [\"{}\"]\n{timeouts}\neject = false", app.address());
     let proxy = stamped(Proxy::with_app(&lines)).start().await;
@@ -305,7 +297,7 @@ async fn the_time_a_policy_gives_stands_in_place_of_the_response_timeout() {
     // Sent later, and over first.
     assert_eq!(proxy.get("/").await.status, 504);
     release.send_replace(true);
-    assert_eq!(within("the answer", patient).await.expect("no panic").text(), "late");
+    assert_eq!(within("the answer", patient).await.expect("no panic").text(), "released");
 }
 
 #[tokio::test]
@@ -322,20 +314,6 @@ async fn the_time_a_policy_gives_includes_the_response_body() {
     assert_eq!(proxy.access("/x").await["failure"], "broken-off");
 }
 
-/// A server that holds every request until it is told to let go.
-async fn holding() -> (Upstream, watch::Sender<bool>) {
-    let (release, released) = watch::channel(false);
-    let server = Upstream::serve(move |_| {
-        let mut released = released.clone();
-        async move {
-            let _ = released.wait_for(|released| *released).await;
-            Response::new(body("served"))
-        }
-    })
-    .await;
-    (server, release)
-}
-
 /// Sends a request and returns its answer later.
 async fn sent(proxy: &Proxy) -> tokio::task::JoinHandle<Answer> {
     let mut client = proxy.http1().await;
@@ -344,7 +322,7 @@ async fn sent(proxy: &Proxy) -> tokio::task::JoinHandle<Answer> {
 
 #[tokio::test]
 async fn requests_over_the_limit_queue_and_beyond_the_queue_are_refused() {
-    let (app, release) = holding().await;
+    let (app, release) = Upstream::holding().await;
     let lines = format!("servers = [\"{}\"]\nmax-in-flight = 1\nmax-queued = 1", app.address());
     let proxy = Proxy::with_app(&lines).start().await;
     let first = sent(&proxy).await;
@@ -374,7 +352,7 @@ async fn requests_over_the_limit_queue_and_beyond_the_queue_are_refused() {
 
 #[tokio::test]
 async fn a_request_does_not_queue_for_longer_than_it_may() {
-    let (app, release) = holding().await;
+    let (app, release) = Upstream::holding().await;
     let lines =
         format!("servers = [\"{}\"]\nmax-in-flight = 1\ntimeouts = {{ queue = \"150ms\" }}", app.address());
     let proxy = Proxy::with_app(&lines).start().await;
@@ -390,7 +368,7 @@ async fn a_request_does_not_queue_for_longer_than_it_may() {
 
 #[tokio::test]
 async fn without_a_queue_requests_over_the_limit_are_refused_at_once() {
-    let (app, release) = holding().await;
+    let (app, release) = Upstream::holding().await;
     let lines = format!("servers = [\"{}\"]\nmax-in-flight = 2\nmax-queued = 0", app.address());
     let proxy = Proxy::with_app(&lines).start().await;
     let held = [sent(&proxy).await, sent(&proxy).await];
@@ -409,27 +387,19 @@ async fn without_a_queue_requests_over_the_limit_are_refused_at_once() {
 
 #[tokio::test]
 async fn a_response_counts_until_its_last_byte() {
-    let (feed, download) = chunks();
-    let download = Arc::new(std::sync::Mutex::new(Some(download)));
-    let app = Upstream::serve(move |_| {
-        let body = download.lock().expect("no panic").take();
-        async move { Response::new(body.unwrap_or_else(empty)) }
-    })
-    .await;
+    let (app, feed) = Upstream::fed("").await;
     let lines = format!("servers = [\"{}\"]\nmax-in-flight = 1\nmax-queued = 0", app.address());
     let proxy = Proxy::with_app(&lines).start().await;
     let mut client = proxy.http1().await;
-    let slow = client.start(request("GET", "/").body(empty()).expect("valid")).await.expect("a head");
+    let slow = client.start_get("/").await;
     assert_eq!(proxy.get("/").await.status, 503);
-    assert!(feed.send("the rest").await);
-    drop(feed);
-    assert_eq!(Answer::read(slow).await.expect("a whole body").text(), "the rest");
+    feed.complete(slow).await;
     until("room again", async || proxy.get("/").await.status == 200).await;
 }
 
 #[tokio::test]
 async fn a_client_that_leaves_gives_its_place_back() {
-    let (app, release) = holding().await;
+    let (app, release) = Upstream::holding().await;
     let lines = format!("servers = [\"{}\"]\nmax-in-flight = 1\nmax-queued = 1", app.address());
     let proxy = Proxy::with_app(&lines).start().await;
     let first = sent(&proxy).await;
@@ -523,14 +493,7 @@ async fn whatever_becomes_of_requests_their_places_are_given_back() {
     let app =
         Upstream::serve(async |request: http::Request<hyper::body::Incoming>| match request.uri().path() {
             "/silent" => std::future::pending().await,
-            "/stalled" => {
-                let (feed, download) = chunks();
-                tokio::spawn(async move {
-                    feed.send("only this").await;
-                    feed.abandoned().await;
-                });
-                Response::new(download)
-            }
+            "/stalled" => Response::new(stalled("only this")),
             "/unable" => Response::builder().status(503).body(empty()).expect("valid"),
             _ => Response::new(body("ok")),
         })
@@ -550,7 +513,7 @@ async fn whatever_becomes_of_requests_their_places_are_given_back() {
         let request = request(method, target).body(body("hello")).expect("valid");
         let mut client = if n % 2 == 0 { proxy.http1().await } else { proxy.http2().await };
         // Every fifth leaves in the middle.
-        let time = if n % 5 == 0 { Duration::from_millis(50) } else { tidegate_tests::PATIENCE };
+        let time = if n % 5 == 0 { Duration::from_millis(50) } else { PATIENCE };
         load.spawn(async move {
             let _ = tokio::time::timeout(time, client.try_send(request)).await;
         });

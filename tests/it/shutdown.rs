@@ -1,9 +1,7 @@
 //! SIGTERM: no new connections, what is in flight finishes within its time, exit status 0.
 
 use rustix::process::Signal;
-use tidegate_tests::{
-    Answer, Builder, Chunks, FrameType, H2Frames, Proxy, Upstream, chunks, empty, request, until, within,
-};
+use tidegate_tests::{Answer, Builder, Chunks, FrameType, H2Frames, Proxy, Upstream, chunks, until, within};
 
 /// An upstream whose responses never end by themselves; their feeding ends arrive at the receiver.
 async fn endless() -> (Upstream, tokio::sync::mpsc::Receiver<Chunks>) {
@@ -35,7 +33,7 @@ async fn what_is_in_flight_finishes() {
     let mut answers = Vec::new();
     let mut open = Vec::new();
     for client in [&mut old, &mut new] {
-        answers.push(client.start(request("GET", "/").body(empty()).expect("valid")).await.expect("a head"));
+        answers.push(client.start_get("/").await);
         open.push(within("the request upstream", feeds.recv()).await.expect("a feed"));
     }
     let address = proxy.address("web");
@@ -47,9 +45,7 @@ async fn what_is_in_flight_finishes() {
     assert!(frames.next_of(&[FrameType::GoAway]).await.is_some(), "HTTP/2 is told that the connection ends");
     drop(frames);
     for (feed, answer) in open.into_iter().zip(answers) {
-        assert!(feed.send("the rest").await);
-        drop(feed);
-        assert_eq!(Answer::read(answer).await.expect("a whole body").text(), "the rest");
+        feed.complete(answer).await;
     }
     assert_eq!(proxy.ended().await.code(), Some(0));
     proxy.access_log().end().await;
@@ -61,7 +57,7 @@ async fn what_takes_too_long_is_cut() {
     let (app, mut feeds) = endless().await;
     let mut proxy = drained_in(&app, "200ms").start().await;
     let mut client = proxy.http1().await;
-    let answer = client.start(request("GET", "/").body(empty()).expect("valid")).await.expect("a head");
+    let answer = client.start_get("/").await;
     let feed = within("the request upstream", feeds.recv()).await.expect("a feed");
 
     proxy.signal(Signal::TERM);

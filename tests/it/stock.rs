@@ -1,6 +1,6 @@
 //! The stock policies together, as the demo and the benchmark run them.
 
-use tidegate_tests::{Proxy, Upstream, empty, request, stock};
+use tidegate_tests::{Proxy, Upstream, stock};
 
 const ROUTER: &str = r#"
 [config]
@@ -43,11 +43,6 @@ async fn the_three_decide_together() {
         .plugin("30-router", stock("router"), ROUTER)
         .start()
         .await;
-    let ask = async |method: &str, target: &str, fields: &[(&str, &str)]| {
-        let request =
-            fields.iter().fold(request(method, target), |request, field| request.header(field.0, field.1));
-        proxy.send(request.body(empty()).expect("valid")).await
-    };
 
     // More than once, and on both workers: what was decided before is decided from memory.
     let cases = [
@@ -61,7 +56,7 @@ async fn the_three_decide_together() {
         ("an allowed client", "GET", "/admin/x", &[("x-forwarded-for", "10.1.2.3")], "app"),
     ];
     for (what, method, target, fields, upstream) in cases.into_iter().cycle().take(6 * cases.len()) {
-        let answer = ask(method, target, fields).await;
+        let answer = proxy.ask(method, target, fields).await;
         assert_eq!(answer.status, 200, "{what}");
         assert_eq!(answer.json()["upstream"], upstream, "{what}");
         assert_eq!(answer.json()["headers"]["x-edge"], "tidegate", "{what}");
@@ -75,12 +70,12 @@ async fn the_three_decide_together() {
         ("two slashes", "//admin//x", &[]),
         ("a bot", "/", &[("user-agent", "Mozilla EvilBot/2.0")]),
     ] {
-        assert_eq!(ask("GET", target, fields).await.status, 403, "{what}");
+        assert_eq!(proxy.ask("GET", target, fields).await.status, 403, "{what}");
     }
-    let rewritten = ask("GET", "/old/a/b?q=1", &[("x-secret", "1")]).await.json();
+    let rewritten = proxy.ask("GET", "/old/a/b?q=1", &[("x-secret", "1")]).await.json();
     assert_eq!(rewritten["target"], "/new/a/b?q=1");
     assert_eq!(rewritten["headers"]["x-secret"], serde_json::Value::Null);
-    let redirect = ask("GET", "/go/there", &[]).await;
+    let redirect = proxy.ask("GET", "/go/there", &[]).await;
     assert_eq!(redirect.status, 301);
     assert_eq!(redirect.header("location"), "https://example.com/there");
 }

@@ -2,7 +2,9 @@
 
 use rustls::version::{TLS12, TLS13};
 use rustls::{NamedGroup, ProtocolVersion};
-use tidegate_tests::{Authority, Builder, Client, Leaf, Proxy, Raw, TlsOptions, Upstream, until};
+use tidegate_tests::{
+    Authority, Builder, Client, Leaf, Proxy, Raw, TlsOptions, Upstream, empty, request, until,
+};
 
 /// A TLS listener `secure`; `more` are further keys of its `tls` table.
 fn secure(upstream: &Upstream, leaves: &[&Leaf], more: &str) -> Builder {
@@ -109,7 +111,7 @@ async fn tls_1_2_is_accepted_unless_the_listener_asks_for_more() {
 /// refused.
 async fn is_served(proxy: &Proxy, options: &TlsOptions<'_>) -> bool {
     let Ok(mut client) = connect(proxy, options).await else { return false };
-    let request = tidegate_tests::request("GET", "/").body(tidegate_tests::empty()).expect("a valid request");
+    let request = request("GET", "/").body(empty()).expect("a valid request");
     client.try_send(request).await.is_ok_and(|answer| answer.status == 200)
 }
 

@@ -1,7 +1,6 @@
 //! Servers behind the proxy: connections kept, shared and given up, failures told apart.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use serde_json::json;
 use tidegate_tests::{
@@ -35,39 +34,29 @@ async fn a_pool_of_size_zero_keeps_none() {
     assert_eq!(app.connections(), 3);
 }
 
-#[tokio::test]
-async fn an_idle_connection_is_closed_in_time() {
+/// With this pool, the proxy closes a connection by and by and opens another for the next request.
+async fn assert_replaced(pool: &str) {
     let app = Upstream::echo("app").await;
-    let pool = "pool = { idle-time = \"200ms\" }";
     let proxy = with_app(&format!("servers = [\"{}\"]\n{pool}", app.address())).start().await;
     assert_eq!(proxy.get("/").await.status, 200);
     app.until_closed(1).await;
     assert_eq!(proxy.get("/").await.status, 200);
     assert_eq!(app.connections(), 2);
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed_in_time() {
+    assert_replaced("pool = { idle-time = \"200ms\" }").await;
 }
 
 #[tokio::test]
 async fn a_connection_that_grew_old_is_not_used_again() {
-    let app = Upstream::echo("app").await;
-    let pool = "pool = { age = \"200ms\" }";
-    let proxy = with_app(&format!("servers = [\"{}\"]\n{pool}", app.address())).start().await;
-    assert_eq!(proxy.get("/").await.status, 200);
-    app.until_closed(1).await;
-    assert_eq!(proxy.get("/").await.status, 200);
-    assert_eq!(app.connections(), 2);
+    assert_replaced("pool = { age = \"200ms\" }").await;
 }
 
 #[tokio::test]
 async fn no_more_idle_connections_are_kept_than_may_be() {
-    let everybody = Arc::new(tokio::sync::Barrier::new(4));
-    let app = Upstream::serve(move |_| {
-        let everybody = Arc::clone(&everybody);
-        async move {
-            everybody.wait().await;
-            http::Response::new(body("ok"))
-        }
-    })
-    .await;
+    let app = Upstream::builder().meeting(4).await;
     let proxy = with_app(&format!("servers = [\"{}\"]\npool = {{ idle = 2 }}", app.address())).start().await;
     for closed in [2, 4] {
         let mut requests = tokio::task::JoinSet::new();

@@ -1,7 +1,7 @@
 //! TLS towards servers: whom the proxy trusts, which name it asks for, what it shows of itself.
 
 use serde_json::Value;
-use tidegate_tests::{Authority, Builder, Leaf, Proxy, Speech, Upstream, empty, guest, request};
+use tidegate_tests::{Authority, Builder, Leaf, Proxy, Speech, Upstream, body, empty, guest, request};
 
 const HTTP1: &[&str] = &["http/1.1"];
 
@@ -134,7 +134,7 @@ async fn a_server_that_is_refused_is_not_what_another_is() {
     );
     let proxy = Proxy::with_app(&lines).file("ca.pem", authority.pem()).start().await;
     for _ in 0..6 {
-        let post = request("POST", "/").body(tidegate_tests::body("kept")).expect("valid");
+        let post = request("POST", "/").body(body("kept")).expect("valid");
         assert_eq!(proxy.send(post).await.status, 200);
     }
     assert!(wrong.requests().is_empty());
