@@ -186,7 +186,7 @@ async fn ask(address: SocketAddr, work: Work, first: usize, taken: Rc<Cell<u64>>
             let mut come = buffer.len() - length;
             taken.set(taken.get() + come as u64);
             while !work.is_whole(come, &buffer) {
-                // The end of chunks may come in pieces.
+                // What ends a chunked body may come in parts.
                 if work != Work::Compressed {
                     buffer.clear();
                 }
