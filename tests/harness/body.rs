@@ -49,7 +49,7 @@ where
     Exclusive(Mutex::new(body)).boxed()
 }
 
-/// A lock that is never taken: whoever polls has the body for itself.
+/// The lock is never taken: who polls a body has exclusive access to it.
 struct Exclusive<B>(Mutex<B>);
 
 impl<B> Body for Exclusive<B>
@@ -80,7 +80,8 @@ pub struct Chunks {
 }
 
 impl Chunks {
-    /// Sends one chunk, once the one before was taken. False when nobody wants the body any more.
+    /// Sends one chunk as soon as the receiver has taken the one before. False when the receiver has
+    /// dropped the body.
     pub async fn send(&self, bytes: impl Into<Bytes>) -> bool {
         within("the body to be taken", self.sender.send(Ok(Frame::data(bytes.into())))).await.is_ok()
     }
@@ -94,18 +95,18 @@ impl Chunks {
         assert_eq!(answer.text(), "the rest");
     }
 
-    /// Sends the fields after the body.
+    /// Ends the body with these fields.
     pub async fn trailers(self, fields: HeaderMap) {
         let _ = within("the body to be taken", self.sender.send(Ok(Frame::trailers(fields)))).await;
     }
 
-    /// Breaks the body off.
+    /// Ends the body with an error.
     pub async fn break_off(self) {
         let broken = Err(io::Error::other("broken off by the test"));
         let _ = within("the body to be taken", self.sender.send(broken)).await;
     }
 
-    /// Waits until nobody wants the body any more.
+    /// Waits until the receiver has dropped the body.
     pub async fn abandoned(&self) {
         within("the body to be given up", self.sender.closed()).await;
     }
@@ -158,7 +159,7 @@ impl Body for Fed {
 /// A body of `left` bytes, all zero, never held in memory at once.
 #[derive(Debug)]
 pub struct Zeros {
-    /// What is still to come.
+    /// How many bytes are still to be sent.
     pub left: u64,
 }
 

@@ -19,7 +19,7 @@ use crate::body::{BoxBody, empty};
 use crate::tls::{TlsOptions, alpn, peer_certificate, tls_connect};
 use crate::wait::{until, within};
 
-/// What a request is for unless it says otherwise.
+/// The host of a request that names none.
 const DEFAULT_HOST: &str = "example.test";
 
 /// The start of a request to a path of `example.test`.
@@ -46,7 +46,7 @@ enum Sender {
     Http2(http2::SendRequest<BoxBody>),
 }
 
-/// What a TLS handshake settled.
+/// What the client and the proxy agreed on in their TLS handshake.
 #[derive(Debug)]
 struct Session {
     certificate: CertificateDer<'static>,
@@ -68,12 +68,12 @@ impl Client {
         Self { sender: http2_sender(stream).await.expect("a handshake"), scheme: "http", session: None }
     }
 
-    /// TLS; the version of HTTP is what ALPN settles, HTTP/1.1 without.
+    /// TLS; HTTP in the version that ALPN settles, HTTP/1.1 without ALPN.
     pub async fn tls(address: SocketAddr, options: &TlsOptions<'_>) -> io::Result<Self> {
         Self::tls_over(tcp_connect(address).await, options).await
     }
 
-    /// [`Self::tls`] over a connection on which something else came first.
+    /// [`Self::tls`] over a connection on which the test has sent something before.
     pub async fn tls_over(stream: TcpStream, options: &TlsOptions<'_>) -> io::Result<Self> {
         let stream = tls_connect(stream, options).await?;
         let session = Session::of(&stream);
@@ -148,7 +148,7 @@ impl Client {
         within("all answers", requests.join_all()).await
     }
 
-    /// Waits until the proxy has closed the connection, or told that it will take no further request.
+    /// Waits until the proxy has closed the connection, or announced that it takes no further request on it.
     pub async fn until_closed(&self) {
         until("the connection to close", async || match &self.sender {
             Sender::Http1(sender) => sender.is_closed(),
@@ -163,7 +163,7 @@ impl Client {
         &self.session().certificate
     }
 
-    /// What ALPN settled.
+    /// The protocol that ALPN settled.
     #[must_use]
     pub fn alpn(&self) -> Option<&str> {
         self.session().alpn.as_deref()

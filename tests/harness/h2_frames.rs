@@ -16,11 +16,12 @@ const HEAD: usize = 9;
 /// Bytes of one setting (RFC 9113 §6.5.1).
 const SETTING: usize = 6;
 
-/// Statuses that HPACK has a number for, by the byte that stands for the whole field (RFC 7541 §6.1, appendix A).
+/// Statuses that HPACK has a number for, by the byte that stands for the whole field (RFC 7541 §6.1,
+/// appendix A).
 const INDEXED_STATUSES: [(u8, u16); 7] =
     [(0x88, 200), (0x89, 204), (0x8a, 206), (0x8b, 304), (0x8c, 400), (0x8d, 404), (0x8e, 500)];
 
-/// A frame as it came.
+/// A frame that the peer sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
     /// What it is for.
@@ -103,7 +104,7 @@ impl H2Frames {
         self.send_bytes(&[&head(kind, flags, stream, payload.len())[..], payload].concat()).await;
     }
 
-    /// Sends settings; what is not among them stays as it is.
+    /// Sends settings; those that are not among them keep their values.
     pub async fn send_settings(&mut self, settings: &[(Setting, u32)]) {
         let mut payload = Vec::new();
         for (setting, value) in settings {
@@ -165,7 +166,8 @@ impl H2Frames {
         .await
     }
 
-    /// The next frame of one of these kinds; the others are passed over, SETTINGS and PING answered.
+    /// The next frame of one of these types. Frames of other types are dropped, SETTINGS and PING
+    /// acknowledged first.
     pub async fn next_of(&mut self, kinds: &[FrameType]) -> Option<Frame> {
         loop {
             let frame = self.next().await?;

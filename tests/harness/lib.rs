@@ -4,7 +4,8 @@
 //!   [`command`] is the other things it can do.
 //! * [`Upstream`] is a server behind it that records what it was asked; [`Speech`] is what it speaks.
 //! * [`FullPort`] takes no connection, [`Dns`] says where names lead.
-//! * [`Client`] speaks HTTP/1.1 and HTTP/2, clear or over TLS; [`Raw`] sends exactly the bytes a test gives it.
+//! * [`Client`] speaks HTTP/1.1 and HTTP/2, clear or over TLS; [`Raw`] sends exactly the bytes that a test
+//!   gives it.
 //! * [`H2Frames`] is a peer of HTTP/2 that sends what no well-behaved one does.
 //! * [`Authority`] signs certificates.
 //! * [`stock`] and [`guest`] are compiled plugins.

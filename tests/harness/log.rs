@@ -14,7 +14,8 @@ pub struct Lines {
 }
 
 impl Lines {
-    /// Reads on a thread of its own until the process closes the output, so that it never blocks.
+    /// Reads on a thread of its own until the process closes the output, so that the process never blocks
+    /// on it.
     #[must_use]
     pub fn of(output: impl Read + Send + 'static) -> Self {
         let (sender, received) = watch::channel(Arc::new(Vec::new()));

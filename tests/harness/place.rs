@@ -73,7 +73,7 @@ impl Place {
         panic!("no port is free on all of {addresses:?}");
     }
 
-    /// From now on nobody else gets the port, whether or not it is listened to.
+    /// From now on no other process gets the port, whether or not this one listens on it.
     pub(crate) fn reserve(&mut self) {
         self.try_reserve().expect("a free port");
     }
@@ -90,7 +90,7 @@ impl Place {
     /// Opens it, after [`Self::reserve`]; once at a time.
     pub(crate) fn listen(&self) -> Listener {
         match self {
-            // Beside the socket that reserves it, which never listens.
+            // The socket that reserves the port is bound too, but never listens.
             Self::Tcp { address, .. } => {
                 let socket = bound(*address).expect("the port is reserved");
                 Listener::Tcp(socket.listen(BACKLOG).expect("nobody else listens there"))
@@ -156,7 +156,7 @@ impl Accepted {
     }
 }
 
-/// A port at which connections neither succeed nor fail: more of them wait to be accepted than may.
+/// A port at which attempts to connect neither succeed nor fail: its queue of connections to accept is full.
 #[derive(Debug)]
 pub struct FullPort {
     address: SocketAddr,
@@ -169,7 +169,7 @@ impl FullPort {
     pub async fn open() -> Self {
         let socket = bound(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
         let address = socket.local_addr().expect("a bound socket");
-        // On Linux, one more than this may wait; further SYNs are dropped.
+        // On Linux, one connection more than this may wait; the kernel drops the SYNs of further ones.
         let listener = socket.listen(0).expect("a bound socket");
         let waiting = TcpStream::connect(address).await.expect("the one that may wait");
         Self { address, _listener: listener, _waiting: waiting }

@@ -100,7 +100,8 @@ impl Process {
 pub(crate) struct OpenFile {
     /// The link in `/proc`, through which a file without a name is reached too.
     pub(crate) link: PathBuf,
-    /// Path of a file, with ` (deleted)` behind it if it has no name any more; `socket:` and a number for a socket.
+    /// Path of a file, with ` (deleted)` behind it if it has no name any more; `socket:` and a number for a
+    /// socket.
     pub(crate) target: String,
 }
 

@@ -22,7 +22,7 @@ impl Raw {
         Self { stream: tcp_connect(address).await, received: Vec::new() }
     }
 
-    /// Connects with so little room to receive that what is not read is not taken from the peer either.
+    /// Connects with a receive buffer so small that the peer can send hardly more than the test reads.
     pub async fn narrow(address: SocketAddr) -> Self {
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.set_recv_buffer_size(4096).expect("a new socket");
@@ -36,7 +36,8 @@ impl Raw {
         self.stream.local_addr().expect("a bound socket").port()
     }
 
-    /// Sends; a peer that has closed already is no failure, the answer tells.
+    /// Sends these bytes; that the peer has closed already is no failure, as the test sees it from the
+    /// answer.
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         let _ = within("room to send", self.stream.write_all(bytes.as_ref())).await;
     }
@@ -56,7 +57,7 @@ impl Raw {
         sent
     }
 
-    /// Ends this direction; the other stays open.
+    /// Ends the direction to the peer; the one from it stays open.
     pub async fn shutdown(&mut self) {
         let _ = self.stream.shutdown().await;
     }

@@ -19,7 +19,7 @@ use crate::certificates::{Authority, Leaf};
 use crate::place::{Accepted, Io};
 use crate::tls::{alpn, peer_certificate, server_config};
 
-/// Fields a request may have here; what the proxy lets through comes with those it adds.
+/// Fields a request may have: more than the proxy lets through, together with those it adds.
 const MAX_HEADERS: usize = 1000;
 
 /// How an upstream talks to those who connect.
@@ -35,7 +35,7 @@ pub struct Speech {
 enum Version {
     Http1,
     Http2,
-    /// As ALPN settles; HTTP/1.1 without.
+    /// The one that ALPN settles; HTTP/1.1 without ALPN.
     Alpn,
 }
 
@@ -69,7 +69,7 @@ impl Speech {
         Self::over_tls(leaf, alpn, None)
     }
 
-    /// [`Self::tls`] that only clients get into who show a certificate that `clients` has signed.
+    /// [`Self::tls`] that refuses clients without a certificate signed by `clients`.
     #[must_use]
     pub fn tls_for(leaf: &Leaf, alpn: &[&str], clients: &Authority) -> Self {
         Self::over_tls(leaf, alpn, Some(clients))
@@ -86,7 +86,8 @@ impl Speech {
         self
     }
 
-    /// Says that a connection ends, with `connection: close` or GOAWAY, once it had so many requests.
+    /// The upstream announces the end of a connection, with `connection: close` or GOAWAY, after so many
+    /// requests.
     #[must_use]
     pub fn requests_per_connection(mut self, count: usize) -> Self {
         self.requests_per_connection = count;
@@ -102,7 +103,7 @@ impl Speech {
         let Some(config) = self.tls.clone() else {
             return self.exchange(stream.into_io(), None, answer).await;
         };
-        // A client that does not like the certificate is part of some tests.
+        // In some tests the proxy refuses the certificate.
         let Ok(stream) = TlsAcceptor::from(config).accept(stream.into_io()).await else { return };
         let (_, session) = stream.get_ref();
         let seen = TlsSeen {
@@ -132,7 +133,7 @@ impl Speech {
             let response = answer(request, tls.as_ref());
             async move { Ok::<_, Infallible>(response.await) }
         });
-        // A proxy that hangs up is part of some tests, hence the errors that nobody looks at.
+        // In some tests the proxy closes the connection early, so errors are ignored.
         if is_http2 {
             let mut builder = http2::Builder::new(TokioExecutor::new());
             if let Some(count) = self.max_streams {

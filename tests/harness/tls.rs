@@ -16,7 +16,8 @@ use crate::wait::within;
 /// How to open a TLS connection.
 #[derive(Debug)]
 pub struct TlsOptions<'a> {
-    /// The certificate of who has to have signed the server's, or the server's own.
+    /// The certificate of the authority that signed the server's certificate, or the server's certificate
+    /// itself.
     pub trusted: &'a CertificateDer<'static>,
     /// For SNI; an address sends none.
     pub server_name: &'a str,

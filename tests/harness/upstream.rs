@@ -22,7 +22,7 @@ use crate::place::{Accepted, Place};
 use crate::speech::{Speech, TlsSeen};
 use crate::wait::{until, within};
 
-/// A server on a port of its own; it ends when this is dropped.
+/// A server on a port of its own; dropping this stops it.
 pub struct Upstream {
     place: Place,
     seen: Arc<Seen>,
@@ -31,7 +31,7 @@ pub struct Upstream {
     running: Option<Running>,
 }
 
-/// What becomes of a connection, with its number from 1.
+/// Serves a connection; gets its number, counted from 1.
 type Serve = Arc<dyn Fn(Accepted, usize) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
 
 struct Running {
@@ -79,7 +79,7 @@ impl Recorded {
         self.headers.get(name).map_or("", |value| value.to_str().expect("a text value"))
     }
 
-    /// How often a field stands there.
+    /// How many values a field has.
     #[must_use]
     pub fn count(&self, name: &str) -> usize {
         self.headers.get_all(name).iter().count()
@@ -151,18 +151,18 @@ impl UpstreamBuilder {
 }
 
 impl Upstream {
-    /// HTTP/1.1 in clear text on a port of its own, unless more is said.
+    /// HTTP/1.1 in clear text on a port of its own, unless the builder says otherwise.
     #[must_use]
     pub fn builder() -> UpstreamBuilder {
         UpstreamBuilder { place: Place::any_port(), speech: Speech::http1() }
     }
 
-    /// [`UpstreamBuilder::echo`] without more being said.
+    /// [`UpstreamBuilder::echo`] with the defaults of [`Self::builder`].
     pub async fn echo(name: &str) -> Self {
         Self::builder().echo(name).await
     }
 
-    /// [`UpstreamBuilder::serve`] without more being said.
+    /// [`UpstreamBuilder::serve`] with the defaults of [`Self::builder`].
     pub async fn serve<F, R>(handler: F) -> Self
     where
         F: Fn(Request<Incoming>) -> R + Clone + Send + Sync + 'static,
@@ -262,8 +262,8 @@ impl Upstream {
         listener.local_addr().expect("a bound socket")
     }
 
-    /// Dies as with `kill -9`: the port is closed, and so are all connections, in the middle of whatever
-    /// they carry. The port stays its own.
+    /// Stops as with `kill -9`: it closes the port and all connections, in the middle of what they carry. No
+    /// other process gets the port.
     pub async fn stop(&mut self) {
         let Running { stop, task } = self.running.take().expect("it runs");
         let _ = stop.send(());
@@ -298,13 +298,13 @@ impl Upstream {
         self.running = Some(Running { stop, task });
     }
 
-    /// For `servers`; of one on a Unix socket, see [`Self::server`].
+    /// For `servers`; panics on a Unix socket, which [`Self::server`] names.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.place.address()
     }
 
-    /// For `servers`, wherever it is.
+    /// For `servers`, on TCP or a Unix socket.
     #[must_use]
     pub fn server(&self) -> String {
         self.place.to_string()

@@ -18,7 +18,7 @@ pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
 
 /// Asks again and again until `ask` gives a value; panics with `what` after [`PATIENCE`].
 ///
-/// For conditions that nobody announces, such as a file's effect or a process's memory.
+/// For conditions about which no event tells, such as a file's effect or a process's memory.
 pub async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -35,7 +35,7 @@ pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     eventually(what, async || holds().await.then_some(())).await;
 }
 
-/// Between two looks at something that nobody announces.
+/// The pause between two looks at something about which no event tells.
 pub async fn a_moment() {
     tokio::time::sleep(Duration::from_millis(10)).await;
 }

@@ -65,7 +65,7 @@ async fn a_reload_answers_when_the_change_is_live() {
     assert_eq!(answer.status, 200);
     assert_eq!(answer.json()["generation"], 2);
     assert_eq!(proxy.get("/").await.json()["headers"]["x-stamp"], "two");
-    // Nothing new: the generation stays.
+    // The files are the same, so the proxy keeps the generation.
     assert_eq!(proxy.reload().await.json()["generation"], 2);
     assert_eq!(proxy.plugin("1").await.expect("an entry")["generation"], 2);
 }

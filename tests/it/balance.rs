@@ -92,7 +92,7 @@ async fn a_server_that_holds_requests_gets_fewer() {
             })
             .await;
         }
-        // Of two servers, both are always looked at; the proxy may learn a little later than the client
+        // Either way of balancing compares both servers. The proxy may learn a little later than the client
         // that an exchange is over.
         let held = slow.requests().len();
         assert!((1..=3).contains(&held), "{balance}: {held} of 40 requests");
@@ -102,7 +102,7 @@ async fn a_server_that_holds_requests_gets_fewer() {
     }
 }
 
-/// One worker's view is not enough: the requests in flight are counted over all.
+/// The proxy counts the requests in flight over all workers, not for each worker.
 #[tokio::test]
 async fn requests_in_flight_are_spread_evenly_over_all_workers() {
     let mut servers = Vec::new();
@@ -192,7 +192,7 @@ async fn when_one_of_ten_servers_leaves_a_tenth_of_the_clients_moves() {
     assert!((10..=70).contains(&left), "{left} of 400 clients were on one of ten servers");
     assert!(moved - left <= 20, "{moved} clients moved, though only {left} had to");
 
-    // With it back, everybody is where they were.
+    // Once the server is back, every client has the server it had before.
     let whole = all(&servers);
     proxy.reconfigure(&all(&servers[..9]), &whole).await;
     until("the clients to return", async || homes(&mut connections, 400).await == before).await;
@@ -278,7 +278,7 @@ async fn a_backup_serves_only_while_no_other_server_can() {
 
 #[tokio::test]
 async fn when_all_are_down_they_are_tried_rather_than_that_everybody_fails() {
-    // They fail their checks and serve all the same.
+    // These servers fail their health checks and answer requests all the same.
     let serving = async |name: &'static str| {
         Upstream::serve(move |request: http::Request<hyper::body::Incoming>| async move {
             let status = if request.uri().path() == "/healthz" { 500 } else { 200 };

@@ -122,7 +122,7 @@ async fn a_client_that_does_not_read_holds_the_upstream_back() {
         }
     })
     .await;
-    // With a buffer it is what that holds; see `buffering`.
+    // With a buffer the proxy would take as much as that holds; see `buffering`.
     let lines = format!("servers = [\"{}\"]\nbuffer = false", app.address());
     let proxy = Proxy::with_app(&lines).start().await;
     let before = proxy.resident_memory();
@@ -163,7 +163,7 @@ async fn a_body_that_ends_with_the_connection_is_whole() {
     let proxy = Proxy::builder(&app).start().await;
     for mut client in proxy.both().await {
         assert_eq!(client.get("/").await.text(), "until the end");
-        // The client's connection does not have to end with it.
+        // The client's connection goes on.
         assert_eq!(client.get("/").await.text(), "until the end");
     }
 }

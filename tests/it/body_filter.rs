@@ -1,4 +1,5 @@
-//! The stock policy `body-filter`: text replaced across the borders of chunks, requests refused by their body.
+//! The stock policy `body-filter`: text replaced across the borders of chunks, requests refused by their
+//! body.
 
 use std::io::Read;
 
@@ -101,12 +102,12 @@ async fn requests_are_refused_by_what_is_in_their_body() {
         assert_eq!(client.send(post("/api/x", "gzip", gzipped(attack))).await.status, 422, "decoded");
         assert_eq!(client.send(post("/api/x", "odd", attack.into())).await.status, 415, "cannot be read");
         assert_eq!(client.send(post("/other", "", attack.into())).await.status, 200, "another path");
-        // What passes goes on decoded, with its true length.
+        // The proxy sends a body that passes on decoded, with its true length.
         let echoed = client.send(post("/api/x", "gzip", gzipped("id=1"))).await.json();
         assert_eq!(echoed["body"], "id=1");
         assert_eq!(echoed["headers"]["content-length"], "4");
         assert_eq!(echoed["headers"]["content-encoding"], serde_json::Value::Null);
-        // What says it is compressed and is not is the client's mistake.
+        // A body that is not compressed as its fields say is the client's mistake.
         assert_eq!(
             client.try_send(post("/api/x", "gzip", b"no gzip".to_vec())).await.expect("an answer").status,
             400

@@ -1,4 +1,5 @@
-//! Policies that see bodies: whole ones, chunks as they pass, and what keeps true around their edits.
+//! Policies that see bodies: whole bodies, chunks as they pass, and fields that stay true when a policy
+//! edits.
 
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use hyper::body::Incoming;
@@ -8,7 +9,7 @@ use tidegate_tests::{
     request_with, stock, within,
 };
 
-/// The guest that does what the fields of a request say.
+/// The guest `bodies`, which does what the fields of a request say.
 fn seeing(app: &Upstream, settings: &str) -> Builder {
     Proxy::builder(app).section("[limits]\npolicy-body = \"16KiB\"").plugin(
         "1-bodies",
@@ -25,7 +26,7 @@ fn get(fields: &[(&str, &str)]) -> http::Request<BoxBody> {
     request_with("GET", "/x", fields).body(empty()).expect("valid")
 }
 
-/// Answers with this text in chunks of three bytes, and what would no longer be true of another.
+/// Answers with this text in chunks of three bytes, and with fields that are not true of an edited text.
 async fn telling(text: &'static str) -> Upstream {
     Upstream::serve(move |asked: http::Request<Incoming>| async move {
         let answer = Response::builder()
@@ -120,7 +121,7 @@ async fn chunks_of_a_request_are_edited_as_they_pass() {
             let echoed = client.send(post(&fields, chunked(["one", "two", "three"]))).await.json();
             assert_eq!(echoed["body"], received, "{deed}");
         }
-        // What a length says would not be true of what the policy makes of it.
+        // The proxy cannot know the length of what the policy makes of the body.
         let fields = [("x-request-mode", "chunks"), ("x-request-do", "upper")];
         let echoed = client.send(post(&fields, body("one"))).await.json();
         assert_eq!(echoed["body"], "ONE");
@@ -217,7 +218,7 @@ async fn chunks_of_a_response_are_edited_as_they_pass() {
             assert_nothing_untrue(&answer);
         }
         let answer = client.send(get(&[("x-response-mode", "chunks"), ("x-response-do", "finish")])).await;
-        // How large the first chunk was is chance.
+        // The size of the first chunk that the policy sees is chance.
         let text = answer.text();
         assert!(text.starts_with("ONE") && text.eq_ignore_ascii_case("one two three"), "{text}");
     }
@@ -239,7 +240,7 @@ async fn what_goes_wrong_with_a_response_body_is_the_operators_decision() {
                 match (on_error, mode) {
                     ("skip", _) => assert_eq!(answer.expect("an answer").text(), "one two three"),
                     (_, "whole") => assert_eq!(answer.expect("an answer").status, 503),
-                    // The head is with the client: all that is left is to break off.
+                    // The client has the head already, so the proxy can only break the body off.
                     _ => assert!(answer.is_err(), "{deed}"),
                 }
             }

@@ -1,4 +1,4 @@
-//! Buffers: an upstream that is not held up by its clients, in either direction, within bounds.
+//! Buffers: within their bounds, slow clients do not hold an upstream up, in either direction.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -110,11 +110,11 @@ async fn clients_that_do_not_read_hold_no_connection_of_the_upstream() {
         let proxy = proxy(&app, &lines).start().await;
         let (mut clients, mut before) = (Vec::new(), 0);
         for n in 0..12 {
-            // The threads that write to the disk are there by then.
+            // By then the proxy has started the threads that write to the disk.
             if n == 4 {
                 before = proxy.resident_memory();
             }
-            // Each needs a place that those before it have given back.
+            // Only two may be in flight: the clients before this one have given their places back.
             let mut raw = proxy.narrow().await;
             head(&mut raw).await;
             clients.push(raw);
@@ -124,7 +124,7 @@ async fn clients_that_do_not_read_hold_no_connection_of_the_upstream() {
         let held: u64 = proxy.nameless_files().iter().sum();
         assert!(held > 12 * MIB as u64, "{held} bytes on the disk");
         let grown = proxy.resident_memory().saturating_sub(before);
-        // Of 64 MiB.
+        // The eight responses have 64 MiB.
         assert!(grown < 16 * MIB as u64, "{grown} bytes for 8 clients");
         let whole = pattern(LONG);
         for mut client in clients {
@@ -172,7 +172,7 @@ async fn an_http2_client_that_does_not_read_holds_no_connection_either() {
 #[tokio::test]
 async fn an_http2_client_that_opens_no_window_holds_none_even_for_a_short_response() {
     let app = Upstream::serve(async |_| {
-        // One by one, so that they do not come with the head.
+        // Two chunks, so that the proxy does not get them together with the head.
         Response::new(chunked(["short ", "response"]))
     })
     .await;
@@ -227,7 +227,7 @@ async fn beyond_its_bounds_a_response_waits_for_the_client() {
     for (buffer, limits, bound) in [
         ("{ memory = \"64KiB\", disk = \"1MiB\" }", "", MIB),
         ("{ memory = \"1MiB\", disk = \"0B\" }", "", MIB),
-        // All files together.
+        // The limit for all files together.
         ("{ memory = \"64KiB\", disk = \"1GiB\" }", "[limits]\ntemporary-space = \"1MiB\"", MIB),
     ] {
         let (app, sent) = endless(&[]).await;
@@ -235,11 +235,11 @@ async fn beyond_its_bounds_a_response_waits_for_the_client() {
         let mut raw = proxy.narrow().await;
         head(&mut raw).await;
         let first = settled(&sent).await;
-        // Besides, the kernel keeps some on the way to the proxy and on the way from it.
+        // The kernel buffers some more on the way to the proxy and on the way from it.
         assert!(first > bound as u64 && first < (bound + 16 * MIB) as u64, "{buffer}: {first} bytes");
         let on_disk: u64 = proxy.nameless_files().iter().sum();
         assert!(on_disk <= bound as u64, "{buffer}: {on_disk} bytes on the disk");
-        // As the client takes something, more comes: here twice as much as there was.
+        // When the client reads, the proxy takes more: here twice as much as it had taken.
         raw.read_exactly(2 * usize::try_from(first).expect("some megabytes")).await;
         assert!(sent.load(Relaxed) > first, "{buffer}");
         let on_disk: u64 = proxy.nameless_files().iter().sum();
@@ -274,7 +274,7 @@ async fn what_an_upstream_sent_before_it_broke_off_is_the_clients() {
     let mut raw = proxy.narrow().await;
     head(&mut raw).await;
     app.until_closed(1).await;
-    // But for the last of it, which hyper throws away with the connection.
+    // Without the last bytes, which hyper drops with the connection.
     let passed_on = LONG - 256 * KIB;
     assert!(raw.read_exactly(passed_on).await == pattern(LONG)[..passed_on]);
     raw.read_to_end().await;
@@ -330,7 +330,7 @@ async fn an_upstream_sees_only_whole_requests() {
         let mut uploads = Vec::new();
         for n in 0..12 {
             let upload = Upload::start(&proxy, n % 2 == 1, request("POST", &format!("/{n}"))).await;
-            // What fits in memory, and what does not.
+            // Half of the uploads fit in memory, the others do not.
             upload.send("x".repeat(if n < 6 { 1000 } else { 300 * KIB })).await;
             uploads.push(upload);
         }
@@ -344,7 +344,7 @@ async fn an_upstream_sees_only_whole_requests() {
             assert_eq!(answer.status, 200, "upload {n}");
             assert_eq!(length, expected, "upload {n}");
             assert_eq!(app.requests().len(), n + 1);
-            // The client had not told.
+            // The client had not told the length; the proxy knows it now.
             assert_eq!(app.requests()[n].header("content-length"), expected.to_string());
             assert_eq!(proxy.access(&format!("/{n}")).await["bytes_in"], expected);
         }
@@ -411,7 +411,7 @@ async fn without_space_a_request_that_needs_it_is_refused_for_now() {
     assert_eq!(answer.status, 503);
     assert_eq!(answer.header("retry-after"), "1");
     assert_eq!(proxy.access("/refused").await["failure"], "temporary-space");
-    // What fits in memory needs none.
+    // A body that fits in memory needs no space on the disk.
     let small = request("POST", "/").body(body("x".repeat(50 * KIB))).expect("valid");
     assert_eq!(proxy.send(small).await.status, 200);
 
@@ -478,7 +478,7 @@ async fn trailers_of_a_stored_request_are_kept() {
 
 #[tokio::test]
 async fn a_conversation_is_not_kept_until_it_is_whole() {
-    // Answers each chunk when it comes.
+    // Sends each chunk back when it comes.
     let app = Upstream::builder()
         .speaking(Speech::http2())
         .serve(async |request: Request<Incoming>| {

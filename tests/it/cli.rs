@@ -160,7 +160,7 @@ async fn the_demo_does_what_it_says() {
     let demo = Process::start(command(&["demo", "--port", "0", "--plugins", &plugins]));
     demo.stderr().wait(&[" serving "]).await;
 
-    // Where it is and what to copy is read off what it prints, as a person would.
+    // The test takes the address and what to copy from what the demo prints, as a person would.
     let url = demo.stdout().wait(&["curl", "https://localhost:"]).await;
     let port = url.split("localhost:").nth(1).and_then(|rest| rest.split('/').next()).expect("a port");
     let address = format!("127.0.0.1:{port}").parse().expect("an address");
@@ -188,7 +188,7 @@ async fn the_demo_does_what_it_says() {
         assert_eq!(redirect.status, 301);
         assert_eq!(redirect.header("location"), "https://example.com/away");
 
-        // A policy copied into the directory decides the next answers, and is gone with its file.
+        // A policy copied into the directory decides the next answers, until its file is removed.
         let dropped = folder.join("plugins/05-closed");
         for ending in ["wasm", "toml"] {
             std::fs::copy(format!("{spare}.{ending}"), dropped.with_extension(ending))
@@ -205,7 +205,7 @@ async fn the_demo_does_what_it_says() {
 async fn wait_for_status(client: &mut Client, status: u16) {
     within(&format!("status {status}"), async {
         while client.get("/").await.status != status {
-            // Not as fast as can be: a connection ends after limits.requests-per-connection.
+            // With a pause, as the proxy closes a connection after limits.requests-per-connection.
             a_moment().await;
         }
     })

@@ -139,7 +139,7 @@ async fn what_need_or_must_not_be_compressed_is_left_alone() {
         assert_eq!(answer.header("accept-ranges"), "bytes", "{target}");
         assert!(!answer.headers.contains_key("vary"), "{target}: {answer:?}");
     }
-    // Those are compressed, but not for these clients; caches learn that.
+    // The proxy would compress these, but not for these clients, and tells caches so.
     for fields in [
         &[][..],
         &[("accept-encoding", "identity")],
@@ -173,7 +173,7 @@ async fn validators_stay_true() {
     assert_eq!(answer.header("vary"), "origin, accept-encoding");
     assert!(!answer.headers.contains_key("accept-ranges"), "{answer:?}");
     assert!(!answer.headers.contains_key("content-digest"), "{answer:?}");
-    // A client asks whether what it has is fresh: by the tag it knows.
+    // A client asks by the tag it knows whether what it has is fresh.
     for (known, told) in [("W/\"v1\"", "W/\"v1\""), ("\"v1\"", "\"v1\"")] {
         let asks = [("accept-encoding", "br"), ("if-none-match", known)];
         let answer = proxy.ask("GET", "/status=304&etag=\"v1\"", &asks).await;
@@ -298,7 +298,7 @@ async fn a_body_the_upstream_breaks_off_is_not_completed() {
     for coding in ["zstd", "br", "gzip"] {
         for mut client in proxy.both().await {
             let asks = request("GET", "/").header("accept-encoding", coding).body(empty()).expect("valid");
-            // Before the head, if it breaks off soon enough.
+            // The client may not even get the head, if the upstream breaks off soon enough.
             assert!(client.try_send(asks).await.is_err(), "{coding}");
         }
     }
@@ -308,7 +308,7 @@ async fn a_body_the_upstream_breaks_off_is_not_completed() {
 async fn a_client_that_leaves_gives_the_upstream_and_the_place_free() {
     let (app, feed) = Upstream::fed(page()).await;
     let proxy = Proxy::builder(&app).section("[compression]\nmax-in-flight = 1").start().await;
-    // One worker would do, but a new connection may reach either: all on one connection.
+    // Each worker counts for itself, and a new connection may reach either: all on one connection.
     let mut client = proxy.http2().await;
     let asks = || request("GET", "/").header("accept-encoding", "zstd").body(empty()).expect("valid");
     let first = client.start(asks()).await.expect("a head");

@@ -12,7 +12,7 @@ fn ip(text: &str) -> IpAddr {
     text.parse().expect("an address")
 }
 
-/// The shortest that is followed.
+/// In seconds: the shortest time after which the proxy looks a name up again.
 const TTL: u32 = 1;
 
 /// `servers` is [`NAME`] with this port, looked up at `dns` alone.
@@ -22,7 +22,7 @@ fn behind(dns: &Dns, port: u16, more: &str) -> Builder {
     Proxy::with_app(&lines).section(&resolver)
 }
 
-/// Whoever answers 10 requests on several connections, none of which fails.
+/// The servers that answer 10 requests on several connections, none of which fails.
 async fn who_answers(proxy: &Proxy) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for _ in 0..5 {
@@ -34,7 +34,7 @@ async fn who_answers(proxy: &Proxy) -> BTreeSet<String> {
     names
 }
 
-/// Waits until these and no others answer; no request fails meanwhile.
+/// Waits until these servers and no others answer; no request fails meanwhile.
 async fn until_answered_by(proxy: &Proxy, expected: &[&str]) {
     let expected: BTreeSet<String> = expected.iter().map(|&name| name.to_owned()).collect();
     until(&format!("answers from {expected:?}"), async || who_answers(proxy).await == expected).await;

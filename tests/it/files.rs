@@ -157,7 +157,7 @@ async fn nothing_outside_the_root_is_ever_served() {
         raw.send(format!("GET {target} HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n")).await;
         let answer = raw.read_to_end().await;
         assert!(!answer.contains("SECRET") && !answer.contains("root:"), "{target}: {answer}");
-        // Where a spelling means the root itself, its index is right.
+        // A target that means the root itself is answered with its index.
         let refused = ["HTTP/1.1 400 ", "HTTP/1.1 404 "].iter().any(|status| answer.starts_with(status));
         assert!(refused || answer.ends_with("\r\n\r\nindex"), "{target}: {answer}");
     }
@@ -284,13 +284,13 @@ async fn the_fallback_stands_for_what_is_not_found() {
         let answer = proxy.get(target).await;
         assert_eq!(answer.status, 200, "{target}");
         assert_eq!(answer.text(), "app", "{target}");
-        // A page that stands for a script must not be kept as one.
+        // Caches must not keep the page that the proxy sends instead of a script.
         assert_eq!(answer.header("cache-control"), "", "{target}");
         assert_eq!(answer.header("content-type"), "text/html; charset=utf-8");
     }
     assert_eq!(proxy.get("/assets/a.js").await.header("cache-control"), "immutable");
     assert_eq!(proxy.ask("HEAD", "/users/42", &[]).await.header("content-length"), "3");
-    // What is refused is not merely missing.
+    // The fallback does not stand for files that the proxy refuses to look for.
     for target in ["/.env", "/a%2Fb", "/a%00"] {
         assert_eq!(proxy.get(target).await.status, 404, "{target}");
     }
@@ -453,12 +453,12 @@ async fn a_compressed_sibling_is_sent_to_those_who_take_it() {
 
     assert_eq!(proxy.ask("GET", "/", &[("accept-encoding", "gzip")]).await.text(), "page in gzip");
     assert_eq!(proxy.ask("GET", "/alone.css", &[("accept-encoding", "gzip")]).await.header("vary"), "");
-    // What asks for the sibling itself gets it as it is.
+    // A request for the sibling itself gets it as it is.
     let sibling = proxy.ask("GET", "/app.js.gz", &[("accept-encoding", "gzip")]).await;
     assert_eq!(sibling.header("content-type"), "application/gzip");
     assert_eq!(sibling.header("content-encoding"), "");
 
-    // A sibling that a deployment forgot is older than its file.
+    // A sibling that a deployment did not renew is older than its file.
     set_time(&proxy.folder().join("www/app.js.br"), 1_000_000_000);
     assert_eq!(proxy.ask("GET", "/app.js", &[("accept-encoding", "br, gzip")]).await.text(), "gzip");
     proxy.reconfigure("root = \"www\"", "root = \"www\"\nprecompressed = false").await;
@@ -578,7 +578,7 @@ async fn another_root_is_live_after_a_reload() {
     assert_eq!(client.get("/a").await.text(), "one");
     proxy.reconfigure("root = \"www\"", "root = \"other\"").await;
     assert_eq!(client.get("/a").await.text(), "two");
-    // A root that is not there changes nothing.
+    // When the new root does not exist, the proxy keeps the old one.
     let config = proxy.folder().join("tidegate.toml");
     let text = fs::read_to_string(&config).expect("a file");
     fs::write(&config, text.replace("root = \"other\"", "root = \"nowhere\"")).expect("a writable file");

@@ -104,7 +104,7 @@ async fn what_a_trusted_proxy_says_is_kept_and_added_to() {
     assert_eq!(seen.header("x-forwarded-proto"), "https");
     assert_eq!(seen.header("x-forwarded-host"), "public.test");
     assert!(seen.header("forwarded").starts_with("for=9.9.9.9;proto=https, for=127.0.0.1;"));
-    // The last address that no trusted proxy has; 6.6.6.6 is what that client claims.
+    // The client is the last address that is not of a trusted proxy; 6.6.6.6 is only what that client claims.
     let line = proxy.access("/x").await;
     assert_values(&line, json!({ "client": "9.9.9.9", "scheme": "https" }));
 }

@@ -62,11 +62,11 @@ type Texting = Pin<Box<dyn tokio_stream::Stream<Item = Result<String, Status>> +
 /// The service: says hello, counts, joins and answers, with a few names that do something else.
 #[derive(Clone)]
 struct Greeter {
-    /// Hears of each call that was given up.
+    /// Gets a message for each call that a client gave up.
     cancelled: mpsc::UnboundedSender<()>,
 }
 
-/// Tells when it is dropped before its end.
+/// Sends a message when it is dropped before [`Self::finish`].
 struct Unfinished(Option<mpsc::UnboundedSender<()>>);
 
 impl Unfinished {
@@ -106,7 +106,7 @@ impl UnaryService<String> for Greeter {
                     let te = request.metadata().get("te").and_then(|te| te.to_str().ok());
                     Ok(Response::new(te.unwrap_or("none").to_owned()))
                 }
-                // As a server does that looks at the deadline.
+                // A server that looks at the deadline answers like this.
                 "late" => {
                     let time =
                         deadline.as_ref().and_then(|deadline| deadline.to_str().ok()).unwrap_or_default();
@@ -148,7 +148,7 @@ impl ServerStreamingService<String> for Greeter {
                     let one = Ok("one".to_owned());
                     Box::pin(tokio_stream::iter([one, Err(Status::data_loss("after the first"))]))
                 }
-                // One, and then nothing until it is dropped.
+                // One text, and then nothing until the stream is dropped.
                 Err(_) => {
                     let endless = tokio_stream::once(Ok("one".to_owned())).chain(tokio_stream::pending());
                     Box::pin(endless.map(move |text| {
@@ -221,7 +221,7 @@ impl GrpcService<tonic::body::Body> for Channel {
     }
 }
 
-/// The whole path: service, edge, and what the client needs.
+/// The service, the proxy in front of it, and what a client needs.
 struct Setup {
     service: Upstream,
     proxy: Proxy,
@@ -298,7 +298,7 @@ async fn a_status_comes_with_its_message_and_metadata() {
 
 #[tokio::test]
 async fn servers_are_told_that_trailers_are_understood() {
-    // Some refuse to serve without (gRPC over HTTP/2, Call-Definition: TE).
+    // Some servers refuse calls without this field (gRPC over HTTP/2, Call-Definition: TE).
     let setup = Setup::start().await;
     assert_eq!(setup.hello("te").await.expect("an answer").into_inner(), "trailers");
 }
@@ -345,7 +345,7 @@ async fn both_stream_at_once() {
     feed.send("first".to_owned()).expect("a call");
     let call = client.streaming(Request::new(texts), method("Talk"), Texts);
     let mut answers = within("the head", call).await.expect("a stream").into_inner();
-    // Each is sent only when the answer to the one before is there.
+    // The client sends each text only when it has the answer to the one before.
     for (answered, next) in
         [("re: first", Some("second")), ("re: second", Some("third")), ("re: third", None)]
     {

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 /// Where checks go.
 const CHECK: &str = "/healthz";
 
-/// Two checks in a row decide. The time for one is long for a machine that is busy with other tests.
+/// Two checks in a row decide. A check has so much time because the machine is busy with other tests.
 const HEALTH: &str =
     "health = { path = \"/healthz\", interval = \"200ms\", timeout = \"200ms\", fall = 2, rise = 2 }";
 
@@ -189,7 +189,7 @@ async fn a_check_that_is_not_answered_in_time_has_failed() {
     let silent = Upstream::silent().await;
     let proxy = Proxy::with_app(&format!("servers = [\"{}\"]\n{HEALTH}", silent.address())).start().await;
     proxy.until_server("app", &silent.server(), "down").await;
-    // Those that were given up do not pile up.
+    // The proxy closes the connections of checks that it gave up.
     further_checks(&silent, 3).await;
     assert!(silent.connections() - silent.closed() <= 2, "{} of {}", silent.closed(), silent.connections());
 }
@@ -235,12 +235,13 @@ async fn a_server_is_checked_once_an_interval_whatever_the_number_of_workers() {
     let app = Checked::start("app").await;
     let health = "health = { path = \"/healthz\", interval = \"200ms\", timeout = \"200ms\" }";
     let proxy = Proxy::with_app(&format!("servers = [\"{}\"]\n{health}", app.server())).start().await;
-    // Every worker has a connection.
+    // Now every worker has a connection to the server.
     share_of(&proxy, "app").await;
     until("a check", async || app.checks() >= 1).await;
     let (begin, before) = (Instant::now(), app.checks());
     until("more checks", async || app.checks() >= before + 10).await;
-    // Twice as many would take half the time; jitter may make it a little shorter than ten intervals.
+    // If each worker checked, ten checks would take half the time; jitter makes it a little shorter than ten
+    // intervals.
     let least = Duration::from_millis(10 * 200 * 2 / 3);
     assert!(begin.elapsed() >= least, "10 checks in {:?}", begin.elapsed());
 }
@@ -270,7 +271,7 @@ async fn what_is_known_of_a_server_survives_a_reload() {
 
     let third = Checked::start("third").await;
     let mark = proxy.log().len();
-    // One more server, and another key that is changed.
+    // One reload adds a server, another changes a key.
     proxy
         .reconfigure(
             &format!("\"{}\"]\nslow-start", well.server()),
@@ -321,7 +322,7 @@ async fn a_server_that_left_is_listed_until_its_last_request_is_over() {
     let new = Upstream::echo("new").await;
     let both = two(&old.server(), &new.server(), "");
     let proxy = Proxy::with_app(&both).start().await;
-    // The one request whose answer does not end.
+    // One request gets to the old server, whose answer does not end.
     let mut clients: Vec<Client> = Vec::new();
     let slow = loop {
         let mut client = proxy.http1().await;
@@ -476,7 +477,7 @@ async fn an_ejected_server_is_back_after_its_time_and_longer_out_when_it_fails_a
     let eject = "eject = { failures = 2, time = \"200ms\" }";
     let proxy = Proxy::with_app(&two(&ill.server(), &well.server(), eject)).start().await;
 
-    // Requests go on; it is asked again by itself, whereupon one failure is enough.
+    // While requests go on, the proxy asks the server again by itself; now one failure ejects it.
     until("its second return", async || {
         statuses(&proxy, 2).await;
         ill.requests().len() >= 4
@@ -484,7 +485,7 @@ async fn an_ejected_server_is_back_after_its_time_and_longer_out_when_it_fails_a
     .await;
     let arrivals = arrivals.lock().expect("no panic").clone();
     let (once, twice) = (arrivals[2] - arrivals[1], arrivals[3] - arrivals[2]);
-    // Its clock may be a few milliseconds old.
+    // The clock of the proxy may be a few milliseconds late.
     assert!(once >= Duration::from_millis(180) && twice >= Duration::from_millis(380), "{once:?}, {twice:?}");
 
     status.store(200, Relaxed);
@@ -543,7 +544,7 @@ async fn servers_that_die_hang_or_fail_under_load_cost_no_idempotent_request() {
          eject = {{ failures = 3 }}",
         servers.join(", ")
     );
-    // The clients here do not connect again.
+    // The clients of this test do not connect again.
     let proxy =
         Proxy::with_app(&lines).section("[limits]\nrequests-per-connection = 1000000000").start().await;
     let stop = Arc::new(AtomicBool::new(false));

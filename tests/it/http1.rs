@@ -34,7 +34,7 @@ async fn pipelined_requests_are_answered_in_order() {
     }
 }
 
-/// A server that tells of each request, and answers it with its path when it is told to.
+/// A server that tells the test of each request, and answers it with its path when the test says so.
 async fn waiting() -> (Upstream, mpsc::Receiver<()>, Arc<Notify>) {
     let (tell, asked) = mpsc::channel(1);
     let answer = Arc::new(Notify::new());
@@ -78,7 +78,7 @@ async fn a_client_that_pipelines_and_says_no_more_is_answered_while_requests_wai
     raw.send(requests.concat()).await;
     raw.shutdown().await;
 
-    // The last one waits for nobody behind it, and may be taken for given up.
+    // No request follows the last one, so the proxy may take its client for gone.
     for path in ["/one", "/two"] {
         within("a request", asked.recv()).await.expect("an upstream that runs");
         answer.notify_one();
@@ -101,7 +101,7 @@ async fn a_http_1_0_client_gets_an_answer_it_can_read() {
 
     raw.send("GET / HTTP/1.0\r\nHost: a.test\r\n\r\n").await;
 
-    // No chunks in HTTP/1.0 (RFC 9112 §6.1): the end of the connection is the end of the body.
+    // HTTP/1.0 has no chunked coding (RFC 9112 §6.1): the end of the connection is the end of the body.
     let answer = raw.read_to_end().await;
     assert!(answer.to_ascii_lowercase().starts_with("http/1."), "{answer}");
     assert!(!answer.to_ascii_lowercase().contains("transfer-encoding"), "{answer}");
@@ -118,7 +118,7 @@ async fn connection_close_is_honoured_in_both_directions() {
     let answer = raw.read_to_end().await;
     assert!(answer.ends_with("ok"), "{answer}");
 
-    // The upstream's `close` is between it and the proxy; the client's connection stays.
+    // The upstream's `close` is about its connection to the proxy; the client's connection stays open.
     let mut client = proxy.http1().await;
     assert_eq!(client.get("/").await.text(), "ok");
     assert_eq!(client.get("/").await.text(), "ok");
@@ -156,7 +156,7 @@ async fn responses_without_body_have_none() {
         let head = raw.read_head().await;
         assert_eq!(head[..12], response[..12], "{response}");
         assert!(!head.contains("transfer-encoding"), "{head}");
-        // RFC 9110 §8.6: never in a 204; in a 304 it is the length of what a 200 would have carried.
+        // RFC 9110 §8.6: a 204 never has a length; in a 304 it is the one of the body of a 200.
         assert!(has_length || !head.contains("content-length"), "{head}");
         assert!(raw.read_head().await.starts_with("HTTP/1.1 "), "the next response follows at once");
     }

@@ -143,7 +143,7 @@ async fn large_bodies_pass_both_ways() {
     }
 }
 
-/// Tells through the channel when it is dropped.
+/// Sends a message when it is dropped.
 struct Dropped(mpsc::UnboundedSender<()>);
 
 impl Drop for Dropped {
@@ -192,7 +192,7 @@ async fn clients_that_do_not_read_do_not_hold_others_up() {
             _ => Response::new(body("ok")),
         })
         .await;
-    // One worker: all of them share a connection. Nobody is given up meanwhile.
+    // One worker, so that all clients share a connection. The timeouts are too long to end one of them.
     let builder = h2c(&app, "timeouts = { idle = \"1h\" }").workers(1);
     let proxy = builder.section("[timeouts]\nbody-idle = \"1h\"").start().await;
     let mut slow = Vec::new();
@@ -241,7 +241,7 @@ async fn what_is_in_flight_on_a_connection_that_breaks_goes_to_another_server() 
     let proxy = Proxy::with_app(&lines).start().await;
     let client = proxy.http2().await;
     let mut requests = tokio::task::JoinSet::new();
-    // As many as are always allowed to be sent again.
+    // As many retries as the budget always allows.
     for _ in 0..3 {
         let mut client = client.share();
         requests.spawn(async move { client.get("/").await.echoed_by() });
@@ -348,7 +348,7 @@ async fn refusing() -> Upstream {
 
 #[tokio::test]
 async fn a_stream_that_the_server_refused_is_sent_again_whatever_it_asks() {
-    // It was not processed, which the server vouches for (RFC 9113 §8.7).
+    // The server vouches for it that it has not processed the request (RFC 9113 §8.7).
     let (one, other) = (refusing().await, refusing().await);
     for method in ["GET", "POST"] {
         let lines = format!("servers = [\"{}\", \"{}\"]\nprotocol = \"h2\"", one.address(), other.address());
@@ -360,7 +360,7 @@ async fn a_stream_that_the_server_refused_is_sent_again_whatever_it_asks() {
 
 #[tokio::test]
 async fn a_connection_on_which_nothing_comes_any_more_is_replaced() {
-    // As when the way to the server is lost: open, and silent for good.
+    // As when the network to the server is gone: the connection stays open, and nothing comes any more.
     let (freeze, frozen) = tokio::sync::watch::channel(false);
     let app = Upstream::script(move |stream, connection| {
         let mut frozen = frozen.clone();

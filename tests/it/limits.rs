@@ -23,7 +23,7 @@ async fn requests_over_a_size_are_refused() {
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{what}: {answer}");
     }
     assert!(app.requests().is_empty());
-    // What is just within the limits passes.
+    // Requests just within the limits pass.
     let fields: String = (0..98).map(|n| format!("x-{n}: 1\r\n")).collect();
     for sent in [
         format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "x".repeat((8 << 10) - 1)),
@@ -91,7 +91,7 @@ async fn connections_over_the_limit_are_closed_at_once() {
         let mut one_more = proxy.raw().await;
         one_more.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
         assert!(one_more.is_closed_silently().await, "{limit}");
-        // Those that are open go on, and a free place is given away again.
+        // Open connections go on, and the proxy takes a new one when one of them has ended.
         assert_eq!(kept[0].get("/").await.status, 200, "{limit}");
         kept.clear();
         until("a free place", async || {
@@ -171,7 +171,7 @@ async fn a_slow_trickle_does_not_stretch_the_time_for_a_head() {
     let mut raw = proxy.raw().await;
     raw.send("GET / HTTP/1.1\r\n").await;
     let mut trickle = tokio::time::interval(std::time::Duration::from_millis(50));
-    // A field now and then, for as long as the proxy listens: it must be the one who ends this.
+    // The client sends a field now and then; only the proxy ends the connection.
     let answer = loop {
         tokio::select! {
             answer = raw.read_to_end() => break answer,

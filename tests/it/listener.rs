@@ -53,8 +53,8 @@ async fn an_address_in_use_stops_the_start_and_is_named_with_its_place() {
 async fn all_workers_accept() {
     let app = Upstream::echo("app").await;
     let proxy = Proxy::builder(&app).start().await;
-    // Each worker has a pool of its own: once more than one connection is open upstream although the
-    // requests came one by one, more than one worker has served.
+    // Each worker has a pool of its own, and the requests come one by one: with two connections upstream, two
+    // workers have served.
     let mut clients = Vec::new();
     for _ in 0..64 {
         let mut client = proxy.http1().await;

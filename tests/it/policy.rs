@@ -84,7 +84,8 @@ async fn an_upload_that_a_policy_answers_is_not_left_half_read() {
         request("POST", "/").header("x-answer", "one").body(body(vec![b'x'; 1 << 20])).expect("valid");
     let answer = client.try_send(upload).await.expect("an answer");
     assert_eq!(answer.status, 299);
-    // Either the rest was read and the connection goes on, or it was closed: never misread.
+    // The proxy has read the rest and the connection goes on, or it has closed it: it never takes the rest
+    // for a request.
     let next = client.try_send(request("GET", "/next").body(empty()).expect("valid")).await;
     assert!(next.is_err() || next.is_ok_and(|next| next.status == 200));
 }
@@ -159,7 +160,7 @@ async fn match_narrows_who_is_asked() {
     assert_eq!(asked("web", "GET", "c.test", "/api/v1/x").await, "2");
     assert_eq!(asked("web", "GET", "c.test", "/x.txt").await, "2");
     assert_eq!(asked("web", "GET", "c.test", "/deep/x.txt").await, "");
-    // The normalised path counts: what hides a path from a policy does not hide it from a server.
+    // Patterns match the normalised path, as a server would resolve it.
     assert_eq!(asked("web", "GET", "c.test", "/x/../%61pi//v1").await, "2");
     assert_eq!(asked("second", "GET", "c.test", "/").await, "4");
 }
@@ -371,8 +372,8 @@ async fn tokens_are_private_and_attributes_are_shared_and_logged() {
 #[tokio::test]
 async fn edited_requests_are_what_the_upstream_gets() {
     let app = Upstream::echo("app").await;
-    // The observer edits method, target and authority, and then answers; a policy that does not
-    // answer shows that the edits arrive.
+    // The guest `observer` edits method, target and authority too, but answers itself. This policy does not
+    // answer, so its edit reaches the upstream.
     let rewrite = "[config]\nrules = [{ path = \"^/old/(.*)$\", to = \"/new/$1\" }]";
     let proxy =
         stamp(Proxy::builder(&app), "2", "one").plugin("1-rewrite", stock("rewrite"), rewrite).start().await;

@@ -15,7 +15,7 @@ const V1: &str = "PROXY TCP4 192.0.2.7 198.51.100.1 4711 443\r\n";
 const V2: &[u8] =
     b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x10\xc0\0\x02\x07\xc6\x33\x64\x01\x12\x67\x01\xbb\x04\0\x01\0";
 
-/// `LOCAL`, as a load balancer checks the health of who is behind it.
+/// `LOCAL`: a load balancer speaks for itself, to check the health of a server.
 const V2_LOCAL: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
 
 /// A listener `web` that reads headers from these peers.
@@ -28,7 +28,7 @@ fn behind(trusted: &str, app: &Upstream) -> Builder {
         .upstream("app", app)
 }
 
-/// What a request is answered on a connection that begins with `header`.
+/// The answer to a request on a connection that begins with `header`.
 async fn answered(proxy: &Proxy, header: impl AsRef<[u8]>, request: &str) -> (String, String) {
     let mut raw = proxy.raw().await;
     raw.send([header.as_ref(), request.as_bytes()].concat()).await;
@@ -56,7 +56,7 @@ async fn a_header_holds_for_every_request_of_its_connection() {
     let app = Upstream::echo("app").await;
     let proxy = behind("127.0.0.1", &app).start().await;
     let mut raw = proxy.raw().await;
-    // One byte at a time: nothing may depend on how it is cut.
+    // One byte at a time, as the header may come in any number of parts.
     for byte in V1.bytes() {
         raw.send([byte]).await;
     }
@@ -149,7 +149,7 @@ async fn the_limit_per_client_counts_the_client_in_the_header() {
     assert!(second.is_closed_silently().await);
     let other = V1.replace("192.0.2.7", "192.0.2.8");
     assert_status(&answered(&proxy, other, GET).await.0, 200);
-    // The proxy in front speaks for itself.
+    // The load balancer speaks for itself, so it is not counted as that client.
     assert_status(&answered(&proxy, V2_LOCAL, GET).await.0, 200);
 }
 
@@ -190,7 +190,7 @@ async fn listening() -> (Upstream, mpsc::Receiver<Vec<u8>>) {
             sender.send(header).await.expect("a test that listens");
             read_head(&mut stream).await;
             let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
-            // Kept open: that there is one request to a connection is up to the proxy.
+            // The server keeps the connection open, so only the proxy can decide to send one request on each.
             read_head(&mut stream).await;
         }
     })

@@ -19,7 +19,7 @@ fn stamped(app: &Upstream) -> Builder {
     Proxy::builder(app).plugin("1-stamp", guest("stamp"), &settings("first"))
 }
 
-/// What policies put on a request that arrives now.
+/// The stamp that policies put on a request that arrives now.
 async fn stamp(proxy: &Proxy) -> String {
     let answer = proxy.get("/").await;
     if answer.status != 200 {
@@ -28,7 +28,7 @@ async fn stamp(proxy: &Proxy) -> String {
     answer.json()["headers"]["x-stamp"].as_str().unwrap_or_default().to_owned()
 }
 
-/// Waits until policies put this on requests.
+/// Waits until policies put this stamp on requests.
 async fn until_stamp(proxy: &Proxy, expected: &str) {
     until(&format!("the stamp {expected:?}"), async || stamp(proxy).await == expected).await;
 }
@@ -101,7 +101,7 @@ async fn a_half_copied_plugin_is_waited_for() {
     fs::write(proxy.plugin_path("2-stamp.toml"), settings("copied")).expect("a writable folder");
     let mut copy = fs::File::create(&path).expect("a writable folder");
     let mut pause = tokio::time::interval(std::time::Duration::from_millis(50));
-    // A slow copy: requests go on meanwhile and nobody is bothered.
+    // While the file is copied slowly, requests are answered as before.
     for chunk in whole.chunks(whole.len() / 10 + 1) {
         copy.write_all(chunk).expect("a writable file");
         pause.tick().await;
@@ -134,7 +134,7 @@ async fn a_broken_replacement_changes_nothing_and_is_reported_once() {
         assert_eq!(plugin["last_good"], true, "{plugin}");
         assert_eq!(stamp(&proxy).await, "first", "the last good version serves: {line}");
         assert_eq!(proxy.admin("GET", "/readyz").await.status, 200, "requests are served as before");
-        // Looking again, asked to, finds the same and says nothing new.
+        // A reload finds the same problem and does not log it again.
         let said = proxy.log().all().iter().filter(|line| line.contains(logged)).count();
         proxy.reload().await;
         assert_eq!(proxy.log().all().iter().filter(|line| line.contains(logged)).count(), said, "{logged}");
@@ -182,7 +182,7 @@ async fn the_configuration_is_reloaded() {
     rename_over(&path, &changed);
     until("the other upstream", async || proxy.get("/").await.json()["upstream"] == "other").await;
 
-    // What cannot be used changes nothing, says all that is wrong and where, once.
+    // A file that cannot be used changes nothing. The proxy logs all that is wrong and where, once.
     let mark = proxy.log().len();
     let broken = format!("{changed}\n[upstrem.x]\nservers = []\n[limits]\nrequest-body = \"5 apples\"\n");
     rename_over(&path, &broken);
@@ -233,7 +233,7 @@ async fn a_listener_that_stays_is_never_closed() {
     let mut on_second = Client::http1(second).await;
     assert_eq!(on_second.get("/").await.status, 200);
 
-    // Removed: no new connections; what is open may finish.
+    // The proxy accepts no new connections to a listener that was removed; open ones go on.
     fs::write(&path, &text).expect("a writable file");
     until("the second listener to close", async || tokio::net::TcpStream::connect(second).await.is_err())
         .await;
@@ -250,12 +250,12 @@ async fn an_exchange_keeps_the_generation_it_began_with() {
     let slow = client.start_get("/slow").await;
     assert_eq!(slow.headers()["x-stamp"], "first");
 
-    // The policy goes, another comes, and the upstream's name is gone too.
+    // Another version of the policy takes the place of the first.
     fs::write(proxy.plugin_path("1-stamp.toml"), settings("second")).expect("a writable file");
     until("the new policy", async || proxy.get("/").await.all("x-stamp") == "second").await;
 
     feed.complete(slow).await;
-    // Its log phase is that of the policy that saw its request.
+    // The version of the policy that saw the request gets the log phase as well.
     proxy.log().wait(&["first logged /slow 200"]).await;
 }
 
@@ -306,7 +306,7 @@ async fn reloads_under_load_lose_nothing() {
     let (blue, green) = (Upstream::echo("blue").await, Upstream::echo("green").await);
     let to = |color: &str| format!("[config]\nrules = [{{ paths = [\"/**\"], to = \"{color}\" }}]");
     let proxy = Proxy::builder(&blue)
-        // The clients here do not connect again.
+        // The clients of this test do not connect again.
         .section("[limits]\nrequests-per-connection = 1000000000")
         .upstream("blue", &blue)
         .upstream("green", &green)
@@ -322,7 +322,7 @@ async fn reloads_under_load_lose_nothing() {
         load.spawn(requests_until(Arc::clone(&stop), client));
     }
     let turn = async |round: u32, color: &str| {
-        // One of the many ways to change the files; all of them lead to this color.
+        // Each round changes the files in another way; all ways lead to this color.
         fs::write(proxy.plugin_path("2-router.toml"), to(color)).expect("a writable file");
         rename_over(&proxy.plugin_path("1-stamp.toml"), settings(color));
         if round.is_multiple_of(4) {
@@ -348,7 +348,7 @@ async fn reloads_under_load_lose_nothing() {
         // The broken plugin is reported; everything else is live all the same.
         let expected = if round.is_multiple_of(3) { 422 } else { 200 };
         assert_eq!(reloaded.status, expected, "{}", reloaded.text());
-        // Whoever asks from here on is served by the new files.
+        // From here on the new files serve every request.
         let seen = proxy.get("/after").await.json();
         assert_eq!(seen["upstream"], color);
         assert_eq!(seen["headers"]["x-stamp"], color);

@@ -87,7 +87,7 @@ const REFUSED: &[(&str, &str, u16)] = &[
 #[tokio::test]
 async fn ambiguous_requests_are_refused() {
     let app = Upstream::echo("app").await;
-    // A policy that would answer everything: it must not be asked.
+    // This policy would answer every request; the proxy must not ask it.
     let allow = "[config]\nrules = [{ paths = [\"/**\"], deny = true }]\nstatus = 418";
     let proxy = Proxy::builder(&app).plugin("10-access", stock("access-control"), allow).start().await;
     let mut wrong = Vec::new();
@@ -95,7 +95,7 @@ async fn ambiguous_requests_are_refused() {
         let mut raw = proxy.raw().await;
         raw.send(sent.replace('\n', "\r\n")).await;
         raw.send("GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n").await;
-        // A version that is not ours may be answered as what it claims to be, with 505.
+        // A request of a version that the proxy does not speak may get 505.
         let expected =
             [format!("HTTP/1.1 {status} "), format!("HTTP/1.0 {status} "), "HTTP/1.1 505 ".to_owned()];
         let answer = if *status == 405 { raw.read_head().await } else { raw.read_to_end().await };

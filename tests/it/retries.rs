@@ -13,8 +13,8 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::Barrier;
 
-/// Each server in turn, and none is ejected: every second request meets the first of two. The budget is for
-/// a test of its own.
+/// The proxy asks each server in turn and ejects none: every second request gets to the first of two. The
+/// budget has a test of its own.
 const IN_TURN: &str = "balance = \"round-robin\"\neject = false";
 const BUDGET: &str = "retry-budget = \"100%\"";
 
@@ -41,7 +41,7 @@ fn with_status(answers: &[Answer], status: u16) -> usize {
 async fn nothing_that_was_not_sent_is_lost_while_another_server_is_up() {
     let (gone, well) = (Upstream::absent().await, Upstream::echo("well").await);
     let proxy = two(&gone.to_string(), &well.server(), BUDGET).start().await;
-    // Far more than is kept for sending again: nothing of it was taken yet.
+    // The large body is longer than what the proxy keeps for a retry, but no server has taken anything of it.
     let large = "x".repeat(200 << 10);
     for upload in ["", "small", &large] {
         let answers = answers(&proxy, "POST", upload, 6).await;
@@ -54,7 +54,7 @@ async fn nothing_that_was_not_sent_is_lost_while_another_server_is_up() {
 async fn what_is_idempotent_is_sent_again_and_nothing_else() {
     let (closing, well) = (Upstream::closing().await, Upstream::echo("well").await);
     let proxy = two(&closing.server(), &well.server(), BUDGET).start().await;
-    // RFC 9110 §9.2.2.
+    // The idempotent methods (RFC 9110 §9.2.2).
     for method in ["GET", "HEAD", "OPTIONS", "PUT", "DELETE"] {
         let (before, upload) = (closing.connections(), if method == "PUT" { "kept" } else { "" });
         let answers = answers(&proxy, method, upload, 4).await;
@@ -104,7 +104,7 @@ async fn a_body_is_sent_again_only_if_it_is_kept_as_a_whole() {
 
 #[tokio::test]
 async fn a_body_that_is_still_coming_is_sent_again_from_its_beginning() {
-    // Closes as soon as it has the first byte.
+    // This server closes as soon as it has the first byte of the body.
     let closing = Upstream::script(async |mut stream: TcpStream, _| {
         read_head(&mut stream).await;
         let _ = tokio::io::AsyncReadExt::read_u8(&mut stream).await;
@@ -142,7 +142,7 @@ async fn a_server_that_answers_that_it_cannot_is_passed_over() {
         assert_eq!(with_status(&others, status), 2, "{status}");
         assert_eq!(unable.requests().len(), 4, "{status}");
 
-        // When all are, the last answer is the client's.
+        // When all servers answer like this, the client gets the last answer.
         let alone = Proxy::with_app(&format!("servers = [\"{}\"]", unable.server())).start().await;
         assert_eq!(alone.get("/").await.status, status);
     }
@@ -173,7 +173,7 @@ async fn a_response_that_began_is_not_begun_again() {
         let request = request("GET", "/").body(empty()).expect("valid");
         failed += usize::from(proxy.http1().await.try_send(request).await.is_err());
     }
-    // On two workers, both may begin with the same server.
+    // Each worker takes turns for itself, so both requests may begin with the same server.
     assert_eq!(failed + well.requests().len(), 2);
 }
 
@@ -189,7 +189,7 @@ async fn each_retry_goes_to_a_server_that_was_not_tried() {
         let tried: Vec<_> =
             closing.iter().zip(before).map(|(server, before)| server.connections() - before).collect();
         assert_eq!(tried.iter().sum::<usize>(), attempts, "{retries} retries: {tried:?}");
-        // The fourth begins the next round.
+        // The fourth attempt goes to a server that was tried already.
         let most = attempts.div_ceil(3);
         assert!(tried.iter().all(|tried| *tried <= most), "{retries} retries: {tried:?}");
     }
@@ -197,7 +197,7 @@ async fn each_retry_goes_to_a_server_that_was_not_tried() {
 
 #[tokio::test]
 async fn retries_are_a_small_part_of_all_requests() {
-    // 30 are always allowed: three a second, counted over ten.
+    // 30 retries are always allowed: three a second, counted over ten seconds.
     for (budget, requests, retries) in [("20%", 400, 80), ("0%", 60, 30), ("100%", 60, 60)] {
         let (one, other) = (Upstream::closing().await, Upstream::closing().await);
         let proxy =
@@ -237,7 +237,7 @@ async fn closing_after_answers() -> Upstream {
 #[tokio::test]
 async fn no_request_is_lost_to_a_server_that_closes_idle_connections() {
     let app = closing_after_answers().await;
-    // Without retries: replacing a connection that was closed is none.
+    // Without retries: sending a request on another connection than the one that was closed is none.
     let lines = format!("servers = [\"{}\"]\nretries = 0\neject = false", app.address());
     let proxy = Proxy::with_app(&lines).start().await;
     let mut load = tokio::task::JoinSet::new();
@@ -294,7 +294,7 @@ async fn the_time_a_policy_gives_stands_in_place_of_the_response_timeout() {
         client.send(request).await
     });
     app.until_requests(1).await;
-    // Sent later, and over first.
+    // This request was sent later, and is over first.
     assert_eq!(proxy.get("/").await.status, 504);
     release.send_replace(true);
     assert_eq!(within("the answer", patient).await.expect("no panic").text(), "released");
@@ -328,7 +328,7 @@ async fn requests_over_the_limit_queue_and_beyond_the_queue_are_refused() {
     let first = sent(&proxy).await;
     app.until_requests(1).await;
 
-    // Of two more, on whichever worker, one finds room in the queue.
+    // Of two more requests, one finds room in the queue, whichever workers they are on.
     let mut both = tokio::task::JoinSet::new();
     for _ in 0..2 {
         let sent = sent(&proxy).await;
@@ -404,7 +404,7 @@ async fn a_client_that_leaves_gives_its_place_back() {
     let proxy = Proxy::with_app(&lines).start().await;
     let first = sent(&proxy).await;
     app.until_requests(1).await;
-    // Of two, one is refused; so the other queues, and then leaves.
+    // The proxy refuses one of two further requests, so the other queues; then both clients leave.
     let (mut one, mut other) = (proxy.raw().await, proxy.raw().await);
     for raw in [&mut one, &mut other] {
         raw.send("GET /leaving HTTP/1.1\r\nHost: a\r\n\r\n").await;
@@ -418,7 +418,7 @@ async fn a_client_that_leaves_gives_its_place_back() {
     let lines = proxy.accesses("/leaving", 2).await;
     assert!(lines.iter().any(|line| line["status"] == 499), "{lines:?}");
 
-    // Of two more, one finds the place free.
+    // Of two more requests, one gets the place in the queue that is free again.
     let mut both = tokio::task::JoinSet::new();
     for _ in 0..2 {
         let mut client = proxy.http1().await;
@@ -476,7 +476,7 @@ async fn a_server_has_its_time_from_the_end_of_the_request() {
         let mut client = proxy.http1().await;
         let sending =
             tokio::spawn(async move { client.send(request("POST", "/").body(upload).expect("valid")).await });
-        // A client that takes its time, more in all than the server has.
+        // The client takes longer for its request than the server may take for its response.
         let mut pause = tokio::time::interval(Duration::from_millis(100));
         for _ in 0..8 {
             pause.tick().await;
@@ -512,7 +512,7 @@ async fn whatever_becomes_of_requests_their_places_are_given_back() {
         let method = if n % 3 == 0 { "POST" } else { "GET" };
         let request = request(method, target).body(body("hello")).expect("valid");
         let mut client = if n % 2 == 0 { proxy.http1().await } else { proxy.http2().await };
-        // Every fifth leaves in the middle.
+        // Every fifth client leaves in the middle.
         let time = if n % 5 == 0 { Duration::from_millis(50) } else { PATIENCE };
         load.spawn(async move {
             let _ = tokio::time::timeout(time, client.try_send(request)).await;
@@ -525,7 +525,7 @@ async fn whatever_becomes_of_requests_their_places_are_given_back() {
     })
     .await;
 
-    // All eight places are there.
+    // All eight places are free.
     let held = Upstream::silent().await;
     proxy.reconfigure(&format!(", \"{}\", \"{gone}\"]", closing.address()), "]").await;
     proxy.reconfigure(&app.server(), &held.server()).await;

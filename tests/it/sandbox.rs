@@ -191,7 +191,7 @@ async fn a_configure_that_misbehaves_costs_its_own_load() {
         assert_eq!(proxy.get("/").await.status, 503, "{deed}: there is no version that could decide");
         assert_eq!(proxy.admin("GET", "/readyz").await.status, 503, "{deed}");
 
-        // Where the operator chose so, the chain works without it.
+        // With `on-error = "skip"` the chain works without the policy.
         let skipping = format!("on-error = \"skip\"\n{settings}");
         std::fs::write(proxy.plugin_path("2-misbehave.toml"), skipping).expect("a writable file");
         until("the new setting", async || proxy.get("/").await.status == 200).await;
@@ -273,7 +273,7 @@ async fn a_wasi_component_works_and_finds_nothing_but_clocks() {
         proxy.log().wait(&["1-wasi", &format!("a line on {stream} for /x")]).await;
     }
 
-    // Waiting costs no processor time, but it has a bound too.
+    // A policy that waits uses no processor time, but its call has a bound too.
     let request = request("GET", "/wait").header("x-wait", "60").body(empty()).expect("valid");
     assert_eq!(proxy.send(request).await.status, 503);
     let line = proxy.access("/wait").await;
@@ -286,7 +286,7 @@ async fn failures_leak_no_memory() {
     let app = Upstream::echo("app").await;
     let proxy = between(&app, "on-error = \"skip\"\nlimits = { cpu = \"1s\" }").start().await;
     let mut client = proxy.http1().await;
-    // Fewer at a time than would quarantine the policy: settings that differ make a new version of it.
+    // Each round uses new settings, and so a new version of the policy, before it would be quarantined.
     let mut round = async |n: u32| {
         let settings = format!("on-error = \"skip\"\nlimits = {{ cpu = \"1s\", reuse = {} }}", 1000 + n);
         std::fs::write(proxy.plugin_path("2-misbehave.toml"), settings).expect("a writable file");
@@ -304,6 +304,6 @@ async fn failures_leak_no_memory() {
         round(n).await;
     }
     let grown = proxy.resident_memory().saturating_sub(before);
-    // 120 instances, 30 of them with 32 MiB of memory.
+    // The rounds used 120 instances, 30 of them with 32 MiB of memory.
     assert!(grown < 48 << 20, "{grown} bytes after instances that failed");
 }

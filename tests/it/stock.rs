@@ -44,7 +44,7 @@ async fn the_three_decide_together() {
         .start()
         .await;
 
-    // More than once, and on both workers: what was decided before is decided from memory.
+    // More than once, and on both workers, as the proxy remembers what policies decided.
     let cases = [
         ("no rule", "GET", "/", &[][..], "app"),
         ("a path", "GET", "/images/a.png", &[], "images"),

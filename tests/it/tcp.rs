@@ -49,7 +49,7 @@ async fn secure(name: &'static str, leaf: Leaf) -> Upstream {
     Upstream::script(move |stream, _| {
         let leaf = Arc::clone(&leaf);
         async move {
-            // A client that does not get as far is part of some tests.
+            // In some tests the client ends the handshake.
             if let Ok(stream) = tls_accept(stream, &leaf).await {
                 echo(stream, name).await;
             }
@@ -200,12 +200,12 @@ async fn tls_ends_at_the_listener_that_has_it() {
     let authority = Authority::new();
     let leaf = authority.sign(&["a.test"]);
     let proxy = Proxy::bare().tls_listener("tcp", &leaf, "tcp = \"app\"").upstream("app", &app).start().await;
-    // Whatever the client's protocol is called: it is not the proxy's business.
+    // The proxy accepts any name for the client's protocol.
     let options = TlsOptions { alpn: &["postgresql"], ..TlsOptions::new(&authority, "a.test") };
     assert_eq!(converse(&proxy, &options).await, "app: hello bye");
     let line = line(&proxy).await;
     assert_values(&line, json!({ "server_name": "a.test", "failure": null }));
-    // Of the clear text.
+    // The bytes of the clear text.
     assert_values(&line, json!({ "bytes_in": 6, "bytes_out": 14 }));
 }
 
@@ -265,7 +265,7 @@ async fn a_name_that_leads_nowhere_is_told_so() {
     let authority = Authority::new();
     let app = secure("app", authority.sign(&["example.com", "127.0.0.1"])).await;
     let proxy = passing_through("\"*.example.com\" = \"app\"", &[("app", &app)]).start().await;
-    // The host itself is not below itself, and an address is not sent as a name.
+    // `*.example.com` does not stand for `example.com`, and clients send no name for an address.
     for name in ["example.com", "other.test", "127.0.0.1"] {
         let stream = tcp_connect(proxy.address("tcp")).await;
         let error = tls_connect(stream, &TlsOptions::new(&authority, name)).await.expect_err(name);
@@ -319,7 +319,7 @@ async fn a_reload_leaves_open_connections_alone() {
     let proxy = in_front_of(&app).await;
     let mut raw = Raw::connect(proxy.address("tcp")).await;
     assert_eq!(raw.read_until(": ").await, "app: ");
-    // Neither its listener nor its upstream is there any more.
+    // The new configuration has neither the listener nor the upstream of the connection.
     let other =
         "workers = 2\n[admin]\naddress = \"127.0.0.1:0\"\n[listener.web]\naddress = \"127.0.0.1:0\"\n";
     fs::write(proxy.folder().join("tidegate.toml"), other).expect("a writable file");

@@ -34,7 +34,7 @@ async fn the_certificate_follows_the_name_the_client_asks_for() {
         assert_eq!(*client.certificate(), leaf.der(), "{name}");
         assert_eq!(client.get("/").await.json()["headers"]["x-forwarded-proto"], "https");
     }
-    // An address sends no name: the first certificate.
+    // A client that connects by address sends no name and gets the first certificate.
     let client = connect(&proxy, &TlsOptions::new(&authority, "127.0.0.1")).await.expect("no name");
     assert_eq!(*client.certificate(), a.der());
 }
@@ -144,7 +144,8 @@ async fn a_replaced_certificate_is_shown_to_new_connections() {
     let mut before = connect(&proxy, &options).await.expect("a handshake");
     assert_eq!(*before.certificate(), old.der());
 
-    // Chain first, key later, as a script would: in between the two do not fit and nothing changes.
+    // A script writes the chain first and then the key: in between the two do not fit, and the proxy keeps
+    // those it has.
     std::fs::write(proxy.folder().join("certs/0.pem"), new.chain_pem()).expect("a writable file");
     std::fs::write(proxy.folder().join("certs/0.key"), new.key_pem()).expect("a writable file");
 

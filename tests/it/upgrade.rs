@@ -57,7 +57,7 @@ async fn a_websocket_carries_bytes_both_ways_and_ends_in_order() {
         raw.send(message).await;
         assert_eq!(raw.read_exactly(message.len()).await, message.as_bytes());
     }
-    // A half-closed direction is passed on, the other one stays open.
+    // The proxy passes the end of one direction on and keeps the other one open.
     raw.shutdown().await;
     assert_eq!(raw.read_to_end().await, "bye");
 
@@ -151,7 +151,7 @@ async fn a_tunnel_ends_when_either_side_goes_away() {
         read_head(&mut stream).await;
         let _ = stream.write_all(SWITCHING.as_bytes()).await;
         let mut one = [0];
-        // The first byte is the word to leave.
+        // The server closes the connection when it has a byte.
         let _ = stream.read_exact(&mut one).await;
     })
     .await;
@@ -176,7 +176,7 @@ fn opening(protocol: &'static str) -> Request<BoxBody> {
         .expect("valid")
 }
 
-/// A client that knows the proxy's settings: that it may send one is among them.
+/// A client that has the proxy's settings, which allow an extended CONNECT.
 async fn settled(mut client: Client) -> Client {
     let refused = request("TRACE", "/").body(empty()).expect("valid");
     assert_eq!(client.send(refused).await.status, 405);
@@ -199,7 +199,7 @@ async fn read(stream: &mut TokioIo<Upgraded>, length: usize) -> String {
     String::from_utf8(received).expect("text")
 }
 
-/// Opens a WebSocket; the request comes back in a field, to be looked at.
+/// Opens a WebSocket, with the request in a field of the response.
 async fn open_websocket(stream: &mut TcpStream) {
     let head = read_head(stream).await;
     let key = head_field(&head, "sec-websocket-key").unwrap_or_default();
@@ -252,7 +252,7 @@ async fn a_websocket_over_http_2_is_one_over_http_1_to_the_server() {
         stream.write_all(message.as_bytes()).await.expect("an open tunnel");
         assert_eq!(read(&mut stream, message.len()).await, message);
     }
-    // A half-closed direction is passed on, the other one stays open.
+    // The proxy passes the end of one direction on and keeps the other one open.
     stream.shutdown().await.expect("an open tunnel");
     let mut rest = String::new();
     within("the end", stream.read_to_string(&mut rest)).await.expect("an end in order");
@@ -305,7 +305,7 @@ async fn a_server_that_opens_no_websocket_is_not_taken_for_one() {
     let refusing = "HTTP/1.1 403 Forbidden\r\ncontent-length: 6\r\n\r\nnot me";
     let page = "HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\na page";
     let other = SWITCHING.replace("Upgrade: websocket", "Upgrade: other");
-    // `SWITCHING` answers to a key that the proxy did not send.
+    // `SWITCHING` accepts another key than the one that the proxy sends.
     for (answer, status, body) in [
         (refusing, 403, "not me"),
         (page, 502, "502 Bad Gateway\n"),
@@ -341,7 +341,8 @@ async fn an_open_websocket_keeps_its_connection() {
     let proxy = Proxy::builder(&app).section("[timeouts]\nkeep-alive = \"100ms\"").start().await;
     let mut client = http2(&proxy).await;
     let mut stream = opened(client.start(opening("websocket")).await.expect("a head")).await;
-    // An idle connection is told to go after the time, and cut after as long again.
+    // The proxy announces the end of an idle connection after `keep-alive`, and closes it after as long
+    // again.
     for _ in 0..4 {
         let mut idle = proxy.raw().await;
         idle.send("TRACE / HTTP/1.1\r\nHost: a.test\r\n\r\n").await;
@@ -359,7 +360,7 @@ async fn a_websocket_over_http_2_ends_when_either_side_goes_away() {
     let app = Upstream::script(async |mut stream: TcpStream, number| {
         open_websocket(&mut stream).await;
         let mut one = [0];
-        // The first connection ends by itself after a byte, the second when the client has gone.
+        // The server ends the first connection after a byte, the second when the client has gone.
         while stream.read_exact(&mut one).await.is_ok() && number > 1 {}
     })
     .await;

@@ -16,7 +16,7 @@ fn trusting(authority: &Authority, host: &str, upstream: &Upstream, tls: &str) -
     Proxy::with_app(&lines).file("ca.pem", authority.pem())
 }
 
-/// The server is not talked to: the client gets 502 or 503, and both logs say why.
+/// The proxy does not talk to the server: the client gets 502 or 503, and both logs say why.
 async fn assert_refused(proxy: &Proxy, upstream: &Upstream, what: &str) {
     let answer = proxy.get("/refused").await;
     assert!(matches!(answer.status, 502 | 503), "{what}: {answer:?}");
@@ -44,7 +44,7 @@ async fn a_server_of_another_authority_is_refused() {
     let proxy = trusting(&authority, "localhost", &app, "").start().await;
     assert_refused(&proxy, &app, "another authority").await;
 
-    // Those of the system know neither.
+    // The system's authorities have not signed the certificate either.
     let lines = format!("servers = [\"localhost:{}\"]\ntls = true", app.address().port());
     let proxy = Proxy::with_app(&lines).start().await;
     assert_refused(&proxy, &app, "the system's authorities").await;
@@ -123,7 +123,7 @@ async fn connections_over_tls_are_kept() {
 
 #[tokio::test]
 async fn a_server_that_is_refused_is_not_what_another_is() {
-    // Nothing was sent to the one whose certificate is wrong.
+    // The proxy sends nothing to the server whose certificate is wrong, so it may ask the other one.
     let (authority, stranger) = (Authority::new(), Authority::new());
     let wrong = secure(&stranger.sign(&["localhost"])).await;
     let right = secure(&authority.sign(&["localhost"])).await;

@@ -17,11 +17,11 @@ const BODY: usize = 1024;
 /// Bytes of a body that clients take at once: all of their buffers stay in the cache of a core.
 const TAKEN: usize = 16 << 10;
 
-/// Legacy paths that clients ask for: more than one, as a proxy that remembers a single one would shine, and no
-/// more than a site has that are asked for again and again.
+/// Legacy paths that clients ask for: more than one, which a proxy could remember, and no more than a site has that
+/// clients ask for again and again.
 const ARTICLES: usize = 100;
 
-/// More of them than a policy is remembered for.
+/// More paths than those for which the proxy remembers what a policy decided.
 const MANY_ARTICLES: usize = 10_000;
 
 /// What clients ask for, in turn: something for each rule to decide, and nothing that ends at the proxy.
@@ -38,7 +38,7 @@ fn targets(articles: usize) -> impl Iterator<Item = String> {
 pub(super) enum Work {
     /// What [`targets`] says, from the server behind the proxy.
     Forwarded,
-    /// The same with so many targets that policies are called about most.
+    /// The same with so many targets that the proxy calls the policies for most of them.
     Varied,
     /// Requests with a body.
     Upload,
@@ -93,17 +93,17 @@ pub(super) struct Load {
     connections: usize,
 }
 
-/// What a run came to, after its warm-up.
+/// What was measured in a run, after its warm-up.
 pub(super) struct Outcome {
-    /// Answers, of those that were under way the part that came.
+    /// Answers; of those that were not complete at the end, the part that had come.
     pub(super) requests: f64,
     pub(super) elapsed: Duration,
-    /// What the gauge grew by.
+    /// By how much the gauge grew.
     pub(super) gauged: Duration,
 }
 
 impl Load {
-    /// Starts the server; it works whenever a run does.
+    /// Starts the server, which works only during a run.
     pub(super) fn start(connections: usize) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| format!("cannot start a runtime: {error}"))?;
@@ -152,7 +152,7 @@ impl Load {
                 let requests = taken as f64 / work.body() as f64;
                 Ok(Outcome { requests, elapsed, gauged })
             };
-            // Clients end only by failing.
+            // A client ends only when it fails.
             let outcome = tokio::select! {
                 outcome = measured => outcome,
                 Some(ended) = clients.join_next() => match ended {
@@ -160,7 +160,7 @@ impl Load {
                     Err(error) => Err(error.to_string()),
                 },
             };
-            // A proxy that is to end would wait for those whose connections stayed open.
+            // A proxy that is told to end would wait for open connections.
             clients.shutdown().await;
             outcome
         })
@@ -235,8 +235,8 @@ async fn serve(mut stream: TcpStream) {
         "x".repeat(BODY)
     );
     let mut buffer = Vec::with_capacity(8 << 10);
-    // What comes of a body stands before the next head and is skipped with it. A proxy that hangs up or is killed
-    // ends its connections; that is all there is to say.
+    // The server skips the body of a request together with the next head. A proxy that closes a connection ends this
+    // loop; no error is worth a message.
     let _ = stream.set_nodelay(true);
     while read_head(&mut stream, &mut buffer).await.is_ok() {
         buffer.clear();

@@ -2,8 +2,8 @@
 //!
 //! One proxy at a time has a core to itself; the load and the servers behind it share another. All have
 //! one worker, no access log, kept connections on both sides, and the same rules where they have rules.
-//! What counts is the CPU time of the proxy's process, so that a slow load generator does not flatter
-//! anybody. Rounds are interleaved: what else the machine does meets all of them alike.
+//! The table compares the CPU time of the proxies' processes, which does not depend on how fast the load
+//! generator is. Rounds are interleaved, so that other work of the machine disturbs all proxies alike.
 
 mod cpu;
 mod load;

@@ -1,4 +1,4 @@
-//! What a binary does while it is counted which of its code is used: what many requests ask of a proxy.
+//! The work of a binary that counts which of its code is used: what many requests ask of a proxy.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -14,10 +14,11 @@ use super::proxies::Contender;
 use crate::build::Built;
 use crate::command::{Result, say};
 
-/// For each kind of request. Counts matter relative to each other, and the binary is slow while it counts.
+/// How long each kind of request is sent. Only the relation of the counts matters, and the binary is slow while it
+/// counts.
 const TIME: Duration = Duration::from_secs(5);
 
-/// Puts `built` to work. Its processes end by themselves, so that they can write down what they counted.
+/// Sends requests to `built`. Its processes end by themselves, as they write down at the end what they counted.
 pub(crate) fn train(built: &Built) -> Result<()> {
     let folder = built.target.join("pgo/training");
     let _ = fs::remove_dir_all(&folder);
