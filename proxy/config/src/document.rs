@@ -5,10 +5,11 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use toml::Spanned;
-use toml::de::{DeTable, DeValue, Deserializer, Error};
+use toml::de::{DeTable, DeValue, Deserializer};
 
 use crate::later;
-use crate::{Position, Positions, Problem, Problems, file, schema, validate};
+use crate::report::Report;
+use crate::{Positions, Problems, file, schema, validate};
 
 /// A file all of whose keys are known and all of whose values have the right form.
 #[derive(Debug)]
@@ -34,7 +35,7 @@ impl Content for file::Plugin {
 pub(crate) fn read<T: Content>(text: &str, file: &Path) -> Result<Document<T>, Problems> {
     // Windows editors begin a file with a byte order mark; it is no column.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut report = Report { file, lines: Lines::new(text), problems: Vec::new() };
+    let mut report = Report::new(text, file);
 
     let (mut table, mut errors) = DeTable::parse_recoverable(text);
     let too_deep = too_deep(table.get_ref());
@@ -70,63 +71,6 @@ pub(crate) fn read<T: Content>(text: &str, file: &Path) -> Result<Document<T>, P
             report.add_toml(&error);
             Err(Problems(report.problems))
         }
-    }
-}
-
-/// Problems of one file as they are found.
-#[derive(Debug)]
-pub(crate) struct Report<'t> {
-    file: &'t Path,
-    lines: Lines<'t>,
-    problems: Vec<Problem>,
-}
-
-impl Report<'_> {
-    /// A problem of what begins at byte `at`.
-    pub(crate) fn add(&mut self, at: usize, message: impl Into<String>, help: Option<String>) {
-        self.problems.push(Problem {
-            file: self.file.to_owned(),
-            position: Some(self.lines.position(at)),
-            message: message.into(),
-            help,
-        });
-    }
-
-    fn add_toml(&mut self, error: &Error) {
-        let message = error.message().lines().next().unwrap_or("not TOML");
-        // What TOML says of a text without quotes depends on how the text begins.
-        let unquoted =
-            ["invalid boolean", "invalid float", "invalid integer", "invalid date", "invalid time"];
-        let help = unquoted.iter().any(|start| message.starts_with(start));
-        let help = help.then(|| "a value that is text stands in quotes".to_owned());
-        self.problems.push(Problem {
-            file: self.file.to_owned(),
-            position: error.span().map(|span| self.lines.position(span.start)),
-            message: message.to_owned(),
-            help,
-        });
-    }
-}
-
-/// Finds the line and column of a byte.
-#[derive(Debug)]
-pub(crate) struct Lines<'t> {
-    text: &'t str,
-    /// The byte each line begins at.
-    starts: Vec<usize>,
-}
-
-impl<'t> Lines<'t> {
-    pub(crate) fn new(text: &'t str) -> Self {
-        let after_newlines = text.match_indices('\n').map(|(at, _)| at + 1);
-        Self { text, starts: std::iter::once(0).chain(after_newlines).collect() }
-    }
-
-    pub(crate) fn position(&self, at: usize) -> Position {
-        let at = self.text.floor_char_boundary(at);
-        let line = self.starts.partition_point(|start| *start <= at);
-        let start = self.starts[line - 1];
-        Position { line, column: self.text[start..at].chars().count() + 1 }
     }
 }
 

@@ -3,7 +3,7 @@
 
 use toml::de::{DeTable, DeValue};
 
-use crate::document::Report;
+use crate::report::Report;
 
 /// Keys of `NAME.toml`, dotted. Values that ask for nothing, `false` and `[]`, are taken all the same.
 pub(crate) const PLUGIN: &[&str] = &["grants.callout", "grants.metrics", "grants.rate-limit", "grants.store"];

@@ -28,6 +28,7 @@ mod plugin;
 mod positions;
 mod problem;
 mod reference;
+mod report;
 mod schema;
 mod suggest;
 pub mod units;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::document::Lines;
+use crate::report::Lines;
 use crate::{Position, Problem};
 
 /// Where the keys of a file stand, by dotted path (`upstream.app.servers[1].weight`).

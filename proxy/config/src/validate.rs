@@ -7,8 +7,8 @@ use serde_json::{Map, Value};
 use toml::Spanned;
 use toml::de::{DeInteger, DeTable, DeValue};
 
-use crate::document::Report;
 use crate::file::text;
+use crate::report::Report;
 use crate::{schema, suggest};
 
 /// Checks a whole file.
