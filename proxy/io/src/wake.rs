@@ -42,7 +42,7 @@ pub struct WakeFlag {
 
 impl WakeFlag {
     /// It is raised, so that the first question is answered with yes.
-    pub fn new() -> Self {
+    pub fn raised() -> Self {
         let flag = Arc::new(Flag {
             raised: AtomicBool::new(true),
             quiet: AtomicBool::new(false),
@@ -95,7 +95,7 @@ pub struct Beside<F> {
 impl<F> Beside<F> {
     /// Polled once, and then whenever it was woken.
     pub fn new(future: F) -> Self {
-        Self { future, flag: WakeFlag::new() }
+        Self { future, flag: WakeFlag::raised() }
     }
 }
 
@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn work_done_quietly_wakes_nobody() {
-        let mut flag = WakeFlag::new();
+        let mut flag = WakeFlag::raised();
         flag.attach(&Context::from_waker(Waker::noop()));
         assert!(flag.take());
         flag.quietly(|| flag.context().waker().wake_by_ref());

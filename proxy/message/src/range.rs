@@ -112,7 +112,7 @@ pub struct Multipart {
 
 impl Multipart {
     /// The boundary is drawn by lot: no author of a file can foresee it.
-    pub fn new() -> Self {
+    pub fn draw() -> Self {
         Self { boundary: format!("{:032x}", rand::random::<u128>()) }
     }
 
@@ -211,7 +211,7 @@ mod tests {
 
     #[test]
     fn parts_are_told_apart_by_a_boundary_nobody_knows() {
-        let (one, other) = (Multipart::new(), Multipart::new());
+        let (one, other) = (Multipart::draw(), Multipart::draw());
         assert_ne!(one.boundary, other.boundary);
         let kind = HeaderValue::from_static("text/plain");
         let part = Part { first: 5, length: 10 };

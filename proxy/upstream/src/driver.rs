@@ -31,7 +31,7 @@ pub(crate) enum Driver {
 
 impl Driver {
     pub(crate) fn new(connection: Connection) -> Self {
-        Self::Here(Box::new(connection), WakeFlag::new())
+        Self::Here(Box::new(connection), WakeFlag::raised())
     }
 
     pub(crate) fn is_spawned(&self) -> bool {

@@ -239,7 +239,7 @@ fn respond(root: &Root, request: &RequestHead, found: Representation) -> (Respon
             (StatusCode::PARTIAL_CONTENT, vec![Segment::File(part)])
         }
         Selection::Several(parts) => {
-            let multipart = Multipart::new();
+            let multipart = Multipart::draw();
             headers.insert(header::CONTENT_TYPE, multipart.content_type());
             let segments = parts.iter().enumerate().flat_map(|(index, part)| {
                 let before = multipart.before(index == 0, *part, size, &kind);

@@ -30,7 +30,7 @@ pub(super) struct Place {
 
 /// A version that does not serve.
 struct Refusal {
-    version: Refused,
+    version: Box<Refused>,
     /// Since when it waits to be reported, as its files may be half-copied; `None` = it was reported.
     waiting_since: Option<Instant>,
 }
@@ -106,13 +106,13 @@ impl Entry {
         let bad = place.serving.replace(previous)?;
         let message = "it kept failing right after it was loaded; the version before serves again";
         let what = problem(&PathBuf::from(format!("{name}.wasm")), message.to_owned());
-        let version = Refused {
+        let version = Box::new(Refused {
             key: bad.key,
             lacks: Lacks::Version,
             problems: vec![what.clone()],
             on_error: bad.link.on_error,
             activation: Arc::default(),
-        };
+        });
         place.refusal = Some(Refusal { version, waiting_since: None });
         Some(what)
     }
@@ -141,7 +141,7 @@ impl Place {
         self.refusal = None;
     }
 
-    pub(super) fn refuse(&mut self, version: Refused) {
+    pub(super) fn refuse(&mut self, version: Box<Refused>) {
         if version.lacks == Lacks::Code {
             (self.serving, self.previous) = (None, None);
         }

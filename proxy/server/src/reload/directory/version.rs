@@ -91,7 +91,7 @@ impl Loader {
     }
 
     /// Reads what a version of `place` would be made of.
-    pub(super) fn read(&self, place: &Files, all: &[Files], config: &Config) -> Result<Read, Refused> {
+    pub(super) fn read(&self, place: &Files, all: &[Files], config: &Config) -> Result<Read, Box<Refused>> {
         let mut key = Key::default();
         let mut settings = PluginFile::default();
         if let Some(path) = &place.toml {
@@ -123,7 +123,7 @@ impl Loader {
         inputs: Inputs,
         config: &Config,
         generation: u64,
-    ) -> Result<Version, Refused> {
+    ) -> Result<Version, Box<Refused>> {
         let Inputs { key, name, settings, wasm, bytes } = inputs;
         let refused = |problems: Vec<Problem>| Refused::new(key.clone(), Lacks::Version, problems, &settings);
         let unknown = unknown_names(config, &settings);
@@ -163,12 +163,13 @@ impl Loader {
 }
 
 impl Refused {
-    fn new(key: Key, lacks: Lacks, problems: Vec<Problem>, settings: &PluginFile) -> Self {
-        Self { key, lacks, problems, on_error: settings.on_error, activation: activation(settings) }
+    fn new(key: Key, lacks: Lacks, problems: Vec<Problem>, settings: &PluginFile) -> Box<Self> {
+        let (on_error, activation) = (settings.on_error, activation(settings));
+        Box::new(Self { key, lacks, problems, on_error, activation })
     }
 
     /// The settings are not known, so the defaults hold: it applies to every request, which is denied.
-    fn unread(key: Key, problems: Vec<Problem>) -> Self {
+    fn unread(key: Key, problems: Vec<Problem>) -> Box<Self> {
         Self::new(key, Lacks::Version, problems, &PluginFile::default())
     }
 }
