@@ -20,6 +20,7 @@ mod http2;
 mod http2_upstream;
 mod limits;
 mod listener;
+mod log;
 mod policy;
 mod proxy_protocol;
 mod reload;

@@ -51,6 +51,24 @@ async fn nothing_that_was_not_sent_is_lost_while_another_server_is_up() {
 }
 
 #[tokio::test]
+async fn the_access_log_tells_of_each_attempt_where_there_were_several() {
+    let (gone, well) = (Upstream::absent().await, Upstream::echo("well").await);
+    let proxy = two(&gone.to_string(), &well.server(), BUDGET).start().await;
+    // The servers are asked in turn: one of two requests meets the one that is gone.
+    assert_eq!(with_status(&answers(&proxy, "GET", "", 2).await, 200), 2);
+    let lines = proxy.accesses("/x", 2).await;
+    let (one, several): (Vec<_>, Vec<_>) = lines.iter().partition(|line| line.get("attempts").is_none());
+    assert_eq!(one.len(), 1);
+    let attempts = several[0]["attempts"].as_array().expect("a list");
+    assert_eq!(attempts.len(), 2);
+    assert_eq!(attempts[0]["server"], gone.to_string());
+    assert_eq!(attempts[0]["failure"], "connect");
+    assert_eq!(attempts[1]["server"], well.server());
+    assert_eq!(attempts[1]["status"], 200);
+    assert_eq!(several[0]["server"], well.server());
+}
+
+#[tokio::test]
 async fn what_is_idempotent_is_sent_again_and_nothing_else() {
     let (closing, well) = (Upstream::closing().await, Upstream::echo("well").await);
     let proxy = two(&closing.server(), &well.server(), BUDGET).start().await;

@@ -1,12 +1,24 @@
-//! The proxy's own log, on stderr.
+//! The proxy's own log, on stderr: written by a thread of its own, so that no thread that serves waits for whoever reads it.
 
-use std::io::stderr;
+use std::io::{self, Write, stderr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::Duration;
 
 use tidegate_config::{Log, LogFormat, LogLevel};
 use tracing::Level;
+use tracing_subscriber::fmt::MakeWriter;
 
-/// Starts logging; the first call in a process counts.
-pub(crate) fn init(log: Log) {
+/// Lines that may wait to be written, and bytes of them; more are counted and dropped.
+const QUEUE: usize = 8 << 10;
+const QUEUE_BYTES: usize = 8 << 20;
+
+/// When the process ends, what is queued has this long to be written: a reader that stopped is not waited for.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Starts logging; the first call in a process counts. What is logged is written until the guard is dropped.
+pub(crate) fn init(log: Log) -> io::Result<Guard> {
     let level = match log.level {
         LogLevel::Error => Level::ERROR,
         LogLevel::Warn => Level::WARN,
@@ -14,10 +26,130 @@ pub(crate) fn init(log: Log) {
         LogLevel::Debug => Level::DEBUG,
         LogLevel::Trace => Level::TRACE,
     };
-    let lines = tracing_subscriber::fmt().with_max_level(level).with_writer(stderr).with_ansi(false);
+    let (queue, lines) = Lines::new();
+    let lost = lines.lost.clone();
+    let (done, ended) = sync_channel(0);
+    std::thread::Builder::new().name("log".to_owned()).spawn(move || {
+        write_lines(&queue, &lost, &mut stderr(), |lost| {
+            tracing::warn!(target: "log", lost, "lines were lost: they come faster than they are read");
+        });
+        drop(done);
+    })?;
+    let guard = Guard { queue: lines.queue.clone(), ended };
+    let lines = tracing_subscriber::fmt().with_max_level(level).with_writer(lines).with_ansi(false);
     // An error means that there is a subscriber already.
     let _ = match log.format {
         LogFormat::Text => lines.try_init(),
         LogFormat::Json => lines.json().flatten_event(true).try_init(),
     };
+    Ok(guard)
+}
+
+/// Dropping it writes what is queued.
+pub(crate) struct Guard {
+    queue: SyncSender<Message>,
+    /// Nothing is ever sent: the thread ends.
+    ended: Receiver<()>,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        // A full queue has a reader that stopped.
+        if self.queue.try_send(Message::End).is_ok() {
+            let _ = self.ended.recv_timeout(FAREWELL);
+        }
+    }
+}
+
+enum Message {
+    Line(Counted),
+    End,
+}
+
+/// A line that counts as queued until it is dropped.
+struct Counted {
+    line: Vec<u8>,
+    queued: Arc<AtomicUsize>,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.queued.fetch_sub(self.line.len(), Relaxed);
+    }
+}
+
+/// Where the subscriber writes: each write is a line.
+#[derive(Clone)]
+struct Lines {
+    queue: SyncSender<Message>,
+    queued: Arc<AtomicUsize>,
+    lost: Arc<AtomicU64>,
+}
+
+impl Lines {
+    fn new() -> (Receiver<Message>, Self) {
+        let (queue, lines) = sync_channel(QUEUE);
+        (lines, Self { queue, queued: Arc::default(), lost: Arc::default() })
+    }
+}
+
+impl Write for Lines {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let fits = self.queued.fetch_add(line.len(), Relaxed) < QUEUE_BYTES;
+        let line = Counted { line: line.to_vec(), queued: self.queued.clone() };
+        let length = line.line.len();
+        if !fits || self.queue.try_send(Message::Line(line)).is_err() {
+            self.lost.fetch_add(1, Relaxed);
+        }
+        Ok(length)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for Lines {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        self.clone()
+    }
+}
+
+fn write_lines(queue: &Receiver<Message>, lost: &AtomicU64, output: &mut impl Write, tell: impl Fn(u64)) {
+    loop {
+        // Looks at what was lost also when nothing comes any more.
+        match queue.recv_timeout(Duration::from_secs(1)) {
+            // There is nowhere to report to that this cannot be written.
+            Ok(Message::Line(line)) => drop(output.write_all(&line.line)),
+            Ok(Message::End) | Err(RecvTimeoutError::Disconnected) => return,
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        let lost = lost.swap(0, Relaxed);
+        if lost > 0 {
+            tell(lost);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_beyond_the_queue_are_lost_and_told_of() {
+        let (queue, mut lines) = Lines::new();
+        let long = vec![b'x'; QUEUE_BYTES / 4];
+        for _ in 0..6 {
+            lines.write_all(&long).expect("it never fails");
+        }
+        assert_eq!(lines.lost.load(Relaxed), 2);
+        let (lost, mut written, told) = (lines.lost.clone(), Vec::new(), AtomicU64::new(0));
+        drop(lines.queue);
+        write_lines(&queue, &lost, &mut written, |lost| told.store(lost, Relaxed));
+        assert_eq!(written, vec![b'x'; QUEUE_BYTES]);
+        assert_eq!(told.into_inner(), 2);
+        assert_eq!(lines.queued.load(Relaxed), 0);
+    }
 }

@@ -34,7 +34,7 @@ pub(crate) enum Error {
 /// Serves until SIGTERM or SIGINT, then drains. SIGHUP reloads.
 pub(crate) fn run(file: PathBuf) -> Result<ExitCode, Error> {
     let config = read(&file)?;
-    log::init(config.log);
+    let _log = log::init(config.log)?;
     let host = Host::new()?;
     let workers = start_workers(&config)?;
     let commands = workers.iter().map(|worker| worker.commands.clone()).collect();

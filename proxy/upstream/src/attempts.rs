@@ -18,12 +18,12 @@ pub struct Attempt {
     /// The server's name.
     pub server: Arc<str>,
     /// What came of it.
-    pub outcome: Outcome,
+    pub end: AttemptEnd,
 }
 
 /// What came of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub enum AttemptEnd {
     /// Nothing yet; it stays so when the request is given up meanwhile.
     UnderWay,
     /// The server answered with this status.
@@ -34,21 +34,21 @@ pub enum Outcome {
 
 impl Attempts {
     pub(crate) fn begin(&mut self, server: Arc<str>) {
-        let attempt = Attempt { server, outcome: Outcome::UnderWay };
+        let attempt = Attempt { server, end: AttemptEnd::UnderWay };
         match &self.first {
             None => self.first = Some(attempt),
             Some(_) => self.others.push(attempt),
         }
     }
 
-    pub(crate) fn end(&mut self, outcome: Outcome) {
+    pub(crate) fn end(&mut self, end: AttemptEnd) {
         let last = self.others.last_mut().or(self.first.as_mut());
         if let Some(last) = last {
-            last.outcome = outcome;
+            last.end = end;
         }
     }
 
-    /// The one that counts: of those that follow each other each takes the place of the one before.
+    /// The last one: the log names its server.
     pub fn last(&self) -> Option<&Attempt> {
         self.others.last().or(self.first.as_ref())
     }

@@ -25,7 +25,7 @@ pub enum Error {
         /// The upstream's name.
         upstream: Arc<str>,
     },
-    /// No server of the upstream accepted a connection.
+    /// The last server tried did not accept a connection.
     #[error("cannot connect to {server}: {cause}")]
     Connect {
         /// The last server tried.
@@ -33,7 +33,7 @@ pub enum Error {
         /// The system's message.
         cause: String,
     },
-    /// No server of the upstream accepted a connection within `timeouts.connect`.
+    /// The last server tried did not accept a connection within `timeouts.connect`.
     #[error("no connection to {server} within timeouts.connect")]
     ConnectTimeout {
         /// The last server tried.

@@ -6,7 +6,8 @@
 //! (`servers`, `pool`, `driver`, `target`).
 //!
 //! [`send`] takes an [`Outgoing`] request, whoever makes it, and gives the [`Answer`], trying again as far as that
-//! is safe; [`Attempts`] says what was tried. A check of a server's health is `once`.
+//! is safe; [`Attempts`] says what was tried. `once` sends the request of a health check. [`Upstream::connect`] makes a
+//! connection for bytes, which is forwarded at layer 4.
 
 mod attempts;
 mod balance;
@@ -29,7 +30,7 @@ mod supervisor;
 mod target;
 mod upstream;
 
-pub use self::attempts::{Attempt, Attempts, Outcome};
+pub use self::attempts::{Attempt, AttemptEnd, Attempts};
 pub use self::cluster::{Cluster, Status};
 pub use self::error::Error;
 pub use self::outgoing::{Hop, Outgoing};

@@ -15,7 +15,7 @@ use tidegate_io::proxy_protocol::Header;
 use tidegate_message::{RequestHead, ResponseHead, fields, framing};
 use tokio::time::{Instant, sleep};
 
-use crate::attempts::{Attempts, Outcome};
+use crate::attempts::{AttemptEnd, Attempts};
 use crate::error::Error;
 use crate::outgoing::{Hop, Outgoing, Wording, word};
 use crate::pool::{ConnectError, InUse, Lease, Sending, Sent, Server};
@@ -79,8 +79,8 @@ pub async fn send(
             return Err(error.into());
         }
         attempts.end(match &result {
-            Ok(received) => Outcome::Answered(received.response.status()),
-            Err((error, _)) => Outcome::Failed(error.as_str()),
+            Ok(received) => AttemptEnd::Answered(received.response.status()),
+            Err((error, _)) => AttemptEnd::Failed(error.as_str()),
         });
         match &result {
             Ok(received) if !is_gateway_error(received.response.status()) => {
@@ -248,7 +248,7 @@ impl Request<'_> {
             http2: lease.is_http2(),
             upgrade,
             trailers: self.hop.trailers,
-            // A stored body says its length itself.
+            // With trailers it goes in chunks, without a length.
             length: self.head.content_length.filter(|_| !body.has_trailers()),
         };
         let request = word(self.head, &server.target, wording, body);

@@ -10,7 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
@@ -19,13 +19,15 @@ use http::{HeaderValue, Method, Request, StatusCode, Uri, Version, header};
 use serde::Serialize;
 use tidegate_config::AccessLog;
 use tidegate_message::Connection;
-use tidegate_upstream::Attempts;
+use tidegate_upstream::{AttemptEnd, Attempts};
 
 pub(crate) use self::connection::ConnectionRecord;
 use crate::policy::Step;
 
-/// Lines that may wait for the disk; more are counted and dropped, and the proxy's log says so.
+/// Lines that may wait for the disk, and bytes of them; more are counted and dropped, and the proxy's log says so. A
+/// line has some hundred bytes, and policies can note 256 KiB in one.
 const QUEUE: usize = 16 << 10;
+const QUEUE_BYTES: usize = 16 << 20;
 
 /// What nginx writes for a client that went away before there was a response.
 const CLIENT_CLOSED: u16 = 499;
@@ -34,6 +36,7 @@ const CLIENT_CLOSED: u16 = 499;
 #[derive(Clone)]
 pub(crate) struct Handle {
     lines: SyncSender<Message>,
+    queued: Arc<AtomicUsize>,
     dropped: Arc<AtomicU64>,
 }
 
@@ -51,11 +54,12 @@ pub(crate) fn start(log: &AccessLog) -> io::Result<Option<(Handle, JoinHandle<()
     };
     let (lines, queue) = sync_channel(QUEUE);
     let dropped = Arc::new(AtomicU64::new(0));
-    let counter = dropped.clone();
+    let queued = Arc::new(AtomicUsize::new(0));
+    let (taken, counter) = (queued.clone(), dropped.clone());
     let thread = std::thread::Builder::new()
         .name("access-log".to_owned())
-        .spawn(move || write_lines(&queue, output, &counter))?;
-    Ok(Some((Handle { lines, dropped }, thread)))
+        .spawn(move || write_lines(&queue, output, &taken, &counter))?;
+    Ok(Some((Handle { lines, queued, dropped }, thread)))
 }
 
 impl Handle {
@@ -69,8 +73,11 @@ impl Handle {
         // Strings and numbers always serialise.
         let Ok(mut line) = serde_json::to_vec(line) else { return };
         line.push(b'\n');
+        let length = line.len();
+        let fits = self.queued.fetch_add(length, Ordering::Relaxed) < QUEUE_BYTES;
         // Disconnected: the writer has reported why.
-        if let Err(TrySendError::Full(_)) = self.lines.try_send(Message::Line(line)) {
+        if !fits || matches!(self.lines.try_send(Message::Line(line)), Err(TrySendError::Full(_))) {
+            self.queued.fetch_sub(length, Ordering::Relaxed);
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -85,7 +92,7 @@ fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().append(true).create(true).open(path)
 }
 
-fn write_lines(queue: &Receiver<Message>, mut output: Output, dropped: &AtomicU64) {
+fn write_lines(queue: &Receiver<Message>, mut output: Output, queued: &AtomicUsize, dropped: &AtomicU64) {
     // Reported once, until writing works again.
     let mut failing = false;
     while let Ok(message) = queue.recv() {
@@ -93,6 +100,9 @@ fn write_lines(queue: &Receiver<Message>, mut output: Output, dropped: &AtomicU6
         let mut next = Some(message);
         let mut result = Ok(());
         while let Some(message) = next {
+            if let Message::Line(line) = &message {
+                queued.fetch_sub(line.len(), Ordering::Relaxed);
+            }
             result = result.and(output.take(message));
             next = queue.try_recv().ok();
         }
@@ -258,6 +268,7 @@ impl Drop for Record {
             status: self.status.map_or(CLIENT_CLOSED, |status| status.as_u16()),
             route: self.route.as_deref(),
             server: self.attempts.last().map(|attempt| &*attempt.server),
+            attempts: several(&self.attempts),
             failure: self.failure.or_else(|| self.status.is_none().then_some("client-closed")),
             bytes_in: self.bytes_in,
             bytes_out: self.bytes_out,
@@ -286,6 +297,8 @@ struct Line<'a> {
     status: u16,
     route: Option<&'a str>,
     server: Option<&'a str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    attempts: Vec<Tried<'a>>,
     failure: Option<&'static str>,
     bytes_in: u64,
     bytes_out: u64,
@@ -295,6 +308,32 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     attributes: BTreeMap<&'a str, &'a str>,
     policies: &'a [Step],
+}
+
+/// One attempt of several.
+#[derive(Serialize)]
+struct Tried<'a> {
+    server: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failure: Option<&'static str>,
+}
+
+/// All attempts, if there was more than one.
+fn several(attempts: &Attempts) -> Vec<Tried<'_>> {
+    if attempts.iter().nth(1).is_none() {
+        return Vec::new();
+    }
+    let tried = attempts.iter().map(|attempt| {
+        let (status, failure) = match attempt.end {
+            AttemptEnd::UnderWay => (None, None),
+            AttemptEnd::Answered(status) => (Some(status.as_u16()), None),
+            AttemptEnd::Failed(failure) => (None, Some(failure)),
+        };
+        Tried { server: &attempt.server, status, failure }
+    });
+    tried.collect()
 }
 
 fn text(value: &HeaderValue) -> Cow<'_, str> {
