@@ -401,7 +401,7 @@ async fn what_is_too_large_to_be_kept_is_refused_before_the_upstream_sees_it() {
 async fn without_space_a_request_that_needs_it_is_refused_for_now() {
     let app = Upstream::echo("app").await;
     let lines = "buffer-requests = { memory = \"64KiB\" }";
-    let proxy = proxy(&app, lines).section("[limits]\ntemporary-space = \"200KiB\"").start().await;
+    let proxy = proxy(&app, lines).section("[limits]\ntemporary-space = \"400KiB\"").start().await;
     let holder = Upload::start(&proxy, false, request("POST", "/holder")).await;
     holder.send("x".repeat(150 * KIB)).await;
     until("it on the disk", async || proxy.nameless_files().len() == 1).await;
@@ -419,6 +419,34 @@ async fn without_space_a_request_that_needs_it_is_refused_for_now() {
     no_files(&proxy).await;
     assert_eq!(proxy.send(large()).await.status, 200);
     assert_eq!(app.requests().len(), 3);
+}
+
+#[tokio::test]
+async fn slow_downloads_leave_room_for_uploads() {
+    let (app, sent) = endless(&[]).await;
+    let lines = "buffer = { memory = \"64KiB\" }\nbuffer-requests = { memory = \"64KiB\" }";
+    let limits = "[limits]\ntemporary-space = \"8MiB\"";
+    let proxy = proxy(&app, lines).top("trusted-proxies = [\"127.0.0.1\"]").section(limits).start().await;
+    let mut downloads = Vec::new();
+    for client in 1..=3 {
+        let mut raw = proxy.narrow().await;
+        raw.send(format!("GET /slow HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 10.0.0.{client}\r\n\r\n")).await;
+        raw.read_head().await;
+        downloads.push(raw);
+    }
+    settled(&sent).await;
+    // Each client may have half, and responses three quarters of all.
+    let on_disk: u64 = proxy.nameless_files().iter().sum();
+    assert!(on_disk <= 6 << 20, "{on_disk} bytes on the disk");
+    let upload = |client: &str| {
+        let request = request("POST", "/upload").header("x-forwarded-for", client);
+        request.body(body("x".repeat(1 << 20))).expect("valid")
+    };
+    for client in ["10.0.0.9", "10.0.0.10"] {
+        let mut http1 = proxy.http1().await;
+        let answer = http1.start(upload(client)).await.expect("a response");
+        assert_eq!(answer.status(), 200, "{client}");
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Every limit is enforced, with the status its documentation names.
 
-use tidegate_tests::{Proxy, Upstream, assert_status, body, chunks, empty, request, until};
+use http_body_util::BodyExt;
+use tidegate_tests::{Proxy, Raw, Upstream, Zeros, assert_status, body, chunks, empty, request, until};
 
 #[tokio::test]
 async fn requests_over_a_size_are_refused() {
@@ -192,4 +193,35 @@ async fn a_connection_that_grows_old_is_closed_in_order() {
         assert_eq!(client.get("/").await.status, 200);
         client.until_closed().await;
     }
+}
+
+#[tokio::test]
+async fn a_body_slower_than_the_minimum_rate_is_given_up() {
+    let app = Upstream::serve(async |asked: http::Request<hyper::body::Incoming>| {
+        let _ = asked.into_body().collect().await;
+        http::Response::new(empty())
+    })
+    .await;
+    let rate = "[limits]\nmin-rate = { request = \"1MiB\", request-after = \"100ms\" }";
+    let proxy = Proxy::builder(&app).section(rate).start().await;
+    let mut raw = proxy.raw().await;
+    // Idle for far less than `timeouts.body-idle`.
+    raw.send("POST /slow HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\nx").await;
+    let answer = raw.read_to_end().await;
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    assert_eq!(proxy.access("/slow").await["failure"], "body-timeout");
+    // One that comes at once is never waited for.
+    let large = request("POST", "/").body(body("x".repeat(1 << 20))).expect("valid");
+    assert_eq!(proxy.send(large).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_reader_slower_than_the_minimum_rate_is_cut() {
+    let app = Upstream::serve(async |_| http::Response::new(Zeros { left: 64 << 20 }.boxed())).await;
+    let rate = "[limits]\nmin-rate = { response = \"1GiB\", response-after = \"100ms\" }";
+    let proxy = Proxy::builder(&app).section(rate).start().await;
+    let mut raw = Raw::narrow(proxy.address("web")).await;
+    raw.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    raw.read_head().await;
+    assert_eq!(proxy.access("/slow").await["failure"], "broken-off");
 }

@@ -21,6 +21,7 @@ mod http2_upstream;
 mod limits;
 mod listener;
 mod log;
+mod memory;
 mod policy;
 mod proxy_protocol;
 mod reload;

@@ -9,11 +9,17 @@ use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 use http_body_util::{BodyExt, Full};
 
+use crate::memory::Held;
+
 /// hyper asks for no more of a body's error than that it can be boxed.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A body of either message.
-pub struct Body(Kind);
+pub struct Body {
+    kind: Kind,
+    /// What its bytes take, on a client's account; given back with the last of them.
+    held: Option<Held>,
+}
 
 enum Kind {
     Full(Bytes),
@@ -28,12 +34,12 @@ impl Body {
 
     /// These bytes, without trailers.
     pub fn full(bytes: impl Into<Bytes>) -> Self {
-        Self(Kind::Full(bytes.into()))
+        Self { kind: Kind::Full(bytes.into()), held: None }
     }
 
     /// What a stage makes, as a rule of another body: buffered, filtered, coded.
     pub fn boxed(stage: impl http_body::Body<Data = Bytes, Error = BoxError> + 'static) -> Self {
-        Self(Kind::Boxed(Box::pin(stage)))
+        Self { kind: Kind::Boxed(Box::pin(stage)), held: None }
     }
 
     /// A body that was taken in, with the trailers it had.
@@ -47,9 +53,15 @@ impl Body {
         }
     }
 
-    /// The rest of a body, after chunks that were taken of it.
-    pub fn prefixed(first: Vec<Bytes>, rest: Self) -> Self {
-        if first.is_empty() { rest } else { Self::boxed(Prefixed { first: first.into(), rest }) }
+    /// The rest of a body, after chunks that were taken of it and are `held`.
+    pub fn prefixed(first: Vec<Bytes>, held: Held, rest: Self) -> Self {
+        let held = Some(held);
+        if first.is_empty() { rest } else { Self::boxed(Prefixed { first: first.into(), held, rest }) }
+    }
+
+    /// The same body, whose bytes are `held` until they were taken or it is dropped.
+    pub fn holding(self, held: Held) -> Self {
+        Self { held: Some(held), ..self }
     }
 }
 
@@ -61,22 +73,26 @@ impl http_body::Body for Body {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        match &mut self.0 {
+        match &mut self.kind {
             Kind::Full(bytes) if bytes.is_empty() => Poll::Ready(None),
-            Kind::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Kind::Full(bytes) => {
+                let bytes = std::mem::take(bytes);
+                self.held = None;
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
             Kind::Boxed(stage) => stage.as_mut().poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.0 {
+        match &self.kind {
             Kind::Full(bytes) => bytes.is_empty(),
             Kind::Boxed(stage) => stage.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.0 {
+        match &self.kind {
             Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Boxed(stage) => stage.size_hint(),
         }
@@ -86,6 +102,8 @@ impl http_body::Body for Body {
 /// Chunks of a body that were taken, and the body they were taken of.
 struct Prefixed {
     first: VecDeque<Bytes>,
+    /// Until the last of them was taken.
+    held: Option<Held>,
     rest: Body,
 }
 
@@ -98,7 +116,12 @@ impl http_body::Body for Prefixed {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match self.first.pop_front() {
-            Some(chunk) => Poll::Ready(Some(Ok(Frame::data(chunk)))),
+            Some(chunk) => {
+                if self.first.is_empty() {
+                    self.held = None;
+                }
+                Poll::Ready(Some(Ok(Frame::data(chunk))))
+            }
             None => Pin::new(&mut self.rest).poll_frame(cx),
         }
     }

@@ -8,85 +8,156 @@ use http::HeaderMap;
 use http_body::{Body as _, Frame, SizeHint};
 
 use crate::any::{Body, BoxError, longer};
+use crate::buffer::Chunks;
+use crate::memory::{Held, Payer};
 
-/// A body that is still coming, and what of it is kept to be sent again.
 pub(crate) struct Arriving {
     body: Body,
-    kept: Vec<Chunk>,
+    /// Small chunks are copied together: each would keep the buffer it was read into.
+    kept: Chunks,
+    trailers: Option<HeaderMap>,
     /// Bytes that may still be kept; `None` = the body is too large, or was never to be kept.
-    pub(crate) room: Option<usize>,
+    room: Option<usize>,
+    /// What is kept, on the client's account.
+    held: Held,
 }
 
-#[derive(Clone)]
-enum Chunk {
-    Data(Bytes),
-    Trailers(HeaderMap),
-}
-
-impl Chunk {
-    fn len(&self) -> usize {
-        match self {
-            Self::Data(data) => data.len(),
-            Self::Trailers(_) => 0,
-        }
-    }
-
-    fn into_frame(self) -> Frame<Bytes> {
-        match self {
-            Self::Data(data) => Frame::data(data),
-            Self::Trailers(trailers) => Frame::trailers(trailers),
-        }
-    }
+/// How much of a body was sent by one handle to it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Position {
+    bytes: usize,
+    trailers: bool,
 }
 
 impl Arriving {
-    /// Nothing of it is kept unless a [`Replay`] asks for that.
-    pub(crate) fn new(body: Body) -> Self {
-        Self { body, kept: Vec::new(), room: None }
+    /// Nothing of it is kept until [`Arriving::keep`].
+    pub(crate) fn new(body: Body, payer: &Payer) -> Self {
+        Self { body, kept: Chunks::default(), trailers: None, room: None, held: payer.hold() }
+    }
+
+    /// Has up to `bytes` kept from now on.
+    pub(crate) fn keep(&mut self, bytes: usize) {
+        self.room = Some(bytes);
+    }
+
+    /// Whether all that came is kept.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.room.is_some()
     }
 
     /// What is kept at `position`, which moves on.
-    pub(crate) fn again(&self, position: &mut usize) -> Option<Frame<Bytes>> {
-        let chunk = self.kept.get(*position)?;
-        *position += 1;
-        Some(chunk.clone().into_frame())
+    pub(crate) fn again(&self, position: &mut Position) -> Option<Frame<Bytes>> {
+        if let Some(chunk) = self.kept.read(position.bytes) {
+            position.bytes += chunk.len();
+            return Some(Frame::data(chunk));
+        }
+        let trailers = self.trailers.clone().filter(|_| !position.trailers)?;
+        position.trailers = true;
+        Some(Frame::trailers(trailers))
     }
 
     /// What comes next. It is kept if all before it is and there is room; `position` is behind it then.
     pub(crate) fn poll_next(
         &mut self,
-        position: &mut usize,
+        position: &mut Position,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let polled = Pin::new(&mut self.body).poll_frame(cx);
-        if let Poll::Ready(Some(Ok(frame))) = &polled {
-            self.keep(frame);
-            *position = self.kept.len();
+        if let (Poll::Ready(Some(Ok(frame))), Some(room)) = (&polled, self.room) {
+            let length = frame.data_ref().map_or(0, Bytes::len);
+            let may_hold = self.held.set(self.kept.len() + length).is_ok();
+            self.room = room.checked_sub(length).filter(|_| may_hold);
+            match (self.room, frame.data_ref(), frame.trailers_ref()) {
+                (None, _, _) => {
+                    (self.kept, self.trailers) = (Chunks::default(), None);
+                    let _ = self.held.set(0);
+                }
+                (_, Some(data), _) => self.kept.push(data.clone()),
+                (_, None, trailers) => self.trailers = trailers.cloned(),
+            }
+            *position = Position { bytes: self.kept.len(), trailers: self.trailers.is_some() };
         }
         polled
     }
 
-    fn keep(&mut self, frame: &Frame<Bytes>) {
-        let Some(room) = self.room else { return };
-        let chunk = match (frame.data_ref(), frame.trailers_ref()) {
-            (Some(data), _) => Chunk::Data(data.clone()),
-            (None, Some(trailers)) => Chunk::Trailers(trailers.clone()),
-            (None, None) => return,
-        };
-        self.room = room.checked_sub(chunk.len());
-        if self.room.is_some() {
-            self.kept.push(chunk);
-        } else {
-            self.kept = Vec::new();
+    pub(crate) fn is_end_stream(&self, position: Position) -> bool {
+        let again = position.bytes < self.kept.len() || self.trailers.is_some() && !position.trailers;
+        !again && self.body.is_end_stream()
+    }
+
+    pub(crate) fn size_hint(&self, position: Position) -> SizeHint {
+        longer(self.body.size_hint(), self.kept.len().saturating_sub(position.bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A body that comes byte by byte, each a slice of one buffer of 64 KiB.
+    struct Trickle(Bytes);
+
+    impl http_body::Body for Trickle {
+        type Data = Bytes;
+        type Error = BoxError;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+            let left = !self.0.is_empty();
+            Poll::Ready(left.then(|| Ok(Frame::data(self.0.split_to(1)))))
         }
     }
 
-    pub(crate) fn is_end_stream(&self, position: usize) -> bool {
-        position >= self.kept.len() && self.body.is_end_stream()
+    fn take(arriving: &mut Arriving, position: &mut Position) -> Option<Bytes> {
+        if let Some(frame) = arriving.again(position) {
+            return frame.into_data().ok();
+        }
+        let task = &mut Context::from_waker(std::task::Waker::noop());
+        match arriving.poll_next(position, task) {
+            Poll::Ready(frame) => frame?.expect("it does not break off").into_data().ok(),
+            Poll::Pending => panic!("it does not wait"),
+        }
     }
 
-    pub(crate) fn size_hint(&self, position: usize) -> SizeHint {
-        let again: usize = self.kept.iter().skip(position).map(Chunk::len).sum();
-        longer(self.body.size_hint(), again)
+    #[test]
+    fn a_trickle_is_kept_once_and_read_by_several() {
+        let text: Bytes = (0..40_000_u32).map(|at| (at % 251) as u8).collect();
+        let mut arriving = Arriving::new(Body::boxed(Trickle(text.clone())), &Payer::rich());
+        arriving.keep(64 << 10);
+        let mut first = Position::default();
+        for expected in &text[..30_000] {
+            assert_eq!(take(&mut arriving, &mut first).as_deref(), Some(&[*expected][..]));
+        }
+        let (mut second, mut read) = (Position::default(), Vec::new());
+        while let Some(chunk) = take(&mut arriving, &mut second) {
+            read.extend_from_slice(&chunk);
+        }
+        assert_eq!(read, text);
+        assert!(arriving.is_end_stream(second) || arriving.is_kept());
+    }
+
+    #[test]
+    fn what_is_kept_does_not_hold_the_buffers_it_was_read_into() {
+        let read = Bytes::from(vec![7; 64 << 10]);
+        let mut arriving = Arriving::new(Body::boxed(Trickle(read.slice(..5000))), &Payer::rich());
+        arriving.keep(64 << 10);
+        let mut position = Position::default();
+        while take(&mut arriving, &mut position).is_some() {}
+        // The first byte alone goes through uncopied.
+        arriving.kept.pop();
+        arriving.body = Body::empty();
+        assert!(read.is_unique(), "nothing but this holds it");
+    }
+
+    #[test]
+    fn a_body_with_more_than_there_is_room_for_is_not_kept() {
+        let mut arriving = Arriving::new(Body::boxed(Trickle(Bytes::from(vec![1; 100]))), &Payer::rich());
+        arriving.keep(99);
+        let mut position = Position::default();
+        while take(&mut arriving, &mut position).is_some() {}
+        assert!(!arriving.is_kept());
+        assert!(arriving.again(&mut Position::default()).is_none());
     }
 }

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::sync::Arc;
 
 use crate::any::BoxError;
+use crate::codec::DecodedTooLarge;
 
 /// Why a request body could not be passed on.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -20,15 +21,24 @@ pub enum RequestBodyError {
     /// The body would have to be kept, and all temporary files together are at `limits.temporary-space`.
     #[error("limits.temporary-space is used up, and the request body has to be kept")]
     NoSpace,
+    /// The body would have to be kept, and `limits.memory` is used up, or the client's share of it.
+    #[error("limits.memory, or the client's share of it, is used up, and the request body has to be kept")]
+    NoMemory,
     /// The body could not be kept on the disk, or not be read again.
     #[error("cannot keep the request body in a temporary file: {cause}")]
     TemporaryFile {
         /// The system's message.
         cause: String,
     },
+    /// What the body's codings hide is over `limits.decoded-body`.
+    #[error(transparent)]
+    Decoded(#[from] DecodedTooLarge),
     /// The client sent nothing of its body for `timeouts.body-idle`.
     #[error("the client sent nothing of its body for timeouts.body-idle")]
     Idle,
+    /// The client sends slower than `limits.min-rate` allows.
+    #[error("the client sends its body slower than limits.min-rate")]
+    Slow,
     /// The client's body broke off or its framing is wrong.
     #[error("the request body broke off or is badly framed")]
     Broken,
@@ -41,6 +51,13 @@ impl RequestBodyError {
     /// What broke a body off that may have gone through stages: the client's body says what befell it, and
     /// anything else is a stage's.
     pub fn of(error: BoxError) -> Self {
-        error.downcast::<Self>().map_or_else(|error| Self::Stage(error.into()), |error| *error)
+        let error = match error.downcast::<Self>() {
+            Ok(known) => return *known,
+            Err(error) => error,
+        };
+        match error.downcast::<DecodedTooLarge>() {
+            Ok(known) => Self::Decoded(*known),
+            Err(error) => Self::Stage(error.into()),
+        }
     }
 }

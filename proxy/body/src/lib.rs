@@ -6,9 +6,11 @@
 //!   (`request`, `arriving`, `replay`, `progress`).
 //! * [`buffer`]: bodies in memory and in temporary files, so that slow clients do not hold servers.
 //! * [`codec`]: content codings, made and undone while a body streams.
+//! * [`Memory`]: one account of what requests make the process hold, with a share for each client.
 //! * [`collect`]: a body taken in whole (`whole`). [`Idle`]: a wait for the next chunk.
 //!
-//! Every body here is polled by one thread, and knows nothing of HTTP versions, connections or policies.
+//! Every body here is polled by one thread. No code here depends on hyper or on policies; comments say what those do
+//! with a body.
 
 mod any;
 mod arriving;
@@ -16,6 +18,7 @@ pub mod buffer;
 pub mod codec;
 mod error;
 mod idle;
+mod memory;
 mod progress;
 mod replay;
 mod request;
@@ -25,6 +28,7 @@ mod whole;
 pub use any::{Body, BoxError};
 pub use error::RequestBodyError;
 pub use idle::Idle;
+pub use memory::{Held, Memory, MemoryUsedUp, Payer};
 pub use progress::Progress;
 pub use replay::Replay;
 pub use request::{Bounds, RequestBody};

@@ -3,8 +3,9 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use crate::arriving::Arriving;
+use crate::arriving::{Arriving, Position};
 use crate::buffer::{Reader, Stored};
+use crate::memory::Payer;
 use crate::progress::Advance;
 use crate::request::{Bounds, Origin, RequestBody};
 
@@ -14,6 +15,7 @@ pub struct Replay(Option<Again>);
 struct Again {
     kept: Kept,
     bounds: Option<Bounds>,
+    payer: Payer,
     progress: Rc<Advance>,
 }
 
@@ -29,12 +31,13 @@ impl RequestBody {
         Replay(self.0.as_ref().map(|handle| {
             let kept = match &handle.origin {
                 Origin::Arriving { body, .. } => {
-                    body.borrow_mut().room = Some(bytes);
+                    body.borrow_mut().keep(bytes);
                     Kept::Arriving(body.clone())
                 }
                 Origin::Stored(reader) => Kept::Stored(reader.stored().clone()),
             };
-            Again { kept, bounds: handle.bounds(), progress: handle.progress.clone() }
+            let (payer, progress) = (handle.payer.clone(), handle.progress.clone());
+            Again { kept, bounds: handle.bounds(), payer, progress }
         }))
     }
 }
@@ -46,11 +49,13 @@ impl Replay {
         let Some(again) = &self.0 else { return Some(RequestBody::empty()) };
         let origin = match &again.kept {
             Kept::Arriving(body) => {
-                body.borrow().room?;
-                Origin::Arriving { body: body.clone(), position: 0 }
+                if !body.borrow().is_kept() {
+                    return None;
+                }
+                Origin::Arriving { body: body.clone(), position: Position::default() }
             }
             Kept::Stored(stored) => Origin::Stored(Reader::new(stored.clone())),
         };
-        Some(RequestBody::next(origin, again.bounds, &again.progress))
+        Some(RequestBody::next(origin, again.bounds, again.payer.clone(), &again.progress))
     }
 }

@@ -13,10 +13,11 @@ use tidegate_config::Buffer;
 use tokio::time::Instant;
 
 use crate::any::{Body, BoxError};
-use crate::arriving::Arriving;
+use crate::arriving::{Arriving, Position};
 use crate::buffer::{self, Reader, Refused, TemporaryFiles};
 use crate::error::RequestBodyError;
 use crate::idle::Idle;
+use crate::memory::Payer;
 use crate::progress::{Advance, Progress};
 
 /// A request body, which can be sent again as far as it is kept ([`RequestBody::replay`]).
@@ -32,6 +33,8 @@ pub(crate) struct Handle {
     turn: u32,
     /// Of a body that comes from a client; what stages make of it keeps to them already.
     bounded: Option<Bounded>,
+    /// On whose account the body is kept.
+    pub(crate) payer: Payer,
     pub(crate) progress: Rc<Advance>,
 }
 
@@ -42,23 +45,58 @@ pub struct Bounds {
     pub limit: u64,
     /// Time between two chunks: `timeouts.body-idle`.
     pub idle: Duration,
+    /// Bytes in a second of waiting for the client: `limits.min-rate`; 0 = no bound.
+    pub min_rate: u64,
+    /// Waiting that is free.
+    pub min_rate_after: Duration,
 }
 
 struct Bounded {
     bounds: Bounds,
     idle: Idle,
+    /// Since when the client is waited for.
+    waits_since: Option<Instant>,
+    /// How long it was waited for before.
+    waited: Duration,
+}
+
+impl Bounded {
+    fn new(bounds: Bounds) -> Self {
+        Self { bounds, idle: Idle::new(bounds.idle), waits_since: None, waited: Duration::ZERO }
+    }
+
+    /// Ready when the client is not waited for any longer: `bytes` are what came of it.
+    fn poll_expired(&mut self, bytes: u64, cx: &mut Context<'_>) -> Poll<RequestBodyError> {
+        let since = *self.waits_since.get_or_insert_with(Instant::now);
+        let Bounds { min_rate, min_rate_after, idle, .. } = self.bounds;
+        let waited = self.waited;
+        let patience = || match min_rate {
+            0 => idle,
+            rate => (min_rate_after + Duration::from_secs(bytes / rate)).saturating_sub(waited),
+        };
+        ready!(self.idle.poll_expired_within(patience, cx));
+        let is_idle = since.elapsed() >= idle;
+        Poll::Ready(if is_idle { RequestBodyError::Idle } else { RequestBodyError::Slow })
+    }
+
+    fn progress(&mut self) {
+        self.idle.progress();
+        if let Some(since) = self.waits_since.take() {
+            self.waited += since.elapsed();
+        }
+    }
 }
 
 pub(crate) enum Origin {
-    /// It is still coming. `position`: chunks of what is kept of it that were sent.
-    Arriving { body: Rc<RefCell<Arriving>>, position: usize },
+    /// It is still coming. `position`: what of it this handle has sent.
+    Arriving { body: Rc<RefCell<Arriving>>, position: Position },
     /// It is here.
     Stored(Reader),
 }
 
 impl RequestBody {
     /// What a client sends.
-    pub fn new<B>(incoming: B, bounds: Bounds) -> Self
+    pub fn new<B>(incoming: B, bounds: Bounds, payer: impl FnOnce() -> Payer) -> Self
     where
         B: http_body::Body<Data = Bytes> + 'static,
         B::Error: Into<BoxError>,
@@ -67,8 +105,8 @@ impl RequestBody {
             return Self(None);
         }
         let incoming = http_body_util::BodyExt::map_err(incoming, |_| RequestBodyError::Broken.into());
-        let bounded = Bounded { bounds, idle: Idle::new(bounds.idle) };
-        Self::arriving(Body::boxed(incoming), Some(bounded))
+        let bounded = Bounded::new(bounds);
+        Self::arriving(Body::boxed(incoming), Some(bounded), payer())
     }
 
     /// No body.
@@ -77,23 +115,23 @@ impl RequestBody {
     }
 
     /// What a stage makes of another request body, which keeps to the bounds, or a body of the proxy's own.
-    pub fn of(body: Body) -> Self {
-        if body.is_end_stream() { Self(None) } else { Self::arriving(body, None) }
+    pub fn of(body: Body, payer: Payer) -> Self {
+        if body.is_end_stream() { Self(None) } else { Self::arriving(body, None, payer) }
     }
 
-    fn arriving(body: Body, bounded: Option<Bounded>) -> Self {
-        let body = Rc::new(RefCell::new(Arriving::new(body)));
-        let origin = Origin::Arriving { body, position: 0 };
-        Self(Some(Box::new(Handle { origin, turn: 0, bounded, progress: Rc::default() })))
+    fn arriving(body: Body, bounded: Option<Bounded>, payer: Payer) -> Self {
+        let body = Rc::new(RefCell::new(Arriving::new(body, &payer)));
+        let origin = Origin::Arriving { body, position: Position::default() };
+        Self(Some(Box::new(Handle { origin, turn: 0, bounded, payer, progress: Rc::default() })))
     }
 
     /// A new handle to a body of which there were others.
-    pub(crate) fn next(origin: Origin, bounds: Option<Bounds>, progress: &Rc<Advance>) -> Self {
+    pub(crate) fn next(origin: Origin, bounds: Option<Bounds>, payer: Payer, progress: &Rc<Advance>) -> Self {
         let turn = progress.turn.get() + 1;
         progress.turn.set(turn);
         progress.ended.set(None);
-        let bounded = bounds.map(|bounds| Bounded { bounds, idle: Idle::new(bounds.idle) });
-        Self(Some(Box::new(Handle { origin, turn, bounded, progress: progress.clone() })))
+        let bounded = bounds.map(Bounded::new);
+        Self(Some(Box::new(Handle { origin, turn, bounded, payer, progress: progress.clone() })))
     }
 
     /// How far it has come, from now on.
@@ -115,15 +153,18 @@ impl RequestBody {
         if http_body::Body::is_end_stream(&self) {
             return Ok(self);
         }
-        let stored = buffer::store(&mut self, buffer, files).await.map_err(|refused| match refused {
-            Refused::TooLarge => RequestBodyError::OverBuffer { upstream: upstream.clone() },
-            Refused::NoSpace => RequestBodyError::NoSpace,
-            Refused::Disk(error) => RequestBodyError::TemporaryFile { cause: error.to_string() },
-            Refused::Broken => self.progress().failure().unwrap_or(RequestBodyError::Broken),
-        })?;
+        let Some(payer) = self.0.as_ref().map(|handle| handle.payer.clone()) else { return Ok(self) };
+        let stored =
+            buffer::store(&mut self, buffer, files, &payer).await.map_err(|refused| match refused {
+                Refused::TooLarge => RequestBodyError::OverBuffer { upstream: upstream.clone() },
+                Refused::NoSpace => RequestBodyError::NoSpace,
+                Refused::NoMemory => RequestBodyError::NoMemory,
+                Refused::Disk(error) => RequestBodyError::TemporaryFile { cause: error.to_string() },
+                Refused::Broken => self.progress().failure().unwrap_or(RequestBodyError::Broken),
+            })?;
         let Some(handle) = self.0.as_ref().filter(|_| !stored.is_empty()) else { return Ok(Self(None)) };
         let origin = Origin::Stored(Reader::new(Rc::new(stored)));
-        Ok(Self::next(origin, handle.bounds(), &handle.progress))
+        Ok(Self::next(origin, handle.bounds(), handle.payer.clone(), &handle.progress))
     }
 
     /// Whether fields follow it, which HTTP/1.1 can only send after chunks (RFC 9112 §7.1.2).
@@ -193,8 +234,8 @@ impl http_body::Body for RequestBody {
         match polled {
             Poll::Pending => {
                 let Some(bounded) = &mut this.bounded else { return Poll::Pending };
-                ready!(bounded.idle.poll_expired(cx));
-                this.fail(RequestBodyError::Idle)
+                let error = ready!(bounded.poll_expired(this.progress.bytes.get(), cx));
+                this.fail(error)
             }
             Poll::Ready(None) => {
                 this.end();
@@ -205,7 +246,7 @@ impl http_body::Body for RequestBody {
                 let bytes = this.progress.bytes.get() + frame.data_ref().map_or(0, |data| data.len() as u64);
                 this.progress.bytes.set(bytes);
                 if let Some(bounded) = &mut this.bounded {
-                    bounded.idle.progress();
+                    bounded.progress();
                     if bytes > bounded.bounds.limit {
                         return this.fail(RequestBodyError::TooLarge);
                     }
@@ -241,5 +282,64 @@ impl http_body::Body for RequestBody {
 impl Drop for Handle {
     fn drop(&mut self) {
         self.end();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use super::*;
+
+    /// A client that sends a byte, each after so long.
+    struct Slow(VecDeque<Pin<Box<tokio::time::Sleep>>>);
+
+    impl http_body::Body for Slow {
+        type Data = Bytes;
+        type Error = BoxError;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+            let Some(next) = self.0.front_mut() else { return Poll::Ready(None) };
+            ready!(next.as_mut().poll(cx));
+            self.0.pop_front();
+            Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"x")))))
+        }
+    }
+
+    /// A byte each second, and the bytes that pass before the body is given up.
+    async fn passed(count: u64, min_rate: u64, after: u64) -> (u64, Option<RequestBodyError>) {
+        let begun = Instant::now();
+        let bytes =
+            (1..=count).map(|second| Box::pin(tokio::time::sleep_until(begun + Duration::from_secs(second))));
+        let bounds = Bounds {
+            limit: 1000,
+            idle: Duration::from_secs(30),
+            min_rate,
+            min_rate_after: Duration::from_secs(after),
+        };
+        let mut body = RequestBody::new(Slow(bytes.collect()), bounds, Payer::rich);
+        let mut passed = 0;
+        loop {
+            match std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+                Some(Ok(_)) => passed += 1,
+                Some(Err(_)) => return (passed, body.progress().failure()),
+                None => return (passed, None),
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_slower_than_the_minimum_rate_is_given_up_after_its_grace() {
+        let (bytes, error) = passed(100, 500, 20).await;
+        assert!((19..=20).contains(&bytes), "{bytes}");
+        assert!(matches!(error, Some(RequestBodyError::Slow)), "{error:?}");
+        for (min_rate, after) in [(1, 1), (0, 0), (500, 101)] {
+            let (bytes, error) = passed(100, min_rate, after).await;
+            assert_eq!(bytes, 100, "{min_rate} {after}");
+            assert!(error.is_none(), "{error:?}");
+        }
     }
 }

@@ -7,6 +7,8 @@ use http::HeaderMap;
 use http_body::Body as _;
 
 use crate::any::{Body, BoxError};
+use crate::buffer::Chunks;
+use crate::memory::{Held, MemoryUsedUp};
 
 /// What came of taking a body in.
 #[derive(Debug)]
@@ -15,31 +17,36 @@ pub enum Collected {
     Whole(Bytes, Option<HeaderMap>),
     /// It has more than was to be taken; this was taken of it.
     Larger(Vec<Bytes>),
+    /// There is no memory for it.
+    UsedUp(MemoryUsedUp),
 }
 
-/// Takes a body in, up to `limit` bytes and one chunk.
+/// Takes a body in, up to `limit` bytes and one chunk, which are `held`.
 ///
 /// # Errors
 /// The body broke off.
-pub async fn collect(body: &mut Body, limit: usize) -> Result<Collected, BoxError> {
-    let mut chunks: Vec<Bytes> = Vec::new();
-    let mut size = 0;
+pub async fn collect(body: &mut Body, limit: usize, held: &mut Held) -> Result<Collected, BoxError> {
+    let mut chunks = Chunks::default();
     let mut trailers = None;
     if body.size_hint().lower() > limit as u64 {
-        return Ok(Collected::Larger(chunks));
+        return Ok(Collected::Larger(Vec::new()));
     }
     while let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await {
         match frame?.into_data() {
             Ok(data) => {
-                size += data.len();
                 chunks.push(data);
-                if size > limit {
-                    return Ok(Collected::Larger(chunks));
+                if let Err(used_up) = held.set(chunks.len()) {
+                    return Ok(Collected::UsedUp(used_up));
+                }
+                if chunks.len() > limit {
+                    return Ok(Collected::Larger(chunks.into_vec()));
                 }
             }
             Err(frame) => trailers = frame.into_trailers().ok(),
         }
     }
+    let size = chunks.len();
+    let mut chunks = chunks.into_vec();
     let bytes = match chunks.len() {
         1 => chunks.swap_remove(0),
         _ => {

@@ -41,8 +41,8 @@ mod tests;
 pub use config::{
     AccessLog, Address, Admin, Balance, Buffer, CacheControl, Certificate, ClientAuth, Coding, Compression,
     Config, Eject, Files, Health, HttpProbe, HttpVersions, Levels, Limits, Listener, Log, LogFormat,
-    LogLevel, MediaRange, Passthrough, Pool, Probe, Protocol, ProxyProtocol, Resolver, Retries, Server,
-    Serves, Timeouts, Tls, TlsVersion, Upstream, UpstreamTimeouts, UpstreamTls,
+    LogLevel, MediaRange, MinRate, Passthrough, Pool, Probe, Protocol, ProxyProtocol, Resolver, Retries,
+    Server, Serves, Timeouts, Tls, TlsVersion, Upstream, UpstreamTimeouts, UpstreamTls,
 };
 pub use plugin::{BodyOverflow, Isolation, Match, OnError, PluginFile, PluginLimits};
 pub use positions::Positions;

@@ -1,4 +1,4 @@
-//! Fields that belong to one connection: found, removed, and set anew for the next (RFC 9110 §7.6.1).
+//! Lists in fields, and the fields that belong to one connection: found and removed (RFC 9110 §7.6.1).
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 

@@ -1,4 +1,4 @@
-//! The heads of a request and a response, and a whole response made by a policy.
+//! The heads of a request and a response, and a whole response made by a policy or the proxy.
 
 use std::cell::OnceCell;
 use std::sync::Arc;
@@ -116,7 +116,7 @@ impl ResponseHead {
     }
 }
 
-/// A whole response made by a policy. Its fields are valid HTTP without framing and hop-by-hop
+/// A whole response made by a policy or the proxy. Its fields are valid HTTP without framing and hop-by-hop
 /// fields; its status is 200 to 599.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {

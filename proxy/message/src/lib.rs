@@ -6,7 +6,7 @@
 //! * [`fields`]: lists in fields, and the fields that belong to one connection (RFC 9110 §7.6.1).
 //! * [`framing`]: how long a body is, and which heads could be read in two ways (RFC 9112 §6).
 //! * [`authority`], [`path`]: the host a request is for, and the one form of a path that decisions are made on.
-//! * [`RequestHead`], [`ResponseHead`], [`Reply`]: the heads themselves.
+//! * [`RequestHead`], [`ResponseHead`]: the heads themselves; [`Reply`]: a whole response made here.
 //! * [`conditional`], [`range`]: which representation a client has already, and how much of one it wants.
 //! * [`Coding`], [`AcceptEncoding`], [`media_type`], [`representation`]: the forms a body can have, and what the
 //!   fields say of it.

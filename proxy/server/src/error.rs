@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use http::StatusCode;
-use tidegate_body::RequestBodyError;
+use tidegate_body::{MemoryUsedUp, RequestBodyError};
 use tidegate_upstream as upstream;
 
-/// The failure of one exchange. [`crate::response`] turns it into a response; nothing else does.
+/// The failure of one exchange. [`crate::response`] words it for the client.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum Error {
     /// The client's request is malformed or ambiguous (RFC 9112 §3, §6, §11; RFC 9113 §8).
@@ -41,6 +41,9 @@ pub(crate) enum Error {
     /// No policy chose a destination and there is no `default-upstream`.
     #[error("no policy chose a destination and there is no default-upstream")]
     NoRoute,
+    /// A body has to be held in memory, and there is none left for it.
+    #[error("{0}, and a body has to be held")]
+    Memory(MemoryUsedUp),
     /// A policy could not decide and its `on-error` is `deny`.
     #[error("policy {policy} made no decision: {cause}")]
     Policy {
@@ -132,13 +135,16 @@ impl Error {
                 Body::TooLarge | Body::OverBuffer { .. } => {
                     closing(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large")
                 }
-                Body::Idle => closing(StatusCode::REQUEST_TIMEOUT, "body-timeout"),
+                Body::Idle | Body::Slow => closing(StatusCode::REQUEST_TIMEOUT, "body-timeout"),
                 // What a policy or a codec makes of a body is broken where its own error is not known.
                 Body::Broken | Body::Stage(_) => closing(StatusCode::BAD_REQUEST, "body-broken"),
+                Body::Decoded(_) => closing(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large"),
                 Body::NoSpace => passing("temporary-space"),
+                Body::NoMemory => passing("memory"),
                 Body::TemporaryFile { .. } => ours(StatusCode::SERVICE_UNAVAILABLE, "temporary-file"),
             },
 
+            Self::Memory(_) => passing("memory"),
             Self::Policy { .. } => passing("policy"),
             Self::ResponseOverflow { .. } => ours(StatusCode::BAD_GATEWAY, "body-overflow"),
             Self::File { .. } => ours(StatusCode::INTERNAL_SERVER_ERROR, "file"),

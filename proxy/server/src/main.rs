@@ -14,6 +14,7 @@ mod files;
 mod http;
 mod listener;
 mod log;
+mod machine;
 mod policy;
 mod reload;
 mod response;

@@ -1,4 +1,4 @@
-//! Turns replies and failures into responses; the only place that decides what a client is told of a failure.
+//! Words a failure for the client: the only place that does.
 
 use std::borrow::Cow;
 

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use tidegate_body::Memory;
 use tidegate_body::buffer::TemporaryFiles;
 use tidegate_config::Config;
 use tidegate_plugin_host::{Destinations, EditLimits};
@@ -30,6 +31,8 @@ pub(crate) struct Snapshot {
     /// By name; those of the same configuration are the same.
     pub(crate) files: files::Roots,
     pub(crate) temporary: TemporaryFiles,
+    /// Of the whole process.
+    pub(crate) memory: Arc<Memory>,
     pub(crate) access_log: Option<access_log::Handle>,
 }
 
@@ -61,6 +64,8 @@ pub(crate) struct Generation {
     pub(crate) access_log: Option<Rc<access_log::Handle>>,
     /// Where bodies are kept that do not fit in memory.
     pub(crate) temporary: TemporaryFiles,
+    /// What requests make the process hold.
+    pub(crate) memory: Arc<Memory>,
     pub(crate) tls: HashMap<String, Arc<rustls::ServerConfig>>,
     pub(crate) compression: Option<Compression>,
     by_name: HashMap<Arc<str>, Destination>,
@@ -113,6 +118,7 @@ impl Generation {
             },
             access_log: snapshot.access_log.clone().map(Rc::new),
             temporary: snapshot.temporary.clone(),
+            memory: snapshot.memory.clone(),
             tls: snapshot.tls.clone(),
             compression: Compression::new(
                 config,

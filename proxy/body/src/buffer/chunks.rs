@@ -13,7 +13,7 @@ const BLOCK: usize = 64 << 10;
 
 /// A queue of bytes. Larger chunks go through it as they are.
 #[derive(Debug, Default)]
-pub(super) struct Chunks {
+pub(crate) struct Chunks {
     whole: VecDeque<Bytes>,
     /// The last ones, while small ones may still join them.
     open: BytesMut,
@@ -22,15 +22,15 @@ pub(super) struct Chunks {
 
 impl Chunks {
     /// Bytes in all.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.len
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    pub(super) fn push(&mut self, mut chunk: Bytes) {
+    pub(crate) fn push(&mut self, mut chunk: Bytes) {
         let waits = !self.is_empty();
         self.len += chunk.len();
         if chunk.len() >= SMALL || !waits {
@@ -47,7 +47,7 @@ impl Chunks {
         }
     }
 
-    pub(super) fn pop(&mut self) -> Option<Bytes> {
+    pub(crate) fn pop(&mut self) -> Option<Bytes> {
         if self.whole.is_empty() {
             self.close();
         }
@@ -57,7 +57,7 @@ impl Chunks {
     }
 
     /// Puts all of `others` behind.
-    pub(super) fn append(&mut self, others: &mut Self) {
+    pub(crate) fn append(&mut self, others: &mut Self) {
         others.close();
         self.close();
         self.len += std::mem::take(&mut others.len);
@@ -65,7 +65,7 @@ impl Chunks {
     }
 
     /// Keeps the first `len` bytes and returns the rest.
-    pub(super) fn split_off(&mut self, len: usize) -> Self {
+    pub(crate) fn split_off(&mut self, len: usize) -> Self {
         self.close();
         let mut rest = Self::default();
         while self.len > len
@@ -83,14 +83,26 @@ impl Chunks {
         rest
     }
 
+    /// What stands at byte `at`, up to the end of its chunk; it stays. `None` behind the last byte.
+    pub(crate) fn read(&self, mut at: usize) -> Option<Bytes> {
+        for chunk in &self.whole {
+            if at < chunk.len() {
+                return Some(chunk.slice(at..));
+            }
+            at -= chunk.len();
+        }
+        // Still growing, so it cannot be shared.
+        self.open.get(at..).filter(|rest| !rest.is_empty()).map(Bytes::copy_from_slice)
+    }
+
     /// Every chunk, in order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &[u8]> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &[u8]> {
         let open = (!self.open.is_empty()).then_some(&*self.open);
         self.whole.iter().map(|chunk| &**chunk).chain(open)
     }
 
     /// Every chunk, in order, each as it will stay.
-    pub(super) fn into_vec(mut self) -> Vec<Bytes> {
+    pub(crate) fn into_vec(mut self) -> Vec<Bytes> {
         self.close();
         self.whole.into()
     }

@@ -41,8 +41,8 @@ impl Target {
     pub(super) fn open(self) -> io::Result<TemporaryFile> {
         match self {
             Self::Open(file) => Ok(file),
-            Self::New(place, reserved) => {
-                let file = tempfile::tempfile_in(&place.directory)?;
+            Self::New(files, reserved) => {
+                let file = tempfile::tempfile_in(&files.directory)?;
                 Ok(TemporaryFile(Some(Open { file, reserved })))
             }
         }
@@ -100,7 +100,8 @@ impl Drop for TemporaryFile {
 
 #[cfg(test)]
 mod tests {
-    use super::super::space::tests::place;
+    use super::super::space::Purpose;
+    use super::super::space::tests::{CLIENT, files};
     use super::*;
 
     fn chunks(bytes: &[u8]) -> Chunks {
@@ -111,9 +112,9 @@ mod tests {
 
     #[test]
     fn what_was_written_is_read_in_pieces_and_the_room_comes_back() {
-        let (place, held) = place(1 << 20);
-        let reserved = place.reserve(200_000).expect("there is room");
-        let mut file = Target::New(place, reserved).open().expect("a temporary file");
+        let (files, held) = files(1 << 20);
+        let reserved = files.reserve(Purpose::Response, CLIENT, 200_000).expect("there is room");
+        let mut file = Target::New(files, reserved).open().expect("a temporary file");
         let bytes: Vec<u8> = (0..200_000_u32).map(|byte| byte as u8).collect();
         file.write(0, &chunks(&bytes)).expect("it has room");
         let read = file.read(5, 199_000).expect("it is there");

@@ -13,5 +13,6 @@ mod spool;
 mod stored;
 
 pub use self::ahead::{ReadAhead, keep_ahead};
+pub(crate) use self::chunks::Chunks;
 pub use self::space::{Space, TemporaryFiles, check};
 pub(crate) use self::stored::{Reader, Refused, Stored, store};

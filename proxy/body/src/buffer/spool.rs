@@ -11,7 +11,8 @@ use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::chunks::Chunks;
 use super::file::{Target, TemporaryFile};
-use super::space::TemporaryFiles;
+use super::space::{Purpose, TemporaryFiles};
+use crate::memory::{Held, Payer};
 
 /// What is between the sender and the taker.
 ///
@@ -43,6 +44,10 @@ pub(super) struct Spool {
     writing: usize,
     /// There was no room on the disk: nothing is written until something was taken.
     held_back: bool,
+    /// What of it is in memory, on the client's account.
+    held: Held,
+    /// The account had no room for all of it: nothing is accepted until something was taken.
+    is_denied: bool,
 }
 
 /// What is to be put on the disk.
@@ -79,7 +84,7 @@ enum Outcome {
 }
 
 impl Spool {
-    pub(super) fn new(buffer: Buffer, files: TemporaryFiles) -> Self {
+    pub(super) fn new(buffer: Buffer, files: TemporaryFiles, payer: &Payer) -> Self {
         Self {
             memory: buffer.memory,
             disk: buffer.disk,
@@ -92,6 +97,8 @@ impl Spool {
             reading: 0,
             writing: 0,
             held_back: false,
+            held: payer.hold(),
+            is_denied: false,
         }
     }
 
@@ -106,7 +113,9 @@ impl Spool {
 
     /// Whether there is room for another chunk.
     pub(super) fn accepts(&self) -> bool {
-        if self.spills() {
+        if self.is_denied && !self.front.is_empty() {
+            false
+        } else if self.spills() {
             self.tail.len() + self.writing < self.half()
         } else {
             self.front.len() < self.memory
@@ -124,12 +133,14 @@ impl Spool {
         } else {
             self.front.push(chunk);
         }
+        self.account();
     }
 
     /// The next chunk, if it is in memory.
     pub(super) fn pop(&mut self) -> Option<Bytes> {
         let chunk = self.front.pop()?;
         self.held_back = false;
+        self.account();
         Some(chunk)
     }
 
@@ -180,7 +191,14 @@ impl Spool {
         if self.on_disk() == 0 {
             self.front.append(&mut self.tail);
         }
+        self.account();
         Poll::Ready(Ok(()))
+    }
+
+    /// Sets the client's account right. What is over it is here already; the sender waits until it was taken.
+    fn account(&mut self) {
+        let held = self.front.len() + self.tail.len() + self.reading + self.writing;
+        self.is_denied = self.held.set(held).is_err();
     }
 
     fn half(&self) -> usize {
@@ -240,7 +258,10 @@ impl Spool {
         let length = usize::try_from(most).map_or(waiting, |most| most.min(waiting));
         let room = at + length as u64;
         let target = match self.take_file() {
-            Disk::None => self.files.reserve(room).map(|reserved| Target::New(self.files.clone(), reserved)),
+            Disk::None => self
+                .files
+                .reserve(Purpose::Response, self.held.client(), room)
+                .map(|reserved| Target::New(self.files.clone(), reserved)),
             Disk::Idle(mut file) => {
                 if file.make_room(room) {
                     Some(Target::Open(file))
@@ -289,14 +310,14 @@ impl Spool {
 mod tests {
     use std::future::poll_fn;
 
-    use super::super::space::tests::place;
+    use super::super::space::tests::{CLIENT, files};
     use super::*;
 
     const KIB: usize = 1 << 10;
 
     fn spool(memory: usize, disk: u64, limit: u64) -> (Spool, impl Fn() -> u64) {
-        let (place, held) = place(limit);
-        (Spool::new(Buffer { memory, disk }, place), held)
+        let (files, held) = files(limit);
+        (Spool::new(Buffer { memory, disk }, files, &Payer::rich()), held)
     }
 
     /// Bytes that tell where they are in a body.
@@ -411,7 +432,7 @@ mod tests {
     #[tokio::test]
     async fn space_that_others_give_back_is_used_when_bytes_are_taken() {
         let (mut spool, held) = spool(64 * KIB, 1 << 20, 100 * KIB as u64);
-        let other = spool.files.reserve(100 * KIB as u64);
+        let other = spool.files.reserve(Purpose::Response, CLIENT, 100 * KIB as u64);
         let sent = fill(&mut spool, 0, usize::MAX).await;
         assert!(sent < 80 * KIB);
         drop(other);
@@ -452,5 +473,23 @@ mod tests {
         while held() > 0 {
             tokio::task::yield_now().await;
         }
+    }
+
+    #[tokio::test]
+    async fn what_the_account_has_no_room_for_waits_for_its_taker() {
+        let (files, _) = files(0);
+        // A client's tenth of it is 40 KiB.
+        let payer = Payer::with(400 * KIB as u64);
+        let mut spool = Spool::new(Buffer { memory: 256 * KIB, disk: 0 }, files, &payer);
+        let mut pushed = 0;
+        while spool.accepts() {
+            spool.push(bytes(pushed, 10_000));
+            pushed += 10_000;
+        }
+        assert!(pushed <= 50_000, "one chunk beyond the share: {pushed}");
+        assert!(payer.held() <= 40 * KIB as u64);
+        while spool.pop().is_some() {}
+        assert!(spool.accepts());
+        assert_eq!(payer.held(), 0);
     }
 }

@@ -16,8 +16,9 @@ use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::chunks::Chunks;
 use super::file::{Target, TemporaryFile};
-use super::space::TemporaryFiles;
+use super::space::{Purpose, TemporaryFiles};
 use crate::any::BoxError;
+use crate::memory::{Held, Payer};
 
 /// A whole body: what did not fit in memory in a file, the rest after it.
 #[derive(Debug)]
@@ -29,6 +30,8 @@ pub(crate) struct Stored {
     length: u64,
     /// What is read from the file at once.
     at_once: usize,
+    /// What is in memory, on the client's account.
+    _held: Held,
 }
 
 /// Why a body was not stored.
@@ -38,6 +41,8 @@ pub(crate) enum Refused {
     TooLarge,
     /// `limits.temporary-space` is used up.
     NoSpace,
+    /// `limits.memory` is, or the client's share of it.
+    NoMemory,
     Disk(io::Error),
     /// It did not come as a whole.
     Broken,
@@ -45,7 +50,12 @@ pub(crate) enum Refused {
 
 /// Takes a body whole. In memory there are never more than `buffer.memory` bytes of it and one chunk; a body
 /// that has more goes into a temporary file of up to `buffer.disk` bytes, from its beginning.
-pub(crate) async fn store<B>(mut body: B, buffer: Buffer, files: &TemporaryFiles) -> Result<Stored, Refused>
+pub(crate) async fn store<B>(
+    mut body: B,
+    buffer: Buffer,
+    files: &TemporaryFiles,
+    payer: &Payer,
+) -> Result<Stored, Refused>
 where
     B: Body<Data = Bytes, Error = BoxError> + Unpin,
 {
@@ -56,6 +66,7 @@ where
     let at_once = buffer.memory / 2;
     let (mut file, mut in_file, mut length) = (None, 0, 0);
     let (mut rest, mut trailers) = (Chunks::default(), None);
+    let mut held = payer.hold();
     while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
         match frame.map_err(|_| Refused::Broken)?.into_data() {
             Ok(chunk) => {
@@ -73,11 +84,20 @@ where
             let after = rest.split_off(room);
             let chunks = std::mem::replace(&mut rest, after);
             let written = chunks.len() as u64;
-            file = Some(write(file, in_file, chunks, files).await?);
+            file = Some(write(file, in_file, chunks, files, payer).await?);
             in_file += written;
         }
+        held.set(rest.len()).map_err(|_| Refused::NoMemory)?;
     }
-    Ok(Stored { file: file.map(Arc::new), in_file, rest: rest.into_vec(), trailers, length, at_once })
+    Ok(Stored {
+        file: file.map(Arc::new),
+        in_file,
+        rest: rest.into_vec(),
+        trailers,
+        length,
+        at_once,
+        _held: held,
+    })
 }
 
 async fn write(
@@ -85,10 +105,14 @@ async fn write(
     at: u64,
     chunks: Chunks,
     files: &TemporaryFiles,
+    payer: &Payer,
 ) -> Result<TemporaryFile, Refused> {
     let end = at + chunks.len() as u64;
     let target = match file {
-        None => files.reserve(end).map(|reserved| Target::New(files.clone(), reserved)),
+        None => {
+            let reserved = files.reserve(Purpose::Request, payer.client(), end);
+            reserved.map(|reserved| Target::New(files.clone(), reserved))
+        }
         Some(mut file) => file.make_room(end).then_some(Target::Open(file)),
     };
     let target = target.ok_or(Refused::NoSpace)?;
@@ -187,7 +211,7 @@ impl Reader {
 mod tests {
     use http::{HeaderName, HeaderValue};
 
-    use super::super::space::tests::place;
+    use super::super::space::tests::files;
     use super::*;
 
     const KIB: usize = 1 << 10;
@@ -242,8 +266,10 @@ mod tests {
         for (length, on_disk) in
             [(1, false), (64 * KIB, false), (64 * KIB + 1, true), (500 * KIB, true), (564 * KIB, true)]
         {
-            let (place, held) = place(1 << 30);
-            let stored = store(body(length), buffer(64 * KIB, 500 * KIB), &place).await.expect("it fits");
+            let (files, held) = files(1 << 30);
+            let stored = store(body(length), buffer(64 * KIB, 500 * KIB), &files, &Payer::rich())
+                .await
+                .expect("it fits");
             assert_eq!(held() > 0, on_disk, "{length}");
             let in_memory: usize = stored.rest.iter().map(Bytes::len).sum();
             assert!(held() <= 500 * KIB as u64 && in_memory <= 64 * KIB, "{length}");
@@ -263,8 +289,9 @@ mod tests {
         let fields = HeaderMap::from_iter([(HeaderName::from_static("a"), HeaderValue::from_static("b"))]);
         let mut frames = body(10);
         frames.0.push_back(Ok(Frame::trailers(fields.clone())));
-        let (place, _) = place(0);
-        let stored = Rc::new(store(frames, buffer(64 * KIB, 0), &place).await.expect("it fits"));
+        let (files, _) = files(0);
+        let stored =
+            Rc::new(store(frames, buffer(64 * KIB, 0), &files, &Payer::rich()).await.expect("it fits"));
         assert!(stored.has_trailers() && !stored.is_empty());
         for _ in 0..2 {
             assert_eq!(read(&stored).await, (bytes(10).to_vec(), Some(fields.clone())));
@@ -282,17 +309,31 @@ mod tests {
             (broken, buffer(64 * KIB, 1 << 30), 1 << 30, "Broken"),
         ];
         for (frames, buffer, limit, expected) in cases {
-            let (place, held) = place(limit);
-            let refused = store(frames, buffer, &place).await.expect_err(expected);
+            let (files, held) = files(limit);
+            let refused = store(frames, buffer, &files, &Payer::rich()).await.expect_err(expected);
             assert_eq!(format!("{refused:?}"), expected);
             while held() > 0 {
                 tokio::task::yield_now().await;
             }
         }
-        let (mut place, held) = place(1 << 30);
-        place.directory = std::path::Path::new("/nowhere").into();
-        let refused = store(body(100 * KIB), buffer(64 * KIB, 1 << 30), &place).await;
+        let (mut files, held) = files(1 << 30);
+        files.directory = std::path::Path::new("/nowhere").into();
+        let refused = store(body(100 * KIB), buffer(64 * KIB, 1 << 30), &files, &Payer::rich()).await;
         assert!(matches!(refused, Err(Refused::Disk(_))), "{refused:?}");
         assert_eq!(held(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_body_is_kept_on_the_account_of_its_client() {
+        let payer = Payer::with(400 * KIB as u64);
+        let (files, _) = files(1 << 30);
+        let refused =
+            store(body(64 * KIB), buffer(64 * KIB, 0), &files, &payer).await.expect_err("over a tenth");
+        assert!(matches!(refused, Refused::NoMemory), "{refused:?}");
+        assert_eq!(payer.held(), 0);
+        let stored = store(body(30 * KIB), buffer(64 * KIB, 0), &files, &payer).await.expect("it fits");
+        assert_eq!(payer.held(), 30 * KIB as u64);
+        drop(stored);
+        assert_eq!(payer.held(), 0);
     }
 }

@@ -4,13 +4,16 @@
 //! chunks of 16 KiB at most, as they are asked for. What a decoder itself holds is its window: 32 KiB for
 //! gzip and deflate, up to 8 MiB for zstd (RFC 9659) and 16 MiB for brotli (RFC 7932 §9.1).
 
+use std::cell::Cell;
 use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
 
 use brotli::enc::StandardAlloc;
 use brotli::{BrotliDecompressStream, BrotliResult, BrotliState};
 use bytes::Bytes;
 use flate2::{Decompress, FlushDecompress, Status};
-use http_body::Body;
+use http_body::{Body, Frame, SizeHint};
 use tidegate_message::Coding;
 use zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer};
 
@@ -20,17 +23,118 @@ use crate::any::BoxError;
 /// Bits of the largest window of zstd (RFC 9659 §3).
 const ZSTD_WINDOW: u32 = 23;
 
+/// How much may come of a coded body.
+#[derive(Debug, Clone, Copy)]
+pub struct DecodeBounds {
+    /// Bytes: `limits.decoded-body`.
+    pub limit: u64,
+}
+
+/// Beyond so many decoded bytes, no more than [`MAX_RATIO`] may come of one coded byte. Text is compressed to a tenth,
+/// logs to a fiftieth; what goes far beyond is made to.
+const FREE: u64 = 1 << 20;
+const MAX_RATIO: u64 = 100;
+
+/// More came of a coded body than may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum DecodedTooLarge {
+    /// Than `limits.decoded-body`.
+    #[error("the decoded body is over limits.decoded-body")]
+    Limit,
+    /// Than a hundred times what was sent.
+    #[error("the decoded body is more than 100 times the coded one")]
+    Ratio,
+}
+
 /// The body without its codings. It fails where it is not what they make: corrupt, with something behind its
-/// end, or at an end that comes too early. Of nothing at all comes nothing. Trailers pass, but for digests.
+/// end, or at an end that comes too early; and with [`DecodedTooLarge`] where more comes of it than may. Of nothing at
+/// all comes nothing. Trailers pass, but for digests.
 pub fn decode(
     body: impl Body<Data = Bytes, Error = BoxError> + 'static,
     codings: Vec<Coding>,
+    bounds: DecodeBounds,
 ) -> impl Body<Data = Bytes, Error = BoxError> {
-    let mut body: Pin<Box<dyn Body<Data = Bytes, Error = BoxError>>> = Box::pin(body);
+    let taken = Rc::new(Cell::new(0));
+    let counted = Counted { body: Box::pin(body), taken: taken.clone() };
+    let mut body: Boxed = Box::pin(counted);
     for coding in codings.into_iter().rev() {
         body = Box::pin(Stage::new(body, move || Decoder::new(coding)));
     }
-    body
+    Bounded { body: Some(body), taken, made: 0, bounds }
+}
+
+type Boxed = Pin<Box<dyn Body<Data = Bytes, Error = BoxError>>>;
+
+/// Counts the coded bytes.
+struct Counted<B> {
+    body: Pin<Box<B>>,
+    taken: Rc<Cell<u64>>,
+}
+
+impl<B: Body<Data = Bytes, Error = BoxError>> Body for Counted<B> {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let polled = self.body.as_mut().poll_frame(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &polled {
+            self.taken.set(self.taken.get() + frame.data_ref().map_or(0, |data| data.len() as u64));
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// Counts the decoded bytes, and breaks off where there are too many.
+struct Bounded {
+    /// `None` once it was broken off.
+    body: Option<Boxed>,
+    taken: Rc<Cell<u64>>,
+    made: u64,
+    bounds: DecodeBounds,
+}
+
+impl Body for Bounded {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        let frame = ready!(body.as_mut().poll_frame(cx));
+        let Some(Ok(Some(data))) = frame.as_ref().map(|frame| frame.as_ref().map(Frame::data_ref)) else {
+            return Poll::Ready(frame);
+        };
+        self.made += data.len() as u64;
+        let (made, taken) = (self.made, self.taken.get());
+        let error = match () {
+            () if made > self.bounds.limit => DecodedTooLarge::Limit,
+            () if made > FREE && made > taken.saturating_mul(MAX_RATIO) => DecodedTooLarge::Ratio,
+            () => return Poll::Ready(frame),
+        };
+        self.body = None;
+        Poll::Ready(Some(Err(error.into())))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(|body| body.is_end_stream())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), |body| body.size_hint())
+    }
 }
 
 struct Decoder {

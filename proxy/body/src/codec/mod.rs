@@ -15,7 +15,7 @@ use bytes::Bytes;
 use tidegate_message::Coding;
 use zstd_safe::CCtx;
 
-pub use self::decode::decode;
+pub use self::decode::{DecodeBounds, DecodedTooLarge, decode};
 use self::encode::Encoder;
 use crate::any::BoxError;
 

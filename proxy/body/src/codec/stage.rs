@@ -172,7 +172,11 @@ where
     }
 
     fn give(&mut self) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.output).into()))))
+        let output = std::mem::take(&mut self.output);
+        // A chunk that fills little of its buffer does not take all of that along: it may have to wait.
+        let little = output.len() < output.capacity() / 2;
+        let chunk = if little { Bytes::copy_from_slice(&output) } else { output.into() };
+        Poll::Ready(Some(Ok(Frame::data(chunk))))
     }
 
     /// Gives everything up: the body is broken off.

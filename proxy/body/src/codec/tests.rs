@@ -11,7 +11,10 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body::{Body, Frame};
 use tidegate_message::Coding;
 
-use super::{Encoders, decode, encode};
+use super::{DecodeBounds, DecodedTooLarge, Encoders, decode, encode};
+
+/// But for the ratio.
+const UNBOUNDED: DecodeBounds = DecodeBounds { limit: u64::MAX };
 use crate::any::BoxError;
 
 /// Fields in the form `name: value`.
@@ -161,7 +164,7 @@ fn codings(names: &str) -> Vec<Coding> {
 }
 
 fn decoded(names: &str, data: &[u8], chunk: usize) -> Result<Vec<u8>, BoxError> {
-    Ok(whole(decode(source(data, chunk), codings(names)))?.data)
+    Ok(whole(decode(source(data, chunk), codings(names), UNBOUNDED))?.data)
 }
 
 /// Text that compresses about as well as text does.
@@ -234,7 +237,7 @@ fn what_was_taken_in_comes_out_while_the_source_waits() {
         let (feed, source) = Feed::new();
         let mut body = Box::pin(encoder(coding, 3, source));
         let (feed_back, coded) = Feed::new();
-        let mut back = Box::pin(decode(coded, codings(coding.name())));
+        let mut back = Box::pin(decode(coded, codings(coding.name()), UNBOUNDED));
         for chunk in ["one", "two", "three"] {
             feed.send(chunk.as_bytes());
             let taken = take(&mut body).expect("no failure");
@@ -267,7 +270,7 @@ fn trailers_pass_but_for_digests() {
     for coding in ALL {
         let trailers = fields(&["grpc-status: 0", "content-digest: sha-256=:a:"]);
         let steps = [Step::Data(text(100).into()), Step::Trailers(trailers)];
-        let all = whole(decode(encoder(coding, 3, of(steps)), codings(coding.name())));
+        let all = whole(decode(encoder(coding, 3, of(steps)), codings(coding.name()), UNBOUNDED));
         let all = all.expect("no failure");
         assert_eq!((all.data, all.trailers), (text(100), Some(fields(&["grpc-status: 0"]))));
     }
@@ -327,17 +330,31 @@ fn contexts_are_kept_and_their_number_is_bounded() {
 }
 
 #[test]
-fn a_bomb_comes_out_in_pieces_and_only_as_it_is_asked_for() {
+fn a_bomb_comes_out_in_chunks_as_it_is_asked_for_until_it_is_too_large() {
     let zeros = vec![0; 64 << 20];
     for coding in ALL {
         let bomb = encoded(coding, &zeros);
         assert!(bomb.len() < zeros.len() / 500, "{coding:?}: {}", bomb.len());
-        let mut body = Box::pin(decode(source(&bomb, bomb.len()), codings(coding.name())));
+        let mut body = Box::pin(decode(source(&bomb, bomb.len()), codings(coding.name()), UNBOUNDED));
         // `take` asserts the size of chunks; between two turns there are few.
         let taken = take(&mut body).expect("no failure");
         assert!(!taken.ended && taken.data.len() <= 128 << 10, "{coding:?}: {}", taken.data.len());
-        let rest = whole(body).expect("a whole body").data.len();
-        assert_eq!(taken.data.len() + rest, zeros.len());
+        let error = whole(body).err().expect("too much comes of it");
+        assert_eq!(error.downcast_ref(), Some(&DecodedTooLarge::Ratio), "{coding:?}");
+    }
+}
+
+#[test]
+fn what_comes_of_a_body_is_bounded() {
+    let data = text(300_000);
+    for (names, coded) in [
+        ("gzip", encoded(Coding::Gzip, &data)),
+        ("gzip, br", encoded(Coding::Brotli, &encoded(Coding::Gzip, &data))),
+    ] {
+        let bounded = |limit| whole(decode(source(&coded, 100), codings(names), DecodeBounds { limit }));
+        assert_eq!(bounded(300_000).expect("as much as may be").data.len(), 300_000, "{names}");
+        let error = bounded(299_999).err().expect("a byte more");
+        assert_eq!(error.downcast_ref(), Some(&DecodedTooLarge::Limit), "{names}");
     }
 }
 

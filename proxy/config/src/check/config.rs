@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::{Report, compression, files, listener, upstream};
 use crate::document::Document;
-use crate::{AccessLog, Admin, Config, Limits, Log, Problems, Resolver, Timeouts, file, suggest};
+use crate::{AccessLog, Admin, Config, Limits, Log, MinRate, Problems, Resolver, Timeouts, file, suggest};
 
 /// `file` is where relative paths start.
 pub(crate) fn check(document: Document<file::Config>, file: &Path) -> Result<Config, Problems> {
@@ -178,14 +178,23 @@ fn header_sizes(content: &file::Config, report: &mut Report<'_>) {
 }
 
 fn limits(limits: &file::Limits) -> Limits {
+    let decoded_body = limits.decoded_body.as_ref().map(|size| size.0.0);
     Limits {
         request_headers: limits.request_headers.0.in_memory(),
         request_target: limits.request_target.0.in_memory(),
         request_header_count: limits.request_header_count,
         response_headers: limits.response_headers.0.in_memory(),
         request_body: limits.request_body.0.0,
+        decoded_body: decoded_body.unwrap_or(limits.request_body.0.0.saturating_mul(10)),
         policy_body: limits.policy_body.0.in_memory(),
+        memory: limits.memory.as_ref().map(|size| size.0.0),
         temporary_space: limits.temporary_space.0.0,
+        min_rate: MinRate {
+            request: limits.min_rate.request.0.0,
+            request_after: limits.min_rate.request_after.0,
+            response: limits.min_rate.response.0.0,
+            response_after: limits.min_rate.response_after.0,
+        },
         connections: limits.connections,
         connections_per_client: limits.connections_per_client,
         requests_per_connection: limits.requests_per_connection,

@@ -97,12 +97,19 @@ pub struct Limits {
     pub response_headers: usize,
     /// Bytes of a request body; over it: 413.
     pub request_body: u64,
+    /// Bytes of a body without its content codings; over it: 413, or 502 for a response.
+    pub decoded_body: u64,
     /// Bytes of a body that a policy sees whole, over it: [`PluginFile::body_overflow`](crate::PluginFile);
     /// also what a policy may grow a body or a piece of one to, and what it may hold back of it.
     pub policy_body: usize,
+    /// Bytes of memory that requests make the process hold; `None` = half of what there is. Over it requests whose
+    /// body has to be kept get 503.
+    pub memory: Option<u64>,
     /// Bytes of all temporary files of the process; over it responses are held back, and requests that
     /// would have to be kept get 503.
     pub temporary_space: u64,
+    /// How slowly a client may send and read.
+    pub min_rate: MinRate,
     /// Client connections in all, at least 1; over it a new one is closed at once.
     pub connections: usize,
     /// Client connections from one address (trusted proxies excepted), at least 1.
@@ -111,6 +118,19 @@ pub struct Limits {
     pub requests_per_connection: u64,
     /// Concurrent HTTP/2 streams on one connection, at least 1; over it: REFUSED_STREAM.
     pub http2_streams: u32,
+}
+
+/// `limits.min-rate`; a rate of 0 is no bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MinRate {
+    /// Bytes of a request body in a second of waiting for it.
+    pub request: u64,
+    /// Waiting that is free.
+    pub request_after: Duration,
+    /// Bytes the client's connection takes in a second of waiting for it.
+    pub response: u64,
+    /// Waiting after which the rate is looked at.
+    pub response_after: Duration,
 }
 
 /// `[timeouts]`.

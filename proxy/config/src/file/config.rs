@@ -122,14 +122,27 @@ pub(crate) struct Limits {
     /// Bytes of a request body. Over it: 413 (`body-too-large`), close; at once for a declared length, else
     /// when the body passes it.
     pub request_body: Text<Size>,
+    /// Bytes of a request body without its content codings, where a policy has them undone; default 10 ×
+    /// `request-body`. Of responses as well. Beyond 1 MiB, no more than 100 decoded bytes may come of one coded
+    /// byte. Over either: 413 (`body-too-large`), close; 502 (`bad-response`) for a response.
+    pub decoded_body: Option<Text<Size>>,
     /// Bytes of a body that a policy wants to see whole. Over it the policy's `body-overflow` decides. It
     /// also bounds what a policy may make of a body or a piece of one (over it the edit is refused), and
     /// what it may hold back of a piece (over it the call fails).
     #[schemars(extend("x-minimum" = "1KiB", "x-maximum" = "1GiB"))]
     pub policy_body: Text<Size>,
-    /// Bytes of all temporary files together. Over it the proxy holds responses back, and a request whose
-    /// body would have to be kept gets 503 (`temporary-space`).
+    /// Bytes of memory that all requests together make the proxy hold: bodies kept for retries, for policies and
+    /// until they are whole, and responses for slow clients; default half of what the machine or the cgroup has.
+    /// One client (its address behind trusted proxies) may hold a tenth of it. Over either, bodies are not kept for
+    /// retries, responses wait for their clients, and a request whose body has to be kept gets 503 (`memory`).
+    #[schemars(extend("x-minimum" = "16MiB", "x-maximum" = "1024GiB"))]
+    pub memory: Option<Text<Size>>,
+    /// Bytes of all temporary files together. One client may have half of them, responses together three quarters. Over
+    /// any of these the proxy holds responses back, and a request whose body would have to be kept gets 503
+    /// (`temporary-space`).
     pub temporary_space: Text<Size>,
+    /// How slowly a client may send and read.
+    pub min_rate: MinRate,
     /// Client connections of all listeners together. Over it the proxy closes a new one at once, without a
     /// response.
     #[schemars(range(min = 1, max = 1_000_000_000))]
@@ -147,6 +160,34 @@ pub(crate) struct Limits {
     pub http2_streams: u32,
 }
 
+/// The slowest clients that are waited for. What counts is the time in which the proxy waits for the client: a server
+/// that is slow to take or to send a body costs its client nothing.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub(crate) struct MinRate {
+    /// Bytes of a request body in a second, on average, once the proxy waited for them for `request-after`. Under it:
+    /// 408 (`body-timeout`), close. `"0B"`: no bound but `timeouts.body-idle`.
+    pub request: Text<Size>,
+    /// Waiting for a request body that is free.
+    pub request_after: Text<Duration>,
+    /// Bytes that the client's connection takes in a second, on average over each `response-after` in which the proxy
+    /// waited for it. Under it the proxy cuts the connection. `"0B"`: no bound but `timeouts.body-idle`.
+    pub response: Text<Size>,
+    /// Waiting for a connection to take what is sent, until its rate is looked at.
+    pub response_after: Text<Duration>,
+}
+
+impl Default for MinRate {
+    fn default() -> Self {
+        Self {
+            request: Text(Size(500)),
+            request_after: Text(Duration::from_secs(20)),
+            response: Text(Size(100)),
+            response_after: Text(Duration::from_secs(60)),
+        }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -155,8 +196,11 @@ impl Default for Limits {
             request_header_count: 100,
             response_headers: Text(Size(64 << 10)),
             request_body: Text(Size(16 << 20)),
+            decoded_body: None,
             policy_body: Text(Size(1 << 20)),
+            memory: None,
             temporary_space: Text(Size(4 << 30)),
+            min_rate: MinRate::default(),
             connections: 10_000,
             connections_per_client: 256,
             requests_per_connection: 10_000,

@@ -73,13 +73,18 @@ pub(super) fn begin(
         websocket::ask(&mut parts);
     }
     let config = &generation.config;
-    let bounds = Bounds { limit: config.limits.request_body, idle: config.timeouts.body_idle };
-    let body = RequestBody::new(body, bounds);
-    let progress = body.progress();
+    let bounds = Bounds {
+        limit: config.limits.request_body,
+        idle: config.timeouts.body_idle,
+        min_rate: config.limits.min_rate.request,
+        min_rate_after: config.limits.min_rate.request_after,
+    };
     let trail = generation.chain.trail(record.is_kept());
 
     let exchange = describe(&worker, &generation, peer, parts, accepted, &mut record);
     let client = SocketAddr::new(exchange.client, peer.connection.source.port());
+    let body = RequestBody::new(body, bounds, || generation.memory.payer(client.ip()));
+    let progress = body.progress();
     let active = ActiveExchange {
         hop: Hop { upgrade, trailers, client, destination: peer.connection.destination },
         worker,

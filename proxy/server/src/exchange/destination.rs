@@ -89,6 +89,7 @@ async fn forward(
 ) -> Result<(ResponseHead, Outcome), Error> {
     record.route = Some(upstream.name.clone());
     let Request { head, timeout, hash_key, .. } = request;
+    let client = hop.client.ip();
     let body = match upstream.buffer_requests() {
         // What is answered while it is being sent cannot be waited for.
         Some(buffer) if hop.upgrade.is_none() && !media_type::is_grpc(&head.headers) => {
@@ -102,13 +103,14 @@ async fn forward(
     record.upstream = Some(record.elapsed());
     let Answer { head: mut response, body, switched } = answer?;
 
+    let payer = || generation.memory.payer(client);
     let is_streaming = media_type::is_streaming(&mut response.headers) || switched.is_some();
     let body = match upstream.buffer() {
         Some(buffer) if !is_streaming => {
             let at_once = head.version == http::Version::HTTP_2;
             let waker = wake::waker().await;
             let task = &mut Context::from_waker(&waker);
-            buffer::keep_ahead(body, buffer, &generation.temporary, at_once, task)
+            buffer::keep_ahead(body, buffer, &generation.temporary, payer, at_once, task)
         }
         _ => Body::boxed(body),
     };

@@ -3,7 +3,8 @@
 use http::HeaderMap;
 use http::header::CONTENT_ENCODING;
 use http_body::Body as _;
-use tidegate_body::{Body, RequestBody, RequestBodyError, codec};
+use tidegate_body::codec::{self, DecodeBounds};
+use tidegate_body::{Body, RequestBody, RequestBodyError};
 use tidegate_message::{Coding, Reply, framing, representation};
 use tidegate_plugin_host::Side;
 
@@ -46,15 +47,17 @@ async fn show_request(active: &mut ActiveExchange, body: RequestBody) -> Result<
     if body.is_end_stream() || exchange.request.content_length == Some(0) {
         return Ok(Judgement::Forward(body));
     }
+    let payer = generation.memory.payer(exchange.client);
+    let bounds = DecodeBounds { limit: generation.config.limits.decoded_body };
     let mut body = Body::boxed(body);
     if exchange.decodes_body(Side::Request) {
-        body = decoded(body, &mut exchange.request.headers);
+        body = decoded(body, &mut exchange.request.headers, bounds);
         exchange.request.content_length = None;
         representation::remove_digests(&mut exchange.request.headers);
     }
     let limit = generation.config.limits.policy_body;
-    match generation.chain.on_body(Side::Request, exchange, body, limit, trail).await {
-        Ok(Passage::Body(body)) => Ok(Judgement::Forward(RequestBody::of(body))),
+    match generation.chain.on_body(Side::Request, exchange, body, limit, &payer, trail).await {
+        Ok(Passage::Body(body)) => Ok(Judgement::Forward(RequestBody::of(body, payer))),
         Ok(Passage::Reply(reply)) => Ok(Judgement::Reply(reply)),
         Err(Refusal::Policy(error)) => Err(error),
         Err(Refusal::Source(error)) => Err(RequestBodyError::of(error).into()),
@@ -81,12 +84,14 @@ async fn show_response(active: &mut ActiveExchange, outcome: Outcome) -> Outcome
     }
     let Outcome { mut body, closes, .. } = outcome;
     if decodes {
-        body = decoded(body, &mut head.headers);
+        let bounds = DecodeBounds { limit: generation.config.limits.decoded_body };
+        body = decoded(body, &mut head.headers, bounds);
         head.content_length = None;
         representation::forget_body(&mut head.headers);
     }
     let limit = generation.config.limits.policy_body;
-    match generation.chain.on_body(Side::Response, exchange, body, limit, trail).await {
+    let payer = generation.memory.payer(exchange.client);
+    match generation.chain.on_body(Side::Response, exchange, body, limit, &payer, trail).await {
         Ok(Passage::Body(body)) => Outcome { body, switched: None, closes },
         Ok(Passage::Reply(reply)) => active.reply(reply),
         Err(Refusal::Policy(error)) => active.fail(&error),
@@ -98,8 +103,8 @@ async fn show_response(active: &mut ActiveExchange, outcome: Outcome) -> Outcome
 }
 
 /// Undoes the codings of a body, as `decode-body` of the contract promised a policy.
-fn decoded(body: Body, headers: &mut HeaderMap) -> Body {
+fn decoded(body: Body, headers: &mut HeaderMap, bounds: DecodeBounds) -> Body {
     let codings = Coding::of(headers).unwrap_or_default();
     headers.remove(CONTENT_ENCODING);
-    Body::boxed(codec::decode(body, codings))
+    Body::boxed(codec::decode(body, codings, bounds))
 }

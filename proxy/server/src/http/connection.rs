@@ -348,7 +348,8 @@ impl State {
             // The exchange may end right away, and then the other bounds count from there.
             let stalled = self.activity.write_stalled().unwrap_or_default();
             let stall = timeouts.body_idle.saturating_sub(stalled);
-            now + stall.min(timeouts.keep_alive).min(timeouts.request_headers)
+            let rate = self.bounds.limits.min_rate.response_after;
+            now + stall.min(timeouts.keep_alive).min(timeouts.request_headers).min(rate)
         } else {
             now + timeouts.keep_alive.saturating_sub(Millis::now().time_since(self.idle_since.get()))
         };
@@ -366,6 +367,10 @@ impl State {
     fn check(&self) -> Next {
         let timeouts = &self.bounds.timeouts;
         if self.activity.write_stalled().is_some_and(|stalled| stalled >= timeouts.body_idle) {
+            return Next::Cut;
+        }
+        let rate = &self.bounds.limits.min_rate;
+        if self.activity.reads_too_slowly(rate.response, rate.response_after) {
             return Next::Cut;
         }
         // In HTTP/2 nothing else can come before the rest of a head.

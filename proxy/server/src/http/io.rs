@@ -21,6 +21,10 @@ use tidegate_io::write_together;
 pub(crate) struct Activity {
     /// When a write began to wait for the client; 0 = none waits.
     write_stalled: AtomicU64,
+    /// Milliseconds that writes have waited since the rate was looked at, without the wait that goes on.
+    waited: AtomicU64,
+    /// Bytes the client's connection has taken since then.
+    taken: AtomicU64,
     bytes_read: AtomicU64,
     head: Mutex<Head>,
 }
@@ -46,6 +50,8 @@ impl Activity {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
             write_stalled: AtomicU64::new(0),
+            waited: AtomicU64::new(0),
+            taken: AtomicU64::new(0),
             bytes_read: AtomicU64::new(0),
             head: Mutex::default(),
         })
@@ -115,14 +121,39 @@ impl Activity {
         head.bytes.extend_from_slice(&bytes[..bytes.len().min(room)]);
     }
 
-    fn wrote<T>(&self, result: &Poll<io::Result<T>>) {
-        if result.is_pending() {
+    fn wrote(&self, result: &Poll<io::Result<usize>>) {
+        let Poll::Ready(result) = result else {
             if self.write_stalled.load(Ordering::Relaxed) == 0 {
                 self.write_stalled.store(Millis::now().0, Ordering::Relaxed);
             }
-        } else if self.write_stalled.load(Ordering::Relaxed) != 0 {
+            return;
+        };
+        let since = self.write_stalled.load(Ordering::Relaxed);
+        if since != 0 {
             self.write_stalled.store(0, Ordering::Relaxed);
+            let waited = self.waited.load(Ordering::Relaxed) + Millis::now().since(Millis(since));
+            self.waited.store(waited, Ordering::Relaxed);
         }
+        if let Ok(bytes) = result {
+            self.taken.store(self.taken.load(Ordering::Relaxed) + *bytes as u64, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the client takes less than `rate` bytes in a second, on average over the last `after` in which writes
+    /// waited for it.
+    pub(crate) fn reads_too_slowly(&self, rate: u64, after: Duration) -> bool {
+        let stalled = self.write_stalled().unwrap_or_default();
+        let waited = Duration::from_millis(self.waited.load(Ordering::Relaxed)) + stalled;
+        if rate == 0 || waited < after {
+            return false;
+        }
+        let taken = self.taken.swap(0, Ordering::Relaxed);
+        self.waited.store(0, Ordering::Relaxed);
+        if !stalled.is_zero() {
+            self.write_stalled.store(Millis::now().0, Ordering::Relaxed);
+        }
+        let millis = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX);
+        taken < rate.saturating_mul(millis) / 1000
     }
 }
 
@@ -281,7 +312,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Io<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let result = Pin::new(&mut self.inner).poll_flush(cx);
-        self.activity.wrote(&result);
+        self.activity.wrote(&match &result {
+            Poll::Ready(_) => Poll::Ready(Ok(0)),
+            Poll::Pending => Poll::Pending,
+        });
         result
     }
 

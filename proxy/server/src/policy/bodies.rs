@@ -13,7 +13,7 @@ use super::filter::Filter;
 use super::keeper::Keeper;
 use super::{Chain, Place, Trail};
 use crate::error::Error;
-use tidegate_body::{Body, BoxError, Collected, collect};
+use tidegate_body::{Body, BoxError, Collected, Payer, collect};
 use tidegate_message::representation;
 
 /// What policies made of a body.
@@ -34,7 +34,7 @@ pub(crate) enum Refusal {
 
 impl Chain {
     /// Shows a body to the policies that asked for it: a request's in the order of the chain, a response's
-    /// backwards. `limit` is `limits.policy-body`.
+    /// backwards. `limit` is `limits.policy-body`; what is held of a body is on the account of `payer`.
     ///
     /// Once a policy asked for chunks, its filter takes the exchange from `keeper` while the body passes.
     pub(crate) async fn on_body(
@@ -43,6 +43,7 @@ impl Chain {
         keeper: &mut Keeper,
         mut body: Body,
         limit: usize,
+        payer: &Payer,
         trail: &mut Trail,
     ) -> Result<Passage, Refusal> {
         trail.begin_phase();
@@ -60,16 +61,19 @@ impl Chain {
                         Side::Request => Phase::RequestChunk,
                         Side::Response => Phase::ResponseChunk,
                     };
-                    body = Body::boxed(Filter::new(self.clone(), index, phase, keeper.custody(), body));
+                    body =
+                        Body::boxed(Filter::new(self.clone(), index, phase, keeper.custody(), payer, body));
                 }
                 BodyMode::Whole => {
                     // The filters of policies before this one need the exchange meanwhile.
-                    let collected = keeper.lend_while(collect(&mut body, limit)).await;
+                    let mut held = payer.hold();
+                    let collected = keeper.lend_while(collect(&mut body, limit, &mut held)).await;
                     let (bytes, trailers) = match collected.map_err(Refusal::Source)? {
                         Collected::Whole(bytes, trailers) => (bytes, trailers),
+                        Collected::UsedUp(used_up) => return Err(Refusal::Policy(Error::Memory(used_up))),
                         Collected::Larger(first) => match place.link.body_overflow {
                             BodyOverflow::Skip => {
-                                body = Body::prefixed(first, body);
+                                body = Body::prefixed(first, held, body);
                                 continue;
                             }
                             BodyOverflow::Deny => return Err(Refusal::Policy(place.overflow(side))),
@@ -77,6 +81,7 @@ impl Chain {
                     };
                     let verdict;
                     (body, verdict) = place.show_whole(side, keeper, bytes, trailers, trail).await;
+                    body = body.holding(held);
                     if let Verdict::Respond = verdict.map_err(Refusal::Policy)?
                         && let Some(reply) = keeper.reply.take()
                     {

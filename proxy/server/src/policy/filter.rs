@@ -14,7 +14,7 @@ use tidegate_plugin_host::{Chunk, Phase, Verdict};
 use super::keeper::Custody;
 use super::{Chain, Judged, Step};
 use crate::error::Error;
-use tidegate_body::{Body, BoxError};
+use tidegate_body::{Body, BoxError, Held, Payer};
 use tidegate_message::representation;
 
 /// A body with one policy in its way. One chunk is with the policy at a time: the source is asked for the
@@ -29,6 +29,8 @@ pub(super) struct Filter {
     state: State,
     /// What the policy held back, to be seen again before the next chunk.
     held: Bytes,
+    /// That, on the client's account.
+    account: Held,
     trailers: Option<HeaderMap>,
     edited: bool,
     /// All calls together.
@@ -69,10 +71,29 @@ struct Called {
 }
 
 impl Filter {
-    pub(super) fn new(chain: Rc<Chain>, index: usize, phase: Phase, custody: Custody, source: Body) -> Self {
+    pub(super) fn new(
+        chain: Rc<Chain>,
+        index: usize,
+        phase: Phase,
+        custody: Custody,
+        payer: &Payer,
+        source: Body,
+    ) -> Self {
         let step = chain.places[index].step(phase, Verdict::Next.as_str(), None, 0);
         let (state, held) = (State::Reading, Bytes::new());
-        Self { chain, index, phase, custody, source, state, held, trailers: None, edited: false, step }
+        Self {
+            chain,
+            index,
+            phase,
+            custody,
+            source,
+            state,
+            held,
+            account: payer.hold(),
+            trailers: None,
+            edited: false,
+            step,
+        }
     }
 
     /// Shows the next chunk, after what was held back of the last.
@@ -105,6 +126,7 @@ impl Filter {
         let (bytes, held) = chunk.into_parts();
         match verdict {
             Verdict::Next | Verdict::Fail => {
+                self.account.set(held.len()).map_err(|used_up| BrokenOff::Failed(Error::Memory(used_up)))?;
                 self.held = held;
                 self.state = if is_last { State::Ended } else { State::Reading };
                 Ok(bytes)

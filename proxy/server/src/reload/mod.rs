@@ -12,6 +12,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
+use tidegate_body::Memory;
 use tidegate_body::buffer::{self, Space, TemporaryFiles};
 use tidegate_config::{self as config, Config, Problem};
 use tidegate_plugin_host::Host;
@@ -22,6 +23,7 @@ use self::watch::{Fingerprint, Watcher};
 use crate::access_log;
 use crate::files;
 use crate::listener;
+use crate::machine;
 use crate::snapshot::Snapshot;
 use crate::thread::Command;
 use crate::tls;
@@ -114,6 +116,8 @@ struct Control {
     supervisor: Supervisor,
     /// What all temporary files take.
     space: Arc<Space>,
+    /// What requests make the process hold.
+    memory: Arc<Memory>,
     workers: Vec<mpsc::Sender<Command>>,
     /// What each open listener was asked to bind, and the address it has.
     listening: HashMap<Arc<str>, SocketAddr>,
@@ -170,6 +174,7 @@ pub(crate) fn start(
         client_tls: tls::ClientLoader::new(),
         supervisor,
         space: Arc::default(),
+        memory: Arc::default(),
         workers,
         listening: HashMap::new(),
         access_log: None,
@@ -326,6 +331,7 @@ impl Control {
             clusters,
             files: roots,
             temporary: TemporaryFiles::new(&config, self.space.clone()),
+            memory: self.memory.clone(),
             access_log,
         };
         if let Some(current) = &self.current {
@@ -336,6 +342,7 @@ impl Control {
             warn_of_what_stays(&current.config, &config);
         }
         self.space.set_limit(config.limits.temporary_space);
+        self.memory.set_limit(config.limits.memory.unwrap_or_else(|| machine::memory() / 2));
         self.supervisor.serve(&next.clusters);
         self.serve(next, opened);
         Ok(Built { generation, changed: true, problems: scan.problems })

@@ -18,6 +18,7 @@ use super::space::TemporaryFiles;
 use super::spool::{Spill, Spool};
 use crate::any::{Body, BoxError};
 use crate::idle::Idle;
+use crate::memory::Payer;
 
 /// When the memory is full, the client has this long to take something before the disk is put to work:
 /// several turns of a connection that keeps up, and nothing beside what a slow client takes.
@@ -44,11 +45,14 @@ pub trait ReadAhead: http_body::Body<Data = Bytes, Error = BoxError> + Unpin {
 /// Chunks are passed on as they come. When the body breaks off, what came of it goes to the client's
 /// connection before the error (which makes hyper drop what that has not written yet). Time that it waits for the client does not count as the upstream's.
 ///
+/// What is in memory is on the account of `payer`; when that is full, the server waits for the client.
+///
 /// The task whose `cx` it is gets to know of what comes until what is returned is polled.
 pub fn keep_ahead<S: ReadAhead + 'static>(
     mut source: S,
     buffer: Buffer,
     files: &TemporaryFiles,
+    payer: impl FnOnce() -> Payer,
     at_once: bool,
     cx: &mut Context<'_>,
 ) -> Body {
@@ -63,7 +67,7 @@ pub fn keep_ahead<S: ReadAhead + 'static>(
         }
         first => first,
     };
-    let mut flow = Flow { left, ..Flow::new(Spool::new(buffer, files.clone())) };
+    let mut flow = Flow { left, ..Flow::new(Spool::new(buffer, files.clone(), &payer())) };
     let mut source = Some(source);
     let mut next = first;
     while let (Poll::Ready(frame), Some(body)) = (next, &mut source) {

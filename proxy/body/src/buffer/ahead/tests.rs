@@ -8,7 +8,7 @@ use http::HeaderValue;
 use http_body::Body as _;
 use tokio::task::{LocalSet, yield_now};
 
-use super::super::space::tests::place;
+use super::super::space::tests::files;
 use super::*;
 use tidegate_io::wake::waker;
 
@@ -96,7 +96,7 @@ fn source(length: Option<u64>, chunks: &[usize]) -> (Scripted, Hand) {
 }
 
 async fn buffered(source: Scripted, at_once: bool) -> Body {
-    keep_ahead(source, BUFFER, &place(0).0, at_once, &mut Context::from_waker(&waker().await))
+    keep_ahead(source, BUFFER, &files(0).0, Payer::rich, at_once, &mut Context::from_waker(&waker().await))
 }
 
 async fn next(body: &mut Body) -> Option<Result<Frame<Bytes>, BoxError>> {
@@ -270,10 +270,11 @@ fn a_client_that_leaves_gives_the_source_up() {
 #[test]
 fn a_client_that_keeps_up_costs_no_disk() {
     run(async {
-        let (place, held) = place(1 << 30);
+        let (files, held) = files(1 << 30);
         let (body, hand) = source(None, &[16 * KIB; 4]);
         let buffer = Buffer { disk: 1 << 30, ..BUFFER };
-        let mut body = keep_ahead(body, buffer, &place, false, &mut Context::from_waker(&waker().await));
+        let mut body =
+            keep_ahead(body, buffer, &files, Payer::rich, false, &mut Context::from_waker(&waker().await));
         for _ in 0..100 {
             (0..4).for_each(|_| hand.data(16 * KIB));
             turns().await;
