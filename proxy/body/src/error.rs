@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::any::BoxError;
 use crate::codec::DecodedTooLarge;
+use crate::memory::MemoryUsedUp;
 
 /// Why a request body could not be passed on.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -55,6 +56,9 @@ impl RequestBodyError {
             Ok(known) => return *known,
             Err(error) => error,
         };
+        if error.is::<MemoryUsedUp>() {
+            return Self::NoMemory;
+        }
         match error.downcast::<DecodedTooLarge>() {
             Ok(known) => Self::Decoded(*known),
             Err(error) => Self::Stage(error.into()),

@@ -2,7 +2,8 @@
 //!
 //! A body may have been compressed to a thousandth or less. It is therefore never held: it comes out in
 //! chunks of 16 KiB at most, as they are asked for. What a decoder itself holds is its window: 32 KiB for
-//! gzip and deflate, up to 8 MiB for zstd (RFC 9659) and 16 MiB for brotli (RFC 7932 §9.1).
+//! gzip and deflate, up to 8 MiB for zstd (RFC 9659) and 16 MiB for brotli (RFC 7932 §9.1), as few bytes can
+//! ask for. It is on the client's account.
 
 use std::cell::Cell;
 use std::pin::Pin;
@@ -19,15 +20,21 @@ use zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer};
 
 use super::stage::{Codec, Stage, Task};
 use crate::any::BoxError;
+use crate::memory::{Held, Payer};
+
+/// What a decoder of gzip, deflate or brotli takes without the window of brotli: state and tables.
+const STATE: usize = 48 << 10;
 
 /// Bits of the largest window of zstd (RFC 9659 §3).
 const ZSTD_WINDOW: u32 = 23;
 
-/// How much may come of a coded body.
-#[derive(Debug, Clone, Copy)]
+/// How much may come of a coded body, and who pays for the decoders.
+#[derive(Debug, Clone)]
 pub struct DecodeBounds {
     /// Bytes: `limits.decoded-body`.
     pub limit: u64,
+    /// The client.
+    pub payer: Payer,
 }
 
 /// Beyond so many decoded bytes, no more than [`MAX_RATIO`] may come of one coded byte. Text is compressed to a tenth,
@@ -47,8 +54,8 @@ pub enum DecodedTooLarge {
 }
 
 /// The body without its codings. It fails where it is not what they make: corrupt, with something behind its
-/// end, or at an end that comes too early; and with [`DecodedTooLarge`] where more comes of it than may. Of nothing at
-/// all comes nothing. Trailers pass, but for digests.
+/// end, or at an end that comes too early; with [`DecodedTooLarge`] where more comes of it than may, and with
+/// [`MemoryUsedUp`](crate::MemoryUsedUp) where there is no memory for the windows. Of nothing at all comes nothing. Trailers pass, but for digests.
 pub fn decode(
     body: impl Body<Data = Bytes, Error = BoxError> + 'static,
     codings: Vec<Coding>,
@@ -58,9 +65,10 @@ pub fn decode(
     let counted = Counted { body: Box::pin(body), taken: taken.clone() };
     let mut body: Boxed = Box::pin(counted);
     for coding in codings.into_iter().rev() {
-        body = Box::pin(Stage::new(body, move || Decoder::new(coding)));
+        let held = bounds.payer.hold();
+        body = Box::pin(Stage::new(body, move || Decoder::new(coding, held)));
     }
-    Bounded { body: Some(body), taken, made: 0, bounds }
+    Bounded { body: Some(body), taken, made: 0, limit: bounds.limit }
 }
 
 type Boxed = Pin<Box<dyn Body<Data = Bytes, Error = BoxError>>>;
@@ -101,7 +109,7 @@ struct Bounded {
     body: Option<Boxed>,
     taken: Rc<Cell<u64>>,
     made: u64,
-    bounds: DecodeBounds,
+    limit: u64,
 }
 
 impl Body for Bounded {
@@ -120,7 +128,7 @@ impl Body for Bounded {
         self.made += data.len() as u64;
         let (made, taken) = (self.made, self.taken.get());
         let error = match () {
-            () if made > self.bounds.limit => DecodedTooLarge::Limit,
+            () if made > self.limit => DecodedTooLarge::Limit,
             () if made > FREE && made > taken.saturating_mul(MAX_RATIO) => DecodedTooLarge::Ratio,
             () => return Poll::Ready(frame),
         };
@@ -140,6 +148,7 @@ impl Body for Bounded {
 struct Decoder {
     kind: Kind,
     progress: Progress,
+    held: Held,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -159,8 +168,19 @@ enum Kind {
     Deflate(Option<Decompress>),
 }
 
+impl Kind {
+    /// Bytes that the decoder takes.
+    fn memory(&self) -> usize {
+        match self {
+            Self::Zstd(context) => context.sizeof(),
+            Self::Br(state) => STATE + usize::try_from(state.ringbuffer_size).unwrap_or_default(),
+            Self::Gzip(_) | Self::Deflate(_) => STATE,
+        }
+    }
+}
+
 impl Decoder {
-    fn new(coding: Coding) -> Result<Self, BoxError> {
+    fn new(coding: Coding, held: Held) -> Result<Self, BoxError> {
         let kind = match coding {
             Coding::Zstd => {
                 let mut context = DCtx::try_create().ok_or("zstd: there is no memory for a context")?;
@@ -174,7 +194,7 @@ impl Decoder {
             Coding::Gzip => Kind::Gzip(gzip_member()),
             Coding::Deflate => Kind::Deflate(None),
         };
-        Ok(Self { kind, progress: Progress::Nothing })
+        Ok(Self { kind, progress: Progress::Nothing, held })
     }
 }
 
@@ -222,6 +242,7 @@ impl Codec for Decoder {
                 },
             },
         };
+        self.held.set(self.kind.memory())?;
         if ended {
             self.progress = Progress::Ended;
         }

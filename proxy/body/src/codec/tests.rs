@@ -12,10 +12,13 @@ use http_body::{Body, Frame};
 use tidegate_message::Coding;
 
 use super::{DecodeBounds, DecodedTooLarge, Encoders, decode, encode};
+use crate::any::BoxError;
+use crate::memory::{MemoryUsedUp, Payer};
 
 /// But for the ratio.
-const UNBOUNDED: DecodeBounds = DecodeBounds { limit: u64::MAX };
-use crate::any::BoxError;
+fn unbounded() -> DecodeBounds {
+    DecodeBounds { limit: u64::MAX, payer: Payer::rich() }
+}
 
 /// Fields in the form `name: value`.
 fn fields(lines: &[&str]) -> HeaderMap {
@@ -164,7 +167,7 @@ fn codings(names: &str) -> Vec<Coding> {
 }
 
 fn decoded(names: &str, data: &[u8], chunk: usize) -> Result<Vec<u8>, BoxError> {
-    Ok(whole(decode(source(data, chunk), codings(names), UNBOUNDED))?.data)
+    Ok(whole(decode(source(data, chunk), codings(names), unbounded()))?.data)
 }
 
 /// Text that compresses about as well as text does.
@@ -237,7 +240,7 @@ fn what_was_taken_in_comes_out_while_the_source_waits() {
         let (feed, source) = Feed::new();
         let mut body = Box::pin(encoder(coding, 3, source));
         let (feed_back, coded) = Feed::new();
-        let mut back = Box::pin(decode(coded, codings(coding.name()), UNBOUNDED));
+        let mut back = Box::pin(decode(coded, codings(coding.name()), unbounded()));
         for chunk in ["one", "two", "three"] {
             feed.send(chunk.as_bytes());
             let taken = take(&mut body).expect("no failure");
@@ -270,7 +273,7 @@ fn trailers_pass_but_for_digests() {
     for coding in ALL {
         let trailers = fields(&["grpc-status: 0", "content-digest: sha-256=:a:"]);
         let steps = [Step::Data(text(100).into()), Step::Trailers(trailers)];
-        let all = whole(decode(encoder(coding, 3, of(steps)), codings(coding.name()), UNBOUNDED));
+        let all = whole(decode(encoder(coding, 3, of(steps)), codings(coding.name()), unbounded()));
         let all = all.expect("no failure");
         assert_eq!((all.data, all.trailers), (text(100), Some(fields(&["grpc-status: 0"]))));
     }
@@ -335,7 +338,7 @@ fn a_bomb_comes_out_in_chunks_as_it_is_asked_for_until_it_is_too_large() {
     for coding in ALL {
         let bomb = encoded(coding, &zeros);
         assert!(bomb.len() < zeros.len() / 500, "{coding:?}: {}", bomb.len());
-        let mut body = Box::pin(decode(source(&bomb, bomb.len()), codings(coding.name()), UNBOUNDED));
+        let mut body = Box::pin(decode(source(&bomb, bomb.len()), codings(coding.name()), unbounded()));
         // `take` asserts the size of chunks; between two turns there are few.
         let taken = take(&mut body).expect("no failure");
         assert!(!taken.ended && taken.data.len() <= 128 << 10, "{coding:?}: {}", taken.data.len());
@@ -351,10 +354,32 @@ fn what_comes_of_a_body_is_bounded() {
         ("gzip", encoded(Coding::Gzip, &data)),
         ("gzip, br", encoded(Coding::Brotli, &encoded(Coding::Gzip, &data))),
     ] {
-        let bounded = |limit| whole(decode(source(&coded, 100), codings(names), DecodeBounds { limit }));
+        let bounded = |limit| {
+            whole(decode(source(&coded, 100), codings(names), DecodeBounds { limit, payer: Payer::rich() }))
+        };
         assert_eq!(bounded(300_000).expect("as much as may be").data.len(), 300_000, "{names}");
         let error = bounded(299_999).err().expect("a byte more");
         assert_eq!(error.downcast_ref(), Some(&DecodedTooLarge::Limit), "{names}");
+    }
+}
+
+#[test]
+fn windows_are_on_the_account_of_the_client() {
+    let data = text(300_000);
+    for coding in ALL {
+        // A tenth of it is enough for the window of gzip, and for no other.
+        let payer = Payer::with(1 << 20);
+        let coded = encoded(coding, &data);
+        let bounds = DecodeBounds { payer: payer.clone(), ..unbounded() };
+        let all = whole(decode(source(&coded, 100), codings(coding.name()), bounds));
+        match coding {
+            Coding::Gzip | Coding::Deflate => assert_eq!(all.expect("enough memory").data.len(), data.len()),
+            Coding::Zstd | Coding::Brotli => {
+                let error = all.err().expect("too little memory");
+                assert!(error.is::<MemoryUsedUp>(), "{coding:?}: {error}");
+            }
+        }
+        assert_eq!(payer.held(), 0, "{coding:?}");
     }
 }
 

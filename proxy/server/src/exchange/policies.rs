@@ -4,7 +4,7 @@ use http::HeaderMap;
 use http::header::CONTENT_ENCODING;
 use http_body::Body as _;
 use tidegate_body::codec::{self, DecodeBounds};
-use tidegate_body::{Body, RequestBody, RequestBodyError};
+use tidegate_body::{Body, MemoryUsedUp, RequestBody, RequestBodyError};
 use tidegate_message::{Coding, Reply, framing, representation};
 use tidegate_plugin_host::Side;
 
@@ -48,9 +48,9 @@ async fn show_request(active: &mut ActiveExchange, body: RequestBody) -> Result<
         return Ok(Judgement::Forward(body));
     }
     let payer = generation.memory.payer(exchange.client);
-    let bounds = DecodeBounds { limit: generation.config.limits.decoded_body };
     let mut body = Body::boxed(body);
     if exchange.decodes_body(Side::Request) {
+        let bounds = DecodeBounds { limit: generation.config.limits.decoded_body, payer: payer.clone() };
         body = decoded(body, &mut exchange.request.headers, bounds);
         exchange.request.content_length = None;
         representation::remove_digests(&mut exchange.request.headers);
@@ -83,19 +83,22 @@ async fn show_response(active: &mut ActiveExchange, outcome: Outcome) -> Outcome
         return outcome;
     }
     let Outcome { mut body, closes, .. } = outcome;
+    let payer = generation.memory.payer(slot.client);
     if decodes {
-        let bounds = DecodeBounds { limit: generation.config.limits.decoded_body };
+        let bounds = DecodeBounds { limit: generation.config.limits.decoded_body, payer: payer.clone() };
         body = decoded(body, &mut head.headers, bounds);
         head.content_length = None;
         representation::forget_body(&mut head.headers);
     }
     let limit = generation.config.limits.policy_body;
-    let payer = generation.memory.payer(exchange.client);
     match generation.chain.on_body(Side::Response, exchange, body, limit, &payer, trail).await {
         Ok(Passage::Body(body)) => Outcome { body, switched: None, closes },
         Ok(Passage::Reply(reply)) => active.reply(reply),
         Err(Refusal::Policy(error)) => active.fail(&error),
         Err(Refusal::Source(cause)) => {
+            if let Some(used_up) = cause.downcast_ref::<MemoryUsedUp>() {
+                return active.fail(&Error::Memory(*used_up));
+            }
             let error = Error::BadResponse { server: record.server_name(), cause: cause.to_string() };
             active.fail(&error)
         }
