@@ -5,8 +5,16 @@ use std::fs;
 /// Assumed where the kernel does not say.
 const UNKNOWN: u64 = 1 << 30;
 
+/// No default is more: one client's tenth of a large machine would be a lot.
+const ENOUGH: u64 = 4 << 30;
+
+/// The default of `limits.memory`.
+pub(crate) fn memory_for_requests() -> u64 {
+    (memory() / 2).min(ENOUGH)
+}
+
 /// Bytes of memory: the machine's, or the limit of the cgroup if that is lower.
-pub(crate) fn memory() -> u64 {
+fn memory() -> u64 {
     let machine = fs::read_to_string("/proc/meminfo").ok().as_deref().and_then(total);
     let cgroup = fs::read_to_string("/proc/self/cgroup").ok().as_deref().and_then(cgroup_limit);
     machine.into_iter().chain(cgroup).min().unwrap_or(UNKNOWN)

@@ -102,8 +102,8 @@ pub struct Limits {
     /// Bytes of a body that a policy sees whole, over it: [`PluginFile::body_overflow`](crate::PluginFile);
     /// also what a policy may grow a body or a piece of one to, and what it may hold back of it.
     pub policy_body: usize,
-    /// Bytes of memory that requests make the process hold; `None` = half of what there is. Over it requests whose
-    /// body has to be kept get 503.
+    /// Bytes of memory that requests make the process hold; `None` = half of what there is, at most 4 GiB. Over it
+    /// requests whose body has to be kept get 503.
     pub memory: Option<u64>,
     /// Bytes of all temporary files of the process; over it responses are held back, and requests that
     /// would have to be kept get 503.

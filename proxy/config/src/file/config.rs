@@ -132,9 +132,10 @@ pub(crate) struct Limits {
     #[schemars(extend("x-minimum" = "1KiB", "x-maximum" = "1GiB"))]
     pub policy_body: Text<Size>,
     /// Bytes of memory that all requests together make the proxy hold: bodies kept for retries, for policies and
-    /// until they are whole, windows of decoders, responses for slow clients; default half of what the machine or the cgroup has.
-    /// One client (its address behind trusted proxies) may hold a tenth of it. Over either, bodies are not kept for
-    /// retries, responses wait for their clients, and a request whose body has to be kept gets 503 (`memory`).
+    /// until they are whole, windows of decoders, responses for slow clients; default half of what the machine or
+    /// the cgroup has, at most 4 GiB. One client (its address behind trusted proxies) may hold a tenth of it. Over
+    /// either, bodies are not kept for retries, responses wait for their clients, and a request whose body has to be
+    /// kept gets 503 (`memory`).
     #[schemars(extend("x-minimum" = "16MiB", "x-maximum" = "1024GiB"))]
     pub memory: Option<Text<Size>>,
     /// Bytes of all temporary files together. One client may have half of them, responses together three quarters. Over

@@ -342,7 +342,7 @@ impl Control {
             warn_of_what_stays(&current.config, &config);
         }
         self.space.set_limit(config.limits.temporary_space);
-        self.memory.set_limit(config.limits.memory.unwrap_or_else(|| machine::memory() / 2));
+        self.memory.set_limit(config.limits.memory.unwrap_or_else(machine::memory_for_requests));
         self.supervisor.serve(&next.clusters);
         self.serve(next, opened);
         Ok(Built { generation, changed: true, problems: scan.problems })
