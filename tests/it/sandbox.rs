@@ -71,6 +71,39 @@ async fn a_verdict_of_fail_is_the_operators_decision_and_no_fault() {
 }
 
 #[tokio::test]
+async fn a_response_larger_than_any_may_be_is_an_edit_refused_and_no_crash() {
+    let app = Upstream::echo("app").await;
+    let proxy = between(&app, PATIENT).start().await;
+    for deed in ["respond-many-fields", "respond-huge"] {
+        let target = format!("/{deed}");
+        assert_eq!(asked_to(&proxy, &target, "x-do", deed).await.status, 503, "{deed}");
+        let line = proxy.access(&target).await;
+        assert_values(step(&line, "request"), json!({ "verdict": "fail", "error": "fail" }));
+        assert_eq!(proxy.get("/fine").await.status, 200, "after {deed}");
+    }
+    assert_eq!(proxy.log().count("panicked"), 0);
+}
+
+#[tokio::test]
+async fn whether_a_response_has_a_body_is_up_to_the_clients_own_method() {
+    let app = Upstream::echo("app").await;
+    let proxy = between(&app, PATIENT).start().await;
+    let ask = |method: &str, deed: &str| {
+        request(method, "/method").header("x-do", deed).header("host", "a.test").body(empty()).expect("valid")
+    };
+    // Each connection goes on: a body that nobody waits for, or one that never comes, would show there.
+    for mut client in [proxy.http1().await, proxy.http2().await] {
+        let answer = client.send(ask("HEAD", "set-method-get")).await;
+        assert_eq!((answer.status, answer.text().len()), (200, 0), "HEAD made GET");
+        let answer = client.send(ask("GET", "set-method-head")).await;
+        assert_eq!((answer.status, answer.text().len()), (200, 0), "GET made HEAD");
+        assert_eq!(client.get("/next").await.json()["target"], "/next");
+    }
+    let methods: Vec<_> = app.requests().iter().map(|request| request.method.clone()).collect();
+    assert_eq!(methods, ["GET", "HEAD", "GET", "GET", "HEAD", "GET"]);
+}
+
+#[tokio::test]
 async fn on_error_skip_goes_on_without_the_policy() {
     let app = Upstream::echo("app").await;
     let proxy = between(&app, &format!("on-error = \"skip\"\n{PATIENT}")).start().await;

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use http::{Response, Version};
+use http::{Method, Response, Version};
 use hyper::upgrade::OnUpgrade;
 use tidegate_body::{Body, End, Progress};
 use tidegate_message::{Coding, Reply, ResponseHead};
@@ -21,6 +21,9 @@ pub(crate) struct ActiveExchange {
     pub(super) worker: Rc<Worker>,
     pub(super) generation: Rc<Generation>,
     pub(super) version: Version,
+    /// As the client asked. Policies may ask the server otherwise, but it is the client's own method that says
+    /// whether its response has a body (RFC 9110 §6.4.1).
+    pub(super) method: Method,
     pub(super) hop: Hop,
     /// `None` if the client does not want to switch protocols.
     pub(super) client_side: Option<ClientSide>,

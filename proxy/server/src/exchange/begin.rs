@@ -81,6 +81,7 @@ pub(super) fn begin(
     };
     let trail = generation.chain.trail(record.is_kept());
 
+    let method = parts.method.clone();
     let exchange = describe(&worker, &generation, peer, parts, accepted, &mut record);
     let client = SocketAddr::new(exchange.client, peer.connection.source.port());
     let body = RequestBody::new(body, bounds, || generation.memory.payer(client.ip()));
@@ -90,6 +91,7 @@ pub(super) fn begin(
         worker,
         generation,
         version,
+        method,
         client_side,
         opens_websocket,
         wish,

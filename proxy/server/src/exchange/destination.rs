@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::task::Context;
 use std::time::Duration;
 
+use http::Method;
+use http::header::CONTENT_ENCODING;
 use tidegate_body::{Body, RequestBody, buffer};
 use tidegate_io::wake;
-use tidegate_message::{RequestHead, ResponseHead, media_type};
+use tidegate_message::{RequestHead, ResponseHead, media_type, representation};
 use tidegate_upstream::{self as upstream, Answer, Hop, Outgoing, Upstream};
 use tokio::time::Instant;
 
@@ -49,7 +51,15 @@ pub(super) async fn send(active: &mut ActiveExchange, body: RequestBody) -> Outc
         answer = answer.and_then(|answer| switch::agreed(answer, &exchange.request.headers, record));
     }
     match answer {
-        Ok((head, outcome)) => {
+        Ok((mut head, mut outcome)) => {
+            if active.exchange.request.method == Method::HEAD && active.method != Method::HEAD {
+                // A policy asked for the head alone. Its client gets a whole response, the body of which is empty
+                // and not what the head says of one.
+                representation::forget_body(&mut head.headers);
+                head.headers.remove(CONTENT_ENCODING);
+                head.content_length = Some(0);
+                outcome.body = Body::empty();
+            }
             active.exchange.response = Some(head);
             outcome
         }

@@ -70,7 +70,7 @@ async fn answer(mut active: Box<ActiveExchange>, body: RequestBody) -> Response<
 /// Compresses the response if the client wishes for it and the configuration allows it: the last step, on
 /// what policies have made of head and body.
 fn compress(active: &mut ActiveExchange, outcome: Outcome) -> Outcome {
-    let ActiveExchange { generation, exchange, wish, .. } = active;
+    let ActiveExchange { generation, exchange, wish, method, .. } = active;
     let exchange = &mut ***exchange;
     let (Some(compression), Some(head)) = (&generation.compression, &mut exchange.response) else {
         return outcome;
@@ -83,7 +83,7 @@ fn compress(active: &mut ActiveExchange, outcome: Outcome) -> Outcome {
     let request = &exchange.request;
     match compression.apply(*wish, &request.headers, head, length) {
         // The body of a response to HEAD is empty.
-        Some(encoding) if request.method != Method::HEAD => encoding.apply(body).into(),
+        Some(encoding) if *method != Method::HEAD => encoding.apply(body).into(),
         _ => body.into(),
     }
 }
@@ -93,8 +93,8 @@ fn finish(mut active: Box<ActiveExchange>, outcome: Outcome) -> Response<Respons
     let Outcome { body, switched, closes } = outcome;
     let (mut response, length) = active.take_response();
     let status = response.status();
-    let head_only = active.exchange.request.method == Method::HEAD;
-    let bodyless = framing::is_bodyless(status, &active.exchange.request.method);
+    let head_only = active.method == Method::HEAD;
+    let bodyless = framing::is_bodyless(status, &active.method);
     active.record.status = Some(status);
     if closes {
         response::close_after(response.headers_mut(), active.version);

@@ -42,6 +42,13 @@ impl Policy for Misbehave {
         match request.header("x-do").as_deref() {
             Some("fail") => Verdict::Fail,
             Some("respond-without-reply") => Verdict::Respond,
+            Some("set-method-head") => edited(request.set_method("HEAD")),
+            Some("set-method-get") => edited(request.set_method("GET")),
+            Some("respond-many-fields") => {
+                let reply = (0..24_577).fold(Reply::new(200), |reply, n| reply.header(&format!("x-{n}"), ""));
+                request.respond(reply)
+            }
+            Some("respond-huge") => request.respond(Reply::new(200).body(vec![b'x'; 5 << 20])),
             Some("edit-then-trap") => {
                 let edited =
                     request.set_header("x-edited", "yes").and_then(|()| request.set_target("/edited"));
@@ -96,6 +103,10 @@ impl Policy for Misbehave {
             act(&deed);
         }
     }
+}
+
+fn edited(edited: Result<(), EditError>) -> Verdict {
+    if edited.is_ok() { Verdict::Next } else { Verdict::Fail }
 }
 
 /// How much of the body of this side is needed to do what is asked.
