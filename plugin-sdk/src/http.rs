@@ -58,13 +58,15 @@ pub fn is_token(text: &str) -> bool {
 }
 
 /// Whether only the proxy sets the field of this name, in any case: framing, hop-by-hop fields (RFC 9110
-/// §7.6.1), and `host`, which is set with [`Request::set_authority`](crate::Request::set_authority). An edit of it is
-/// refused with [`EditError::Forbidden`].
+/// §7.6.1), `expect`, which the proxy meets itself, `http2-settings`, and `host`, which is set with
+/// [`Request::set_authority`](crate::Request::set_authority). An edit of it is refused with [`EditError::Forbidden`].
 pub fn is_owned_by_proxy(field: &str) -> bool {
-    const OWNED: [&str; 9] = [
+    const OWNED: [&str; 11] = [
         "connection",
         "content-length",
+        "expect",
         "host",
+        "http2-settings",
         "keep-alive",
         "proxy-connection",
         "te",

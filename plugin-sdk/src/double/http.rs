@@ -1,10 +1,10 @@
 //! Requests and responses that lie in the test itself.
 
 use std::cell::RefCell;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use http::header::{CONTENT_ENCODING, CONTENT_RANGE};
-use http::uri::{Authority, PathAndQuery};
+use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 pub(crate) use crate::bindings::imports::tidegate::policy::http::{
@@ -114,8 +114,7 @@ impl Request {
     }
 
     pub(crate) fn set_authority(&self, authority: &str) -> Result<(), EditError> {
-        let parsed = authority.parse::<Authority>();
-        valid(parsed.is_ok_and(|parsed| !authority.contains('@') && !parsed.host().is_empty()))?;
+        valid(is_authority(authority))?;
         self.0.borrow_mut().authority = authority.to_owned();
         Ok(())
     }
@@ -138,7 +137,8 @@ impl Request {
     }
 
     pub(crate) fn set_target(&self, path_and_query: &str) -> Result<(), EditError> {
-        let in_form = path_and_query.starts_with('/') && !path_and_query.contains('#');
+        let sendable = path_and_query.bytes().all(|byte| byte.is_ascii_graphic());
+        let in_form = sendable && path_and_query.starts_with('/') && !path_and_query.contains('#');
         valid(in_form && path_and_query.parse::<PathAndQuery>().is_ok())?;
         self.0.borrow_mut().target = path_and_query.to_owned();
         Ok(())
@@ -417,6 +417,23 @@ fn editable_name(name: &str) -> Result<HeaderName, EditError> {
 
 fn valid_value(value: &[u8]) -> Result<HeaderValue, EditError> {
     HeaderValue::from_bytes(value).map_err(|_| EditError::Invalid)
+}
+
+/// `uri-host [ ":" port ]` (RFC 9110 §7.2), as the proxy takes it from clients.
+fn is_authority(text: &str) -> bool {
+    let (host, port) = match text.strip_prefix('[').map(|rest| rest.split_once(']')) {
+        Some(Some((address, port))) if address.parse::<Ipv6Addr>().is_ok() => ("v6", port),
+        Some(_) => return false,
+        None => text.find(':').map_or((text, ""), |colon| text.split_at(colon)),
+    };
+    let is_port = |digits: &str| {
+        digits.is_empty()
+            || (digits.bytes().all(|byte| byte.is_ascii_digit()) && digits.parse::<u16>().is_ok())
+    };
+    let host_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=".contains(&byte);
+    !host.is_empty()
+        && host.bytes().all(host_byte)
+        && (port.is_empty() || port.strip_prefix(':').is_some_and(is_port))
 }
 
 fn valid(condition: bool) -> Result<(), EditError> {

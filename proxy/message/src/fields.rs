@@ -133,14 +133,17 @@ pub fn tokens<'a>(
         .filter(|token| !token.is_empty())
 }
 
-/// True for fields that only the proxy sets: framing, hop-by-hop (RFC 9110 §7.6.1), and `host`,
-/// which is set with the authority.
+/// True for fields that only the proxy sets: framing, hop-by-hop (RFC 9110 §7.6.1), `host`, which is set with the
+/// authority, and `expect` and `http2-settings`, which concern one connection without being listed there: the proxy
+/// meets the expectation of a client itself (§10.1.1), and has none of a server.
 pub fn is_owned_by_proxy(name: &HeaderName) -> bool {
     matches!(
         name.as_str(),
         "connection"
             | "content-length"
+            | "expect"
             | "host"
+            | "http2-settings"
             | "keep-alive"
             | "proxy-connection"
             | "te"

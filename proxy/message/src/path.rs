@@ -37,6 +37,12 @@ pub fn normalize(path: &str) -> Option<String> {
     Some(out)
 }
 
+/// Whether a request may carry this target: visible ASCII and nothing else (RFC 9112 §3.2, RFC 3986 §2). Everything
+/// else is percent-encoded by whoever makes the target; sent raw, servers read it in different ways.
+pub fn is_sendable(target: &str) -> bool {
+    target.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
 /// Nearly every path is: one pass without an allocation.
 fn is_normal(path: &[u8]) -> bool {
     let mut previous = 0;

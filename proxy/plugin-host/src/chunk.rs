@@ -145,12 +145,7 @@ impl Draft {
     }
 
     pub(crate) fn replace_range(&mut self, offset: u64, length: u64, bytes: &[u8]) -> Result<(), EditError> {
-        let (Ok(offset), Ok(length)) = (usize::try_from(offset), usize::try_from(length)) else {
-            return Err(EditError::Invalid);
-        };
-        let stays = self.len().checked_sub(length).filter(|stays| offset <= *stays);
-        let stays = stays.ok_or(EditError::Invalid)?;
-        self.check_size(stays.saturating_add(bytes.len()))?;
+        let (offset, length) = self.check_range(offset, length, bytes.len())?;
         self.is_edited = true;
         match offset.checked_sub(self.front.len()) {
             Some(ahead) => self.front.extend_from_slice(&self.rest.split_to(ahead)),
@@ -165,7 +160,23 @@ impl Draft {
         Ok(())
     }
 
-    fn check_size(&self, size: usize) -> Result<(), EditError> {
+    /// Whether so many bytes may stand in place of this part, which is within the chunk.
+    pub(crate) fn check_range(
+        &self,
+        offset: u64,
+        length: u64,
+        put: usize,
+    ) -> Result<(usize, usize), EditError> {
+        let (Ok(offset), Ok(length)) = (usize::try_from(offset), usize::try_from(length)) else {
+            return Err(EditError::Invalid);
+        };
+        let stays = self.len().checked_sub(length).filter(|stays| offset <= *stays);
+        let stays = stays.ok_or(EditError::Invalid)?;
+        self.check_size(stays.saturating_add(put))?;
+        Ok((offset, length))
+    }
+
+    pub(crate) fn check_size(&self, size: usize) -> Result<(), EditError> {
         let grows = size > self.original.bytes.len();
         if grows && size > self.limit { Err(EditError::TooLarge) } else { Ok(()) }
     }

@@ -8,7 +8,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::uri::Authority;
 use tidegate_message::{Connection, Reply, RequestHead, ResponseHead};
 
 use crate::bodies::{Bodies, Side};
@@ -166,12 +165,6 @@ impl<N: Into<Arc<str>>> FromIterator<N> for Destinations {
     fn from_iter<I: IntoIterator<Item = N>>(names: I) -> Self {
         Self(names.into_iter().map(Into::into).collect())
     }
-}
-
-/// An authority a request may carry: a host and perhaps a port (RFC 9110 §7.2 allows no user info).
-pub(crate) fn is_valid_authority(text: &str) -> bool {
-    let parsed = Authority::try_from(text);
-    parsed.is_ok_and(|authority| !text.contains('@') && !authority.host().is_empty())
 }
 
 #[cfg(test)]

@@ -29,9 +29,10 @@ use crate::state::{Stage, State};
 const START_CPU: Duration = Duration::from_secs(1);
 /// The same with everything it waits for.
 const START_TIME: Duration = Duration::from_secs(10);
-/// What one call into the host may copy out of the plugin, bytes. Bounds the body of a response
-/// that a policy makes.
-const HOSTCALL_BYTES: usize = 4 << 20;
+/// What one call into the host may hand over at least, bytes, and at most all of the plugin's memory: more can only
+/// be the same bytes many times over. Most of it is looked at where it lies; how much an edit takes is its own
+/// business ([`crate::edit::MAX_COPY`]), and refused as an edit, while to go over this ends the call.
+const HOSTCALL_BYTES: usize = 16 << 20;
 /// Handles a plugin may hold at once: a request, a response, and those of WASI.
 const MAX_HANDLES: usize = 64;
 
@@ -60,7 +61,7 @@ impl Instance {
         let mut store = Store::new(code.host.engine(), State::new(shared.clone(), matchers, waits));
         store.limiter(|state| &mut state.memory);
         store.epoch_deadline_callback(|mut store| Ok(store.data_mut().budget.tick()));
-        store.set_hostcall_fuel(HOSTCALL_BYTES);
+        store.set_hostcall_fuel(shared.limits.memory.max(HOSTCALL_BYTES));
         store.set_max_component_handles(MAX_HANDLES);
         begin(&mut store, START_CPU, START_TIME);
         let during = "instantiate";

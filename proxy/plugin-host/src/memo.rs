@@ -22,7 +22,7 @@ use crate::bindings::tidegate::policy::http::{EditError, RouteError};
 use crate::bodies::{BodyMode, Side};
 use crate::edit::{Editor, Journal};
 use crate::exchange::Exchange;
-use crate::matching::Matchers;
+use crate::matching::{Matchers, UnknownMatcher};
 use crate::phase::{Phase, Verdict};
 use crate::settings::Shared;
 
@@ -102,11 +102,14 @@ impl Question {
     pub(crate) fn ask<'e>(&self, editor: &'e mut Editor<'_>, matchers: &Matchers) -> Answer<'e> {
         let exchange = &*editor.exchange;
         match self {
-            Self::MatchPath(patterns) => Answer::Index(match_path(matchers, *patterns, exchange)),
-            Self::MatchHeader(patterns, side, name) => {
-                Answer::Index(match_header(matchers, *patterns, exchange, *side, name))
+            // What was asked once has a number that is known.
+            Self::MatchPath(patterns) => {
+                Answer::Index(match_path(matchers, *patterns, exchange).unwrap_or_default())
             }
-            Self::HasClient(set) => Answer::Is(has_client(matchers, *set, exchange)),
+            Self::MatchHeader(patterns, side, name) => {
+                Answer::Index(match_header(matchers, *patterns, exchange, *side, name).unwrap_or_default())
+            }
+            Self::HasClient(set) => Answer::Is(has_client(matchers, *set, exchange).unwrap_or_default()),
             Self::Method => Answer::Text(editor.exchange.request.method.as_str().into()),
             Self::MethodIs(method) => Answer::Is(exchange.request.method.as_str() == &**method),
             Self::Scheme => Answer::Text(exchange.request.scheme.into()),
@@ -143,8 +146,12 @@ impl Question {
     }
 }
 
-pub(crate) fn match_path(matchers: &Matchers, patterns: u32, exchange: &Exchange) -> Option<u32> {
-    matchers.patterns(patterns)?.first_match(exchange.request.normalized_path())
+pub(crate) fn match_path(
+    matchers: &Matchers,
+    patterns: u32,
+    exchange: &Exchange,
+) -> Result<Option<u32>, UnknownMatcher> {
+    Ok(matchers.patterns(patterns)?.first_match(exchange.request.normalized_path()))
 }
 
 pub(crate) fn match_header(
@@ -153,24 +160,24 @@ pub(crate) fn match_header(
     exchange: &Exchange,
     side: Side,
     name: &str,
-) -> Option<u32> {
+) -> Result<Option<u32>, UnknownMatcher> {
     let patterns = matchers.patterns(patterns)?;
     let matching = |value: &[u8]| match str::from_utf8(value) {
         Ok(text) => patterns.first_match(text),
         // Bytes that are not UTF-8 must not hide the rest of a value from a pattern.
         Err(_) => patterns.first_match(&String::from_utf8_lossy(value)),
     };
-    match side {
+    Ok(match side {
         Side::Request => exchange.request.values(name).filter_map(matching).min(),
         Side::Response => {
             let values = exchange.response.iter().flat_map(|response| response.headers.get_all(name));
             values.filter_map(|value| matching(value.as_bytes())).min()
         }
-    }
+    })
 }
 
-pub(crate) fn has_client(matchers: &Matchers, set: u32, exchange: &Exchange) -> bool {
-    matchers.ips(set).is_some_and(|set| set.has(exchange.client))
+pub(crate) fn has_client(matchers: &Matchers, set: u32, exchange: &Exchange) -> Result<bool, UnknownMatcher> {
+    Ok(matchers.ips(set)?.has(exchange.client))
 }
 
 /// The first value of a field of the request, if it is text.

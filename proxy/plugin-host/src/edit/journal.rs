@@ -189,8 +189,11 @@ impl Fields {
     }
 
     fn restore(self, headers: &mut HeaderMap) {
+        // First what is new goes, so that what was there has room again.
+        for (name, _) in &self.0 {
+            headers.remove(name);
+        }
         for (name, values) in self.0 {
-            headers.remove(&name);
             for value in values {
                 headers.append(&name, value);
             }

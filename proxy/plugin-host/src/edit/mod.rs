@@ -10,11 +10,11 @@ use bytes::Bytes;
 use http::header::{CONTENT_RANGE, HeaderMap, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{Method, StatusCode};
-use tidegate_message::{Coding, Reply, fields};
+use tidegate_message::{Coding, Reply, authority, fields, path};
 
 use crate::bindings::tidegate::policy::http::{EditError, RouteError};
 use crate::bodies::{BodyMode, Side};
-use crate::exchange::{Exchange, is_valid_authority};
+use crate::exchange::Exchange;
 use crate::phase::Phase;
 
 pub(crate) use journal::Journal;
@@ -27,6 +27,11 @@ const MAX_ATTRIBUTE_VALUE: usize = 4 << 10;
 const MAX_HASH_KEY: usize = 1 << 10;
 /// A host name has at most 253 characters, a port 5.
 const MAX_AUTHORITY: usize = 260;
+/// Longest text or body that an edit takes from a plugin, bytes. One that is larger is refused before it is copied.
+pub(crate) const MAX_COPY: usize = 4 << 20;
+/// Fields of a message as a policy leaves it, whatever the operator's limits in bytes: the map that holds them ends
+/// at 24,576, and the proxy adds some of its own.
+const MAX_FIELDS: usize = 10_000;
 /// `": "` and CR LF around each field on the wire.
 const FIELD_OVERHEAD: usize = 4;
 
@@ -61,7 +66,7 @@ impl Editor<'_> {
         if authority.len() > MAX_AUTHORITY {
             return Err(EditError::TooLarge);
         }
-        if !is_valid_authority(&authority) {
+        if !authority::is_valid(&authority) {
             return Err(EditError::Invalid);
         }
         let old = std::mem::replace(&mut self.exchange.request.authority, authority);
@@ -108,7 +113,7 @@ impl Editor<'_> {
     pub(crate) fn set_field(&mut self, side: Side, name: HeaderName, value: HeaderValue) -> Edit {
         self.may_edit(side)?;
         self.has_room(side, &name, &value, true)?;
-        self.headers(side, &name)?.insert(name, value);
+        self.headers(side, &name)?.try_insert(name, value).map_err(|_| EditError::TooLarge)?;
         Ok(())
     }
 
@@ -116,7 +121,7 @@ impl Editor<'_> {
     pub(crate) fn append_field(&mut self, side: Side, name: HeaderName, value: HeaderValue) -> Edit {
         self.may_edit(side)?;
         self.has_room(side, &name, &value, false)?;
-        self.headers(side, &name)?.append(name, value);
+        self.headers(side, &name)?.try_append(name, value).map_err(|_| EditError::TooLarge)?;
         Ok(())
     }
 
@@ -165,10 +170,10 @@ impl Editor<'_> {
     }
 
     /// Without effect when the request may be on its way.
-    pub(crate) fn set_hash_key(&mut self, mut key: String) {
+    pub(crate) fn set_hash_key(&mut self, key: &str) {
         if self.may_edit(Side::Request).is_ok() {
-            key.truncate(key.floor_char_boundary(MAX_HASH_KEY));
-            let old = self.exchange.hash_key.replace(key);
+            let key = &key[..key.floor_char_boundary(MAX_HASH_KEY)];
+            let old = self.exchange.hash_key.replace(key.to_owned());
             self.journal.hash_key(old);
         }
     }
@@ -211,7 +216,10 @@ impl Editor<'_> {
     ) -> Edit {
         self.may_respond(side)?;
         let status = final_status(status)?;
-        let mut headers = HeaderMap::with_capacity(fields.len());
+        if fields.len() > MAX_FIELDS || body.len() > MAX_COPY {
+            return Err(EditError::TooLarge);
+        }
+        let mut headers = HeaderMap::new();
         let mut size = 0;
         for (name, value) in fields {
             let name = editable_name(&name)?;
@@ -220,7 +228,7 @@ impl Editor<'_> {
             if size > self.exchange.limits.response_headers {
                 return Err(EditError::TooLarge);
             }
-            headers.append(name, value);
+            headers.try_append(name, value).map_err(|_| EditError::TooLarge)?;
         }
         self.exchange.reply = Some(Reply { status, headers, body: body.into() });
         Ok(())
@@ -268,8 +276,8 @@ impl Editor<'_> {
     fn has_room(&self, side: Side, name: &HeaderName, value: &HeaderValue, replaces: bool) -> Edit {
         let limits = &self.exchange.limits;
         let (bytes, count) = match side {
-            Side::Request => (limits.request_headers, limits.request_header_count),
-            Side::Response => (limits.response_headers, usize::MAX),
+            Side::Request => (limits.request_headers, limits.request_header_count.min(MAX_FIELDS)),
+            Side::Response => (limits.response_headers, MAX_FIELDS),
         };
         let stays = |(known, _): &(&HeaderName, &HeaderValue)| !(replaces && *known == name);
         let fields = self.map(side)?.iter().filter(stays);
@@ -313,7 +321,7 @@ pub(crate) fn editable_name(name: &str) -> Edit<HeaderName> {
 /// Path and query that a policy may set.
 pub(crate) fn valid_target(target: String) -> Edit<PathAndQuery> {
     // A fragment is never sent (RFC 9110 §7.1), and the parser would drop it without a word.
-    if !target.starts_with('/') || target.contains('#') {
+    if !target.starts_with('/') || target.contains('#') || !path::is_sendable(&target) {
         return Err(EditError::Invalid);
     }
     PathAndQuery::from_maybe_shared(Bytes::from(target)).map_err(|_| EditError::Invalid)
@@ -330,5 +338,10 @@ fn final_status(status: u16) -> Edit<StatusCode> {
 }
 
 fn field_size(name: &HeaderName, value: &HeaderValue) -> usize {
-    name.as_str().len() + value.len() + FIELD_OVERHEAD
+    wire_size(name.as_str().len(), value.len())
+}
+
+/// Bytes of a field on the wire in HTTP/1.1, by the lengths of its name and its value.
+pub(crate) fn wire_size(name: usize, value: usize) -> usize {
+    name.saturating_add(value).saturating_add(FIELD_OVERHEAD)
 }

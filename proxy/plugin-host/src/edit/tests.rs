@@ -4,7 +4,7 @@ use http::header::HeaderValue;
 use http::{HeaderMap, StatusCode};
 use tidegate_message::ResponseHead;
 
-use super::{Editor, Journal, MAX_ATTRIBUTES};
+use super::{Editor, Journal, MAX_ATTRIBUTES, MAX_COPY, MAX_FIELDS};
 use crate::bindings::tidegate::policy::http::{EditError, RouteError};
 use crate::bodies::{BodyMode, Side};
 use crate::exchange::tests::exchange;
@@ -75,7 +75,7 @@ fn a_reverted_call_leaves_nothing_behind() {
     edit.route_to("app").expect("known");
     edit.route_to("images").expect("known");
     edit.set_timeout(5);
-    edit.set_hash_key("k".to_owned());
+    edit.set_hash_key("k");
     edit.set_body_mode(Side::Request, BodyMode::Whole);
     edit.set_body_mode(Side::Request, BodyMode::Chunks);
     edit.set_header(Side::Request, "content-encoding", value("gzip")).expect("valid");
@@ -123,7 +123,9 @@ fn framing_and_hop_by_hop_fields_belong_to_the_proxy() {
     for name in [
         "Connection",
         "Content-Length",
+        "Expect",
         "Host",
+        "HTTP2-Settings",
         "Keep-Alive",
         "Proxy-Connection",
         "TE",
@@ -212,6 +214,47 @@ fn messages_do_not_outgrow_their_limits() {
     assert_eq!(edit.set_attribute("k1".to_owned(), "again".to_owned()), Ok(()));
 }
 
+/// The map of fields panics at 24,577 of them, however many bytes the operator allows.
+#[test]
+fn no_number_of_fields_is_more_than_their_map_can_hold() {
+    let mut call = Call::new(Phase::Response);
+    call.exchange.limits.response_headers = 16 << 20;
+    call.exchange.limits.request_headers = 16 << 20;
+    call.exchange.limits.request_header_count = usize::MAX;
+    let fields = |count: usize| (0..count).map(|n| (format!("x-{n}"), Vec::new())).collect::<Vec<_>>();
+    let mut edit = call.editor();
+    for (count, edited) in
+        [(MAX_FIELDS, Ok(())), (24_577, Err(EditError::TooLarge)), (1 << 18, Err(EditError::TooLarge))]
+    {
+        assert_eq!(edit.respond(Side::Response, 200, fields(count), Vec::new()), edited, "{count}");
+    }
+    assert_eq!(
+        edit.respond(Side::Response, 200, Vec::new(), vec![b'a'; MAX_COPY + 1]),
+        Err(EditError::TooLarge)
+    );
+    for (phase, side) in [(Phase::Request, Side::Request), (Phase::Response, Side::Response)] {
+        call.phase = phase;
+        let (mut added, mut refused) = (0, 0);
+        for number in 0..MAX_FIELDS + 10 {
+            let mut edit = call.editor();
+            let edited = match number % 2 {
+                0 => edit.set_header(side, &format!("x-{number}"), Vec::new()),
+                _ => edit.append_header(side, &format!("x-{number}"), Vec::new()),
+            };
+            match edited {
+                Ok(()) => added += 1,
+                Err(error) => {
+                    assert_eq!(error, EditError::TooLarge);
+                    refused += 1;
+                }
+            }
+            // So many in one call is more than its journal holds.
+            call.journal.commit();
+        }
+        assert!(added < MAX_FIELDS && refused >= 10, "{side:?}: {added} {refused}");
+    }
+}
+
 #[test]
 fn each_message_is_edited_in_its_own_phase() {
     for (phase, request, response) in [
@@ -237,7 +280,7 @@ fn each_message_is_edited_in_its_own_phase() {
         assert_eq!(edit.respond(Side::Response, 200, Vec::new(), Vec::new()).is_ok(), response, "{phase:?}");
         if !request && !response {
             edit.set_timeout(1);
-            edit.set_hash_key("k".to_owned());
+            edit.set_hash_key("k");
             assert_eq!(call.picture(), before);
         }
     }

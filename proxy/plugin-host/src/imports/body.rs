@@ -24,12 +24,20 @@ pub(super) fn link(http: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()>
             Ok((store.data().chunk()?.find(needle.as_le_slice(&store), offset),))
         },
     )?;
-    http.func_wrap("[method]body.replace", |mut store: Store<'_>, (_, bytes): (Handle, Vec<u8>)| {
+    http.func_wrap("[method]body.replace", |mut store: Store<'_>, (_, bytes): (Handle, WasmList<u8>)| {
+        if let Err(error) = store.data().chunk()?.check_size(bytes.len()) {
+            return Ok((Err(error),));
+        }
+        let bytes = bytes.as_le_slice(&store).to_vec();
         Ok((store.data_mut().chunk_mut()?.replace(bytes),))
     })?;
     http.func_wrap(
         "[method]body.replace-range",
-        |mut store: Store<'_>, (_, offset, length, bytes): (Handle, u64, u64, Vec<u8>)| {
+        |mut store: Store<'_>, (_, offset, length, bytes): (Handle, u64, u64, WasmList<u8>)| {
+            if let Err(error) = store.data().chunk()?.check_range(offset, length, bytes.len()) {
+                return Ok((Err(error),));
+            }
+            let bytes = bytes.as_le_slice(&store).to_vec();
             Ok((store.data_mut().chunk_mut()?.replace_range(offset, length, &bytes),))
         },
     )?;

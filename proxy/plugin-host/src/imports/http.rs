@@ -1,20 +1,22 @@
 //! `http`: requests and responses as a policy reads and edits them.
 //!
-//! The handles carry nothing: there is one exchange per call, and it is in the store.
+//! The handles carry nothing: there is one exchange per call, and it is in the store. What an edit takes is looked at
+//! where it lies in the plugin's memory, and copied when it is not too large.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use http::header::{HeaderMap, HeaderValue};
 use wasmtime::StoreContextMut;
-use wasmtime::component::{LinkerInstance, Resource, ResourceType, WasmStr};
+use wasmtime::component::{LinkerInstance, Resource, ResourceType, WasmList, WasmStr};
 
 use super::body;
 use crate::bindings::tidegate::policy::http::{
     BodyMode, EditError, IpAddress, Request, Response, TlsInfo, Version,
 };
 use crate::bodies::{self, Side};
-use crate::edit::{editable_name, valid_target, valid_value};
+use crate::edit::{MAX_COPY, editable_name, valid_target, valid_value, wire_size};
 use crate::memo::{self, Answer, Question};
 use crate::state::State;
 
@@ -22,7 +24,7 @@ type Store<'a> = StoreContextMut<'a, State>;
 /// Borrowed for the length of a call.
 type Req = Resource<Request>;
 type Resp = Resource<Response>;
-type Fields = Vec<(String, Vec<u8>)>;
+type Fields = WasmList<(WasmStr, WasmList<u8>)>;
 
 pub(super) fn link(http: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
     http.resource("request", ResourceType::host::<Request>(), |_, _| Ok(()))?;
@@ -175,16 +177,24 @@ fn link_request(http: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
 }
 
 fn link_request_edits(http: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
-    http.func_wrap("[method]request.set-method", |mut store: Store<'_>, (_, method): (Req, String)| {
-        Ok((store.data_mut().editor()?.set_method(&method),))
+    http.func_wrap("[method]request.set-method", |mut store: Store<'_>, (_, method): (Req, WasmStr)| {
+        let method = text(method.to_str(&store)?);
+        let mut editor = store.data_mut().editor()?;
+        Ok((method.and_then(|method| editor.set_method(&method)),))
     })?;
     http.func_wrap(
         "[method]request.set-authority",
-        |mut store: Store<'_>, (_, authority): (Req, String)| {
-            Ok((store.data_mut().editor()?.set_authority(authority),))
+        |mut store: Store<'_>, (_, authority): (Req, WasmStr)| {
+            let authority = text(authority.to_str(&store)?);
+            let mut editor = store.data_mut().editor()?;
+            Ok((authority.and_then(|authority| editor.set_authority(authority)),))
         },
     )?;
-    http.func_wrap("[method]request.set-target", |mut store: Store<'_>, (_, target): (Req, String)| {
+    http.func_wrap("[method]request.set-target", |mut store: Store<'_>, (_, target): (Req, WasmStr)| {
+        let target = match text(target.to_str(&store)?) {
+            Ok(target) => target,
+            Err(error) => return Ok((Err(error),)),
+        };
         let state = store.data_mut();
         Ok((match state.noted_edit(|| valid_target(target.clone()).ok().map(Question::SetTarget)) {
             Some(Answer::Edited(edited)) => edited.map(|_| ()),
@@ -193,18 +203,18 @@ fn link_request_edits(http: &mut LinkerInstance<'_, State>) -> wasmtime::Result<
     })?;
     http.func_wrap(
         "[method]request.set-header",
-        |mut store: Store<'_>, (_, name, value): (Req, String, Vec<u8>)| {
-            set_header(store.data_mut(), Side::Request, &name, value)
+        |store: Store<'_>, (_, name, value): (Req, WasmStr, WasmList<u8>)| {
+            set_header(store, Side::Request, &name, &value)
         },
     )?;
     http.func_wrap(
         "[method]request.append-header",
-        |mut store: Store<'_>, (_, name, value): (Req, String, Vec<u8>)| {
-            append_header(store.data_mut(), Side::Request, &name, value)
+        |store: Store<'_>, (_, name, value): (Req, WasmStr, WasmList<u8>)| {
+            append_header(store, Side::Request, &name, &value)
         },
     )?;
-    http.func_wrap("[method]request.remove-header", |mut store: Store<'_>, (_, name): (Req, String)| {
-        remove_header(store.data_mut(), Side::Request, &name)
+    http.func_wrap("[method]request.remove-header", |store: Store<'_>, (_, name): (Req, WasmStr)| {
+        remove_header(store, Side::Request, &name)
     })?;
     http.func_wrap("[method]request.route-to", |mut store: Store<'_>, (_, name): (Req, String)| {
         let state = store.data_mut();
@@ -217,14 +227,16 @@ fn link_request_edits(http: &mut LinkerInstance<'_, State>) -> wasmtime::Result<
         store.data_mut().editor()?.set_timeout(milliseconds);
         Ok(())
     })?;
-    http.func_wrap("[method]request.set-hash-key", |mut store: Store<'_>, (_, key): (Req, String)| {
-        store.data_mut().editor()?.set_hash_key(key);
+    http.func_wrap("[method]request.set-hash-key", |mut store: Store<'_>, (_, key): (Req, WasmStr)| {
+        // What is too long for a key and for everything else is as good cut as whole.
+        let key = text(key.to_str(&store)?).unwrap_or_default();
+        store.data_mut().editor()?.set_hash_key(&key);
         Ok(())
     })?;
     http.func_wrap(
         "[method]request.respond",
-        |mut store: Store<'_>, (_, status, headers, body): (Req, u16, Fields, Vec<u8>)| {
-            Ok((store.data_mut().editor()?.respond(Side::Request, status, headers, body),))
+        |store: Store<'_>, (_, status, headers, body): (Req, u16, Fields, WasmList<u8>)| {
+            respond(store, Side::Request, status, &headers, &body)
         },
     )
 }
@@ -254,8 +266,10 @@ fn link_notes(http: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
     })?;
     http.func_wrap(
         "[method]request.set-attribute",
-        |mut store: Store<'_>, (_, key, value): (Req, String, String)| {
-            Ok((store.data_mut().editor()?.set_attribute(key, value),))
+        |mut store: Store<'_>, (_, key, value): (Req, WasmStr, WasmStr)| {
+            let (key, value) = (text(key.to_str(&store)?), text(value.to_str(&store)?));
+            let mut editor = store.data_mut().editor()?;
+            Ok((key.and_then(|key| editor.set_attribute(key, value?)),))
         },
     )
 }
@@ -311,23 +325,23 @@ fn link_response_edits(http: &mut LinkerInstance<'_, State>) -> wasmtime::Result
     })?;
     http.func_wrap(
         "[method]response.set-header",
-        |mut store: Store<'_>, (_, name, value): (Resp, String, Vec<u8>)| {
-            set_header(store.data_mut(), Side::Response, &name, value)
+        |store: Store<'_>, (_, name, value): (Resp, WasmStr, WasmList<u8>)| {
+            set_header(store, Side::Response, &name, &value)
         },
     )?;
     http.func_wrap(
         "[method]response.append-header",
-        |mut store: Store<'_>, (_, name, value): (Resp, String, Vec<u8>)| {
-            append_header(store.data_mut(), Side::Response, &name, value)
+        |store: Store<'_>, (_, name, value): (Resp, WasmStr, WasmList<u8>)| {
+            append_header(store, Side::Response, &name, &value)
         },
     )?;
-    http.func_wrap("[method]response.remove-header", |mut store: Store<'_>, (_, name): (Resp, String)| {
-        remove_header(store.data_mut(), Side::Response, &name)
+    http.func_wrap("[method]response.remove-header", |store: Store<'_>, (_, name): (Resp, WasmStr)| {
+        remove_header(store, Side::Response, &name)
     })?;
     http.func_wrap(
         "[method]response.respond",
-        |mut store: Store<'_>, (_, status, headers, body): (Resp, u16, Fields, Vec<u8>)| {
-            Ok((store.data_mut().editor()?.respond(Side::Response, status, headers, body),))
+        |store: Store<'_>, (_, status, headers, body): (Resp, u16, Fields, WasmList<u8>)| {
+            respond(store, Side::Response, status, &headers, &body)
         },
     )
 }
@@ -350,30 +364,93 @@ fn header_count(state: &State, side: Side, name: &str) -> wasmtime::Result<u32> 
 
 type Edited<T> = wasmtime::Result<(Result<T, EditError>,)>;
 
-fn set_header(state: &mut State, side: Side, name: &str, value: Vec<u8>) -> Edited<()> {
+/// A text of the plugin's, to be kept by an edit.
+fn text(text: Cow<'_, str>) -> Result<String, EditError> {
+    if text.len() > MAX_COPY { Err(EditError::TooLarge) } else { Ok(text.into_owned()) }
+}
+
+/// Bytes of the plugin's, to be kept by an edit.
+pub(super) fn bytes(bytes: &[u8]) -> Result<Vec<u8>, EditError> {
+    if bytes.len() > MAX_COPY { Err(EditError::TooLarge) } else { Ok(bytes.to_vec()) }
+}
+
+/// Name and value of a field.
+fn field(
+    store: &Store<'_>,
+    name: &WasmStr,
+    value: &WasmList<u8>,
+) -> wasmtime::Result<Result<(String, Vec<u8>), EditError>> {
+    let name = text(name.to_str(store)?);
+    Ok(name.and_then(|name| Ok((name, bytes(value.as_le_slice(store))?))))
+}
+
+fn set_header(mut store: Store<'_>, side: Side, name: &WasmStr, value: &WasmList<u8>) -> Edited<()> {
+    let (name, value) = match field(&store, name, value)? {
+        Ok(field) => field,
+        Err(error) => return Ok((Err(error),)),
+    };
     let question =
-        || Some(Question::SetHeader(side, editable_name(name).ok()?, valid_value(value.clone()).ok()?));
+        || Some(Question::SetHeader(side, editable_name(&name).ok()?, valid_value(value.clone()).ok()?));
+    let state = store.data_mut();
     Ok((match state.noted_edit(question) {
         Some(Answer::Edited(edited)) => edited.map(|_| ()),
-        _ => state.editor()?.set_header(side, name, value),
+        _ => state.editor()?.set_header(side, &name, value),
     },))
 }
 
-fn append_header(state: &mut State, side: Side, name: &str, value: Vec<u8>) -> Edited<()> {
+fn append_header(mut store: Store<'_>, side: Side, name: &WasmStr, value: &WasmList<u8>) -> Edited<()> {
+    let (name, value) = match field(&store, name, value)? {
+        Ok(field) => field,
+        Err(error) => return Ok((Err(error),)),
+    };
     let question =
-        || Some(Question::AppendHeader(side, editable_name(name).ok()?, valid_value(value.clone()).ok()?));
+        || Some(Question::AppendHeader(side, editable_name(&name).ok()?, valid_value(value.clone()).ok()?));
+    let state = store.data_mut();
     Ok((match state.noted_edit(question) {
         Some(Answer::Edited(edited)) => edited.map(|_| ()),
-        _ => state.editor()?.append_header(side, name, value),
+        _ => state.editor()?.append_header(side, &name, value),
     },))
 }
 
-fn remove_header(state: &mut State, side: Side, name: &str) -> Edited<u32> {
-    let question = || Some(Question::RemoveHeader(side, editable_name(name).ok()?));
+fn remove_header(mut store: Store<'_>, side: Side, name: &WasmStr) -> Edited<u32> {
+    let name = match text(name.to_str(&store)?) {
+        Ok(name) => name,
+        Err(error) => return Ok((Err(error),)),
+    };
+    let question = || Some(Question::RemoveHeader(side, editable_name(&name).ok()?));
+    let state = store.data_mut();
     Ok((match state.noted_edit(question) {
         Some(Answer::Edited(edited)) => edited,
-        _ => state.editor()?.remove_header(side, name),
+        _ => state.editor()?.remove_header(side, &name),
     },))
+}
+
+fn respond(
+    mut store: Store<'_>,
+    side: Side,
+    status: u16,
+    headers: &Fields,
+    body: &WasmList<u8>,
+) -> Edited<()> {
+    let limit = store.data().exchange()?.limits.response_headers;
+    let mut fields = Vec::new();
+    let mut size = 0_usize;
+    for index in 0..headers.len() {
+        let Some(entry) = headers.get(&mut store, index) else { break };
+        let (name, value) = entry?;
+        size = size.saturating_add(wire_size(name.to_str(&store)?.len(), value.len()));
+        // The rest is not even looked at.
+        if size > limit {
+            return Ok((Err(EditError::TooLarge),));
+        }
+        match field(&store, &name, &value)? {
+            Ok(field) => fields.push(field),
+            Err(error) => return Ok((Err(error),)),
+        }
+    }
+    let body = bytes(body.as_le_slice(&store));
+    let mut editor = store.data_mut().editor()?;
+    Ok((body.and_then(|body| editor.respond(side, status, fields, body)),))
 }
 
 fn set_body_mode(state: &mut State, side: Side, mode: bodies::BodyMode) -> wasmtime::Result<()> {

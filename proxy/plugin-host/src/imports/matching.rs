@@ -27,21 +27,21 @@ pub(super) fn link(matching: &mut LinkerInstance<'_, State>) -> wasmtime::Result
         },
     )?;
     matching.func_wrap("ip-set-has", |store: Store<'_>, (set, ip): (u32, IpAddress)| {
-        Ok((store.data().matchers.ips(set).is_some_and(|set| set.has(ip.into())),))
+        Ok((store.data().matchers.ips(set)?.has(ip.into()),))
     })?;
     matching.func_wrap("ip-set-has-client", |store: Store<'_>, (set, _): (u32, Req)| {
         let state = store.data();
-        let has = memo::has_client(&state.matchers, set, state.noted_exchange()?);
+        let has = memo::has_client(&state.matchers, set, state.noted_exchange()?)?;
         state.recorder.note(|| Question::HasClient(set), &Answer::Is(has));
         Ok((has,))
     })?;
     matching.func_wrap("match-text", |store: Store<'_>, (patterns, text): (u32, WasmStr)| {
         let text = text.to_str(&store)?;
-        Ok((store.data().matchers.patterns(patterns).and_then(|patterns| patterns.first_match(&text)),))
+        Ok((store.data().matchers.patterns(patterns)?.first_match(&text),))
     })?;
     matching.func_wrap("match-path", |store: Store<'_>, (patterns, _): (u32, Req)| {
         let state = store.data();
-        let found = memo::match_path(&state.matchers, patterns, state.noted_exchange()?);
+        let found = memo::match_path(&state.matchers, patterns, state.noted_exchange()?)?;
         state.recorder.note(|| Question::MatchPath(patterns), &Answer::Index(found));
         Ok((found,))
     })?;
@@ -60,7 +60,7 @@ pub(super) fn link(matching: &mut LinkerInstance<'_, State>) -> wasmtime::Result
         let matchers = state.matchers.clone();
         // As in fields, bytes that are not UTF-8 must not hide the rest. Text is not copied.
         let text = String::from_utf8_lossy(state.chunk_mut()?.contiguous());
-        Ok((matchers.patterns(patterns).and_then(|patterns| patterns.first_match(&text)),))
+        Ok((matchers.patterns(patterns)?.first_match(&text),))
     })
 }
 
@@ -72,7 +72,7 @@ fn match_header(
 ) -> wasmtime::Result<(Option<u32>,)> {
     let name = name.to_str(store)?;
     let state = store.data();
-    let found = memo::match_header(&state.matchers, patterns, state.noted_exchange()?, side, &name);
+    let found = memo::match_header(&state.matchers, patterns, state.noted_exchange()?, side, &name)?;
     state.recorder.note(|| Question::MatchHeader(patterns, side, (&*name).into()), &Answer::Index(found));
     Ok((found,))
 }

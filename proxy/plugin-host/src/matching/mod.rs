@@ -50,6 +50,15 @@ pub(crate) enum Definition {
     },
 }
 
+/// The plugin names a matcher that it never got, or one of the other kind. No answer would be true, and one that
+/// says no would let pass what the policy is there to stop: the call ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{id} is no {kind} of this plugin")]
+pub(crate) struct UnknownMatcher {
+    id: u32,
+    kind: &'static str,
+}
+
 impl Matchers {
     /// The number of a matcher defined before.
     pub(crate) fn find(&self, definition: &Definition) -> Option<u32> {
@@ -77,19 +86,21 @@ impl Matchers {
         Ok(id)
     }
 
-    /// `None` when the number is unknown or names another kind of matcher.
-    pub(crate) fn ips(&self, id: u32) -> Option<&IpSet> {
-        match self.list.get(usize::try_from(id).ok()?)? {
-            Matcher::Ips(set) => Some(set),
-            Matcher::Patterns(_) => None,
+    pub(crate) fn ips(&self, id: u32) -> Result<&IpSet, UnknownMatcher> {
+        match self.get(id) {
+            Some(Matcher::Ips(set)) => Ok(set),
+            Some(Matcher::Patterns(_)) | None => Err(UnknownMatcher { id, kind: "set of addresses" }),
         }
     }
 
-    /// `None` when the number is unknown or names another kind of matcher.
-    pub(crate) fn patterns(&self, id: u32) -> Option<&Patterns> {
-        match self.list.get(usize::try_from(id).ok()?)? {
-            Matcher::Patterns(patterns) => Some(patterns),
-            Matcher::Ips(_) => None,
+    pub(crate) fn patterns(&self, id: u32) -> Result<&Patterns, UnknownMatcher> {
+        match self.get(id) {
+            Some(Matcher::Patterns(patterns)) => Ok(patterns),
+            Some(Matcher::Ips(_)) | None => Err(UnknownMatcher { id, kind: "list of patterns" }),
         }
+    }
+
+    fn get(&self, id: u32) -> Option<&Matcher> {
+        self.list.get(usize::try_from(id).ok()?)
     }
 }

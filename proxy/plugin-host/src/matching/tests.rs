@@ -163,6 +163,10 @@ fn the_same_definition_has_the_same_number() {
     assert_eq!(matchers.define(globs(false)), Ok(1));
     assert_eq!(matchers.define(ips()), Ok(0));
     assert_eq!((matchers.find(&globs(false)), matchers.find(&globs(true))), (Some(1), None));
-    assert!(matchers.ips(0).is_some() && matchers.patterns(1).is_some());
-    assert!(matchers.ips(1).is_none() && matchers.patterns(0).is_none() && matchers.ips(2).is_none());
+    assert!(matchers.ips(0).is_ok() && matchers.patterns(1).is_ok());
+    assert!(matchers.ips(1).is_err() && matchers.patterns(0).is_err() && matchers.ips(2).is_err());
+    assert_eq!(
+        matchers.patterns(u32::MAX).expect_err("never handed out").to_string(),
+        "4294967295 is no list of patterns of this plugin"
+    );
 }

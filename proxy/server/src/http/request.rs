@@ -3,7 +3,7 @@
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version, header};
 use tidegate_config::Limits;
-use tidegate_message::authority;
+use tidegate_message::{authority, path};
 
 use super::websocket;
 use crate::error::Error;
@@ -65,7 +65,7 @@ fn target(uri: &Uri, method: &Method, limits: &Limits) -> Result<PathAndQuery, E
     if text.len() > limits.request_target {
         return Err(Error::TargetTooLong);
     }
-    if text.bytes().any(|byte| !byte.is_ascii_graphic()) {
+    if !path::is_sendable(text) {
         return Err(Error::BadRequest("the target has characters that must be percent-encoded"));
     }
     let of_the_server = text == "*" && *method == Method::OPTIONS;
