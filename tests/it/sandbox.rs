@@ -1,5 +1,6 @@
 //! Plugins that misbehave cost their own request, or their own load, and nothing else.
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use tidegate_tests::{
     Answer, Builder, Proxy, Upstream, assert_values, empty, guest, guest_if_built, request, until,
@@ -161,6 +162,31 @@ async fn a_failed_log_phase_costs_nobody_anything() {
         assert!(step["error"].as_str().is_some_and(|error| !error.is_empty()), "{deed}: {step}");
     }
     assert_eq!(proxy.get("/fine").await.status, 200);
+}
+
+#[tokio::test]
+async fn log_phases_end_before_the_process_does() {
+    let app = Upstream::echo("app").await;
+    let mut proxy = between(&app, "limits = { cpu = \"1s\", time = \"30s\" }").start().await;
+    assert_eq!(asked_to(&proxy, "/last", "x-do-log", "loop").await.status, 200);
+    proxy.signal(Signal::TERM);
+    assert_eq!(proxy.ended().await.code(), Some(0));
+    let line = proxy.access("/last").await;
+    assert_eq!(step(&line, "log")["error"], "cpu");
+}
+
+#[tokio::test]
+async fn a_policy_that_fails_for_everybody_does_not_fill_the_log() {
+    let app = Upstream::echo("app").await;
+    let proxy = between(&app, PATIENT).start().await;
+    let mut client = proxy.http1().await;
+    for _ in 0..2000 {
+        let request = request("GET", "/").header("x-do", "trap").body(empty()).expect("valid");
+        assert_eq!(client.send(request).await.status, 503);
+    }
+    // Ten a second of failed calls and as many of failed exchanges.
+    let lines = proxy.log().count("2-misbehave");
+    assert!(lines > 0 && lines < 1000, "{lines}");
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! The proxy's own log, on stderr: written by a thread of its own, so that no thread that serves waits for whoever reads it.
 
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::io::{self, Write, stderr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -7,6 +9,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
 use tidegate_config::{Log, LogFormat, LogLevel};
+use tidegate_io::Millis;
 use tracing::Level;
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -133,9 +136,60 @@ fn write_lines(queue: &Receiver<Message>, lost: &AtomicU64, output: &mut impl Wr
     }
 }
 
+/// Lines of one kind that one worker may log in a second: whoever makes requests fail does not fill the log, and each of
+/// them has its line in the access log.
+const LINES: u32 = 10;
+
+/// Counts the lines of one kind on one worker.
+#[derive(Default)]
+pub(crate) struct Rate {
+    second: Cell<u64>,
+    lines: Cell<u32>,
+}
+
+impl Rate {
+    /// Whether another line may be written about `what`; tells first of those that were left out.
+    pub(crate) fn allows(&self, what: &str) -> bool {
+        let (allowed, left_out) = self.take(Millis::now());
+        if left_out > 0 {
+            tracing::warn!(target: "log", what, left_out, "lines beyond {LINES} in a second were left out");
+        }
+        allowed
+    }
+
+    fn take(&self, now: Millis) -> (bool, u32) {
+        let second = now.0 / 1000;
+        let is_new = self.second.replace(second) != second;
+        let before = if is_new { self.lines.take() } else { self.lines.get() };
+        self.lines.update(|lines| lines.saturating_add(1));
+        if is_new { (true, before.saturating_sub(LINES)) } else { (before < LINES, 0) }
+    }
+}
+
+/// The same for failures, each a kind of its own.
+#[derive(Default)]
+pub(crate) struct Rates(RefCell<HashMap<&'static str, Rate>>);
+
+impl Rates {
+    /// See [`Rate::allows`].
+    pub(crate) fn allow(&self, failure: &'static str) -> bool {
+        self.0.borrow_mut().entry(failure).or_default().allows(failure)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_of_one_kind_are_bounded_and_what_is_left_out_is_counted() {
+        let rate = Rate::default();
+        let allowed = (0..LINES + 7).filter(|_| rate.take(Millis(5000)).0).count();
+        assert_eq!(allowed, 10);
+        assert_eq!(rate.take(Millis(6999)), (true, 7));
+        assert_eq!(rate.take(Millis(6999)), (true, 0));
+        assert_eq!(rate.take(Millis(9000)), (true, 0));
+    }
 
     #[test]
     fn lines_beyond_the_queue_are_lost_and_told_of() {

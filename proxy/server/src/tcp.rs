@@ -45,7 +45,7 @@ pub(crate) async fn forward<S>(
 ) -> Option<Tunnel<S>> {
     let mut record = worker.connection_record(generation, connection);
     record.server_name = connection.tls.as_ref().and_then(|facts| facts.server_name.clone());
-    connect(generation, connection, client, Bytes::new(), upstream, record).await
+    connect(worker, generation, connection, client, Bytes::new(), upstream, record).await
 }
 
 /// Connects a client that speaks TLS to a server of the upstream that `names` has for the server name it
@@ -75,7 +75,7 @@ pub(crate) async fn pass_through<S: AsyncRead + AsyncWrite + Unpin>(
         refuse(client).await;
         return None;
     };
-    connect(generation, connection, client, hello.bytes, &chosen.upstream, record).await
+    connect(worker, generation, connection, client, hello.bytes, &chosen.upstream, record).await
 }
 
 /// Whether a name of `tls-passthrough` is for clients that ask for `server_name`.
@@ -101,6 +101,7 @@ async fn refuse(mut client: impl AsyncWrite + Unpin) {
 }
 
 async fn connect<S>(
+    worker: &Worker,
     generation: &Generation,
     connection: &Connection,
     client: S,
@@ -119,7 +120,9 @@ async fn connect<S>(
             Some(Tunnel { client, prefix, server, idle, record })
         }
         Err(error) => {
-            tracing::warn!(target: "tcp", id = record.id(), failure = error.as_str(), "{error}");
+            if worker.failures.allow(error.as_str()) {
+                tracing::warn!(target: "tcp", id = record.id(), failure = error.as_str(), "{error}");
+            }
             record.server = error.server().cloned();
             record.failure = Some(error.as_str());
             None

@@ -13,6 +13,7 @@ use tokio::time::sleep;
 
 use crate::access_log::{ConnectionRecord, Record};
 use crate::listener::Admission;
+use crate::log;
 use crate::snapshot::{Generation, Snapshot};
 use crate::tasks::Tasks;
 
@@ -26,12 +27,14 @@ pub(crate) struct Worker {
     pub(crate) servers: Rc<Servers>,
     pub(crate) admission: Arc<Admission>,
     pub(crate) draining: watch::Sender<bool>,
-    /// Connections and tunnels.
+    /// Failures in the proxy's log.
+    pub(crate) failures: log::Rates,
+    /// Connections, tunnels and log phases.
     open: Cell<usize>,
     tasks: Tasks,
 }
 
-/// Counts a connection or a tunnel as open.
+/// Counts a connection, a tunnel or a log phase as open.
 pub(crate) struct Open(Rc<Worker>);
 
 impl Drop for Open {
@@ -52,6 +55,7 @@ impl Worker {
             servers: Rc::default(),
             admission,
             draining: watch::Sender::new(false),
+            failures: log::Rates::default(),
             open: Cell::new(0),
             tasks: Tasks::default(),
         })

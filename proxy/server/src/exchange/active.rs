@@ -76,7 +76,7 @@ impl ActiveExchange {
     /// Answers that the exchange failed, in place of any response there was.
     pub(super) fn fail(&mut self, error: &Error) -> Outcome {
         let consequences = error.consequences();
-        if consequences.fault == Fault::Ours {
+        if consequences.fault == Fault::Ours && self.worker.failures.allow(consequences.name) {
             tracing::warn!(target: "exchange", id = self.record.id(), failure = consequences.name, "{error}");
         }
         self.record.failure = Some(consequences.name);
@@ -132,7 +132,14 @@ impl ActiveExchange {
         }
         let log_phases = self.log_phases.clone();
         match log_phases.reserve() {
-            Some(reserved) => reserved.queue(self.log()),
+            Some(reserved) => {
+                // A worker that ends waits for it.
+                let open = self.worker.open();
+                reserved.queue(async {
+                    self.log().await;
+                    drop(open);
+                });
+            }
             None => self.write(),
         }
     }

@@ -21,6 +21,7 @@ pub(crate) use self::bodies::{Passage, Refusal};
 pub(crate) use self::breaker::Breaker;
 pub(crate) use self::keeper::Keeper;
 use crate::error::Error;
+use crate::log;
 use crate::tasks::Tasks;
 
 /// One policy of a generation, as all workers share it.
@@ -78,6 +79,8 @@ struct Place {
     link: Link,
     /// `None` for a refused policy.
     instances: Option<Rc<Instances>>,
+    /// Of its failures in the proxy's log.
+    lines: log::Rate,
 }
 
 /// What the policies decided about a request.
@@ -166,7 +169,7 @@ impl Chain {
                 }
                 Policy::Refused(_) => None,
             };
-            Place { link: link.clone(), instances }
+            Place { link: link.clone(), instances, lines: log::Rate::default() }
         });
         Self { places: places.collect(), tasks }
     }
@@ -333,6 +336,9 @@ impl Place {
     }
 
     fn log_failure(&self, phase: Phase, error: &CallError, exchange: &Exchange) {
+        if !self.lines.allows(&self.link.name) {
+            return;
+        }
         tracing::warn!(
             target: "policy",
             policy = %self.link.name,
