@@ -3,7 +3,7 @@
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tidegate_tests::{
-    Answer, Builder, Proxy, Upstream, assert_values, empty, guest, guest_if_built, request, until,
+    Answer, Builder, Proxy, Raw, Upstream, assert_values, empty, guest, guest_if_built, request, stalled, until,
 };
 
 const PATIENT: &str = "limits = { cpu = \"2s\", time = \"4s\" }";
@@ -311,6 +311,21 @@ async fn instances_serve_one_exchange_after_another_or_just_one() {
             assert_eq!(instances.len(), 5, "{settings}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_download_holds_no_instance_of_a_policy_that_has_seen_it() {
+    let app = Upstream::serve(|_| async { http::Response::new(stalled("begun")) }).await;
+    let settings = "isolation = \"request\"\nlimits = { instances = 1, time = \"300ms\" }";
+    let proxy = Proxy::builder(&app).plugin("1-counter", guest("counter"), settings).start().await;
+    let mut under_way = Vec::new();
+    for n in 0..8 {
+        let mut download = Raw::connect(proxy.address("web")).await;
+        download.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n").await;
+        assert!(download.read_head().await.starts_with("HTTP/1.1 200 "), "download {n}");
+        under_way.push(download);
+    }
+    assert_eq!(app.requests().len(), 8);
 }
 
 #[tokio::test]

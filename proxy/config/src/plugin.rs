@@ -94,6 +94,6 @@ pub struct PluginLimits {
 pub enum Isolation {
     /// An instance serves one exchange after another.
     Worker,
-    /// Each exchange gets a fresh instance for all its phases, which costs tens of microseconds.
+    /// Each exchange gets a fresh instance, and its log phase another, which costs tens of microseconds each.
     Request,
 }

@@ -29,6 +29,11 @@ impl Chunk {
         (self.bytes, held)
     }
 
+    /// No other follows.
+    pub(crate) fn is_last(&self) -> bool {
+        self.is_last
+    }
+
     /// Whether a call changed the bytes.
     pub fn is_edited(&self) -> bool {
         self.is_edited

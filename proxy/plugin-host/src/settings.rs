@@ -31,8 +31,10 @@ pub enum Isolation {
     /// An instance serves one exchange after the other on its worker. Default.
     #[default]
     Worker,
-    /// Each exchange gets a fresh instance for all its phases: what a request leaves in the
-    /// plugin's memory cannot reach another. Costs tens of microseconds per exchange.
+    /// Each exchange gets a fresh instance: what a request leaves in the plugin's memory cannot reach another. It
+    /// serves all phases but the log phase, which gets one of its own; in between it is kept only while a phase is to
+    /// come that the plugin has, so not for the length of a download or a tunnel unless it asked for the chunks of a
+    /// body. Costs tens of microseconds per exchange.
     Request,
 }
 

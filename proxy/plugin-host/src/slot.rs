@@ -8,7 +8,8 @@ use crate::instance::Instance;
 /// Holds an exchange, and the instances that plugins with `isolation = "request"` have for it.
 ///
 /// A call takes the exchange into an instance and puts it back, so a slot whose call was given up is empty, and of
-/// no use any more: it is dropped with the caller that gave up. Dropping it releases the instances.
+/// no use any more: it is dropped with the caller that gave up. Dropping it releases the instances; most are released
+/// before, when no phase is to come that needs them.
 #[derive(Debug)]
 pub struct Slot {
     /// `None` during a call, and after one that was given up.
@@ -26,6 +27,13 @@ impl Slot {
     /// What a call takes the exchange from, and puts it back into.
     pub(crate) fn exchange_mut(&mut self) -> &mut Option<Box<Exchange>> {
         &mut self.exchange
+    }
+
+    /// Lets go of the instances, whatever the plugins asked for: nothing is to come that they are needed for. A log
+    /// phase gets a fresh one. To be called before what may last, a download or a tunnel, when no filter of a body can
+    /// call them any more.
+    pub fn release_instances(&mut self) {
+        self.kept.clear();
     }
 
     pub(crate) fn take_instance(&mut self, plugin: u64) -> Option<Box<Instance>> {

@@ -10,9 +10,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::bodies::{BodyMode, Side};
 use crate::capacity::{Capacity, Permit};
 use crate::chunk::Chunk;
 use crate::error::{CallError, LoadError};
+use crate::exchange::Exchange;
 use crate::instance::Instance;
 use crate::matching::Matchers;
 use crate::memo::Memo;
@@ -96,14 +98,44 @@ impl Instances {
             Some(instance) => (instance, Duration::ZERO),
             None => self.take().await?,
         };
+        let is_last = chunk.as_ref().is_some_and(|chunk| chunk.is_last());
         let result = instance.serve(phase, slot.exchange_mut(), chunk, waited).await;
         if instance.is_usable() {
             match shared.isolation {
                 Isolation::Worker => self.put_back(instance),
-                Isolation::Request => slot.keep_instance(shared.id, instance),
+                Isolation::Request => {
+                    let has_seen_all = is_last || result == Ok(Verdict::Finish);
+                    if phase == Phase::RequestChunk && has_seen_all {
+                        slot.bodies.set_mode(Side::Request, shared.id, BodyMode::Skip);
+                    }
+                    if self.needs_more(phase, slot, has_seen_all) {
+                        slot.keep_instance(shared.id, instance);
+                    }
+                }
             }
         }
         result
+    }
+
+    /// Whether a phase is to come that has to see what this one left in the memory of its instance. The log phase has
+    /// not: it may come hours later, and an instance that waits for it is one that others do not get.
+    fn needs_more(&self, phase: Phase, exchange: &Exchange, has_seen_all: bool) -> bool {
+        let asks = |side| self.plugin.body_mode(exchange, side);
+        // The rest of the request's body may still pass when the response is there.
+        let of_request = match (asks(Side::Request), phase) {
+            (BodyMode::Skip, _) => false,
+            (BodyMode::Whole, _) => phase == Phase::Request,
+            (BodyMode::Chunks, _) => true,
+        };
+        let of_response = match phase {
+            Phase::Request | Phase::RequestBody | Phase::RequestChunk => {
+                exchange.response.is_none() && self.plugin.has(Phase::Response)
+            }
+            Phase::Response => asks(Side::Response) != BodyMode::Skip,
+            Phase::ResponseChunk => !has_seen_all,
+            Phase::ResponseBody | Phase::Log => false,
+        };
+        of_request || of_response
     }
 
     /// [`Instances::call`] without a future around it, where there is nothing to wait for: the plugin

@@ -65,6 +65,10 @@ impl Policy {
               (import "tidegate:policy/http@0.1.0" "[method]body.replace-range"
                 (func $replace (param i32 i64 i64 i32 i32 i32)))
               (import "tidegate:policy/http@0.1.0" "[method]body.hold-back" (func $hold (param i32 i64)))
+              (import "tidegate:policy/matching@0.1.0" "ip-set-has-client"
+                (func $has-client (param i32 i32) (result i32)))
+              (import "tidegate:policy/matching@0.1.0" "match-path" (func $match-path (param i32 i32 i32)))
+              (import "tidegate:policy/matching@0.1.0" "match-text" (func $match-text (param i32 i32 i32 i32)))
               (import "tidegate:policy/http@0.1.0" "[resource-drop]request" (func $drop-request (param i32)))
               (import "tidegate:policy/http@0.1.0" "[resource-drop]response" (func $drop-response (param i32)))
               (import "tidegate:policy/http@0.1.0" "[resource-drop]body" (func $drop-body (param i32)))
@@ -107,7 +111,9 @@ fn with_world(mut module: Vec<u8>) -> Vec<u8> {
     let mut resolve = Resolve::default();
     let contract = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wit");
     resolve.push_path(contract).expect("the contract parses");
-    let imports = ["activation", "http"].map(|name| format!("import tidegate:policy/{name}@0.1.0;")).concat();
+    let imports = ["activation", "http", "matching"]
+        .map(|name| format!("import tidegate:policy/{name}@0.1.0;"))
+        .concat();
     let exports = ["lifecycle", "request-phase", "request-body-phase", "request-chunk-phase"];
     let exports = exports.into_iter().chain(["response-phase", "response-chunk-phase"]);
     let exports: String = exports.map(|name| format!("export tidegate:policy/{name}@0.1.0;")).collect();
@@ -212,6 +218,23 @@ fn without_a_response_there_is_no_call_about_its_body() {
     assert_eq!((outcome.result, outcome.passed.as_str()), (Ok(Verdict::Next), "a needle"));
 }
 
+#[test]
+fn a_number_that_was_never_handed_out_traps() {
+    for question in [
+        "(drop (call $has-client (i32.const 7) (local.get $request)))",
+        "(call $match-path (i32.const 4000000000) (local.get $request) (i32.const 128))",
+        "(call $match-text (i32.const 0) (i32.const 16) (i32.const 6) (i32.const 128))",
+    ] {
+        let on_request = [question, "i32.const 0"].join("\n").leak();
+        let instances = Policy { on_request, ..Policy::default() }.instances();
+        let mut slot = Slot::new(request());
+        match finish_now(instances.call(Phase::Request, &mut slot, None)) {
+            Err(CallError::Trap(trap)) => assert!(trap.contains("of this plugin"), "{trap}"),
+            other => panic!("{question}: {other:?}"),
+        }
+    }
+}
+
 const ASK_FOR_CHUNKS: &str = "(call $mode (local.get $request) (i32.const 1)) i32.const 0";
 
 #[test]
@@ -272,4 +295,56 @@ fn an_exchange_of_many_chunks_wears_no_instance_out() {
             assert_eq!(result, Ok(Verdict::Next), "{isolation:?}");
         }
     }
+}
+
+/// With one instance in all, another exchange shows whether it is free.
+fn is_free(instances: &Instances) -> bool {
+    let mut other = Slot::new(request());
+    tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .expect("a runtime")
+        .block_on(instances.call(Phase::Request, &mut other, None))
+        .is_ok()
+}
+
+#[test]
+fn an_instance_of_one_exchange_is_kept_while_a_phase_is_to_come_and_no_longer() {
+    let limits = Limits {
+        instances: 1,
+        time: Duration::from_millis(1),
+        cpu: Duration::from_secs(1),
+        ..Limits::default()
+    };
+    let isolation = Isolation::Request;
+    // Not asked for anything: until the response phase is over.
+    let instances = Policy { isolation, limits, ..Policy::default() }.instances();
+    let mut slot = Slot::new(request());
+    assert_eq!(finish_now(instances.call(Phase::Request, &mut slot, None)), Ok(Verdict::Next));
+    assert!(!is_free(&instances), "the response phase is to come");
+    slot.response = Some(ResponseHead::new(StatusCode::OK, HeaderMap::new()));
+    assert_eq!(finish_now(instances.call(Phase::Response, &mut slot, None)), Ok(Verdict::Next));
+    assert!(is_free(&instances), "the download may take as long as it likes");
+
+    // Asked for chunks: until the last of them.
+    let policy = Policy { on_request: ASK_FOR_CHUNKS, isolation, limits, ..Policy::default() };
+    let instances = policy.instances();
+    let mut slot = Slot::new(request());
+    assert_eq!(finish_now(instances.call(Phase::Request, &mut slot, None)), Ok(Verdict::Next));
+    slot.response = Some(ResponseHead::new(StatusCode::OK, HeaderMap::new()));
+    assert_eq!(finish_now(instances.call(Phase::Response, &mut slot, None)), Ok(Verdict::Next));
+    assert!(!is_free(&instances), "the response came before the end of the request");
+    let mut last = Chunk::new(Bytes::from_static(b"end"), true);
+    assert_eq!(
+        finish_now(instances.call(Phase::RequestChunk, &mut slot, Some(&mut last))),
+        Ok(Verdict::Next)
+    );
+    assert!(is_free(&instances));
+
+    // And whatever it asked for, until the exchange knows better.
+    let mut slot = Slot::new(request());
+    assert_eq!(finish_now(instances.call(Phase::Request, &mut slot, None)), Ok(Verdict::Next));
+    assert!(!is_free(&instances));
+    slot.release_instances();
+    assert!(is_free(&instances));
 }

@@ -99,6 +99,10 @@ fn finish(mut active: Box<ActiveExchange>, outcome: Outcome) -> Response<Respons
     if closes {
         response::close_after(response.headers_mut(), active.version);
     }
+    // What follows may last as long as the client likes. Without filters nobody is called before its end.
+    if !active.exchange.has_filters() {
+        active.exchange.release_instances();
+    }
     // Filters of the bodies may want the exchange until these have passed.
     active.exchange.lend();
     if let Some(server) = switched.filter(|_| status == StatusCode::SWITCHING_PROTOCOLS) {
