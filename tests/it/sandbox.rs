@@ -3,7 +3,8 @@
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tidegate_tests::{
-    Answer, Builder, Proxy, Raw, Upstream, assert_values, empty, guest, guest_if_built, request, stalled, until,
+    Answer, Builder, Proxy, Raw, Upstream, assert_values, body, empty, guest, guest_if_built, request,
+    stalled, stock, until,
 };
 
 const PATIENT: &str = "limits = { cpu = \"2s\", time = \"4s\" }";
@@ -204,6 +205,40 @@ async fn a_loop_does_not_stop_the_other_worker_and_ends_in_time() {
     for (deed, status) in tasks.join_all().await {
         assert_eq!(status, if deed == "loop" { 503 } else { 200 }, "{deed}");
     }
+}
+
+/// Matching runs in the proxy, and is the plugin's own time all the same.
+#[tokio::test]
+async fn a_match_that_takes_long_is_over_the_budget_and_holds_up_nobody() {
+    let app = Upstream::echo("app").await;
+    let filter = |pattern: &str| {
+        let rules = format!("[config]\nrequests = [{{ patterns = ['{pattern}'] }}]\n");
+        Proxy::builder(&app).plugin("1-filter", stock("body-filter"), &rules)
+    };
+    let proxy = filter("(?s)a.{0,400}b").start().await;
+    // Without a pattern of its own: each byte is another state of the search.
+    let mut noise = 1_u32;
+    let bytes = std::iter::repeat_with(|| {
+        noise ^= noise << 13;
+        noise ^= noise >> 17;
+        noise ^= noise << 5;
+        if noise & 1 == 0 { b'a' } else { b'c' }
+    });
+    let bytes: Vec<u8> = bytes.take(1 << 20).collect();
+    let began = std::time::Instant::now();
+    let answer = proxy.send(request("POST", "/slow").body(body(bytes)).expect("valid")).await;
+    assert_eq!(answer.status, 503);
+    // To the end it would take a minute. The budget is 10 ms; the rest is the machine's.
+    assert!(began.elapsed() < std::time::Duration::from_secs(5), "{:?}", began.elapsed());
+    let line = proxy.access("/slow").await;
+    let steps = line["policies"].as_array().expect("a list");
+    assert!(steps.iter().any(|step| step["phase"] == "request-body" && step["error"] == "cpu"), "{line}");
+    let quick = request("POST", "/quick").body(body("nothing of the kind")).expect("valid");
+    assert_eq!(proxy.send(quick).await.status, 200);
+
+    let proxy = filter("(?s)a.{0,2000}b").start().await;
+    let plugin = proxy.plugin_state("1-filter", "refused").await;
+    assert!(plugin["error"].as_str().is_some_and(|error| error.contains("states")), "{plugin}");
 }
 
 #[tokio::test]

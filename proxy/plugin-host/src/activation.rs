@@ -3,12 +3,18 @@
 //! The operator's `match` and what the policy narrowed while it was configured; both must hold. The
 //! host asks without entering the plugin.
 
+use std::time::Duration;
+
 use http::header::HeaderName;
 use http::{HeaderMap, Method};
 use tidegate_message::authority;
 
 use crate::exchange::Exchange;
+use crate::limits::Allowance;
 use crate::matching::{Kind, Patterns};
+
+/// Processor time that the globs of one side may take about one request. They take microseconds.
+const PATIENCE: Duration = Duration::from_millis(10);
 
 /// The operator's `match` of a plugin; an empty list leaves its kind open.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -153,7 +159,11 @@ impl Narrowing {
                 let host = request.host();
                 hosts.iter().any(|pattern| pattern.matches(host))
             })
-            && self.paths.as_ref().is_none_or(|paths| paths.first_match(request.normalized_path()).is_some())
+            && self.paths.as_ref().is_none_or(|paths| {
+                let found = paths.first_match(request.normalized_path(), &Allowance::new(PATIENCE));
+                // What takes so long is for the policy itself to find out.
+                found.map_or(true, |found| found.is_some())
+            })
     }
 }
 

@@ -60,10 +60,11 @@ impl Instance {
         let code = &*code.0;
         let mut store = Store::new(code.host.engine(), State::new(shared.clone(), matchers, waits));
         store.limiter(|state| &mut state.memory);
-        store.epoch_deadline_callback(|mut store| Ok(store.data_mut().budget.tick()));
+        store.epoch_deadline_callback(|store| Ok(store.data().budget.tick()));
         store.set_hostcall_fuel(shared.limits.memory.max(HOSTCALL_BYTES));
         store.set_max_component_handles(MAX_HANDLES);
         begin(&mut store, START_CPU, START_TIME);
+        store.data().budget.count();
         let during = "instantiate";
         let instance = if waits {
             let meter = store.data().budget.meter.clone();
@@ -284,6 +285,8 @@ where
     R: ComponentNamedList + Lift + Send + Sync + 'static,
 {
     begin(store, START_CPU, START_TIME);
+    // Lists of patterns are built by the host, which no tick interrupts.
+    store.data().budget.count();
     let called = if waits {
         let meter = store.data().budget.meter.clone();
         let call = metered(&meter, function.call_async(&mut *store, parameters));

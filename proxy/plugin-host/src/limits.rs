@@ -1,5 +1,6 @@
 //! What one plugin may use, and how the use is measured.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -8,6 +9,7 @@ use rustix::time::{ClockId, clock_gettime};
 use wasmtime::{ResourceLimiter, UpdateDeadline};
 
 use crate::clock::Pulse;
+use crate::matching::{OverBudget, Watch};
 
 /// Budgets of one plugin. A breach ends the call and drops the instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +51,8 @@ pub(crate) enum Breach {
 /// Wasm code asks at each tick of the engine's clock ([`crate::clock::TICK`]). Ticks are wall
 /// time, and a thread that lost its core must not be blamed, so what counts is the thread's own CPU
 /// clock. Reading it is a system call: the first tick of a call takes the baseline, and the ordinary
-/// call, over within microseconds, sees no tick and pays nothing.
+/// call, over within microseconds, sees no tick and pays nothing. A function of the host that may take long takes the
+/// baseline itself, and looks again and again ([`Watch`]): no tick interrupts it.
 ///
 /// Atomic only because the poll of an asynchronous call looks at it from outside of the store.
 #[derive(Debug)]
@@ -107,8 +110,8 @@ pub(crate) struct Budget {
     cpu: Duration,
     time: Duration,
     /// When the first tick was seen, at most one tick after the call began.
-    first_tick: Option<Instant>,
-    breach: Option<Breach>,
+    first_tick: Cell<Option<Instant>>,
+    breach: Cell<Option<Breach>>,
 }
 
 impl Budget {
@@ -118,8 +121,8 @@ impl Budget {
             meter: Arc::new(meter),
             cpu: Duration::ZERO,
             time: Duration::ZERO,
-            first_tick: None,
-            breach: None,
+            first_tick: Cell::default(),
+            breach: Cell::default(),
         }
     }
 
@@ -127,28 +130,63 @@ impl Budget {
         self.meter.begin();
         self.cpu = cpu;
         self.time = time;
-        self.first_tick = None;
-        self.breach = None;
+        self.first_tick.set(None);
+        self.breach.set(None);
+    }
+
+    /// Counts from here on, not only from the first tick: for work the length of which is no matter of microseconds.
+    pub(crate) fn count(&self) {
+        self.meter.read();
     }
 
     /// Which budget ended the call, if one did.
     pub(crate) fn breach(&self) -> Option<Breach> {
-        self.breach
+        self.breach.get()
     }
 
     /// At a tick: go on, or end the call.
-    pub(crate) fn tick(&mut self) -> UpdateDeadline {
+    pub(crate) fn tick(&self) -> UpdateDeadline {
         self.meter.resume();
-        let first = *self.first_tick.get_or_insert_with(Instant::now);
+        match self.look() {
+            Ok(()) => UpdateDeadline::Continue(1),
+            Err(OverBudget) => UpdateDeadline::Interrupt,
+        }
+    }
+}
+
+impl Watch for Budget {
+    fn look(&self) -> Result<(), OverBudget> {
+        let first = self.first_tick.get().unwrap_or_else(Instant::now);
+        self.first_tick.set(Some(first));
         if self.meter.read() >= self.cpu {
-            self.breach = Some(Breach::Cpu);
+            self.breach.set(Some(Breach::Cpu));
         } else if first.elapsed() >= self.time {
-            self.breach = Some(Breach::Time);
+            self.breach.set(Some(Breach::Time));
         }
-        match self.breach {
-            Some(_) => UpdateDeadline::Interrupt,
-            None => UpdateDeadline::Continue(1),
-        }
+        if self.breach.get().is_some() { Err(OverBudget) } else { Ok(()) }
+    }
+}
+
+/// Processor time for what the host does without a call. Costs nothing until it is looked at.
+#[derive(Debug)]
+pub(crate) struct Allowance {
+    cpu: Duration,
+    /// CPU clock of the thread at the first look, ns.
+    since: Cell<Option<u64>>,
+}
+
+impl Allowance {
+    pub(crate) fn new(cpu: Duration) -> Self {
+        Self { cpu, since: Cell::default() }
+    }
+}
+
+impl Watch for Allowance {
+    fn look(&self) -> Result<(), OverBudget> {
+        let now = thread_cpu_time();
+        let since = self.since.get().unwrap_or(now);
+        self.since.set(Some(since));
+        if Duration::from_nanos(now.saturating_sub(since)) >= self.cpu { Err(OverBudget) } else { Ok(()) }
     }
 }
 

@@ -22,7 +22,8 @@ use crate::bindings::tidegate::policy::http::{EditError, RouteError};
 use crate::bodies::{BodyMode, Side};
 use crate::edit::{Editor, Journal};
 use crate::exchange::Exchange;
-use crate::matching::{Matchers, UnknownMatcher};
+use crate::limits::Allowance;
+use crate::matching::{Matchers, OverBudget, Unanswered, Watch};
 use crate::phase::{Phase, Verdict};
 use crate::settings::Shared;
 
@@ -99,17 +100,23 @@ impl Answer<'_> {
 
 impl Question {
     /// Puts the question to the host. An edit is made, and noted in the editor's journal.
-    pub(crate) fn ask<'e>(&self, editor: &'e mut Editor<'_>, matchers: &Matchers) -> Answer<'e> {
+    ///
+    /// # Errors
+    ///
+    /// Only for matches.
+    pub(crate) fn ask<'e>(
+        &self,
+        editor: &'e mut Editor<'_>,
+        matchers: &Matchers,
+        watch: &dyn Watch,
+    ) -> Result<Answer<'e>, Unanswered> {
         let exchange = &*editor.exchange;
-        match self {
-            // What was asked once has a number that is known.
-            Self::MatchPath(patterns) => {
-                Answer::Index(match_path(matchers, *patterns, exchange).unwrap_or_default())
-            }
+        Ok(match self {
+            Self::MatchPath(patterns) => Answer::Index(match_path(matchers, *patterns, exchange, watch)?),
             Self::MatchHeader(patterns, side, name) => {
-                Answer::Index(match_header(matchers, *patterns, exchange, *side, name).unwrap_or_default())
+                Answer::Index(match_header(matchers, *patterns, exchange, *side, name, watch)?)
             }
-            Self::HasClient(set) => Answer::Is(has_client(matchers, *set, exchange).unwrap_or_default()),
+            Self::HasClient(set) => Answer::Is(has_client(matchers, *set, exchange)?),
             Self::Method => Answer::Text(editor.exchange.request.method.as_str().into()),
             Self::MethodIs(method) => Answer::Is(exchange.request.method.as_str() == &**method),
             Self::Scheme => Answer::Text(exchange.request.scheme.into()),
@@ -142,7 +149,7 @@ impl Question {
                 editor.set_token(*token);
                 Answer::Is(true)
             }
-        }
+        })
     }
 }
 
@@ -150,8 +157,9 @@ pub(crate) fn match_path(
     matchers: &Matchers,
     patterns: u32,
     exchange: &Exchange,
-) -> Result<Option<u32>, UnknownMatcher> {
-    Ok(matchers.patterns(patterns)?.first_match(exchange.request.normalized_path()))
+    watch: &dyn Watch,
+) -> Result<Option<u32>, Unanswered> {
+    Ok(matchers.patterns(patterns)?.first_match(exchange.request.normalized_path(), watch)?)
 }
 
 pub(crate) fn match_header(
@@ -160,23 +168,27 @@ pub(crate) fn match_header(
     exchange: &Exchange,
     side: Side,
     name: &str,
-) -> Result<Option<u32>, UnknownMatcher> {
+    watch: &dyn Watch,
+) -> Result<Option<u32>, Unanswered> {
     let patterns = matchers.patterns(patterns)?;
-    let matching = |value: &[u8]| match str::from_utf8(value) {
-        Ok(text) => patterns.first_match(text),
-        // Bytes that are not UTF-8 must not hide the rest of a value from a pattern.
-        Err(_) => patterns.first_match(&String::from_utf8_lossy(value)),
+    let mut first = None::<u32>;
+    // Bytes that are not UTF-8 must not hide the rest of a value from a pattern.
+    let mut match_value = |value: &[u8]| -> Result<(), OverBudget> {
+        let found = patterns.first_match(&String::from_utf8_lossy(value), watch)?;
+        first = [first, found].into_iter().flatten().min();
+        Ok(())
     };
-    Ok(match side {
-        Side::Request => exchange.request.values(name).filter_map(matching).min(),
+    match side {
+        Side::Request => exchange.request.values(name).try_for_each(&mut match_value)?,
         Side::Response => {
-            let values = exchange.response.iter().flat_map(|response| response.headers.get_all(name));
-            values.filter_map(|value| matching(value.as_bytes())).min()
+            let mut values = exchange.response.iter().flat_map(|response| response.headers.get_all(name));
+            values.try_for_each(|value| match_value(value.as_bytes()))?;
         }
-    })
+    }
+    Ok(first)
 }
 
-pub(crate) fn has_client(matchers: &Matchers, set: u32, exchange: &Exchange) -> Result<bool, UnknownMatcher> {
+pub(crate) fn has_client(matchers: &Matchers, set: u32, exchange: &Exchange) -> Result<bool, Unanswered> {
     Ok(matchers.ips(set)?.has(exchange.client))
 }
 
@@ -304,6 +316,7 @@ impl Memo {
         let trees = self.trees.borrow();
         let mut at = trees.roots[root(phase)?]?;
         let mut journal = self.journal.borrow_mut();
+        let allowance = Allowance::new(self.plugin.limits.cpu);
         loop {
             match &trees.nodes[at] {
                 Node::Decided(verdict) => {
@@ -318,8 +331,9 @@ impl Memo {
                         plugin: self.plugin.id,
                         routes: self.plugin.routes.as_deref(),
                     };
-                    let answer = question.ask(&mut editor, &self.matchers);
-                    match edges.follow(&answer) {
+                    // What takes too long will do so for the plugin as well, and then has the name that it should.
+                    let answer = question.ask(&mut editor, &self.matchers, &allowance).ok();
+                    match answer.and_then(|answer| edges.follow(&answer)) {
                         Some(next) => at = next,
                         None => {
                             journal.revert(self.plugin.id, exchange);
@@ -409,7 +423,7 @@ mod tests {
     use super::*;
     use crate::engine::Host;
     use crate::exchange::tests::exchange;
-    use crate::matching::{Definition, Kind};
+    use crate::matching::{Definition, Kind, Unwatched};
     use crate::settings::{Isolation, Settings};
 
     /// Stands in for a pure policy: marks what is below `/old` and sends `/images` where they are.
@@ -449,7 +463,8 @@ mod tests {
                 let (plugin, phase) = (self.memo.plugin.id, Phase::Request);
                 let mut editor =
                     Editor { exchange: &mut *exchange, journal: &mut journal, phase, plugin, routes: None };
-                let answer = question.ask(&mut editor, &self.memo.matchers).into_owned();
+                let answer = question.ask(&mut editor, &self.memo.matchers, &Unwatched);
+                let answer = answer.expect("nobody watches").into_owned();
                 recorder.note(|| question, &answer);
                 answer
             };

@@ -139,13 +139,13 @@ impl State {
             plugin: self.plugin.id,
             routes: self.plugin.routes.as_deref(),
         };
-        let answer = question.ask(&mut editor, &self.matchers).into_owned();
+        let answer = question.ask(&mut editor, &self.matchers, &self.budget).ok()?.into_owned();
         self.recorder.note(|| question, &answer);
         Some(answer)
     }
 }
 
-fn no_body() -> wasmtime::Error {
+pub(crate) fn no_body() -> wasmtime::Error {
     wasmtime::Error::msg("there is no body in this phase")
 }
 

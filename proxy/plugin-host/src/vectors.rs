@@ -109,7 +109,7 @@ fn patterns_match_alike() {
     for PatternList { kind: name, ignore_case, patterns, texts } in lists {
         let matcher = Matcher::new(kind(&name), &patterns, ignore_case).expect("valid patterns");
         for (text, index) in texts {
-            assert_eq!(matcher.first_match(&text), index, "{name} {patterns:?} {text:?}");
+            assert_eq!(matcher.first(&text), index, "{name} {patterns:?} {text:?}");
         }
     }
     for RefusedList { kind: name, patterns, entry } in refused {

@@ -4,22 +4,23 @@ use wasmtime::StoreContextMut;
 use wasmtime::component::LinkerInstance;
 
 use crate::activation::Narrowing;
+use crate::matching::Watch;
 use crate::state::{Stage, State};
 
 type Store<'a> = StoreContextMut<'a, State>;
 
 pub(super) fn link(activation: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
     activation.func_wrap("only-paths", |store: Store<'_>, (patterns,): (Vec<String>,)| {
-        Ok((narrow(store, |narrowing| narrowing.only_paths(&patterns)),))
+        narrow(store, |narrowing| narrowing.only_paths(&patterns))
     })?;
     activation.func_wrap("only-hosts", |store: Store<'_>, (patterns,): (Vec<String>,)| {
-        Ok((narrow(store, |narrowing| narrowing.only_hosts(&patterns)),))
+        narrow(store, |narrowing| narrowing.only_hosts(&patterns))
     })?;
     activation.func_wrap("only-methods", |store: Store<'_>, (methods,): (Vec<String>,)| {
-        Ok((narrow(store, |narrowing| narrowing.only_methods(&methods)),))
+        narrow(store, |narrowing| narrowing.only_methods(&methods))
     })?;
     activation.func_wrap("only-with-headers", |store: Store<'_>, (names,): (Vec<String>,)| {
-        Ok((narrow(store, |narrowing| narrowing.only_with_headers(&names)),))
+        narrow(store, |narrowing| narrowing.only_with_headers(&names))
     })?;
     activation.func_wrap("pure", |mut store: Store<'_>, (): ()| {
         // Outside of `configure` it has no way to fail and no effect.
@@ -34,10 +35,13 @@ pub(super) fn link(activation: &mut LinkerInstance<'_, State>) -> wasmtime::Resu
 fn narrow(
     mut store: Store<'_>,
     change: impl FnOnce(&mut Narrowing) -> Result<(), String>,
-) -> Result<(), String> {
-    match &mut store.data_mut().stage {
+) -> wasmtime::Result<(Result<(), String>,)> {
+    let state = store.data_mut();
+    let narrowed = match &mut state.stage {
         Stage::Defining(narrowing) => change(narrowing),
         Stage::Configuring => Ok(()),
         Stage::Starting | Stage::Serving(_) => Err("activation is set in `configure` only".to_owned()),
-    }
+    };
+    state.budget.look()?;
+    Ok((narrowed,))
 }

@@ -3,8 +3,16 @@
 //! A plugin defines its matchers while it is configured. Its first instance decides which there
 //! are; they are then frozen and every later instance, which must do the same, finds its own
 //! definitions again and gets the same numbers.
+//!
+//! `patterns` sorts a list by what it takes to answer: `affixes` and `anywhere` are for many texts, `machine` for
+//! regexes, `fold` for those that ignore case, and `pace` says when long work looks whether it may go on.
 
+mod affixes;
+mod anywhere;
+mod fold;
 mod ip_set;
+mod machine;
+mod pace;
 mod paths;
 mod patterns;
 #[cfg(test)]
@@ -14,6 +22,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 pub(crate) use ip_set::IpSet;
+pub(crate) use pace::{OverBudget, Unwatched, Watch};
 pub use paths::PathPatterns;
 pub(crate) use patterns::{Kind, Patterns};
 
@@ -50,13 +59,20 @@ pub(crate) enum Definition {
     },
 }
 
-/// The plugin names a matcher that it never got, or one of the other kind. No answer would be true, and one that
-/// says no would let pass what the policy is there to stop: the call ends.
+/// Why there is no answer, and the call ends: one that says no would let pass what the policy is there to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{id} is no {kind} of this plugin")]
-pub(crate) struct UnknownMatcher {
-    id: u32,
-    kind: &'static str,
+pub(crate) enum Unanswered {
+    /// The plugin names a matcher that it never got, or one of the other kind.
+    #[error("{id} is no {kind} of this plugin")]
+    Unknown {
+        /// What it said.
+        id: u32,
+        /// What it should have been.
+        kind: &'static str,
+    },
+    /// It would take longer than the call may.
+    #[error(transparent)]
+    OverBudget(#[from] OverBudget),
 }
 
 impl Matchers {
@@ -86,17 +102,17 @@ impl Matchers {
         Ok(id)
     }
 
-    pub(crate) fn ips(&self, id: u32) -> Result<&IpSet, UnknownMatcher> {
+    pub(crate) fn ips(&self, id: u32) -> Result<&IpSet, Unanswered> {
         match self.get(id) {
             Some(Matcher::Ips(set)) => Ok(set),
-            Some(Matcher::Patterns(_)) | None => Err(UnknownMatcher { id, kind: "set of addresses" }),
+            Some(Matcher::Patterns(_)) | None => Err(Unanswered::Unknown { id, kind: "set of addresses" }),
         }
     }
 
-    pub(crate) fn patterns(&self, id: u32) -> Result<&Patterns, UnknownMatcher> {
+    pub(crate) fn patterns(&self, id: u32) -> Result<&Patterns, Unanswered> {
         match self.get(id) {
             Some(Matcher::Patterns(patterns)) => Ok(patterns),
-            Some(Matcher::Ips(_)) | None => Err(UnknownMatcher { id, kind: "list of patterns" }),
+            Some(Matcher::Ips(_)) | None => Err(Unanswered::Unknown { id, kind: "list of patterns" }),
         }
     }
 

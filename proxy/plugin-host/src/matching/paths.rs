@@ -1,6 +1,6 @@
 //! Globs over paths for settings of the proxy itself, read as those of a policy.
 
-use super::{Kind, Patterns};
+use super::{Kind, Patterns, Unwatched};
 
 /// A list of globs over paths, as in the `match` of a plugin: `*` within a segment, `**` across segments.
 #[derive(Debug, Clone)]
@@ -18,6 +18,6 @@ impl PathPatterns {
 
     /// Index of the first glob that matches the whole path.
     pub fn first_match(&self, path: &str) -> Option<usize> {
-        usize::try_from(self.0.first_match(path)?).ok()
+        usize::try_from(self.0.first_match(path, &Unwatched).ok()??).ok()
     }
 }

@@ -5,12 +5,22 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
-use regex::{Regex, RegexBuilder, RegexSet, RegexSetBuilder};
+use regex::{Regex, RegexBuilder};
 
-/// Patterns of one list.
-const MAX_PATTERNS: usize = 10_000;
+use super::affixes::Affixes;
+use super::anywhere::Anywhere;
+use super::fold::fold;
+use super::machine::Machine;
+use super::pace::{OverBudget, Unwatched, Watch};
+
+/// Texts of one list. Published lists of hosts and robots stay below.
+const MAX_PATTERNS: usize = 100_000;
 /// All patterns of one list together, bytes.
-const MAX_TEXT: usize = 1 << 20;
+const MAX_TEXT: usize = 4 << 20;
+/// Regexes of one list, and globs that are neither texts nor the paths below one.
+const MAX_REGEXES: usize = 10_000;
+/// Texts that may stand anywhere, of one list together, bytes: each takes some thirty bytes of memory.
+const MAX_ANYWHERE: usize = 2 << 20;
 /// Up to this many texts are compared one by one: quicker than hashing or a regex.
 const FEW: usize = 8;
 /// Bounds what a compiled list of regexes may occupy, and with it the time to compile it. Ten
@@ -18,6 +28,11 @@ const FEW: usize = 8;
 const REGEX_SIZE: usize = 16 << 20;
 /// Cache a regex may fill while it runs, per worker.
 const REGEX_CACHE: usize = 2 << 20;
+/// States of one regex. Each byte of a text may cost a visit to each of them: with more, a body of some
+/// hundred bytes can use up the processor time of a call.
+const MAX_STATES: usize = 15_000;
+/// States times bytes of a text that need no look at the budget: a millisecond or two at worst.
+const AT_ONCE: usize = 1 << 17;
 
 /// How a pattern is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -42,12 +57,7 @@ pub(crate) enum Kind {
 #[derive(Debug, Clone)]
 pub(crate) struct Patterns {
     ignore_case: bool,
-    /// Index by whole text.
-    exact: Arc<Texts>,
-    /// Index by the path at the top of a subtree (`/api/**` is `/api`).
-    subtrees: Arc<Texts>,
-    /// Index and text, ascending by index.
-    parts: Arc<[(u32, Part)]>,
+    texts: Arc<Texts>,
     regexes: Regexes,
 }
 
@@ -57,56 +67,44 @@ impl Patterns {
         if patterns.len() > MAX_PATTERNS || patterns.iter().map(String::len).sum::<usize>() > MAX_TEXT {
             return Err(format!("more than {MAX_PATTERNS} patterns or {MAX_TEXT} bytes in one list"));
         }
-        let mut exact = Vec::new();
-        let mut subtrees = Vec::new();
-        let mut parts = Vec::new();
+        let mut sorted = Sorted::default();
         let mut sources = Vec::new();
         for (index, pattern) in (0..).zip(patterns) {
-            let shape = Shape::of(kind, pattern);
-            let fold = |text: &str| if ignore_case { fold(text).into_owned() } else { text.to_owned() };
-            match shape {
-                Shape::Exact(text) => exact.push((fold(text), index)),
-                Shape::Subtree(top) => subtrees.push((fold(top), index)),
-                Shape::Prefix(text) => parts.push((index, Part::Prefix(fold(text)))),
-                Shape::Suffix(text) => parts.push((index, Part::Suffix(fold(text)))),
-                Shape::Contains(text) => parts.push((index, Part::Contains(fold(text)))),
+            let text = |text: &str| match ignore_case {
+                true => fold(text, &Unwatched).map_or_else(|_| text.to_owned(), Cow::into_owned),
+                false => text.to_owned(),
+            };
+            match Shape::of(kind, pattern) {
+                Shape::Exact(exact) => sorted.exact.push((text(exact), index)),
+                Shape::Subtree(top) => sorted.subtrees.push((text(top), index)),
+                Shape::Prefix(prefix) => sorted.prefixes.push((text(prefix), index)),
+                Shape::Suffix(suffix) => sorted.suffixes.push((text(suffix), index)),
+                Shape::Contains(part) => sorted.parts.push((index, text(part))),
                 Shape::Regex(source) => sources.push((index, source)),
             }
         }
-        // Many parts are found faster together, in one pass over the text. It is folded by then.
-        if parts.len() > FEW {
-            sources.extend(parts.drain(..).map(|(index, part)| (index, part.to_regex())));
-            sources.sort_unstable_by_key(|(index, _)| *index);
-        }
         Ok(Self {
             ignore_case,
-            exact: Arc::new(Texts::new(exact)),
-            subtrees: Arc::new(Texts::new(subtrees)),
-            parts: parts.into(),
+            texts: Arc::new(Texts::new(sorted)?),
             regexes: Regexes::new(&sources, ignore_case)?,
         })
     }
 
-    /// Index of the first pattern that matches.
-    pub(crate) fn first_match(&self, text: &str) -> Option<u32> {
-        let text = if self.ignore_case { fold(text) } else { Cow::Borrowed(text) };
-        let text = text.as_ref();
-        let exact = self.exact.get(text);
-        let subtree = self.subtrees.get_above(text);
-        let part = self.parts.iter().find(|(_, part)| part.matches(text)).map(|(index, _)| *index);
-        let found = [exact, subtree, part].into_iter().flatten().min();
-        self.regexes.first_before(text, found)
+    /// Without a budget.
+    #[cfg(test)]
+    pub(crate) fn first(&self, text: &str) -> Option<u32> {
+        self.first_match(text, &Unwatched).expect("nobody watches")
     }
-}
 
-/// Lower case, without copying what is lower-case ASCII already.
-fn fold(text: &str) -> Cow<'_, str> {
-    if !text.is_ascii() {
-        Cow::Owned(text.to_lowercase())
-    } else if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
-        Cow::Owned(text.to_ascii_lowercase())
-    } else {
-        Cow::Borrowed(text)
+    /// Index of the first pattern that matches.
+    pub(crate) fn first_match(&self, text: &str, watch: &dyn Watch) -> Result<Option<u32>, OverBudget> {
+        let found = match (self.texts.is_empty(), self.ignore_case) {
+            (true, _) => None,
+            (false, true) => self.texts.first(&fold(text, watch)?, watch)?,
+            (false, false) => self.texts.first(text, watch)?,
+        };
+        // They fold for themselves, after what they say of single letters.
+        self.regexes.first_before(text, found, watch)
     }
 }
 
@@ -173,40 +171,78 @@ fn glob_to_regex(pattern: &str) -> String {
     source
 }
 
-/// Part of a text.
-#[derive(Debug)]
-enum Part {
-    Prefix(String),
-    Suffix(String),
-    Contains(String),
+/// Texts and their index, by what is asked of them.
+#[derive(Default)]
+struct Sorted {
+    exact: Vec<(String, u32)>,
+    /// The paths at the top (`/api/**` is `/api`).
+    subtrees: Vec<(String, u32)>,
+    prefixes: Vec<(String, u32)>,
+    suffixes: Vec<(String, u32)>,
+    parts: Vec<(u32, String)>,
 }
 
-impl Part {
-    fn matches(&self, text: &str) -> bool {
-        match self {
-            Self::Prefix(part) => text.starts_with(part.as_str()),
-            Self::Suffix(part) => text.ends_with(part.as_str()),
-            Self::Contains(part) => text.contains(part.as_str()),
-        }
+/// Patterns that are only texts.
+#[derive(Debug)]
+struct Texts {
+    exact: Whole,
+    subtrees: Tops,
+    prefixes: Ends,
+    suffixes: Ends,
+    parts: Parts,
+}
+
+impl Texts {
+    fn new(sorted: Sorted) -> Result<Self, String> {
+        let Sorted { exact, subtrees, prefixes, suffixes, parts } = sorted;
+        let backwards = |(text, index): (String, u32)| (text.bytes().rev().collect(), index);
+        Ok(Self {
+            exact: Whole::new(exact),
+            subtrees: if subtrees.len() <= FEW {
+                Tops::Few(subtrees)
+            } else {
+                // A path is below the top if it begins with that and a slash, or would with a slash at its end.
+                let with_slash = |(top, index): (String, u32)| ((top + "/").into_bytes().into(), index);
+                Tops::Many(Affixes::new(subtrees.into_iter().map(with_slash).collect()))
+            },
+            prefixes: Ends::new(prefixes, |(text, index)| (text.into_bytes().into(), index)),
+            suffixes: Ends::new(suffixes, backwards),
+            parts: Parts::new(parts)?,
+        })
     }
 
-    fn to_regex(&self) -> String {
-        match self {
-            Self::Prefix(part) => format!(r"\A{}", regex::escape(part)),
-            Self::Suffix(part) => format!(r"{}\z", regex::escape(part)),
-            Self::Contains(part) => regex::escape(part),
-        }
+    fn is_empty(&self) -> bool {
+        matches!(
+            self,
+            Self {
+                exact: Whole::Few(exact),
+                subtrees: Tops::Few(subtrees),
+                prefixes: Ends::Few(prefixes),
+                suffixes: Ends::Few(suffixes),
+                parts: Parts::Few(parts),
+            } if exact.is_empty() && subtrees.is_empty() && prefixes.is_empty() && suffixes.is_empty() && parts.is_empty()
+        )
+    }
+
+    /// The smallest index of those that match.
+    fn first(&self, text: &str, watch: &dyn Watch) -> Result<Option<u32>, OverBudget> {
+        let exact = self.exact.get(text);
+        let subtree = self.subtrees.get_above(text);
+        let prefix = self.prefixes.first(text.bytes(), |prefix| text.starts_with(prefix));
+        let suffix = self.suffixes.first(text.bytes().rev(), |suffix| text.ends_with(suffix));
+        let part = self.parts.first(text, watch)?;
+        Ok([exact, subtree, prefix, suffix, part].into_iter().flatten().min())
     }
 }
 
-/// Whole texts and their index; of equal texts the first counts.
+/// Whole texts; of equal texts the first counts.
 #[derive(Debug)]
-enum Texts {
+enum Whole {
     Few(Vec<(String, u32)>),
     Many(HashMap<String, u32>),
 }
 
-impl Texts {
+impl Whole {
     fn new(texts: Vec<(String, u32)>) -> Self {
         if texts.len() <= FEW {
             return Self::Few(texts);
@@ -226,7 +262,16 @@ impl Texts {
             Self::Many(texts) => texts.get(wanted).copied(),
         }
     }
+}
 
+/// Paths at the top of a subtree.
+#[derive(Debug)]
+enum Tops {
+    Few(Vec<(String, u32)>),
+    Many(Affixes),
+}
+
+impl Tops {
     /// The first index whose text is the path or one of the paths above it.
     fn get_above(&self, path: &str) -> Option<u32> {
         match self {
@@ -236,10 +281,63 @@ impl Texts {
                 };
                 tops.iter().find(|(top, _)| covers(top)).map(|(_, index)| *index)
             }
-            Self::Many(tops) => {
-                let above = path.match_indices('/').map(|(slash, _)| &path[..slash]);
-                above.chain([path]).filter_map(|top| tops.get(top).copied()).min()
+            Self::Many(tops) => tops.first(path.bytes().chain([b'/'])),
+        }
+    }
+}
+
+/// Beginnings of texts, or ends.
+#[derive(Debug)]
+enum Ends {
+    Few(Vec<(String, u32)>),
+    Many(Affixes),
+}
+
+impl Ends {
+    fn new(texts: Vec<(String, u32)>, affix: impl FnMut((String, u32)) -> (Box<[u8]>, u32)) -> Self {
+        match texts.len() {
+            0..=FEW => Self::Few(texts),
+            _ => Self::Many(Affixes::new(texts.into_iter().map(affix).collect())),
+        }
+    }
+
+    fn first(&self, bytes: impl Iterator<Item = u8> + Clone, matches: impl Fn(&str) -> bool) -> Option<u32> {
+        match self {
+            Self::Few(texts) => texts.iter().find(|(text, _)| matches(text)).map(|(_, index)| *index),
+            Self::Many(affixes) => affixes.first(bytes),
+        }
+    }
+}
+
+/// Texts within a text.
+#[derive(Debug)]
+enum Parts {
+    Few(Vec<(u32, String)>),
+    Many(Box<Anywhere>),
+}
+
+impl Parts {
+    fn new(parts: Vec<(u32, String)>) -> Result<Self, String> {
+        if parts.len() <= FEW {
+            return Ok(Self::Few(parts));
+        }
+        let size: usize = parts.iter().map(|(_, part)| part.len()).sum();
+        if size > MAX_ANYWHERE {
+            return Err(format!(
+                "more than {MAX_ANYWHERE} bytes of texts that may stand anywhere in one list"
+            ));
+        }
+        Anywhere::new(&parts)
+            .map(|parts| Self::Many(Box::new(parts)))
+            .map_err(|error| format!("together too large: {error}"))
+    }
+
+    fn first(&self, text: &str, watch: &dyn Watch) -> Result<Option<u32>, OverBudget> {
+        match self {
+            Self::Few(parts) => {
+                Ok(parts.iter().find(|(_, part)| text.contains(part.as_str())).map(|(index, _)| *index))
             }
+            Self::Many(parts) => parts.first(text, watch),
         }
     }
 }
@@ -247,29 +345,48 @@ impl Texts {
 /// Regexes and the index of each, ascending.
 #[derive(Debug, Clone)]
 enum Regexes {
-    /// Tried in order: stops at the first match and allocates nothing.
-    Few(Vec<(u32, Regex)>),
+    None,
+    /// On short texts tried in order: stops at the first match and allocates nothing.
+    Few(Vec<(u32, Regex)>, Box<Machine>),
     /// All in one pass over the text.
-    Many(RegexSet, Arc<[u32]>),
+    Many(Box<Machine>, Arc<[u32]>),
 }
 
 impl Regexes {
     fn new(sources: &[(u32, String)], ignore_case: bool) -> Result<Self, String> {
-        if sources.len() > FEW {
-            let built = RegexSetBuilder::new(sources.iter().map(|(_, source)| source))
-                .case_insensitive(ignore_case)
-                .size_limit(REGEX_SIZE)
-                .dfa_size_limit(REGEX_CACHE)
-                .build();
-            return match built {
-                Ok(set) => Ok(Self::Many(set, sources.iter().map(|(index, _)| *index).collect())),
-                // The set does not say which of them is wrong; alone they do.
-                Err(error) => Err(Self::compile(sources, ignore_case)
-                    .err()
-                    .unwrap_or_else(|| format!("together too large: {error}"))),
-            };
+        if sources.is_empty() {
+            return Ok(Self::None);
         }
-        Ok(Self::Few(Self::compile(sources, ignore_case)?))
+        if sources.len() > MAX_REGEXES {
+            return Err(format!("more than {MAX_REGEXES} patterns that are not plain texts in one list"));
+        }
+        // A few say which of them is wrong; of many that is found out when one is.
+        let few = if sources.len() <= FEW { Some(Self::compile(sources, ignore_case)?) } else { None };
+        let machine = |sources: &[(u32, String)]| {
+            let sources = sources.iter().map(|(_, source)| source.clone());
+            Machine::new(sources, ignore_case, REGEX_SIZE, REGEX_CACHE)
+        };
+        let all = machine(sources).map_err(|error| {
+            let wrong = Self::compile(sources, ignore_case).err();
+            wrong.unwrap_or_else(|| format!("together too large: {error}"))
+        })?;
+        if all.states() > MAX_STATES {
+            for source in sources {
+                let states = machine(std::slice::from_ref(source)).map_or(usize::MAX, |alone| alone.states());
+                if states > MAX_STATES {
+                    let (index, source) = source;
+                    return Err(format!(
+                        "[{index}]: `{source}` makes a program of {states} states, of which {MAX_STATES} are \
+                         allowed; repeat less, or smaller classes (`(?-u:\\w)` is ASCII alone)"
+                    ));
+                }
+            }
+        }
+        let all = Box::new(all);
+        Ok(match few {
+            Some(few) => Self::Few(few, all),
+            None => Self::Many(all, sources.iter().map(|(index, _)| *index).collect()),
+        })
     }
 
     fn compile(sources: &[(u32, String)], ignore_case: bool) -> Result<Vec<(u32, Regex)>, String> {
@@ -286,19 +403,30 @@ impl Regexes {
     }
 
     /// The first match, if it comes before the one found by other means; otherwise that one.
-    fn first_before(&self, text: &str, found: Option<u32>) -> Option<u32> {
+    fn first_before(
+        &self,
+        text: &str,
+        found: Option<u32>,
+        watch: &dyn Watch,
+    ) -> Result<Option<u32>, OverBudget> {
         let comes_first = |index: u32| found.is_none_or(|found| index < found);
         let matched = match self {
-            Self::Few(regexes) => {
+            Self::None => None,
+            Self::Few(regexes, machine) if machine.states().saturating_mul(text.len()) <= AT_ONCE => {
                 let mut candidates = regexes.iter().take_while(|(index, _)| comes_first(*index));
                 candidates.find(|(_, regex)| regex.is_match(text)).map(|(index, _)| *index)
             }
-            Self::Many(set, indices) => {
+            Self::Few(regexes, machine) => {
+                let worth_it = regexes.first().is_some_and(|(first, _)| comes_first(*first));
+                let first = if worth_it { machine.first(text, watch)? } else { None };
+                first.map(|at| regexes[at].0)
+            }
+            Self::Many(machine, indices) => {
                 let worth_it = indices.first().is_some_and(|first| comes_first(*first));
-                let first = if worth_it { set.matches(text).iter().next() } else { None };
-                first.map(|at| indices[at]).filter(|index| comes_first(*index))
+                let first = if worth_it { machine.first(text, watch)? } else { None };
+                first.map(|at| indices[at])
             }
         };
-        matched.or(found)
+        Ok(matched.filter(|index| comes_first(*index)).or(found))
     }
 }

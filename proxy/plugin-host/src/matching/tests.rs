@@ -1,7 +1,12 @@
 //! Every kind of pattern, in few and in many, must answer alike.
 
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
+use regex::RegexBuilder;
+
 use super::patterns::{Kind, Patterns};
-use super::{Definition, IpSet, Matchers};
+use super::{Definition, IpSet, Matchers, OverBudget, Watch};
 
 fn texts(list: &[&str]) -> Vec<String> {
     list.iter().map(|text| (*text).to_owned()).collect()
@@ -19,8 +24,8 @@ fn matches(kind: Kind, pattern: &str, text: &str) -> bool {
     let place = u32::try_from(many.len()).expect("small");
     many.extend(texts(&[pattern, pattern]));
     let many = Patterns::new(kind, &many, false).expect("valid patterns");
-    let found = alone.first_match(text).is_some();
-    assert_eq!(many.first_match(text), found.then_some(place), "{kind:?} {pattern} {text}");
+    let found = alone.first(text).is_some();
+    assert_eq!(many.first(text), found.then_some(place), "{kind:?} {pattern} {text}");
     found
 }
 
@@ -89,12 +94,12 @@ fn the_first_pattern_wins_whatever_its_shape() {
     let order = texts(&["/a/*/c", "/a/**", "/a/b/c", "**c", "/a/b/**"]);
     let patterns = Patterns::new(Kind::Glob, &order, false).expect("valid");
     for (text, index) in [("/a/b/c", 0), ("/a/b/d", 1), ("/x/c", 3)] {
-        assert_eq!(patterns.first_match(text), Some(index), "{text}");
+        assert_eq!(patterns.first(text), Some(index), "{text}");
     }
     let reversed: Vec<String> = order.into_iter().rev().collect();
     let patterns = Patterns::new(Kind::Glob, &reversed, false).expect("valid");
     for (text, index) in [("/a/b/c", 0), ("/a/x/d", 3), ("/a/x/c", 1)] {
-        assert_eq!(patterns.first_match(text), Some(index), "{text}");
+        assert_eq!(patterns.first(text), Some(index), "{text}");
     }
 }
 
@@ -104,11 +109,202 @@ fn case_matters_only_if_asked() {
         let patterns = texts(&["EvilBot"]);
         let strict = Patterns::new(kind, &patterns, false).expect("valid");
         let lax = Patterns::new(kind, &patterns, true).expect("valid");
-        assert_eq!((strict.first_match("evilbot"), lax.first_match("evilBOT")), (None, Some(0)), "{kind:?}");
+        assert_eq!((strict.first("evilbot"), lax.first("evilBOT")), (None, Some(0)), "{kind:?}");
     }
     let many: Vec<String> = (0..20).map(|n| format!("ÄX{n}y")).collect();
     let lax = Patterns::new(Kind::Contains, &many, true).expect("valid");
-    assert_eq!(lax.first_match("--äx13Y--"), Some(13));
+    assert_eq!(lax.first("--äx13Y--"), Some(13));
+}
+
+/// What a regex says of the same pattern.
+fn expected(kind: Kind, pattern: &str, ignore_case: bool, text: &str) -> bool {
+    let literal = regex::escape(pattern);
+    let source = match kind {
+        Kind::Exact | Kind::Glob => format!(r"\A{literal}\z"),
+        Kind::Prefix => format!(r"\A{literal}"),
+        Kind::Suffix => format!(r"{literal}\z"),
+        Kind::Contains => literal,
+        Kind::Regex => pattern.to_owned(),
+    };
+    let regex = RegexBuilder::new(&source).case_insensitive(ignore_case).build().expect("valid");
+    regex.is_match(text)
+}
+
+#[test]
+fn eight_patterns_ignore_case_as_nine_do() {
+    let letters = [
+        "s", "ſ", "S", "k", "\u{212a}", "σ", "ς", "Σ", "ı", "i", "İ", "I", "ß", "ẞ", "ΐ", "\u{1fd3}", "ꭰ",
+        "Ꭰ",
+    ];
+    for kind in [Kind::Exact, Kind::Prefix, Kind::Suffix, Kind::Contains, Kind::Glob, Kind::Regex] {
+        for pattern in letters {
+            let few = Patterns::new(kind, &texts(&[pattern]), true).expect("valid");
+            let mut list: Vec<String> = (0..20).map(|n| format!("never-{n}")).collect();
+            list.push(pattern.to_owned());
+            let many = Patterns::new(kind, &list, true).expect("valid");
+            for text in letters {
+                let matches = expected(kind, pattern, true, text);
+                assert_eq!(few.first(text), matches.then_some(0), "{kind:?} {pattern} {text}");
+                assert_eq!(many.first(text), matches.then_some(20), "{kind:?} {pattern} {text}, among many");
+            }
+        }
+    }
+    // What a regex says of a letter is of the letter as it stands there.
+    let upper = Patterns::new(Kind::Regex, &texts(&["(?-i)A"]), true).expect("valid");
+    assert_eq!((upper.first("a"), upper.first("A")), (None, Some(0)));
+}
+
+/// Short texts are left to the `regex` crate; long ones, and lists, are not.
+#[test]
+fn long_texts_and_lists_are_matched_as_short_ones_are() {
+    let regexes = [
+        "b+",
+        "^b",
+        "b$",
+        "^a+$",
+        r"\bbar\b",
+        r"(?-u:\b)bar",
+        r"é\b",
+        r"\Bé",
+        "(?m)^x$",
+        "(?i)Ω",
+        "a.c",
+        "(?s)a.c",
+        "[^a]c",
+        "",
+        "(?m)$",
+        r"\d{2,4}",
+        "x*",
+        r"(?:foo|ba[rz])+$",
+        r"\p{Greek}",
+        "zz|b",
+    ];
+    let short = [
+        "",
+        "b",
+        "ab",
+        "aa",
+        "foo bar",
+        "foobar",
+        "bar é",
+        "barébar",
+        "é",
+        "a\nc",
+        "x",
+        "a\nx\nb",
+        "12",
+        "ω",
+        "ac",
+        "foobaz",
+        "日本 bar 日本",
+    ];
+    let fillers = || (0..20).map(|n| format!("^never{n}$"));
+    for regex in regexes {
+        let alone = Patterns::new(Kind::Regex, &texts(&[regex]), false).expect("valid");
+        let list: Vec<String> = fillers().chain([regex.to_owned(), regex.to_owned()]).collect();
+        let many = Patterns::new(Kind::Regex, &list, false).expect("valid");
+        let before = ["", "é", "a"].map(|unit| unit.repeat(60_000));
+        for text in short {
+            for before in &before {
+                let text = format!("{before}{text}");
+                let matches = expected(Kind::Regex, regex, false, &text);
+                let shown = &text[text.floor_char_boundary(text.len().saturating_sub(20))..];
+                assert_eq!(alone.first(&text), matches.then_some(0), "{regex} …{shown}");
+                assert_eq!(many.first(&text), matches.then_some(20), "{regex} …{shown}, among many");
+            }
+        }
+    }
+    // Of several that match the first counts, wherever each of them does.
+    let list = texts(&["zebra", "b+", "a", "never"]);
+    let few = Patterns::new(Kind::Regex, &list, false).expect("valid");
+    assert_eq!(few.first(&format!("{}bzebra", "a".repeat(200_000))), Some(0));
+    assert_eq!(few.first(&format!("{}b", "a".repeat(200_000))), Some(1));
+}
+
+/// Says stop after a while.
+struct Impatient {
+    looks: Cell<usize>,
+    most: usize,
+}
+
+impl Watch for Impatient {
+    fn look(&self) -> Result<(), OverBudget> {
+        self.looks.set(self.looks.get() + 1);
+        if self.looks.get() > self.most { Err(OverBudget) } else { Ok(()) }
+    }
+}
+
+#[test]
+fn a_search_that_takes_long_can_be_stopped() {
+    // Without a pattern of its own: each byte is another state of the search.
+    let mut noise = 1_u32;
+    let letters = std::iter::repeat_with(|| {
+        noise ^= noise << 13;
+        noise ^= noise >> 17;
+        noise ^= noise << 5;
+        if noise & 1 == 0 { 'a' } else { 'c' }
+    });
+    let body: String = letters.take(1 << 20).collect();
+    let foreign: String = "a日".repeat(100_000);
+    for (pattern, text) in [("(?s)a.{0,200}b", &body), (r"(?s)a.{0,200}\bb", &foreign)] {
+        for others in [0, 20] {
+            let list: Vec<String> =
+                (0..others).map(|n| format!("^never{n}$")).chain([pattern.to_owned()]).collect();
+            let patterns = Patterns::new(Kind::Regex, &list, false).expect("valid");
+            let watch = Impatient { looks: Cell::new(0), most: 20 };
+            let began = Instant::now();
+            assert_eq!(patterns.first_match(text, &watch), Err(OverBudget), "{pattern} {others}");
+            // To the end it takes more than ten seconds.
+            assert!(began.elapsed() < Duration::from_secs(2), "{pattern} {others}: {:?}", began.elapsed());
+        }
+    }
+}
+
+#[test]
+fn a_regex_that_is_expensive_by_its_program_is_refused() {
+    for pattern in ["(?s)a.{0,2000}b", "(?s)(?:a.{0,1000}b){2}"] {
+        let error = Patterns::new(Kind::Regex, &texts(&["ok", pattern]), false).expect_err("too expensive");
+        assert!(error.starts_with("[1]: ") && error.contains("states"), "{error}");
+    }
+    for pattern in [
+        "(?s)a.{0,200}b",
+        r"^/api/v[0-9]+/users/[0-9a-f]{8}-[0-9a-f]{4}",
+        r"(?i)\b(?:select|union|insert|update|delete|drop)\b.{1,80}\b(?:from|into|table)\b",
+        r"(?i)<script[^>]{0,500}>",
+        r"\b\d{4}[ -]?\d{4}[ -]?\d{4}[ -]?\d{4}\b",
+    ] {
+        Patterns::new(Kind::Regex, &texts(&[pattern]), false).unwrap_or_else(|error| panic!("{error}"));
+    }
+}
+
+#[test]
+fn a_hundred_thousand_texts_are_cheap_to_build_and_to_ask() {
+    let list: Vec<String> =
+        (0..100_000_u32).map(|n| format!("/{:08x}/part", n.wrapping_mul(2_654_435_761))).collect();
+    let (first, last) = (list[0].clone(), list[99_999].clone());
+    for kind in [Kind::Exact, Kind::Prefix, Kind::Suffix, Kind::Contains, Kind::Glob] {
+        let began = Instant::now();
+        let patterns = Patterns::new(kind, &list, false).expect("valid");
+        let built = began.elapsed();
+        let began = Instant::now();
+        for _ in 0..1_000 {
+            assert_eq!((patterns.first(&first), patterns.first(&last)), (Some(0), Some(99_999)), "{kind:?}");
+            assert_eq!(patterns.first("/00000001/elsewhere/and/so/on"), None, "{kind:?}");
+        }
+        let asked = began.elapsed() / 3_000;
+        // A first instance may take a second for all that it does.
+        assert!(built < Duration::from_secs(1), "{kind:?} took {built:?} to build");
+        assert!(asked < Duration::from_micros(100), "{kind:?} took {asked:?} to ask");
+    }
+    // Thousands of similar ones filled what a regex remembers of its runs, again and again.
+    let similar: Vec<String> = (0..5_000).map(|n| format!("a/a/a/a/{n}/a")).collect();
+    let patterns = Patterns::new(Kind::Contains, &similar, false).expect("valid");
+    let text = "a/a/a/a/a/".repeat(100);
+    let began = Instant::now();
+    for _ in 0..100 {
+        assert_eq!(patterns.first(&text), None);
+    }
+    assert!(began.elapsed() < Duration::from_millis(100), "{:?}", began.elapsed() / 100);
 }
 
 #[test]
