@@ -4,7 +4,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use tidegate_tests::{
     Answer, Builder, Proxy, Raw, Upstream, assert_values, body, empty, guest, guest_if_built, request,
-    stalled, stock, until,
+    request_with, stalled, stock, until,
 };
 
 const PATIENT: &str = "limits = { cpu = \"2s\", time = \"4s\" }";
@@ -251,19 +251,91 @@ async fn a_plugin_that_floods_the_log_is_held_back() {
     assert!(lines > 0 && lines < 10_000, "{lines} of 100,000 lines were kept");
 }
 
-#[tokio::test]
-async fn a_policy_that_keeps_failing_is_quarantined() {
-    let app = Upstream::echo("app").await;
-    let proxy = between(&app, "on-error = \"skip\"").start().await;
-    let mut client = proxy.http1().await;
-    for _ in 0..10 {
-        let request = request("GET", "/trap").header("x-do", "trap").body(empty()).expect("valid");
-        assert_eq!(client.send(request).await.status, 200);
+/// Requests of this many clients, one after the other on one connection; the proxy trusts this test.
+async fn of_clients(proxy: &Proxy, times: usize, clients: usize, fields: &[(&str, &str)]) -> Vec<u16> {
+    let mut connection = proxy.http1().await;
+    let mut statuses = Vec::new();
+    for n in 0..times {
+        let client = format!("192.0.2.{}", n % clients);
+        let request = request_with("GET", "/made-to-fail", fields).header("x-forwarded-for", client);
+        statuses.push(connection.send(request.body(empty()).expect("valid")).await.status);
     }
+    statuses
+}
+
+const TRUSTED: &str = "trusted-proxies = [\"127.0.0.1\"]";
+
+#[tokio::test]
+async fn one_client_does_not_switch_a_policy_off_for_the_others() {
+    let app = Upstream::echo("app").await;
+    for on_error in ["deny", "skip"] {
+        let settings = format!("on-error = \"{on_error}\"");
+        let proxy = between(&app, &settings).top(TRUSTED).start().await;
+        of_clients(&proxy, 60, 1, &[("x-do", "trap"), ("x-do-response", "trap")]).await;
+        assert_eq!(proxy.plugin("2-misbehave").await.expect("an entry")["state"], "serving", "{on_error}");
+        assert_eq!(proxy.get("/other").await.status, 200, "{on_error}");
+        let line = proxy.access("/other").await;
+        assert_values(step(&line, "request"), json!({ "verdict": "next", "error": null }));
+    }
+}
+
+#[tokio::test]
+async fn what_a_request_brings_about_does_not_switch_a_policy_off() {
+    let app = Upstream::echo("app").await;
+    let proxy = between(&app, PATIENT).top(TRUSTED).start().await;
+    for (field, deed, status) in [("x-do", "memory", 503), ("x-do-log", "trap", 200)] {
+        let statuses = of_clients(&proxy, 30, 10, &[(field, deed)]).await;
+        assert_eq!(statuses, [status; 30], "{deed}");
+        proxy.accesses("/made-to-fail", 30).await;
+        assert_eq!(proxy.plugin("2-misbehave").await.expect("an entry")["state"], "serving", "{deed}");
+    }
+}
+
+#[tokio::test]
+async fn a_policy_that_always_fails_is_in_quarantine_until_a_call_works() {
+    let app = Upstream::echo("app").await;
+    let proxy = between(&app, "").top(TRUSTED).start().await;
+    of_clients(&proxy, 20, 3, &[("x-do", "trap")]).await;
     proxy.plugin_state("2-misbehave", "quarantined").await;
-    client.get("/quarantined").await;
+    assert_eq!(proxy.get("/quarantined").await.status, 503);
+    let line = proxy.access("/quarantined").await;
+    assert_values(step(&line, "request"), json!({ "verdict": "fail", "error": "quarantined" }));
+    let ready = proxy.admin("GET", "/readyz").await;
+    assert_eq!(ready.status, 503);
+    assert!(ready.text().contains("2-misbehave"), "{}", ready.text());
+
+    // One call a second tries whether it works, and it does.
+    until("the policy is called again", async || proxy.get("/").await.status == 200).await;
+    assert_eq!(proxy.plugin("2-misbehave").await.expect("an entry")["state"], "serving");
+    assert_eq!(proxy.admin("GET", "/readyz").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_policy_that_is_skipped_is_in_quarantine_when_all_its_phases_fail() {
+    let app = Upstream::echo("app").await;
+    let proxy = between(&app, "on-error = \"skip\"").top(TRUSTED).start().await;
+    let statuses = of_clients(&proxy, 20, 3, &[("x-do", "trap"), ("x-do-response", "trap")]).await;
+    assert_eq!(statuses, [200; 20]);
+    proxy.plugin_state("2-misbehave", "quarantined").await;
+    assert_eq!(proxy.admin("GET", "/readyz").await.status, 200, "requests are served without it");
+    proxy.get("/quarantined").await;
     let line = proxy.access("/quarantined").await;
     assert_values(step(&line, "request"), json!({ "verdict": "skipped", "error": "quarantined" }));
+}
+
+#[tokio::test]
+async fn a_required_policy_is_called_however_often_it_fails() {
+    let app = Upstream::echo("app").await;
+    let proxy = between(&app, "required = true").top(TRUSTED).start().await;
+    of_clients(&proxy, 30, 3, &[("x-do", "trap")]).await;
+    proxy.plugin_state("2-misbehave", "failing").await;
+    let ready = proxy.admin("GET", "/readyz").await;
+    assert_eq!(ready.status, 503);
+    assert!(ready.text().contains("2-misbehave"), "{}", ready.text());
+
+    assert_eq!(proxy.get("/").await.status, 200, "the next call works, and nothing kept it from being made");
+    assert_eq!(proxy.plugin("2-misbehave").await.expect("an entry")["state"], "serving");
+    assert_eq!(proxy.admin("GET", "/readyz").await.status, 200);
 }
 
 #[tokio::test]

@@ -15,6 +15,9 @@ pub struct PluginFile {
     pub enabled: bool,
     /// What a failed call means for the exchange.
     pub on_error: OnError,
+    /// It is never skipped and never switched off; everything that would do so is
+    /// [`OnError::Deny`] and [`BodyOverflow::Deny`].
+    pub required: bool,
     /// What happens to a body that is too large for the policy to see it whole
     /// ([`Limits::policy_body`](crate::Limits)).
     pub body_overflow: BodyOverflow,

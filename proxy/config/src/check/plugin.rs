@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::Report;
 use crate::document::Document;
-use crate::{Match, PluginFile, PluginLimits, Positions, Problems, file, units};
+use crate::{BodyOverflow, Match, OnError, PluginFile, PluginLimits, Positions, Problems, file, units};
 
 /// `file` says which plugin it is.
 pub(crate) fn check(document: Document<file::Plugin>, file: &Path) -> Result<PluginFile, Problems> {
@@ -21,6 +21,20 @@ pub(crate) fn check(document: Document<file::Plugin>, file: &Path) -> Result<Plu
             format!("limits.time is {time}, less than limits.cpu, which is {cpu}"),
             "the time of a call includes its CPU time: raise one or lower the other",
         );
+    }
+    if content.required {
+        let contradictions = [
+            ("enabled", !content.enabled),
+            ("on-error", content.on_error == OnError::Skip),
+            ("body-overflow", content.body_overflow == BodyOverflow::Skip),
+        ];
+        for (key, _) in contradictions.iter().filter(|(_, contradicts)| *contradicts) {
+            report.add(
+                key,
+                format!("{key} would leave out a policy that is required"),
+                format!("remove {key} or required"),
+            );
+        }
     }
     if let Some(link) = &content.link
         && file.file_stem().is_some_and(|name| name == link.0.0.as_str())
@@ -38,6 +52,7 @@ pub(crate) fn without_file(content: file::Plugin) -> PluginFile {
     PluginFile {
         enabled: content.enabled,
         on_error: content.on_error,
+        required: content.required,
         body_overflow: content.body_overflow,
         matching: Match {
             hosts: content.matching.hosts.into_iter().map(|host| host.0.0).collect(),

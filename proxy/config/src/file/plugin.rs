@@ -19,6 +19,9 @@ pub(crate) struct Plugin {
     pub enabled: bool,
     /// What a failed call means for the exchange.
     pub on_error: OnError,
+    /// `true`: the policy is never skipped and never put into quarantine, and `/readyz` fails while it does not work.
+    /// Needs `on-error` and `body-overflow` to be `"deny"`, and `enabled` to be `true`.
+    pub required: bool,
     /// What happens to a body over `limits.policy-body` of `tidegate.toml` that the policy wants to see
     /// whole.
     pub body_overflow: BodyOverflow,
@@ -45,6 +48,7 @@ impl Default for Plugin {
         Self {
             enabled: true,
             on_error: OnError::Deny,
+            required: false,
             body_overflow: BodyOverflow::Deny,
             matching: Match::default(),
             limits: Limits::default(),

@@ -44,7 +44,7 @@ fn an_empty_file_is_the_default() {
     let default = PluginFile::default();
     let empty = read_plugin("").expect("an empty file is valid");
     assert_eq!(PluginFile { positions: Positions::default(), ..empty }, default);
-    assert!(default.enabled);
+    assert!(default.enabled && !default.required);
     assert_eq!((default.on_error, default.isolation), (OnError::Deny, Isolation::Worker));
     assert_eq!(default.body_overflow, BodyOverflow::Deny);
     assert!(default.matching.hosts.is_empty() && default.matching.listeners.is_empty());
@@ -117,6 +117,18 @@ fn one_mistake_gives_one_problem_at_its_place() {
         (
             "[config]\na = { \"b.c\" = [1, nan] }",
             "2:19: config.a.\"b.c\"[1]: NaN is not a number in JSON; the plugin gets its configuration as JSON, where numbers are finite",
+        ),
+        (
+            "required = true\nenabled = false",
+            "2:11: enabled would leave out a policy that is required; remove enabled or required",
+        ),
+        (
+            "required = true\non-error = \"skip\"",
+            "2:12: on-error would leave out a policy that is required; remove on-error or required",
+        ),
+        (
+            "required = true\nbody-overflow = \"skip\"",
+            "2:17: body-overflow would leave out a policy that is required; remove body-overflow or required",
         ),
         (
             "body-overflow = \"pass\"",

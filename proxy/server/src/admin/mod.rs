@@ -15,7 +15,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use crate::reload::{Handle, PolicyState, Status};
+use crate::reload::{Handle, PolicyStatus, Status};
 
 /// A request head on this interface has this long.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -82,13 +82,8 @@ async fn answer(request: &Request<Incoming>, control: &Handle) -> Response<Full<
 /// Why requests are not, or not all, served as configured.
 fn not_ready(status: &Status) -> Vec<String> {
     let draining = status.draining.then(|| "draining".to_owned());
-    let without =
-        status.plugins.iter().filter(|plugin| plugin.state == PolicyState::Refused && !plugin.last_good);
-    let without = without.map(|plugin| {
-        let error = plugin.error.as_deref().unwrap_or_default();
-        format!("no version of policy {} could be loaded: {error}", plugin.name)
-    });
-    draining.into_iter().chain(without).collect()
+    let policies = status.plugins.iter().filter_map(PolicyStatus::not_ready);
+    draining.into_iter().chain(policies).collect()
 }
 
 fn text(status: StatusCode, text: String) -> Response<Full<Bytes>> {

@@ -18,7 +18,7 @@ use tidegate_message::Reply;
 use tidegate_plugin_host::{Activation, CallError, Chunk, Exchange, Instances, Phase, Plugin, Slot, Verdict};
 
 pub(crate) use self::bodies::{Passage, Refusal};
-pub(crate) use self::breaker::Breaker;
+pub(crate) use self::breaker::{Breaker, Shares};
 pub(crate) use self::keeper::Keeper;
 use crate::error::Error;
 use crate::log;
@@ -29,6 +29,8 @@ use crate::tasks::Tasks;
 pub(crate) struct Link {
     pub(crate) name: Arc<str>,
     pub(crate) on_error: OnError,
+    /// It is called however often it fails.
+    pub(crate) required: bool,
     /// What becomes of a body that is larger than a policy may see at once.
     pub(crate) body_overflow: BodyOverflow,
     pub(crate) policy: Policy,
@@ -56,6 +58,7 @@ impl Link {
         same_policy
             && self.name == other.name
             && self.on_error == other.on_error
+            && self.required == other.required
             && self.body_overflow == other.body_overflow
     }
 }
@@ -297,7 +300,7 @@ impl Place {
         slot: &mut Slot,
         mut chunk: Option<&mut Chunk>,
     ) -> Judged {
-        if self.link.breaker.is_open() {
+        if !self.link.required && self.link.breaker.refuses(phase) {
             return self.no_decision("quarantined", "it kept failing and is quarantined");
         }
         let outcome = match instances.call_now(phase, slot, chunk.as_deref_mut()) {
@@ -310,10 +313,15 @@ impl Place {
 
     fn judge(&self, phase: Phase, exchange: &Exchange, outcome: Result<Verdict, CallError>) -> Judged {
         match outcome {
-            Ok(Verdict::Fail) => self.no_decision("fail", "it returned fail"),
-            Ok(verdict) => Judged::of(verdict),
+            Ok(verdict) => {
+                self.link.breaker.succeeded(phase);
+                match verdict {
+                    Verdict::Fail => self.no_decision("fail", "it returned fail"),
+                    verdict => Judged::of(verdict),
+                }
+            }
             Err(error) => {
-                self.link.breaker.failed();
+                self.link.breaker.failed(phase, &error, exchange.client);
                 self.log_failure(phase, &error, exchange);
                 self.no_decision(error.as_str(), &error.to_string())
             }

@@ -18,7 +18,7 @@ use tidegate_config::{self as config, Config, Problem};
 use tidegate_plugin_host::Host;
 use tokio::sync::{mpsc, oneshot};
 
-pub(crate) use self::directory::{Directory, Look, State as PolicyState, Status as PolicyStatus};
+pub(crate) use self::directory::{Directory, Look, Status as PolicyStatus};
 use self::watch::{Fingerprint, Watcher};
 use crate::access_log;
 use crate::files;

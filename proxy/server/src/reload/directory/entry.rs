@@ -4,14 +4,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tidegate_config::{BodyOverflow, Problem};
+use tidegate_config::{BodyOverflow, OnError, Problem};
 use tokio::sync::mpsc;
 
 use super::files::problem;
 use super::status::{State, Status};
 use super::version::{Key, Lacks, Refused, Version};
 use super::{Look, Scan};
-use crate::policy::{Breaker, Link, Policy};
+use crate::policy::{Breaker, Link, Policy, Shares};
 
 /// A file that cannot be loaded is taken for half-copied until it has not changed for this long.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -55,10 +55,11 @@ impl Entry {
         Some(Link {
             name: name.into(),
             on_error: refused.on_error,
+            required: false,
             // Who cannot be called asks for no body.
             body_overflow: BodyOverflow::Deny,
             policy: Policy::Refused(refused.activation.clone()),
-            breaker: Arc::new(Breaker::new(0, mpsc::channel(1).0)),
+            breaker: Arc::new(Breaker::new(refused.on_error, 0, Shares::default(), mpsc::channel(1).0)),
         })
     }
 
@@ -95,6 +96,8 @@ impl Entry {
                 .map(|plugin| plugin.description().iter().cloned().collect())
                 .unwrap_or_default(),
             breaker: serving.map(|serving| serving.link.breaker.clone()),
+            denies: serving.is_some_and(|serving| serving.link.on_error == OnError::Deny),
+            required: serving.is_some_and(|serving| serving.link.required),
         })
     }
 

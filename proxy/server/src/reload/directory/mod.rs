@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 
 use self::entry::Entry;
 use self::files::Files;
-pub(crate) use self::status::{State, Status};
+pub(crate) use self::status::Status;
 use self::version::{Hash, Loader, Read};
 use crate::policy::Link;
 

@@ -22,14 +22,38 @@ pub(crate) struct Status {
     pub(crate) description: BTreeMap<String, String>,
     #[serde(skip)]
     pub(super) breaker: Option<Arc<Breaker>>,
+    /// What it cannot decide is denied.
+    #[serde(skip)]
+    pub(super) denies: bool,
+    #[serde(skip)]
+    pub(super) required: bool,
 }
 
 impl Status {
     /// A breaker opens and closes by itself, at any time after the files were looked at.
     pub(crate) fn look_at_breaker(&mut self) {
         if self.breaker.as_ref().is_some_and(|breaker| breaker.is_open()) {
-            self.state = State::Quarantined;
-            self.error.get_or_insert_with(|| "it kept failing and is left out for a while".to_owned());
+            let (state, error) = if self.required {
+                (State::Failing, "it keeps failing; as it is required, it is called all the same")
+            } else {
+                (State::Quarantined, "it kept failing and is left out until a call works again")
+            };
+            self.state = state;
+            self.error.get_or_insert_with(|| error.to_owned());
+        }
+    }
+
+    /// Why requests that the policy applies to are not served.
+    pub(crate) fn not_ready(&self) -> Option<String> {
+        let (name, error) = (&self.name, self.error.as_deref().unwrap_or_default());
+        match self.state {
+            State::Refused if !self.last_good => {
+                Some(format!("no version of policy {name} could be loaded: {error}"))
+            }
+            State::Quarantined | State::Failing if self.denies => {
+                Some(format!("policy {name} denies what it applies to: {error}"))
+            }
+            _ => None,
         }
     }
 }
@@ -41,5 +65,7 @@ pub(crate) enum State {
     Serving,
     Refused,
     Quarantined,
+    /// Required, and would be in quarantine if it were not.
+    Failing,
     Disabled,
 }

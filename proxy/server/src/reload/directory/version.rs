@@ -10,7 +10,7 @@ use tidegate_plugin_host::{self as host, Activation, Code, Host, LoadError};
 use tokio::sync::mpsc;
 
 use super::files::{self, Files, problem};
-use crate::policy::{Breaker, Link, Policy};
+use crate::policy::{Breaker, Link, Policy, Shares};
 
 /// Everything a version is made of; the same again is not loaded again.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -149,9 +149,15 @@ impl Loader {
         let link = Link {
             name: name.into(),
             on_error: settings.on_error,
+            required: settings.required,
             body_overflow: settings.body_overflow,
             policy: Policy::Serving(plugin),
-            breaker: Arc::new(Breaker::new(number, self.bad_version.clone())),
+            breaker: Arc::new(Breaker::new(
+                settings.on_error,
+                number,
+                Shares::default(),
+                self.bad_version.clone(),
+            )),
         };
         Ok(Version { number, key, link, generation })
     }
