@@ -16,6 +16,7 @@ mod listener;
 mod log;
 mod machine;
 mod policy;
+mod regular;
 mod reload;
 mod response;
 mod server;

@@ -7,10 +7,11 @@ use std::time::Instant;
 use tidegate_plugin_host::Host;
 
 use super::print;
+use crate::regular;
 
 pub(crate) fn run(file: &Path) -> Result<ExitCode, String> {
     let name = file.display();
-    let bytes = std::fs::read(file).map_err(|error| format!("{name}: cannot read it: {error}"))?;
+    let bytes = regular::read(file).map_err(|error| format!("{name}: cannot read it: {error}"))?;
     let host = Host::new().map_err(|error| error.to_string())?;
     let begun = Instant::now();
     let code = host.compile(&bytes).map_err(|error| format!("{name}: {error}"))?;

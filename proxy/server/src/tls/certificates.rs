@@ -14,6 +14,8 @@ use rustls::sign::CertifiedKey;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use crate::regular;
+
 /// A certificate with its key, and what is in it.
 #[derive(Debug, Clone)]
 pub(crate) struct Certificate {
@@ -76,9 +78,9 @@ impl Certificate {
 
 /// The certificates of a PEM file, at least one.
 pub(crate) fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let certificates: Result<Vec<_>, _> =
-        CertificateDer::pem_file_iter(file).and_then(Iterator::collect).map_err(|error| pem_fault(&error));
-    match certificates {
+    let text = read(file)?;
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
+    match certificates.map_err(|error| pem_fault(&error)) {
         Ok(certificates) if certificates.is_empty() => {
             Err("there is no certificate in it: no `BEGIN CERTIFICATE` line".to_owned())
         }
@@ -87,17 +89,18 @@ pub(crate) fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, 
 }
 
 fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, String> {
-    PrivateKeyDer::from_pem_file(file).map_err(|error| match error {
+    PrivateKeyDer::from_pem_slice(&read(file)?).map_err(|error| match error {
         pem::Error::NoItemsFound => "there is no private key in it: no `BEGIN … PRIVATE KEY` line".to_owned(),
         other => pem_fault(&other),
     })
 }
 
+fn read(file: &Path) -> Result<Vec<u8>, String> {
+    regular::read(file).map_err(|error| format!("cannot read it: {error}"))
+}
+
 fn pem_fault(error: &pem::Error) -> String {
-    match error {
-        pem::Error::Io(error) => format!("cannot read it: {error}"),
-        other => format!("not PEM: {other}"),
-    }
+    format!("not PEM: {error}")
 }
 
 fn dns_names(certificate: &X509Certificate<'_>) -> Vec<String> {

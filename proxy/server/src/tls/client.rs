@@ -43,7 +43,7 @@ impl ClientLoader {
         for (name, upstream) in &config.upstreams {
             let Some(tls) = &upstream.tls else { continue };
             let files = files(tls).map(|file| {
-                let digest = std::fs::read(&file).ok().map(|bytes| Sha256::digest(bytes).into());
+                let digest = crate::regular::read(&file).ok().map(|bytes| Sha256::digest(bytes).into());
                 (file, digest)
             });
             let inputs = Inputs { tls: tls.clone(), protocol: upstream.protocol, files: files.collect() };

@@ -179,7 +179,7 @@ impl Inputs {
     fn of(tls: &Tls, http: Option<HttpVersions>) -> Self {
         let certificates = tls.certificates.iter().flat_map(|one| [&one.chain, &one.key]);
         let files = certificates.chain(&tls.client_ca).map(|file| {
-            let digest = std::fs::read(file).ok().map(|bytes| Sha256::digest(bytes).into());
+            let digest = crate::regular::read(file).ok().map(|bytes| Sha256::digest(bytes).into());
             (file.clone(), digest)
         });
         // What the table says, in a form that can be compared; the paths are in `files`.
