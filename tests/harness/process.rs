@@ -55,7 +55,7 @@ impl Process {
     }
 
     /// Sends a signal.
-    pub(crate) fn signal(&self, signal: Signal) {
+    pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).expect("a running process");
     }
 
@@ -83,7 +83,7 @@ impl Process {
     }
 
     /// Waits until it ends by itself.
-    pub(crate) async fn ended(&mut self) -> ExitStatus {
+    pub async fn ended(&mut self) -> ExitStatus {
         within("the process to end", self.stderr.end()).await;
         self.child.wait().expect("a child of this process")
     }

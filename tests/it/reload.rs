@@ -3,13 +3,16 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use rustix::process::Signal;
-use tidegate_tests::{Builder, Client, Proxy, Upstream, empty, guest, request, stock, until};
+use tidegate_tests::{
+    Authority, Builder, Client, Process, Proxy, Upstream, command, empty, guest, request, stock, until,
+};
 
 fn settings(mark: &str) -> String {
     format!("[config]\nvalue = \"{mark}\"")
@@ -100,7 +103,7 @@ async fn a_half_copied_plugin_is_waited_for() {
     let path = proxy.plugin_path("2-stamp.wasm");
     fs::write(proxy.plugin_path("2-stamp.toml"), settings("copied")).expect("a writable folder");
     let mut copy = fs::File::create(&path).expect("a writable folder");
-    let mut pause = tokio::time::interval(std::time::Duration::from_millis(50));
+    let mut pause = tokio::time::interval(Duration::from_millis(50));
     // While the file is copied slowly, requests are answered as before.
     for chunk in whole.chunks(whole.len() / 10 + 1) {
         copy.write_all(chunk).expect("a writable file");
@@ -279,20 +282,306 @@ async fn a_removed_upstream_finishes_what_it_has() {
     feed.complete(slow).await;
 }
 
+/// For `times` looks in a row, a hundredth of a second apart.
+async fn always(times: u32, mut holds: impl AsyncFnMut()) {
+    let mut pause = tokio::time::interval(std::time::Duration::from_millis(10));
+    for _ in 0..times {
+        pause.tick().await;
+        holds().await;
+    }
+}
+
+const CLOSED: &str = "[[config.rules]]\npaths = [\"/open\"]\nallow = [\"0.0.0.0/0\"]\n\n[[config.rules]]\npaths = [\"/closed/**\"]\ndeny = true\n";
+
 #[tokio::test]
-async fn a_version_that_fails_at_once_is_rolled_back() {
+async fn a_policy_whose_files_are_swapped_is_never_away() {
+    let app = Upstream::echo("app").await;
+    let proxy = Proxy::builder(&app).plugin("10-access", stock("access-control"), CLOSED).start().await;
+    let (wasm, toml) = (proxy.plugin_path("10-access.wasm"), proxy.plugin_path("10-access.toml"));
+    let mut client = proxy.http1().await;
+    let mut denied = async |what: &str| {
+        always(60, async || assert_eq!(client.get("/closed/x").await.status, 403, "{what}")).await;
+    };
+    denied("before").await;
+
+    fs::remove_file(&wasm).expect("a file");
+    denied("without its code").await;
+    fs::write(&wasm, stock("access-control")).expect("a writable folder");
+    denied("with its code").await;
+
+    fs::remove_file(&toml).expect("a file");
+    denied("without its settings").await;
+    fs::write(&toml, CLOSED).expect("a writable folder");
+    denied("with its settings").await;
+
+    fs::remove_file(&wasm).expect("a file");
+    fs::remove_file(&toml).expect("a file");
+    denied("without any file").await;
+    fs::write(&wasm, stock("access-control")).expect("a writable folder");
+    denied("with code whose settings come after it").await;
+    fs::write(&toml, CLOSED).expect("a writable folder");
+    denied("with both").await;
+
+    // The first half is a valid file without the rule that matters.
+    let (first, second) = CLOSED.split_at(CLOSED.rfind("[[").expect("a second rule"));
+    let mut file = fs::File::create(&toml).expect("a writable file");
+    file.write_all(first.as_bytes()).expect("a writable file");
+    denied("with the half that is written").await;
+    file.write_all(second.as_bytes()).expect("a writable file");
+    drop(file);
+    denied("with the whole").await;
+    // The same, but closed in between, and of other rules: the writer has it open.
+    let other = format!("# rules\n{CLOSED}");
+    let (first, second) = other.split_at(other.rfind("[[").expect("a second rule"));
+    let mut file = fs::File::create(&toml).expect("a writable file");
+    file.write_all(first.as_bytes()).expect("a writable file");
+    denied("with half of other settings").await;
+    file.write_all(second.as_bytes()).expect("a writable file");
+    drop(file);
+    denied("with other settings").await;
+
+    // Who asks for a reload does not wait.
+    fs::remove_file(&wasm).expect("a file");
+    fs::remove_file(&toml).expect("a file");
+    assert_eq!(proxy.reload().await.status, 200);
+    assert_eq!(proxy.get("/closed/x").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_required_policy_whose_files_are_gone_serves_until_that_is_confirmed() {
+    let app = Upstream::echo("app").await;
+    let settings = format!("required = true\n{CLOSED}");
+    let proxy = Proxy::builder(&app).plugin("10-access", stock("access-control"), &settings).start().await;
+    fs::remove_file(proxy.plugin_path("10-access.wasm")).expect("a file");
+    fs::remove_file(proxy.plugin_path("10-access.toml")).expect("a file");
+    proxy.log().wait(&["ERROR", "10-access.wasm", "required"]).await;
+    assert_eq!(proxy.get("/closed/x").await.status, 403);
+    assert_eq!(proxy.reload().await.status, 200);
+    assert_eq!(proxy.get("/closed/x").await.status, 200);
+}
+
+#[tokio::test]
+async fn new_code_does_not_run_before_its_settings_are_there() {
     let app = Upstream::echo("app").await;
     let proxy = stamped(&app).start().await;
-    rename_over(&proxy.plugin_path("1-stamp.wasm"), guest("misbehave"));
-    fs::write(proxy.plugin_path("1-stamp.toml"), "").expect("a writable file");
-    until_stamp(&proxy, "").await;
-    for _ in 0..10 {
-        let request = request("GET", "/").header("x-do", "trap").body(empty()).expect("valid");
-        assert_eq!(proxy.send(request).await.status, 503);
+    fs::write(proxy.plugin_path("2-counter.wasm"), guest("counter")).expect("a writable folder");
+    let mut client = proxy.http1().await;
+    always(60, async || assert_eq!(client.get("/").await.header("x-attribute"), "")).await;
+    fs::write(proxy.plugin_path("2-counter.toml"), "match = { paths = [\"/counted\"] }").expect("a file");
+    until("the counter", async || !proxy.get("/counted").await.header("x-attribute").is_empty()).await;
+    assert_eq!(proxy.get("/").await.header("x-attribute"), "");
+}
+
+#[tokio::test]
+async fn what_is_no_file_is_reported_and_stops_nothing() {
+    let app = Upstream::echo("app").await;
+    let proxy = stamped(&app).start().await;
+    let plugins = proxy.plugin_path("");
+    fs::create_dir(plugins.join("2-folder.wasm")).expect("a folder");
+    symlink("nowhere", plugins.join("3-dangling.wasm")).expect("a link");
+    symlink("4-loop.wasm", plugins.join("4-loop.wasm")).expect("a link");
+    for name in ["5-fifo.wasm", "6-fifo.toml"] {
+        let made = std::process::Command::new("mkfifo").arg(plugins.join(name)).status();
+        assert!(made.expect("mkfifo").success());
     }
-    proxy.log().wait(&["ERROR", "1-stamp"]).await;
+    let misnamed = std::ffi::OsStr::from_bytes(b"7-\xff.wasm");
+    fs::write(plugins.join(misnamed), guest("counter")).expect("a writable folder");
+    for name in ["2-folder.wasm", "3-dangling.wasm", "4-loop.wasm", "5-fifo.wasm", "6-fifo.toml", "UTF-8"] {
+        proxy.log().wait(&["ERROR", name]).await;
+    }
+    assert_eq!(stamp(&proxy).await, "first");
+    assert_eq!(proxy.admin("GET", "/readyz").await.status, 200);
+    assert_eq!(proxy.plugin("2-folder").await.expect("an entry")["state"], "refused");
+
+    // Reloads go on.
+    fs::write(proxy.plugin_path("1-stamp.toml"), settings("second")).expect("a writable file");
+    until_stamp(&proxy, "second").await;
+    assert_eq!(proxy.reload().await.status, 422);
+
+    // Of a policy that serves, neither what takes its place nor what takes that of its settings changes anything.
+    let mark = proxy.log().len();
+    fs::remove_file(plugins.join("1-stamp.wasm")).expect("a file");
+    fs::create_dir(plugins.join("1-stamp.wasm")).expect("a folder");
+    proxy.log().wait_from(mark, &["ERROR", "1-stamp.wasm", "directory"]).await;
+    assert_eq!(stamp(&proxy).await, "second");
+}
+
+#[tokio::test]
+async fn a_configuration_or_a_certificate_that_nobody_writes_holds_up_nothing() {
+    let app = Upstream::echo("app").await;
+    let leaf = Authority::new().sign(&["a.test"]);
+    let proxy = Proxy::builder(&app)
+        .tls_listener("secure", &leaf, "")
+        .plugin("1-stamp", guest("stamp"), &settings("first"))
+        .start()
+        .await;
+    let files = fs::read_dir(proxy.folder()).expect("a folder").flatten().map(|entry| entry.path());
+    let files: Vec<_> = files.filter(|path| path.is_file()).collect();
+    assert_eq!(files.len(), 3, "configuration, chain and key: {files:?}");
+    for path in files {
+        let before = fs::read(&path).expect("a file");
+        fs::remove_file(&path).expect("a file");
+        let made = std::process::Command::new("mkfifo").arg(&path).status();
+        assert!(made.expect("mkfifo").success());
+        let refused = proxy.reload().await;
+        assert_eq!(refused.status, 422);
+        assert!(refused.text().contains("FIFO"), "{}", refused.text());
+        assert_eq!(stamp(&proxy).await, "first");
+        fs::remove_file(&path).expect("a file");
+        fs::write(&path, before).expect("a writable folder");
+        assert_eq!(proxy.reload().await.status, 200);
+    }
+}
+
+/// Sends requests that make the guest `misbehave` fail.
+async fn trap(proxy: &Proxy, times: u32) -> Vec<u16> {
+    let mut client = proxy.http1().await;
+    let mut statuses = Vec::new();
+    for _ in 0..times {
+        let request = request("GET", "/").header("x-do", "trap").body(empty()).expect("valid");
+        statuses.push(client.send(request).await.status);
+    }
+    statuses
+}
+
+#[tokio::test]
+async fn a_version_that_always_fails_is_rolled_back_to_the_last_that_served_well() {
+    let app = Upstream::echo("app").await;
+    let proxy = stamped(&app).start().await;
+    assert_eq!(stamp(&proxy).await, "first");
+    // Two versions of a bad one, as its settings come after its code. The first of them has no calls.
+    fs::write(proxy.plugin_path("1-stamp.wasm"), guest("misbehave")).expect("a writable file");
+    for configure in ["nothing", "nothing at all"] {
+        let text = format!("[config]\nconfigure = \"{configure}\"");
+        fs::write(proxy.plugin_path("1-stamp.toml"), text).expect("a writable file");
+        assert_eq!(proxy.reload().await.status, 200);
+    }
+
+    assert_eq!(trap(&proxy, 20).await, [503; 20]);
+
+    proxy.log().wait(&["ERROR", "1-stamp", "serves again"]).await;
+    assert_eq!(stamp(&proxy).await, "first");
+    let plugin = proxy.plugin("1-stamp").await.expect("an entry");
+    assert_eq!((&plugin["state"], &plugin["last_good"]), (&"refused".into(), &true.into()), "{plugin}");
+
+    // Only its own files bring it back.
+    let path = proxy.folder().join("tidegate.toml");
+    let text = fs::read_to_string(&path).expect("a file");
+    let more = format!("{text}\n[upstream.more]\nservers = [\"{}\"]\n", app.address());
+    fs::write(&path, more).expect("a writable file");
+    assert_eq!(proxy.reload().await.status, 422);
+    assert_eq!(stamp(&proxy).await, "first");
+    fs::write(proxy.plugin_path("1-stamp.toml"), "[config]\nconfigure = \"other\"").expect("a writable file");
+    assert_eq!(proxy.reload().await.status, 200);
+    assert_eq!(stamp(&proxy).await, "");
+}
+
+#[tokio::test]
+async fn a_few_crafted_requests_do_not_bring_an_old_version_back() {
+    let app = Upstream::echo("app").await;
+    let proxy = stamped(&app).start().await;
+    assert_eq!(stamp(&proxy).await, "first");
+    fs::write(proxy.plugin_path("1-stamp.wasm"), guest("misbehave")).expect("a writable file");
+    fs::write(proxy.plugin_path("1-stamp.toml"), "").expect("a writable file");
+    assert_eq!(proxy.reload().await.status, 200);
+    for _ in 0..30 {
+        assert_eq!(proxy.get("/").await.status, 200);
+    }
+    trap(&proxy, 40).await;
+    // The control thread has looked by the time it has answered.
+    assert_eq!(proxy.reload().await.json()["generation"], 2);
+    assert_eq!(proxy.plugin("1-stamp").await.expect("an entry")["state"], "serving");
+}
+
+#[tokio::test]
+async fn a_destination_that_a_policy_does_not_name_makes_no_new_version_of_it() {
+    let app = Upstream::echo("app").await;
+    let named = format!("grants = {{ routes = [\"app\"] }}\n{}", settings("first"));
+    let proxy = Proxy::builder(&app).plugin("1-stamp", guest("stamp"), &named).start().await;
+    let path = proxy.folder().join("tidegate.toml");
+    let text = fs::read_to_string(&path).expect("a file");
+    let more = format!("{text}\n[upstream.more]\nservers = [\"{}\"]\n", app.address());
+    fs::write(&path, more).expect("a writable file");
+    assert_eq!(proxy.reload().await.json()["generation"], 2);
+    assert_eq!(proxy.plugin("1-stamp").await.expect("an entry")["generation"], 1);
+
+    // One that it names is missed, and found again.
+    let renamed = text.replace("[upstream.app]", "[upstream.other]").replace("= \"app\"", "= \"other\"");
+    fs::write(&path, renamed).expect("a writable file");
+    let missed = proxy.reload().await;
+    assert_eq!(missed.status, 422);
+    assert!(missed.text().contains("1-stamp.toml:1:"), "{}", missed.text());
+    fs::write(&path, &text).expect("a writable file");
+    assert_eq!(proxy.reload().await.status, 200);
+}
+
+/// A component that takes minutes to compile: one function of many loops that all change many variables.
+fn slow_to_compile() -> Vec<u8> {
+    const VARIABLES: usize = 2000;
+    const LOOPS: usize = 1500;
+    const I64: u8 = 0x7e;
+    let number = |mut number: usize| {
+        let mut bytes = Vec::new();
+        while number >= 0x80 {
+            bytes.push((number % 0x80) as u8 | 0x80);
+            number /= 0x80;
+        }
+        bytes.push(number as u8);
+        bytes
+    };
+    let section = |id: u8, content: &[u8]| [&[id][..], &number(content.len()), content].concat();
+    let variable = |n: usize| number(n % VARIABLES);
+    let mut body = [&[1][..], &number(VARIABLES), &[I64]].concat();
+    for n in 0..LOOPS {
+        // loop; local.get; local.get; i64.add; local.set
+        body.extend(
+            [0x03, 0x40, 0x20].into_iter().chain(variable(n)).chain([0x20]).chain(variable(7 * n + 1)),
+        );
+        body.extend([0x7c, 0x21].into_iter().chain(variable(13 * n + 2)));
+    }
+    for n in 0..LOOPS {
+        // local.get; i64.eqz; br_if 0; end
+        body.extend([0x20].into_iter().chain(variable(n)).chain([0x50, 0x0d, 0x00, 0x0b]));
+    }
+    body.push(0x0b);
+    let code = [&[1][..], &number(body.len()), &body].concat();
+    let function = [section(1, b"\x01\x60\0\0"), section(3, b"\x01\0"), section(10, &code)].concat();
+    let module = [&b"\0asm\x01\0\0\0"[..], &function].concat();
+    [&b"\0asm\x0d\0\x01\0"[..], &section(1, &module)].concat()
+}
+
+#[tokio::test]
+async fn while_a_plugin_compiles_the_others_are_looked_after() {
+    let app = Upstream::echo("app").await;
+    let mut proxy = stamped(&app).start().await;
+    assert_eq!(stamp(&proxy).await, "first");
+    fs::write(proxy.plugin_path("1-stamp.wasm"), guest("misbehave")).expect("a writable file");
+    fs::write(proxy.plugin_path("1-stamp.toml"), "").expect("a writable file");
+    assert_eq!(proxy.reload().await.status, 200);
+    fs::write(proxy.plugin_path("2-slow.toml"), "").expect("a writable folder");
+    fs::write(proxy.plugin_path("2-slow.wasm"), slow_to_compile()).expect("a writable folder");
+    proxy.log().wait(&["loading", "2-slow"]).await;
+
+    assert_eq!(trap(&proxy, 20).await, [503; 20]);
     until_stamp(&proxy, "first").await;
-    assert_eq!(proxy.plugin("1-stamp").await.expect("an entry")["state"], "refused");
+    assert_eq!(proxy.admin("GET", "/readyz").await.status, 200);
+
+    proxy.signal(Signal::TERM);
+    assert_eq!(proxy.ended().await.code(), Some(0));
+    assert_eq!(proxy.log().count("2-slow.wasm"), 0, "it was still being compiled");
+}
+
+#[tokio::test]
+async fn a_plugin_that_compiles_at_the_start_does_not_keep_the_proxy_from_ending() {
+    let app = Upstream::echo("app").await;
+    let folder = Proxy::builder(&app).plugin("1-slow", slow_to_compile(), "").write();
+    let mut run = command(&["run", "--config"]);
+    run.arg(folder.path().join("tidegate.toml"));
+    let mut process = Process::start(run);
+    process.stderr().wait(&["loading", "1-slow"]).await;
+    process.signal(Signal::TERM);
+    assert_eq!(process.ended().await.code(), Some(0));
+    assert_eq!(process.stderr().count("serving"), 0);
 }
 
 /// How often the files change in [`reloads_under_load_lose_nothing`]: 20, or 100 with

@@ -13,6 +13,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::admin;
 use crate::listener::Admission;
 use crate::log;
+use crate::regular;
 use crate::reload::{self, Started};
 use crate::thread::{self, Command};
 use tidegate_upstream::Supervisor;
@@ -41,8 +42,22 @@ pub(crate) fn run(file: PathBuf) -> Result<ExitCode, Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // Before anything serves: a signal must not find the process without them.
     let mut signals = runtime.block_on(async { Signals::listen() })?;
-    let Started { handle, thread, config } =
-        reload::start(file, host, Supervisor::start()?, commands).map_err(Error::Config)?;
+    let Started { handle, thread, first } = reload::start(file, host, Supervisor::start()?, commands)?;
+    let first = runtime.block_on(async {
+        tokio::select! {
+            first = first => Some(first),
+            () = signals.stop() => None,
+        }
+    });
+    let config = match first {
+        Some(Ok(config)) => config.map_err(Error::Config)?,
+        Some(Err(_)) => return Err(std::io::Error::other("the control thread ended").into()),
+        // Nothing serves yet, and what is being compiled ends with the process.
+        None => {
+            tracing::info!(target: "shutdown", "stopped before anything was served");
+            return Ok(ExitCode::SUCCESS);
+        }
+    };
     let whole = runtime.block_on(async {
         if let Some(settings) = config.admin {
             admin::start(settings.address, handle.clone()).await.map_err(|error| {
@@ -75,7 +90,7 @@ pub(crate) fn run(file: PathBuf) -> Result<ExitCode, Error> {
 }
 
 fn read(file: &PathBuf) -> Result<Config, Error> {
-    let text = std::fs::read_to_string(file).map_err(|error| {
+    let text = regular::read_to_string(file).map_err(|error| {
         let message = format!("cannot read it: {error}");
         let help = Some("name the configuration with --config FILE".to_owned());
         Error::Config(vec![Problem { file: file.clone(), position: None, message, help }])
@@ -111,27 +126,36 @@ impl Signals {
         })
     }
 
-    /// Waits for a signal to stop; does what the others ask for.
+    async fn stop(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
+    /// Waits for a signal to stop; does what the others ask for beside it.
     async fn until_stopped(&mut self, handle: &reload::Handle) {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
-                _ = self.hangup.recv() => {
-                    handle.reopen_logs().await;
-                    match handle.reload().await {
-                        Some(Ok(outcome)) => {
-                            let (generation, changed) = (outcome.generation, outcome.changed);
-                            tracing::info!(target: "reload", generation, changed, "reloaded on SIGHUP");
-                        }
-                        // The problems are in the log.
-                        Some(Err(_)) => {
-                            tracing::error!(target: "reload", "nothing changed: the files cannot be used");
-                        }
-                        None => return,
-                    }
-                }
+                // Ends with the runtime at the latest.
+                _ = self.hangup.recv() => drop(tokio::spawn(hang_up(handle.clone()))),
             }
         }
+    }
+}
+
+async fn hang_up(handle: reload::Handle) {
+    handle.reopen_logs().await;
+    match handle.reload().await {
+        Some(Ok(outcome)) => {
+            let (generation, changed) = (outcome.generation, outcome.changed);
+            tracing::info!(target: "reload", generation, changed, "reloaded on SIGHUP");
+        }
+        // The problems are in the log.
+        Some(Err(_)) => tracing::error!(target: "reload", "nothing changed: the files cannot be used"),
+        // The proxy is stopping.
+        None => {}
     }
 }

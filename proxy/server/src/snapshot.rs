@@ -37,6 +37,21 @@ pub(crate) struct Snapshot {
 }
 
 impl Snapshot {
+    /// The next generation, which differs in its policies alone.
+    pub(crate) fn with_chain(&self, links: Vec<Link>) -> Self {
+        Self {
+            number: self.number + 1,
+            config: self.config.clone(),
+            links,
+            tls: self.tls.clone(),
+            clusters: self.clusters.clone(),
+            files: self.files.clone(),
+            temporary: self.temporary.clone(),
+            memory: self.memory.clone(),
+            access_log: self.access_log.clone(),
+        }
+    }
+
     /// Whether `other` would change nothing for a request.
     pub(crate) fn serves_like(&self, other: &Self) -> bool {
         let same_tls = self.tls.len() == other.tls.len()

@@ -2,14 +2,17 @@
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::mpsc::sync_channel;
+use std::time::Duration;
 
-use tidegate_config::Problem;
+use tidegate_config::{Config, Problem};
 use tidegate_plugin_host::{Host, HostError};
 use tokio::sync::mpsc;
 
 use super::print;
 use crate::files;
-use crate::reload::{Directory, Look};
+use crate::regular;
+use crate::reload::{Directory, Look, Scan};
 use crate::tls;
 use tidegate_body::buffer;
 
@@ -40,7 +43,7 @@ impl Findings {
 }
 
 fn look(file: &Path) -> Result<Findings, HostError> {
-    let text = match std::fs::read_to_string(file) {
+    let text = match regular::read_to_string(file) {
         Ok(text) => text,
         Err(error) => {
             let message = format!("cannot read it: {error}");
@@ -65,8 +68,7 @@ fn look(file: &Path) -> Result<Findings, HostError> {
             None
         }
     };
-    let (bad_version, _) = mpsc::channel(1);
-    let mut warnings = match Directory::new(Host::new()?, bad_version).scan(&config, 1, Look::Final) {
+    let mut warnings = match plugins(&config)? {
         Ok(scan) => {
             problems.extend(scan.problems);
             config.warnings(|destination| scan.links.iter().any(|link| link.may_route_to(destination)))
@@ -78,4 +80,21 @@ fn look(file: &Path) -> Result<Findings, HostError> {
     };
     warnings.extend(temporary);
     Ok(Findings { problems, warnings })
+}
+
+/// Loads every plugin.
+fn plugins(config: &Config) -> Result<Result<Scan, Problem>, HostError> {
+    let (bad_version, _) = mpsc::channel(1);
+    let (loaded, wait) = sync_channel(1);
+    let mut directory = Directory::new(Host::new()?, bad_version, move || {
+        // Full: it is to be looked at already.
+        let _ = loaded.try_send(());
+    });
+    loop {
+        match directory.scan(config, 1, Look::Final, |_| false) {
+            // Each has its time, after which it is refused.
+            Ok(scan) if scan.pending => drop(wait.recv_timeout(Duration::from_secs(1))),
+            result => return Ok(result),
+        }
+    }
 }

@@ -18,12 +18,13 @@ use tidegate_config::{self as config, Config, Problem};
 use tidegate_plugin_host::Host;
 use tokio::sync::{mpsc, oneshot};
 
-pub(crate) use self::directory::{Directory, Look, Status as PolicyStatus};
-use self::watch::{Fingerprint, Watcher};
+pub(crate) use self::directory::{Directory, Look, Scan, Status as PolicyStatus};
+use self::watch::{Fingerprint, Watcher, Written};
 use crate::access_log;
 use crate::files;
 use crate::listener;
 use crate::machine;
+use crate::regular;
 use crate::snapshot::Snapshot;
 use crate::thread::Command;
 use crate::tls;
@@ -44,7 +45,7 @@ pub(crate) struct Handle {
 }
 
 enum Request {
-    /// Something happened to a file.
+    /// Something happened to a file, or a plugin is loaded.
     Look,
     /// Load now, whatever the files look like, and say what came of it.
     Reload(oneshot::Sender<Result<Outcome, Vec<Problem>>>),
@@ -129,6 +130,11 @@ struct Control {
     /// The same for what works but should be mended.
     warned: Vec<Problem>,
     again_at: Option<Instant>,
+    /// Plugins are being loaded for the files as they are.
+    pending: bool,
+    /// Who asked for a reload that is not finished.
+    asked: Vec<oneshot::Sender<Result<Outcome, Vec<Problem>>>>,
+    written: Written,
     bad_versions: mpsc::Receiver<u64>,
     status: Arc<Mutex<Status>>,
 }
@@ -146,30 +152,56 @@ struct Built {
     problems: Vec<Problem>,
 }
 
-/// A control thread that has put its first generation into service.
+/// Files that have changed and may go on changing.
+struct Changing {
+    now: Fingerprint,
+    since: Instant,
+    last: Instant,
+}
+
+/// Why there is no outcome.
+enum NotLoaded {
+    /// The configuration cannot be used.
+    Problems(Vec<Problem>),
+    /// Plugins are being loaded.
+    Yet,
+}
+
+impl From<Vec<Problem>> for NotLoaded {
+    fn from(problems: Vec<Problem>) -> Self {
+        Self::Problems(problems)
+    }
+}
+
+/// A control thread that is putting its first generation into service.
 pub(crate) struct Started {
     pub(crate) handle: Handle,
     /// Ends after [`Handle::stop`]; it gives the writers of access logs back, which end with the workers.
     pub(crate) thread: JoinHandle<Vec<JoinHandle<()>>>,
-    pub(crate) config: Arc<Config>,
+    /// The configuration that serves, or why there is none: it cannot be used. Plugins that cannot be loaded are no
+    /// error: their `on-error` decides, and the log says so.
+    pub(crate) first: oneshot::Receiver<Result<Arc<Config>, Vec<Problem>>>,
 }
 
 /// Puts the first generation into service and goes on watching its files.
 ///
 /// # Errors
-/// The configuration cannot be used. Plugins that cannot be loaded are no error: their `on-error`
-/// decides, and the log says so.
+/// The system starts no more threads.
 pub(crate) fn start(
     file: PathBuf,
     host: Host,
     supervisor: Supervisor,
     workers: Vec<mpsc::Sender<Command>>,
-) -> Result<Started, Vec<Problem>> {
+) -> std::io::Result<Started> {
     let (bad_version, bad_versions) = mpsc::channel(16);
     let status = Arc::new(Mutex::new(Status::default()));
-    let mut control = Control {
+    let (requests, queue) = sync_channel(16);
+    // A full queue means that looking is due anyway.
+    let look = requests.clone();
+    let loaded = move || drop(look.try_send(Request::Look));
+    let control = Control {
         file,
-        directory: Directory::new(host, bad_version),
+        directory: Directory::new(host, bad_version, loaded),
         tls: tls::Loader::new(),
         client_tls: tls::ClientLoader::new(),
         supervisor,
@@ -183,32 +215,61 @@ pub(crate) fn start(
         reported: Vec::new(),
         warned: Vec::new(),
         again_at: None,
+        pending: false,
+        asked: Vec::new(),
+        written: Written::default(),
         bad_versions,
         status: status.clone(),
     };
-    control.load(Look::Final)?;
-    let config = control.current.as_ref().map(|current| current.config.clone()).ok_or_else(Vec::new)?;
-    let (requests, queue) = sync_channel(16);
     let handle = Handle { requests: requests.clone(), status };
+    let (served, first) = oneshot::channel();
     let thread = std::thread::Builder::new()
         .name("control".to_owned())
-        .spawn(move || control.run(&queue, requests))
-        .map_err(|error| vec![config.positions.problem("", format!("cannot start a thread: {error}"))])?;
-    Ok(Started { handle, thread, config })
+        .spawn(move || control.start(&queue, requests, served))?;
+    Ok(Started { handle, thread, first })
 }
 
 impl Control {
+    /// Waits for the first generation, and runs. The plugins of the first are all waited for.
+    fn start(
+        mut self,
+        queue: &Receiver<Request>,
+        requests: SyncSender<Request>,
+        served: oneshot::Sender<Result<Arc<Config>, Vec<Problem>>>,
+    ) -> Vec<JoinHandle<()>> {
+        loop {
+            match self.load(Look::Final) {
+                Ok(_) => break,
+                Err(NotLoaded::Problems(problems)) => {
+                    // Without it the process ends.
+                    let _ = served.send(Err(problems));
+                    return self.log_threads;
+                }
+                Err(NotLoaded::Yet) => match queue.recv_timeout(LOOK) {
+                    Ok(Request::Stop) | Err(RecvTimeoutError::Disconnected) => return self.log_threads,
+                    Ok(_) | Err(RecvTimeoutError::Timeout) => {}
+                },
+            }
+        }
+        if let Some(current) = &self.current {
+            let _ = served.send(Ok(current.config.clone()));
+        }
+        self.run(queue, requests)
+    }
+
     fn run(mut self, queue: &Receiver<Request>, requests: SyncSender<Request>) -> Vec<JoinHandle<()>> {
         // A full queue means that looking is due anyway.
-        let mut watcher = Watcher::new(move || drop(requests.try_send(Request::Look)));
+        let mut watcher = Watcher::new(self.written.clone(), move || drop(requests.try_send(Request::Look)));
         // Always taken before the files are read: a change in between is seen as one afterwards.
         let mut loaded = self.fingerprint();
         watcher.follow(self.files());
-        // What changed before the watcher followed the files. Reported where it happens.
-        let _ = self.load(Look::Patient);
+        // What changed before the watcher followed the files.
+        self.load_and_answer();
+        let mut changing: Option<Changing> = None;
         loop {
+            let longest = if changing.is_some() { SETTLED } else { LOOK };
             let wait =
-                self.again_at.map_or(LOOK, |at| at.saturating_duration_since(Instant::now()).min(LOOK));
+                self.again_at.map_or(longest, |at| at.saturating_duration_since(Instant::now()).min(longest));
             match queue.recv_timeout(wait) {
                 Ok(Request::Stop) | Err(RecvTimeoutError::Disconnected) => return self.log_threads,
                 Ok(Request::ReopenLogs) => {
@@ -217,37 +278,71 @@ impl Control {
                     }
                 }
                 Ok(Request::Reload(reply)) => {
-                    loaded = self.fingerprint();
-                    let result = self.load(Look::Final);
+                    self.asked.push(reply);
+                    (loaded, changing) = (self.fingerprint(), None);
+                    self.load_and_answer();
                     watcher.follow(self.files());
-                    // Who asked may have gone.
-                    let _ = reply.send(result);
                 }
                 Ok(Request::Look) | Err(RecvTimeoutError::Timeout) => {
                     self.roll_back();
                     let now = self.fingerprint();
+                    let settled = self.has_settled(&mut changing, &loaded, now);
                     let due = self.again_at.is_some_and(|at| at <= Instant::now());
-                    if now != loaded || due {
-                        loaded = self.settle(now);
-                        // Reported where it happens.
-                        let _ = self.load(Look::Patient);
+                    if let Some(now) = settled {
+                        loaded = now;
+                        self.load_and_answer();
                         watcher.follow(self.files());
+                    } else if due || self.pending {
+                        self.load_and_answer();
                     }
                 }
             }
         }
     }
 
-    /// Waits until the files stop changing.
-    fn settle(&self, mut before: Fingerprint) -> Fingerprint {
-        let begun = Instant::now();
-        loop {
-            std::thread::sleep(SETTLED);
-            let now = self.fingerprint();
-            if now == before || begun.elapsed() >= LONGEST_SETTLING {
-                return now;
+    /// What the files look like when they have changed, and have stopped doing so.
+    fn has_settled(
+        &self,
+        changing: &mut Option<Changing>,
+        loaded: &Fingerprint,
+        now: Fingerprint,
+    ) -> Option<Fingerprint> {
+        let time = Instant::now();
+        match changing {
+            None if now == *loaded => None,
+            Some(changing) if changing.now != now && changing.since.elapsed() < LONGEST_SETTLING => {
+                (changing.now, changing.last) = (now, time);
+                None
             }
-            before = now;
+            Some(changing) if changing.last.elapsed() < SETTLED => None,
+            // Half of it may be a configuration as well.
+            Some(changing)
+                if self.written.is_written(&self.file) && changing.since.elapsed() < LONGEST_SETTLING =>
+            {
+                None
+            }
+            Some(_) => {
+                *changing = None;
+                (now != *loaded).then_some(now)
+            }
+            None => {
+                *changing = Some(Changing { now, since: time, last: time });
+                None
+            }
+        }
+    }
+
+    /// Loads the files, and tells those who asked for it what came of it.
+    fn load_and_answer(&mut self) {
+        let look = if self.asked.is_empty() { Look::Patient } else { Look::Final };
+        let result = match self.load(look) {
+            Ok(outcome) => Ok(outcome),
+            Err(NotLoaded::Problems(problems)) => Err(problems),
+            Err(NotLoaded::Yet) => return,
+        };
+        for asked in self.asked.drain(..) {
+            // Who asked may have gone.
+            let _ = asked.send(result.clone());
         }
     }
 
@@ -274,11 +369,16 @@ impl Control {
 
     /// Makes a generation of the files as they are and puts it into service; or, if the configuration
     /// cannot be used, changes nothing. Problems are logged, each once.
-    fn load(&mut self, look: Look) -> Result<Outcome, Vec<Problem>> {
+    fn load(&mut self, look: Look) -> Result<Outcome, NotLoaded> {
         self.again_at = None;
         let result = self.build(look);
+        self.pending = matches!(result, Err(NotLoaded::Yet));
         let problems = match &result {
-            Ok(Built { problems, .. }) | Err(problems) => problems.clone(),
+            Ok(Built { problems, .. }) | Err(NotLoaded::Problems(problems)) => problems.clone(),
+            Err(NotLoaded::Yet) => {
+                self.again_at = Some(Instant::now() + LOOK);
+                return Err(NotLoaded::Yet);
+            }
         };
         // What keeps the proxy from starting is said by the caller of `start`.
         if result.is_ok() || self.current.is_some() {
@@ -292,9 +392,9 @@ impl Control {
         result.map(|Built { generation, changed, .. }| Outcome { generation, changed, problems: texts })
     }
 
-    fn build(&mut self, look: Look) -> Result<Built, Vec<Problem>> {
+    fn build(&mut self, look: Look) -> Result<Built, NotLoaded> {
         let file = &self.file;
-        let text = std::fs::read_to_string(file).map_err(|error| {
+        let text = regular::read_to_string(file).map_err(|error| {
             let message = format!("cannot read it: {error}");
             vec![Problem { file: file.clone(), position: None, message, help: None }]
         })?;
@@ -303,12 +403,18 @@ impl Control {
         let client_tls = self.client_tls.load(&config, &mut findings.problems);
         let roots = files::load(&config, &mut findings.problems);
         if !findings.problems.is_empty() {
-            return Err(findings.problems);
+            return Err(findings.problems.into());
         }
         let temporary = buffer::check(&config).map_err(|problem| vec![problem])?;
-        let opened = self.open_listeners(&config)?;
         let generation = self.current.as_ref().map_or(0, |current| current.number) + 1;
-        let scan = self.directory.scan(&config, generation, look).map_err(|problem| vec![problem])?;
+        let scan = self
+            .directory
+            .scan(&config, generation, look, |path| self.written.is_written(path))
+            .map_err(|problem| vec![problem])?;
+        if scan.pending {
+            return Err(NotLoaded::Yet);
+        }
+        let opened = self.open_listeners(&config)?;
         let routable = |destination: &str| scan.links.iter().any(|link| link.may_route_to(destination));
         let warnings = findings
             .warnings
@@ -442,18 +548,20 @@ impl Control {
         self.current = Some(snapshot);
     }
 
-    /// Puts back the last good version of policies that failed as soon as they served.
+    /// Puts back the last good version of policies that are worse than it. No file is read for that.
     fn roll_back(&mut self) {
         let mut rolled_back = false;
         while let Ok(version) = self.bad_versions.try_recv() {
             if let Some(problem) = self.directory.roll_back(version) {
                 tracing::error!(target: "reload", "{problem}");
+                self.reported.push(problem);
                 rolled_back = true;
             }
         }
-        if rolled_back {
-            // Reported where it happens.
-            let _ = self.load(Look::Patient);
+        if let (true, Some(current)) = (rolled_back, &self.current) {
+            let next = current.with_chain(self.directory.links());
+            self.serve(next, Vec::new());
+            self.publish_status();
         }
     }
 

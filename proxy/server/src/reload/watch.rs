@@ -1,11 +1,13 @@
 //! Notices that a file the running generation was made of has changed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use notify::event::{AccessKind, AccessMode, EventKind};
+use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind};
 use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tidegate_config::Config;
 
@@ -50,6 +52,40 @@ fn stat(path: &Path) -> Option<Stat> {
     })
 }
 
+/// A program that has not written for this long is not waited for, though it may have the file open yet.
+const WRITER: Duration = Duration::from_secs(2);
+
+/// Files that were written to and not closed since, with the last time. Empty where the system gives no events.
+#[derive(Clone, Default)]
+pub(crate) struct Written(Arc<Mutex<HashMap<PathBuf, Instant>>>);
+
+impl Written {
+    /// Whether some program is writing to this file, or the one that it links to.
+    pub(crate) fn is_written(&self, path: &Path) -> bool {
+        let written = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if written.is_empty() {
+            return false;
+        }
+        let real = fs::canonicalize(path).ok();
+        let last = |path: &Path| written.get(path).is_some_and(|last| last.elapsed() < WRITER);
+        last(path) || real.is_some_and(|real| last(&real))
+    }
+
+    fn note(&self, event: &Event) {
+        let mut written = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match event.kind {
+            EventKind::Modify(ModifyKind::Data(_)) => {
+                written.retain(|_, last| last.elapsed() < WRITER);
+                written.extend(event.paths.iter().map(|path| (path.clone(), Instant::now())));
+            }
+            EventKind::Access(AccessKind::Close(AccessMode::Write))
+            | EventKind::Modify(ModifyKind::Name(_))
+            | EventKind::Remove(_) => written.retain(|path, _| !event.paths.contains(path)),
+            _ => {}
+        }
+    }
+}
+
 /// Wakes the control thread when something happens in a directory of interest. Only a hint: where the
 /// system gives no events (network file systems), looking once a second finds changes as well.
 pub(crate) struct Watcher {
@@ -59,10 +95,13 @@ pub(crate) struct Watcher {
 
 impl Watcher {
     /// `wake` must not block.
-    pub(crate) fn new(wake: impl Fn() + Send + 'static) -> Self {
+    pub(crate) fn new(written: Written, wake: impl Fn() + Send + 'static) -> Self {
         let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
             // Our own reading opens files; waking for that would never end.
-            if event.is_ok_and(|event| !is_read(event.kind)) {
+            if let Ok(event) = event
+                && !is_read(event.kind)
+            {
+                written.note(&event);
                 wake();
             }
         });

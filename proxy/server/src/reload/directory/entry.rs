@@ -9,23 +9,34 @@ use tokio::sync::mpsc;
 
 use super::files::problem;
 use super::status::{State, Status};
-use super::version::{Key, Lacks, Refused, Version};
+use super::version::{Hash, Inputs, Key, Lacks, Read, Refused, Version};
 use super::{Look, Scan};
 use crate::policy::{Breaker, Link, Policy, Shares};
 
 /// A file that cannot be loaded is taken for half-copied until it has not changed for this long.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// Files that are not all there may be on their way for this long: until then what serves goes on. Longer than anyone's
+/// `rm` and `cp`, and short enough to wait for when a policy is really removed.
+const GRACE: Duration = Duration::from_secs(2);
+/// The same for a file that some program has open and writes to.
+const LONGEST_WRITING: Duration = Duration::from_secs(10);
+/// How often it is looked at whether it still does.
+const WRITER_LOOK: Duration = Duration::from_millis(200);
+
 /// What is known of one place; `None` if its settings say `enabled = false`.
-#[derive(Default)]
 pub(super) struct Entry(Option<Place>);
 
 #[derive(Default)]
 pub(super) struct Place {
     serving: Option<Version>,
-    /// The version before, to go back to.
-    previous: Option<Version>,
+    /// The last version before that served well, or else the first there was: to go back to.
+    good: Option<Version>,
     refusal: Option<Refusal>,
+    /// A version that was put back: it stays refused until its own files change.
+    put_back: Option<Box<Refused>>,
+    /// Since when its files may be on their way.
+    unsettled_since: Option<Instant>,
 }
 
 /// A version that does not serve.
@@ -35,6 +46,25 @@ struct Refusal {
     waiting_since: Option<Instant>,
 }
 
+/// What the files of a place ask for.
+pub(super) enum Step {
+    Disable,
+    /// They may be on their way: look again after this.
+    Wait(Duration),
+    /// They are those of the version that serves.
+    Stay,
+    /// They are still those of a version that was refused.
+    RefuseAgain,
+    Refuse(Box<Refused>),
+    Load(Box<Inputs>),
+}
+
+impl Default for Entry {
+    fn default() -> Self {
+        Self(Some(Place::default()))
+    }
+}
+
 impl Entry {
     pub(super) fn disable(&mut self) {
         self.0 = None;
@@ -42,6 +72,60 @@ impl Entry {
 
     pub(super) fn enable(&mut self) -> &mut Place {
         self.0.get_or_insert_default()
+    }
+
+    /// What its files ask for, as they were read just now.
+    pub(super) fn judge(
+        &mut self,
+        reading: Result<Read, Box<Refused>>,
+        look: Look,
+        is_written: bool,
+    ) -> Step {
+        let place = self.0.get_or_insert_default();
+        if let Some(unsettled) = place.is_unsettled(&reading, is_written) {
+            if !unsettled {
+                place.unsettled_since = None;
+            } else if look == Look::Patient {
+                let limit = if is_written { LONGEST_WRITING } else { GRACE };
+                if let Some(wait) = place.wait(limit) {
+                    return Step::Wait(if is_written { wait.min(WRITER_LOOK) } else { wait });
+                }
+            }
+        }
+        match reading {
+            Ok(Read::Disabled) => Step::Disable,
+            Err(refused) if place.refuses(&refused.key) => Step::RefuseAgain,
+            Err(refused) => Step::Refuse(refused),
+            Ok(Read::Inputs(inputs)) if place.serves(&inputs.key) => Step::Stay,
+            Ok(Read::Inputs(inputs)) if place.has_put_back(&inputs.key) => Step::RefuseAgain,
+            Ok(Read::Inputs(inputs)) if place.refuses(&inputs.key) => Step::RefuseAgain,
+            Ok(Read::Inputs(inputs)) => Step::Load(inputs),
+        }
+    }
+
+    /// Whether a place whose files are gone is gone. Files that are swapped are away for a moment, and what is required
+    /// does not leave by mistake.
+    pub(super) fn vanishes(&mut self, name: &str, look: Look, scan: &mut Scan) -> bool {
+        let Some(place) = &mut self.0 else { return true };
+        let Some(serving) = place.serving.as_ref().filter(|_| look == Look::Patient) else { return true };
+        let required = serving.link.required;
+        if let Some(wait) = place.wait(GRACE) {
+            scan.look_again_after(wait);
+            return false;
+        }
+        if required {
+            let message = "its files are gone, and it is required: it serves on until a reload is asked for";
+            scan.problems.push(problem(&PathBuf::from(format!("{name}.wasm")), message.to_owned()));
+        }
+        !required
+    }
+
+    /// The code of the versions that are kept.
+    pub(super) fn codes(&self) -> impl Iterator<Item = Hash> {
+        let place = self.0.as_ref();
+        let versions =
+            [place.and_then(|place| place.serving.as_ref()), place.and_then(|place| place.good.as_ref())];
+        versions.into_iter().flatten().filter_map(|version| version.key.code())
     }
 
     /// What stands in the chain: the version that serves, or what `on-error` makes of having none. A
@@ -55,7 +139,7 @@ impl Entry {
         Some(Link {
             name: name.into(),
             on_error: refused.on_error,
-            required: false,
+            required: refused.required,
             // Who cannot be called asks for no body.
             body_overflow: BodyOverflow::Deny,
             policy: Policy::Refused(refused.activation.clone()),
@@ -68,7 +152,7 @@ impl Entry {
         let none = Place::default();
         let (place, refused, state) = match &self.0 {
             None => (&none, None, State::Disabled),
-            Some(place) => match place.refused() {
+            Some(place) => match place.reported().filter(|refused| refused.lacks != Lacks::Code) {
                 Some(refused) => (place, Some(refused), State::Refused),
                 None if place.serving.is_some() => (place, None, State::Serving),
                 None => return None,
@@ -98,6 +182,7 @@ impl Entry {
             breaker: serving.map(|serving| serving.link.breaker.clone()),
             denies: serving.is_some_and(|serving| serving.link.on_error == OnError::Deny),
             required: serving.is_some_and(|serving| serving.link.required),
+            in_chain: serving.is_some() || refused.is_some_and(|refused| refused.lacks == Lacks::Version),
         })
     }
 
@@ -105,52 +190,89 @@ impl Entry {
     pub(super) fn roll_back(&mut self, name: &str, number: u64) -> Option<Problem> {
         let place = self.0.as_mut()?;
         place.serving.as_ref().filter(|serving| serving.number == number)?;
-        let previous = place.previous.take()?;
-        let bad = place.serving.replace(previous)?;
-        let message = "it kept failing right after it was loaded; the version before serves again";
+        let good = place.good.take()?;
+        let bad = place.serving.replace(good)?;
+        let message = "it fails for a clearly larger share of its calls than the last version that served well, which serves again";
         let what = problem(&PathBuf::from(format!("{name}.wasm")), message.to_owned());
         let version = Box::new(Refused {
             key: bad.key,
             lacks: Lacks::Version,
             problems: vec![what.clone()],
             on_error: bad.link.on_error,
+            required: bad.link.required,
             activation: Arc::default(),
         });
+        place.put_back = Some(version.clone());
         place.refusal = Some(Refusal { version, waiting_since: None });
         Some(what)
     }
 }
 
 impl Place {
-    pub(super) fn serves(&self, key: &Key) -> bool {
+    fn serves(&self, key: &Key) -> bool {
         self.serving.as_ref().is_some_and(|serving| serving.key == *key)
     }
 
-    pub(super) fn refuses(&self, key: &Key) -> bool {
+    fn refuses(&self, key: &Key) -> bool {
         self.refusal.as_ref().is_some_and(|refusal| refusal.version.key == *key)
     }
 
-    /// The files are those of the version that serves. What was refused is forgotten, but for a version that was put
-    /// back: it stays refused.
-    pub(super) fn stay(&mut self) {
-        let serving = self.serving.as_ref().map(|serving| &serving.key);
-        if self.refusal.as_ref().is_some_and(|refusal| Some(&refusal.version.key) != serving) {
-            self.refusal = None;
+    /// Whether these are the files of a version that was put back, which is the one that is refused then.
+    fn has_put_back(&mut self, key: &Key) -> bool {
+        let Some(version) = self.put_back.as_ref().filter(|version| version.key.has_files_of(key)) else {
+            return false;
+        };
+        self.refusal = Some(Refusal { version: version.clone(), waiting_since: None });
+        true
+    }
+
+    /// Whether files may be on their way; `None` where that cannot be told, as they cannot be read.
+    fn is_unsettled(&self, reading: &Result<Read, Box<Refused>>, is_written: bool) -> Option<bool> {
+        match reading {
+            _ if is_written => Some(true),
+            Ok(Read::Disabled) => Some(false),
+            Err(refused) => (refused.lacks == Lacks::Code).then_some(true),
+            Ok(Read::Inputs(inputs)) => Some(match &self.serving {
+                Some(serving) => inputs.key.is_part_of(&serving.key),
+                // New code, whose settings may come after it: it is not run without them.
+                None => !inputs.key.has_settings(),
+            }),
         }
+    }
+
+    /// How long to wait yet, if files have not been on their way for longer than `limit`.
+    fn wait(&mut self, limit: Duration) -> Option<Duration> {
+        let since = *self.unsettled_since.get_or_insert_with(Instant::now);
+        limit.checked_sub(since.elapsed()).filter(|wait| !wait.is_zero())
+    }
+
+    /// The files are those of the version that serves. What was refused is forgotten.
+    pub(super) fn stay(&mut self) {
+        (self.refusal, self.put_back) = (None, None);
+    }
+
+    /// What the next version is compared with when it fails.
+    pub(super) fn shares(&self) -> Shares {
+        let serving = self.serving.as_ref().filter(|serving| serving.link.breaker.served_well());
+        serving.or(self.good.as_ref()).map(|good| good.link.breaker.shares()).unwrap_or_default()
     }
 
     pub(super) fn serve(&mut self, version: Version) {
-        self.previous = self.serving.replace(version);
-        self.refusal = None;
+        let before = self.serving.replace(version);
+        let served_well = |version: &Version| version.link.breaker.served_well();
+        if self.good.is_none() || before.as_ref().is_some_and(served_well) {
+            self.good = before;
+        }
+        self.stay();
     }
 
-    pub(super) fn refuse(&mut self, version: Box<Refused>) {
-        if version.lacks == Lacks::Code {
-            (self.serving, self.previous) = (None, None);
+    pub(super) fn refuse(&mut self, version: Box<Refused>, look: Look) {
+        let stays =
+            self.serving.as_ref().is_some_and(|serving| serving.link.required) && look == Look::Patient;
+        if version.lacks == Lacks::Code && !stays {
+            (self.serving, self.good) = (None, None);
         }
-        if !self.refuses(&version.key) {
-            self.refusal = Some(Refusal { version, waiting_since: Some(Instant::now()) });
-        }
+        self.refusal = Some(Refusal { version, waiting_since: Some(Instant::now()) });
     }
 
     /// Reports a refusal, but not before the files have settled.
@@ -158,18 +280,21 @@ impl Place {
         let Some(refusal) = &mut self.refusal else { return };
         let age = refusal.waiting_since.map_or(PATIENCE, |since| since.elapsed());
         if look == Look::Patient && age < PATIENCE {
-            let wait = PATIENCE - age;
-            scan.again_after = Some(scan.again_after.map_or(wait, |other| other.min(wait)));
+            scan.look_again_after(PATIENCE - age);
         } else {
             refusal.waiting_since = None;
             scan.problems.extend(refusal.version.problems.iter().cloned());
         }
     }
 
-    /// The refusal of a policy that is there, once its files have settled.
-    fn refused(&self) -> Option<&Refused> {
+    /// What is refused, once its files have settled.
+    fn reported(&self) -> Option<&Refused> {
         let refusal = self.refusal.as_ref()?;
-        let told = refusal.waiting_since.is_none() && refusal.version.lacks == Lacks::Version;
-        told.then_some(&refusal.version)
+        refusal.waiting_since.is_none().then_some(&*refusal.version)
+    }
+
+    /// The refusal of a policy that has a place in the chain.
+    fn refused(&self) -> Option<&Refused> {
+        self.reported().filter(|refused| refused.lacks == Lacks::Version)
     }
 }

@@ -13,16 +13,21 @@ pub(super) struct Files {
     pub(super) toml: Option<PathBuf>,
 }
 
-/// Every place of the chain, in the order of file names. Hidden files and other endings are left alone.
-pub(super) fn list(directory: &Path) -> io::Result<Vec<Files>> {
+/// Every place of the chain, in the order of file names, and files that would be there had they another name. Hidden
+/// files and other endings are left alone.
+pub(super) fn list(directory: &Path) -> io::Result<(Vec<Files>, Vec<Problem>)> {
     let mut found: BTreeMap<String, Files> = BTreeMap::new();
+    let mut problems = Vec::new();
     for entry in std::fs::read_dir(directory)? {
         let path = entry?.path();
         let (Some(stem), Some(ending)) = (path.file_stem(), path.extension()) else { continue };
-        let (Some(name), true) = (stem.to_str(), ending == "wasm" || ending == "toml") else { continue };
-        if name.starts_with('.') {
+        if stem.as_encoded_bytes().starts_with(b".") || (ending != "wasm" && ending != "toml") {
             continue;
         }
+        let Some(name) = stem.to_str() else {
+            problems.push(problem(&path, "its name is not UTF-8: rename it to have it loaded".to_owned()));
+            continue;
+        };
         let place = found.entry(name.to_owned()).or_insert_with(|| Files {
             name: name.to_owned(),
             wasm: None,
@@ -31,7 +36,7 @@ pub(super) fn list(directory: &Path) -> io::Result<Vec<Files>> {
         let slot = if ending == "wasm" { &mut place.wasm } else { &mut place.toml };
         *slot = Some(path);
     }
-    Ok(found.into_values().collect())
+    Ok((found.into_values().collect(), problems))
 }
 
 /// The file that holds the code of a place: its own, or that of the plugin it links to.

@@ -1,31 +1,44 @@
 //! The plugin directory over time: which policies stand in the chain, and what is wrong with the others.
 //!
-//! `files` says what there is, `version` reads and loads it, `entry` keeps what serves at each place, `status` shows it.
+//! `files` says what there is, `version` reads it, `jobs` load it, `entry` keeps what serves at each place, `status` shows
+//! it.
 
 mod entry;
 mod files;
+mod jobs;
 mod status;
 mod version;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::time::Duration;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tidegate_config::{Config, Problem};
-use tidegate_plugin_host::Host;
+use tidegate_plugin_host::{Host, Plugin};
 use tokio::sync::mpsc;
 
-use self::entry::Entry;
+use self::entry::{Entry, Step};
 use self::files::Files;
+use self::jobs::{Jobs, Progress};
 pub(crate) use self::status::Status;
-use self::version::{Hash, Loader, Read};
-use crate::policy::Link;
+use self::version::{Inputs, Version};
+use crate::policy::{Breaker, Link, Policy};
 
-/// The policies of one directory: what serves, what is refused, what was compiled.
+/// Changes that are found together go live together, unless something takes longer than this to compile: then the
+/// others do not wait for it.
+const TOGETHER: Duration = Duration::from_secs(10);
+/// What is being loaded wakes the control thread when it is done. In case that is lost, and for the time limits:
+const LOOK: Duration = Duration::from_secs(1);
+
+/// The policies of one directory: what serves, what is refused, what is being loaded.
 pub(crate) struct Directory {
-    loader: Loader,
+    jobs: Jobs,
     /// By the name of the place.
     entries: BTreeMap<String, Entry>,
+    versions: u64,
+    bad_version: mpsc::Sender<u64>,
 }
 
 /// How a scan takes files that cannot be loaded.
@@ -44,36 +57,85 @@ pub(crate) struct Scan {
     pub(crate) links: Vec<Link>,
     /// Why newest versions are not in it.
     pub(crate) problems: Vec<Problem>,
-    /// Something may be half-copied: look again after this.
+    /// Something may be half-copied or is being loaded: look again after this.
     pub(crate) again_after: Option<Duration>,
+    /// Something has to be loaded first, and nothing has changed yet.
+    pub(crate) pending: bool,
+}
+
+impl Scan {
+    fn look_again_after(&mut self, wait: Duration) {
+        self.again_after = Some(self.again_after.map_or(wait, |other| other.min(wait)));
+    }
 }
 
 impl Directory {
-    /// `bad_version` is told the number of a version that keeps failing right after it was loaded.
-    pub(crate) fn new(host: Host, bad_version: mpsc::Sender<u64>) -> Self {
-        Self { loader: Loader::new(host, bad_version), entries: BTreeMap::new() }
+    /// `bad_version` is told the number of a version that is worse than the one before it. `wake` is called from other
+    /// threads when something is loaded; it must not block.
+    pub(crate) fn new(
+        host: Host,
+        bad_version: mpsc::Sender<u64>,
+        wake: impl Fn() + Send + Sync + 'static,
+    ) -> Self {
+        let jobs = Jobs::new(host, Arc::new(wake));
+        Self { jobs, entries: BTreeMap::new(), versions: 0, bad_version }
     }
 
-    /// Brings the chain up to date with the files.
+    /// Brings the chain up to date with the files. What has to be compiled and configured is begun and not waited for:
+    /// the scan is `pending`, and to be repeated. `is_written` says whether some program is writing to a file.
     ///
     /// # Errors
     /// The directory cannot be read. What serves goes on.
-    pub(crate) fn scan(&mut self, config: &Config, generation: u64, look: Look) -> Result<Scan, Problem> {
-        let all = self.list(config)?;
-        let mut scan = Scan::default();
-        self.entries.retain(|name, _| all.iter().any(|place| place.name == *name));
-        let mut used = Vec::new();
+    pub(crate) fn scan(
+        &mut self,
+        config: &Config,
+        generation: u64,
+        look: Look,
+        is_written: impl Fn(&Path) -> bool,
+    ) -> Result<Scan, Problem> {
+        let (all, problems) = self.list(config)?;
+        let mut scan = Scan { problems, ..Scan::default() };
+        let mut steps = Vec::new();
+        let mut unfinished = Vec::new();
         for place in &all {
-            let mut entry = self.entries.remove(&place.name).unwrap_or_default();
-            used.extend(self.update(&mut entry, place, &all, config, generation, look, &mut scan));
-            scan.links.extend(entry.link(&place.name));
-            self.entries.insert(place.name.clone(), entry);
+            let is_written = [&place.wasm, &place.toml].into_iter().flatten().any(|path| is_written(path));
+            let entry = self.entries.entry(place.name.clone()).or_default();
+            let step = entry.judge(version::read(place, &all, config), look, is_written);
+            if let Step::Load(inputs) = &step
+                && let Progress::Pending(since) =
+                    self.jobs.advance(&place.name, &inputs.key, &inputs.bytes, || inputs.host_settings())
+            {
+                unfinished.push(since);
+            }
+            steps.push((&*place.name, step));
         }
-        self.loader.keep_only(&used);
+        let is_slow = |since: &Option<Instant>| since.is_some_and(|since| since.elapsed() >= TOGETHER);
+        let slow = look == Look::Patient && unfinished.iter().any(is_slow);
+        if unfinished.iter().any(|since| !slow || (since.is_some() && !is_slow(since))) {
+            return Ok(Scan { pending: true, again_after: Some(LOOK), ..Scan::default() });
+        }
+        let mut used = Vec::new();
+        for (name, step) in steps {
+            if let Step::Load(inputs) = &step {
+                used.extend(inputs.key.code());
+            }
+            self.take(name, step, generation, look, &mut scan);
+        }
+        self.entries.retain(|name, entry| {
+            all.iter().any(|place| place.name == *name) || !entry.vanishes(name, look, &mut scan)
+        });
+        used.extend(self.entries.values().flat_map(Entry::codes));
+        self.jobs.keep_only(&used, |name| self.entries.contains_key(name));
+        scan.links = self.links();
         Ok(scan)
     }
 
-    fn list(&self, config: &Config) -> Result<Vec<Files>, Problem> {
+    /// The chain, in order.
+    pub(crate) fn links(&self) -> Vec<Link> {
+        self.entries.iter().filter_map(|(name, entry)| entry.link(name)).collect()
+    }
+
+    fn list(&self, config: &Config) -> Result<(Vec<Files>, Vec<Problem>), Problem> {
         match files::list(&config.plugin_directory) {
             Ok(found) => Ok(found),
             // The operator asked for none. A directory that vanishes while its policies serve is a mistake.
@@ -82,7 +144,7 @@ impl Directory {
                     && self.entries.is_empty()
                     && config.positions.at("plugins.directory").is_none() =>
             {
-                Ok(Vec::new())
+                Ok((Vec::new(), Vec::new()))
             }
             Err(error) => {
                 let directory = config.plugin_directory.display();
@@ -92,46 +154,45 @@ impl Directory {
         }
     }
 
-    /// Brings one entry up to date and answers which code it stands on.
-    fn update(
-        &mut self,
-        entry: &mut Entry,
-        files: &Files,
-        all: &[Files],
-        config: &Config,
-        generation: u64,
-        look: Look,
-        scan: &mut Scan,
-    ) -> Option<Hash> {
-        let (code, loaded) = match self.loader.read(files, all, config) {
-            Ok(Read::Disabled) => {
-                entry.disable();
-                return None;
+    /// Does what the files of a place ask for.
+    fn take(&mut self, name: &str, step: Step, generation: u64, look: Look, scan: &mut Scan) {
+        let entry = self.entries.entry(name.to_owned()).or_default();
+        match step {
+            Step::Disable => entry.disable(),
+            Step::Wait(wait) => scan.look_again_after(wait),
+            Step::Stay => entry.enable().stay(),
+            Step::RefuseAgain => entry.enable().report(look, scan),
+            Step::Refuse(refused) => {
+                entry.enable().refuse(refused, look);
+                entry.enable().report(look, scan);
             }
-            Err(refused) => (refused.key.code(), Err(refused)),
-            Ok(Read::Inputs(inputs)) => {
-                let place = entry.enable();
-                let code = inputs.key.code();
-                if place.serves(&inputs.key) {
-                    place.stay();
-                    return code;
+            Step::Load(inputs) => match self.jobs.take(name) {
+                // It takes longer than the others are to wait for.
+                None => scan.look_again_after(LOOK),
+                Some(Ok(plugin)) => self.serve(name, *inputs, plugin, generation),
+                Some(Err(why)) => {
+                    entry.enable().refuse(inputs.refused(&why), look);
+                    entry.enable().report(look, scan);
                 }
-                if place.refuses(&inputs.key) {
-                    place.report(look, scan);
-                    return code;
-                }
-                (code, self.loader.load(*inputs, config, generation))
-            }
-        };
-        let place = entry.enable();
-        match loaded {
-            Ok(version) => place.serve(version),
-            Err(refused) => {
-                place.refuse(refused);
-                place.report(look, scan);
-            }
+            },
         }
-        code
+    }
+
+    fn serve(&mut self, name: &str, inputs: Inputs, plugin: Plugin, generation: u64) {
+        self.versions += 1;
+        let place = self.entries.entry(name.to_owned()).or_default().enable();
+        let Inputs { key, settings, .. } = inputs;
+        let breaker =
+            Breaker::new(settings.on_error, self.versions, place.shares(), self.bad_version.clone());
+        let link = Link {
+            name: name.into(),
+            on_error: settings.on_error,
+            required: settings.required,
+            body_overflow: settings.body_overflow,
+            policy: Policy::Serving(plugin),
+            breaker: Arc::new(breaker),
+        };
+        place.serve(Version { number: self.versions, key, link, generation });
     }
 
     /// Puts the last good version back in place of version `number`, if that one still serves.

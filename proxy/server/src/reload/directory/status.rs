@@ -27,6 +27,9 @@ pub(crate) struct Status {
     pub(super) denies: bool,
     #[serde(skip)]
     pub(super) required: bool,
+    /// Requests meet it, or what `on-error` makes of it.
+    #[serde(skip)]
+    pub(super) in_chain: bool,
 }
 
 impl Status {
@@ -47,7 +50,7 @@ impl Status {
     pub(crate) fn not_ready(&self) -> Option<String> {
         let (name, error) = (&self.name, self.error.as_deref().unwrap_or_default());
         match self.state {
-            State::Refused if !self.last_good => {
+            State::Refused if self.in_chain && !self.last_good => {
                 Some(format!("no version of policy {name} could be loaded: {error}"))
             }
             State::Quarantined | State::Failing if self.denies => {

@@ -1,24 +1,24 @@
 //! One version of a policy: what it is made of, and how it is loaded.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 use tidegate_config::{Config, Isolation, OnError, PluginFile, Problem, parse_plugin};
-use tidegate_plugin_host::{self as host, Activation, Code, Host, LoadError};
-use tokio::sync::mpsc;
+use tidegate_plugin_host::{self as host, Activation, LoadError};
 
 use super::files::{self, Files, problem};
-use crate::policy::{Breaker, Link, Policy, Shares};
+use crate::policy::Link;
+use crate::regular;
 
 /// Everything a version is made of; the same again is not loaded again.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(super) struct Key {
     code: Option<Hash>,
-    settings: String,
-    /// Names of the configuration its settings refer to.
-    names: Vec<String>,
+    /// `None` without a `NAME.toml`.
+    settings: Option<String>,
+    /// Names its settings refer to that are not in the configuration. What else is there does not matter to it.
+    unknown: Vec<String>,
 }
 
 pub(super) type Hash = [u8; 32];
@@ -27,6 +27,24 @@ impl Key {
     /// The code it stands on, as far as that could be read.
     pub(super) fn code(&self) -> Option<Hash> {
         self.code
+    }
+
+    /// Whether both are made of the same files.
+    pub(super) fn has_files_of(&self, other: &Self) -> bool {
+        self.code == other.code && self.settings == other.settings
+    }
+
+    /// Whether the settings may be those of `whole` on their way: not there yet, or only the beginning of them.
+    pub(super) fn is_part_of(&self, whole: &Self) -> bool {
+        match (&self.settings, &whole.settings) {
+            (None, Some(_)) => true,
+            (Some(part), Some(whole)) => part.len() < whole.len() && whole.starts_with(part.as_str()),
+            (_, None) => false,
+        }
+    }
+
+    pub(super) fn has_settings(&self) -> bool {
+        self.settings.is_some()
     }
 }
 
@@ -51,18 +69,28 @@ pub(super) enum Read {
 pub(super) struct Inputs {
     pub(super) key: Key,
     name: String,
-    settings: PluginFile,
+    pub(super) settings: PluginFile,
     wasm: PathBuf,
-    bytes: Vec<u8>,
+    pub(super) bytes: Arc<[u8]>,
+}
+
+/// Why files that could be read made no plugin.
+#[derive(Debug, Clone)]
+pub(super) enum Failed {
+    Load(LoadError),
+    /// It took too long or crashed.
+    Thread(String),
 }
 
 /// Why there is no new version, and what is to happen to requests if there is no old one either.
+#[derive(Clone)]
 pub(super) struct Refused {
     /// As far as the files could be read.
     pub(super) key: Key,
     pub(super) lacks: Lacks,
     pub(super) problems: Vec<Problem>,
     pub(super) on_error: OnError,
+    pub(super) required: bool,
     pub(super) activation: Arc<Activation>,
 }
 
@@ -73,134 +101,97 @@ pub(super) enum Lacks {
     Version,
     /// Any code: there is a `NAME.toml` alone, which is no policy of the chain, only a mistake to be told of.
     Code,
+    /// A file: a folder, a link that leads nowhere or a FIFO has its name. It is no policy of the chain either, but what
+    /// serves goes on.
+    File,
 }
 
-/// Makes versions of files.
-pub(super) struct Loader {
-    host: Host,
-    /// By content: a changed `NAME.toml`, a copy and a link compile nothing.
-    compiled: HashMap<Hash, Code>,
-    bad_version: mpsc::Sender<u64>,
-    versions: u64,
-}
-
-impl Loader {
-    /// `bad_version` is told the number of a version that keeps failing right after it was loaded.
-    pub(super) fn new(host: Host, bad_version: mpsc::Sender<u64>) -> Self {
-        Self { host, compiled: HashMap::new(), bad_version, versions: 0 }
-    }
-
-    /// Reads what a version of `place` would be made of.
-    pub(super) fn read(&self, place: &Files, all: &[Files], config: &Config) -> Result<Read, Box<Refused>> {
-        let mut key = Key::default();
-        let mut settings = PluginFile::default();
-        if let Some(path) = &place.toml {
-            key.settings = std::fs::read_to_string(path).map_err(|error| {
-                Refused::unread(Key::default(), vec![problem(path, format!("cannot read it: {error}"))])
-            })?;
-            settings = parse_plugin(&key.settings, path)
-                .map_err(|problems| Refused::unread(key.clone(), problems.0))?;
-        }
-        if !settings.enabled {
-            return Ok(Read::Disabled);
-        }
-        let absent = place.wasm.is_none() && settings.link.is_none();
-        let lacks = if absent { Lacks::Code } else { Lacks::Version };
-        let wasm = files::code_of(place, all, &settings)
-            .map_err(|problem| Refused::new(key.clone(), lacks, vec![problem], &settings))?;
-        let bytes = std::fs::read(&wasm).map_err(|error| {
-            let problem = problem(&wasm, format!("cannot read it: {error}"));
-            Refused::new(key.clone(), lacks, vec![problem], &settings)
+/// Reads what a version of `place` would be made of.
+pub(super) fn read(place: &Files, all: &[Files], config: &Config) -> Result<Read, Box<Refused>> {
+    let mut key = Key::default();
+    let mut settings = PluginFile::default();
+    if let Some(path) = &place.toml {
+        let text = regular::read_to_string(path).map_err(|error| {
+            let alone = place.wasm.is_none() && regular::is_no_file(&error);
+            let lacks = if alone { Lacks::File } else { Lacks::Version };
+            Refused::unread(Key::default(), lacks, vec![problem(path, format!("cannot read it: {error}"))])
         })?;
-        key.code = Some(Sha256::digest(&bytes).into());
-        key.names = names(config, &settings);
-        Ok(Read::Inputs(Box::new(Inputs { key, name: place.name.clone(), settings, wasm, bytes })))
+        key.settings = Some(text.clone());
+        settings = parse_plugin(&text, path)
+            .map_err(|problems| Refused::unread(key.clone(), Lacks::Version, problems.0))?;
+    }
+    if !settings.enabled {
+        return Ok(Read::Disabled);
+    }
+    let absent = place.wasm.is_none() && settings.link.is_none();
+    let lacks = if absent { Lacks::Code } else { Lacks::Version };
+    let wasm = files::code_of(place, all, &settings)
+        .map_err(|problem| Refused::new(key.clone(), lacks, vec![problem], &settings))?;
+    let bytes = regular::read(&wasm).map_err(|error| {
+        let no_policy = regular::is_no_file(&error) && !settings.required;
+        let lacks = if no_policy { Lacks::File } else { lacks };
+        let problem = problem(&wasm, format!("cannot read it: {error}"));
+        Refused::new(key.clone(), lacks, vec![problem], &settings)
+    })?;
+    key.code = Some(Sha256::digest(&bytes).into());
+    let (unknown, problems) = unknown_names(config, &settings);
+    key.unknown = unknown;
+    if !problems.is_empty() {
+        return Err(Refused::new(key, Lacks::Version, problems, &settings));
+    }
+    Ok(Read::Inputs(Box::new(Inputs { key, name: place.name.clone(), settings, wasm, bytes: bytes.into() })))
+}
+
+impl Inputs {
+    /// What the sandbox is told.
+    pub(super) fn host_settings(&self) -> host::Settings {
+        host_settings(&self.name, &self.settings)
     }
 
-    /// Compiles, starts and configures a version, which serves from `generation` on.
-    pub(super) fn load(
-        &mut self,
-        inputs: Inputs,
-        config: &Config,
-        generation: u64,
-    ) -> Result<Version, Box<Refused>> {
-        let Inputs { key, name, settings, wasm, bytes } = inputs;
-        let refused = |problems: Vec<Problem>| Refused::new(key.clone(), Lacks::Version, problems, &settings);
-        let unknown = unknown_names(config, &settings);
-        if !unknown.is_empty() {
-            return Err(refused(unknown));
-        }
-        let compiled = key.code.and_then(|hash| self.compiled.get(&hash)).cloned();
-        let code = match compiled {
-            Some(code) => code,
-            None => {
-                self.host.compile(&bytes).map_err(|error| refused(vec![problem(&wasm, error.to_string())]))?
-            }
+    /// There is no version of it.
+    pub(super) fn refused(self, why: &Failed) -> Box<Refused> {
+        let problem = match why {
+            Failed::Load(error) => load_problem(&self.wasm, &self.settings, error),
+            Failed::Thread(message) => problem(&self.wasm, message.clone()),
         };
-        if let Some(hash) = key.code {
-            self.compiled.insert(hash, code.clone());
-        }
-        let plugin = self
-            .host
-            .load(&code, host_settings(&name, &settings))
-            .map_err(|error| refused(vec![load_problem(&wasm, &settings, &error)]))?;
-        self.versions += 1;
-        let number = self.versions;
-        let link = Link {
-            name: name.into(),
-            on_error: settings.on_error,
-            required: settings.required,
-            body_overflow: settings.body_overflow,
-            policy: Policy::Serving(plugin),
-            breaker: Arc::new(Breaker::new(
-                settings.on_error,
-                number,
-                Shares::default(),
-                self.bad_version.clone(),
-            )),
-        };
-        Ok(Version { number, key, link, generation })
-    }
-
-    /// Forgets compiled code that no place stands on any more.
-    pub(super) fn keep_only(&mut self, used: &[Hash]) {
-        self.compiled.retain(|hash, _| used.contains(hash));
+        Refused::new(self.key, Lacks::Version, vec![problem], &self.settings)
     }
 }
 
 impl Refused {
     fn new(key: Key, lacks: Lacks, problems: Vec<Problem>, settings: &PluginFile) -> Box<Self> {
-        let (on_error, activation) = (settings.on_error, activation(settings));
-        Box::new(Self { key, lacks, problems, on_error, activation })
+        let activation = activation(settings);
+        Box::new(Self {
+            key,
+            lacks,
+            problems,
+            on_error: settings.on_error,
+            required: settings.required,
+            activation,
+        })
     }
 
     /// The settings are not known, so the defaults hold: it applies to every request, which is denied.
-    fn unread(key: Key, problems: Vec<Problem>) -> Box<Self> {
-        Self::new(key, Lacks::Version, problems, &PluginFile::default())
+    fn unread(key: Key, lacks: Lacks, problems: Vec<Problem>) -> Box<Self> {
+        Self::new(key, lacks, problems, &PluginFile::default())
     }
 }
 
-/// Names of the configuration that the settings refer to, so that they are checked again when it changes.
-fn names(config: &Config, file: &PluginFile) -> Vec<String> {
-    let routes = file.routes.iter().flat_map(|_| config.destinations());
-    let listeners = config.listeners.keys().filter(|_| !file.matching.listeners.is_empty());
-    routes.chain(listeners).cloned().collect()
-}
-
-fn unknown_names(config: &Config, file: &PluginFile) -> Vec<Problem> {
+/// Names that the settings refer to and the configuration does not have.
+fn unknown_names(config: &Config, file: &PluginFile) -> (Vec<String>, Vec<Problem>) {
     let unknown = |name: &String| !config.destinations().any(|known| known == name);
     let routes = file.routes.iter().flatten().enumerate().filter(|(_, name)| unknown(name));
     let routes = routes.map(|(index, name)| {
         let message = format!("there is no upstream or file root \"{name}\"");
-        file.positions.problem(&format!("grants.routes[{index}]"), message)
+        (name.clone(), file.positions.problem(&format!("grants.routes[{index}]"), message))
     });
     let listeners =
         file.matching.listeners.iter().enumerate().filter(|(_, name)| !config.listeners.contains_key(*name));
     let listeners = listeners.map(|(index, name)| {
-        file.positions
-            .problem(&format!("match.listeners[{index}]"), format!("there is no listener \"{name}\""))
+        let message = format!("there is no listener \"{name}\"");
+        (name.clone(), file.positions.problem(&format!("match.listeners[{index}]"), message))
     });
-    routes.chain(listeners).collect()
+    routes.chain(listeners).unzip()
 }
 
 fn host_settings(name: &str, file: &PluginFile) -> host::Settings {
