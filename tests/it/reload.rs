@@ -8,6 +8,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use tidegate_tests::{
@@ -284,7 +285,7 @@ async fn a_removed_upstream_finishes_what_it_has() {
 
 /// For `times` looks in a row, a hundredth of a second apart.
 async fn always(times: u32, mut holds: impl AsyncFnMut()) {
-    let mut pause = tokio::time::interval(std::time::Duration::from_millis(10));
+    let mut pause = tokio::time::interval(Duration::from_millis(10));
     for _ in 0..times {
         pause.tick().await;
         holds().await;
@@ -569,6 +570,42 @@ async fn while_a_plugin_compiles_the_others_are_looked_after() {
     proxy.signal(Signal::TERM);
     assert_eq!(proxy.ended().await.code(), Some(0));
     assert_eq!(proxy.log().count("2-slow.wasm"), 0, "it was still being compiled");
+}
+
+#[tokio::test]
+async fn traffic_does_not_notice_how_long_a_policy_configures_itself() {
+    let app = Upstream::echo("app").await;
+    let busy = |reuse: u32| {
+        format!(
+            "match = {{ paths = [\"/never\"] }}\nlimits = {{ reuse = {reuse} }}\n[config]\nconfigure = \"work\""
+        )
+    };
+    let proxy = Proxy::builder(&app).plugin("1-busy", guest("misbehave"), &busy(100)).start().await;
+    let mut client = proxy.http1().await;
+    assert_eq!(client.get("/").await.status, 200);
+    fs::write(proxy.plugin_path("1-busy.toml"), busy(200)).expect("a writable file");
+    let began = Instant::now();
+    let mut reload = std::pin::pin!(proxy.reload());
+    let mut longest = Duration::ZERO;
+    let reloaded = loop {
+        let sent = Instant::now();
+        let done = tokio::select! {
+            biased;
+            reloaded = &mut reload => Some(reloaded),
+            answer = client.get("/") => {
+                assert_eq!(answer.status, 200);
+                None
+            }
+        };
+        longest = longest.max(sent.elapsed());
+        if let Some(reloaded) = done {
+            break reloaded;
+        }
+    };
+    assert_eq!(reloaded.status, 200);
+    // One to look at, and one for each worker, one after the other.
+    let configuring = began.elapsed();
+    assert!(longest * 4 < configuring, "a request took {longest:?} of {configuring:?}");
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Assembles the proxy from its configuration and runs it until it is told to stop.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread::{JoinHandle, available_parallelism};
@@ -89,11 +89,11 @@ pub(crate) fn run(file: PathBuf) -> Result<ExitCode, Error> {
     Ok(if whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn read(file: &PathBuf) -> Result<Config, Error> {
+fn read(file: &Path) -> Result<Config, Error> {
     let text = regular::read_to_string(file).map_err(|error| {
         let message = format!("cannot read it: {error}");
         let help = Some("name the configuration with --config FILE".to_owned());
-        Error::Config(vec![Problem { file: file.clone(), position: None, message, help }])
+        Error::Config(vec![Problem { file: file.to_owned(), position: None, message, help }])
     })?;
     tidegate_config::parse(&text, file).map_err(|problems| Error::Config(problems.0))
 }

@@ -86,7 +86,7 @@ fn look(file: &Path) -> Result<Findings, HostError> {
 fn plugins(config: &Config) -> Result<Result<Scan, Problem>, HostError> {
     let (bad_version, _) = mpsc::channel(1);
     let (loaded, wait) = sync_channel(1);
-    let mut directory = Directory::new(Host::new()?, bad_version, move || {
+    let mut directory = Directory::new(Host::new()?, 0, bad_version, move || {
         // Full: it is to be looked at already.
         let _ = loaded.try_send(());
     });

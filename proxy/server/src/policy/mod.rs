@@ -9,7 +9,7 @@ mod filter;
 mod keeper;
 
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use serde::Serialize;
@@ -36,6 +36,28 @@ pub(crate) struct Link {
     pub(crate) policy: Policy,
     /// Shared by all workers; a new version of the policy gets a new one.
     pub(crate) breaker: Arc<Breaker>,
+    pub(crate) warm: Warm,
+}
+
+/// Instances that were made beside the traffic, as many as there are workers: each takes one set over.
+#[derive(Clone, Default)]
+pub(crate) struct Warm(Arc<Mutex<Vec<Instances>>>);
+
+impl Warm {
+    /// Makes a set of instances for each worker, which runs the plugin: call it where no request waits.
+    pub(crate) fn of(plugin: &Plugin, workers: usize) -> Self {
+        let set = |_| {
+            let instances = Instances::new(plugin.clone());
+            instances.warm();
+            instances
+        };
+        Self(Arc::new(Mutex::new((0..workers).map(set).collect())))
+    }
+
+    /// The lock is taken when a worker begins a generation, by no request.
+    fn take(&self) -> Option<Instances> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop()
+    }
 }
 
 impl Link {
@@ -168,7 +190,8 @@ impl Chain {
         let places = links.iter().map(|link| {
             let instances = match &link.policy {
                 Policy::Serving(plugin) => {
-                    Some(kept(plugin).unwrap_or_else(|| Rc::new(Instances::new(plugin.clone()))))
+                    let warm = || link.warm.take().unwrap_or_else(|| Instances::new(plugin.clone()));
+                    Some(kept(plugin).unwrap_or_else(|| Rc::new(warm())))
                 }
                 Policy::Refused(_) => None,
             };
@@ -187,7 +210,8 @@ impl Chain {
         }
     }
 
-    /// Makes one instance of each plugin ready, so that no request waits for it.
+    /// Makes one instance of each plugin ready that has none, so that no request waits for it: those of a version that
+    /// was put back, say. Others have theirs from [`Warm`].
     pub(crate) fn warm(&self) {
         for instances in self.places.iter().filter_map(|place| place.instances.as_ref()) {
             instances.warm();

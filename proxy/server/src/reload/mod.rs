@@ -201,7 +201,7 @@ pub(crate) fn start(
     let loaded = move || drop(look.try_send(Request::Look));
     let control = Control {
         file,
-        directory: Directory::new(host, bad_version, loaded),
+        directory: Directory::new(host, workers.len(), bad_version, loaded),
         tls: tls::Loader::new(),
         client_tls: tls::ClientLoader::new(),
         supervisor,

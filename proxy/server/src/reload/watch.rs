@@ -68,7 +68,8 @@ impl Written {
         }
         let real = fs::canonicalize(path).ok();
         let last = |path: &Path| written.get(path).is_some_and(|last| last.elapsed() < WRITER);
-        last(path) || real.is_some_and(|real| last(&real))
+        // What is watched of a name without a directory is `.`.
+        last(path) || last(&Path::new(".").join(path)) || real.is_some_and(|real| last(&real))
     }
 
     fn note(&self, event: &Event) {

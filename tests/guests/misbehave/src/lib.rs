@@ -164,6 +164,11 @@ fn act(deed: &str) {
         "stack" => {
             black_box(deeper(black_box(1)));
         }
+        "work" => {
+            for n in 0..100_000_000_u64 {
+                black_box(n);
+            }
+        }
         "trap" => trap(),
         "panic" => panic!("asked to panic"),
         "log-flood" => {

@@ -11,7 +11,7 @@ use super::files::problem;
 use super::status::{State, Status};
 use super::version::{Hash, Inputs, Key, Lacks, Read, Refused, Version};
 use super::{Look, Scan};
-use crate::policy::{Breaker, Link, Policy, Shares};
+use crate::policy::{Breaker, Link, Policy, Shares, Warm};
 
 /// A file that cannot be loaded is taken for half-copied until it has not changed for this long.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -35,8 +35,18 @@ pub(super) struct Place {
     refusal: Option<Refusal>,
     /// A version that was put back: it stays refused until its own files change.
     put_back: Option<Box<Refused>>,
-    /// Since when its files may be on their way.
-    unsettled_since: Option<Instant>,
+    /// How its files are on their way, and since when.
+    unsettled: Option<(Unsettled, Instant)>,
+}
+
+/// How files are not all there.
+#[derive(Clone, PartialEq, Eq)]
+enum Unsettled {
+    /// Some program is writing to them.
+    Written,
+    Gone,
+    /// What there is of them.
+    Partly(Key),
 }
 
 /// A version that does not serve.
@@ -82,15 +92,14 @@ impl Entry {
         is_written: bool,
     ) -> Step {
         let place = self.0.get_or_insert_default();
-        if let Some(unsettled) = place.is_unsettled(&reading, is_written) {
-            if !unsettled {
-                place.unsettled_since = None;
-            } else if look == Look::Patient {
-                let limit = if is_written { LONGEST_WRITING } else { GRACE };
-                if let Some(wait) = place.wait(limit) {
-                    return Step::Wait(if is_written { wait.min(WRITER_LOOK) } else { wait });
+        match place.unsettled(&reading, is_written) {
+            None => place.unsettled = None,
+            Some(unsettled) if look == Look::Patient => {
+                if let Some(wait) = place.wait(unsettled) {
+                    return Step::Wait(wait);
                 }
             }
+            Some(_) => {}
         }
         match reading {
             Ok(Read::Disabled) => Step::Disable,
@@ -109,7 +118,7 @@ impl Entry {
         let Some(place) = &mut self.0 else { return true };
         let Some(serving) = place.serving.as_ref().filter(|_| look == Look::Patient) else { return true };
         let required = serving.link.required;
-        if let Some(wait) = place.wait(GRACE) {
+        if let Some(wait) = place.wait(Unsettled::Gone) {
             scan.look_again_after(wait);
             return false;
         }
@@ -144,6 +153,7 @@ impl Entry {
             body_overflow: BodyOverflow::Deny,
             policy: Policy::Refused(refused.activation.clone()),
             breaker: Arc::new(Breaker::new(refused.on_error, 0, Shares::default(), mpsc::channel(1).0)),
+            warm: Warm::default(),
         })
     }
 
@@ -226,24 +236,33 @@ impl Place {
         true
     }
 
-    /// Whether files may be on their way; `None` where that cannot be told, as they cannot be read.
-    fn is_unsettled(&self, reading: &Result<Read, Box<Refused>>, is_written: bool) -> Option<bool> {
-        match reading {
-            _ if is_written => Some(true),
-            Ok(Read::Disabled) => Some(false),
-            Err(refused) => (refused.lacks == Lacks::Code).then_some(true),
-            Ok(Read::Inputs(inputs)) => Some(match &self.serving {
+    /// How files may be on their way.
+    fn unsettled(&self, reading: &Result<Read, Box<Refused>>, is_written: bool) -> Option<Unsettled> {
+        let partly = match reading {
+            _ if is_written => return Some(Unsettled::Written),
+            Ok(Read::Disabled) => None,
+            Err(refused) => (refused.lacks == Lacks::Code).then_some(&refused.key),
+            Ok(Read::Inputs(inputs)) => match &self.serving {
                 Some(serving) => inputs.key.is_part_of(&serving.key),
                 // New code, whose settings may come after it: it is not run without them.
                 None => !inputs.key.has_settings(),
-            }),
-        }
+            }
+            .then_some(&inputs.key),
+        };
+        partly.cloned().map(Unsettled::Partly)
     }
 
-    /// How long to wait yet, if files have not been on their way for longer than `limit`.
-    fn wait(&mut self, limit: Duration) -> Option<Duration> {
-        let since = *self.unsettled_since.get_or_insert_with(Instant::now);
-        limit.checked_sub(since.elapsed()).filter(|wait| !wait.is_zero())
+    /// How long to wait yet, if files have not been on their way like this for long enough.
+    fn wait(&mut self, how: Unsettled) -> Option<Duration> {
+        let (limit, longest) = match how {
+            Unsettled::Written => (LONGEST_WRITING, WRITER_LOOK),
+            Unsettled::Gone | Unsettled::Partly(_) => (GRACE, GRACE),
+        };
+        let since = match &self.unsettled {
+            Some((before, since)) if *before == how => *since,
+            _ => self.unsettled.insert((how, Instant::now())).1,
+        };
+        limit.checked_sub(since.elapsed()).filter(|wait| !wait.is_zero()).map(|wait| wait.min(longest))
     }
 
     /// The files are those of the version that serves. What was refused is forgotten.
@@ -259,10 +278,11 @@ impl Place {
 
     pub(super) fn serve(&mut self, version: Version) {
         let before = self.serving.replace(version);
-        let served_well = |version: &Version| version.link.breaker.served_well();
-        if self.good.is_none() || before.as_ref().is_some_and(served_well) {
-            self.good = before;
-        }
+        let before = before.filter(|version| {
+            let breaker = &version.link.breaker;
+            breaker.served_well() || (self.good.is_none() && !breaker.is_open())
+        });
+        self.good = before.or(self.good.take());
         self.stay();
     }
 

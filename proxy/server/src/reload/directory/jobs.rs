@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use tidegate_plugin_host::{Code, Host, LoadError, Plugin, Settings};
 
 use super::version::{Failed, Hash, Key};
+use crate::policy::Warm;
 
 /// Time to compile and to configure one plugin. Large ones take seconds; nobody waits longer for a deployment.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -22,6 +23,8 @@ pub(super) type Wake = Arc<dyn Fn() + Send + Sync>;
 /// What is being loaded, by the name of the place.
 pub(super) struct Jobs {
     host: Host,
+    /// A set of warm instances is made for each.
+    workers: usize,
     wake: Wake,
     /// By content: a changed `NAME.toml`, a copy and a link compile nothing.
     compiled: HashMap<Hash, Compiled>,
@@ -36,9 +39,15 @@ type Compiled = Arc<OnceLock<Result<Code, LoadError>>>;
 struct Job {
     key: Key,
     begun: Instant,
-    result: Receiver<Result<Plugin, Failed>>,
+    result: Receiver<Result<Loaded, Failed>>,
     thread: JoinHandle<()>,
-    done: Option<Result<Plugin, Failed>>,
+    done: Option<Result<Loaded, Failed>>,
+}
+
+/// A plugin, and instances to begin with.
+pub(super) struct Loaded {
+    pub(super) plugin: Plugin,
+    pub(super) warm: Warm,
 }
 
 /// How far a job is.
@@ -51,8 +60,8 @@ pub(super) enum Progress {
 }
 
 impl Jobs {
-    pub(super) fn new(host: Host, wake: Wake) -> Self {
-        Self { host, wake, compiled: HashMap::new(), jobs: HashMap::new(), overdue: Vec::new() }
+    pub(super) fn new(host: Host, workers: usize, wake: Wake) -> Self {
+        Self { host, workers, wake, compiled: HashMap::new(), jobs: HashMap::new(), overdue: Vec::new() }
     }
 
     /// Looks after the job for `place`; begins it if there is none, or one of other files.
@@ -86,7 +95,7 @@ impl Jobs {
     }
 
     /// The result of a job that is done.
-    pub(super) fn take(&mut self, place: &str) -> Option<Result<Plugin, Failed>> {
+    pub(super) fn take(&mut self, place: &str) -> Option<Result<Loaded, Failed>> {
         let result = self.jobs.get_mut(place)?.done.take()?;
         self.abandon(place);
         Some(result)
@@ -122,10 +131,11 @@ impl Jobs {
         let compiled =
             key.code().map(|hash| self.compiled.entry(hash).or_default().clone()).unwrap_or_default();
         let (host, wake, bytes, settings) = (self.host.clone(), self.wake.clone(), bytes.clone(), settings());
-        let (sender, result) = channel();
+        let (workers, (sender, result)) = (self.workers, channel());
         let load = move || {
             let code = compiled.get_or_init(|| host.compile(&bytes)).clone();
             let plugin = code.and_then(|code| host.load(&code, settings)).map_err(Failed::Load);
+            let plugin = plugin.map(|plugin| Loaded { warm: Warm::of(&plugin, workers), plugin });
             // Who wanted it may have given up.
             let _ = sender.send(plugin);
             drop(sender);

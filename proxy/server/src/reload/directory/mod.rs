@@ -16,12 +16,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tidegate_config::{Config, Problem};
-use tidegate_plugin_host::{Host, Plugin};
+use tidegate_plugin_host::Host;
 use tokio::sync::mpsc;
 
 use self::entry::{Entry, Step};
 use self::files::Files;
-use self::jobs::{Jobs, Progress};
+use self::jobs::{Jobs, Loaded, Progress};
 pub(crate) use self::status::Status;
 use self::version::{Inputs, Version};
 use crate::policy::{Breaker, Link, Policy};
@@ -70,14 +70,15 @@ impl Scan {
 }
 
 impl Directory {
-    /// `bad_version` is told the number of a version that is worse than the one before it. `wake` is called from other
+    /// Each of `workers` gets warm instances of what is loaded. `bad_version` is told the number of a version that is worse than the one before it. `wake` is called from other
     /// threads when something is loaded; it must not block.
     pub(crate) fn new(
         host: Host,
+        workers: usize,
         bad_version: mpsc::Sender<u64>,
         wake: impl Fn() + Send + Sync + 'static,
     ) -> Self {
-        let jobs = Jobs::new(host, Arc::new(wake));
+        let jobs = Jobs::new(host, workers, Arc::new(wake));
         Self { jobs, entries: BTreeMap::new(), versions: 0, bad_version }
     }
 
@@ -169,7 +170,7 @@ impl Directory {
             Step::Load(inputs) => match self.jobs.take(name) {
                 // It takes longer than the others are to wait for.
                 None => scan.look_again_after(LOOK),
-                Some(Ok(plugin)) => self.serve(name, *inputs, plugin, generation),
+                Some(Ok(loaded)) => self.serve(name, *inputs, loaded, generation),
                 Some(Err(why)) => {
                     entry.enable().refuse(inputs.refused(&why), look);
                     entry.enable().report(look, scan);
@@ -178,7 +179,7 @@ impl Directory {
         }
     }
 
-    fn serve(&mut self, name: &str, inputs: Inputs, plugin: Plugin, generation: u64) {
+    fn serve(&mut self, name: &str, inputs: Inputs, loaded: Loaded, generation: u64) {
         self.versions += 1;
         let place = self.entries.entry(name.to_owned()).or_default().enable();
         let Inputs { key, settings, .. } = inputs;
@@ -189,8 +190,9 @@ impl Directory {
             on_error: settings.on_error,
             required: settings.required,
             body_overflow: settings.body_overflow,
-            policy: Policy::Serving(plugin),
+            policy: Policy::Serving(loaded.plugin),
             breaker: Arc::new(breaker),
+            warm: loaded.warm,
         };
         place.serve(Version { number: self.versions, key, link, generation });
     }
