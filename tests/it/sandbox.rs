@@ -7,7 +7,7 @@ use tidegate_tests::{
     request_with, stalled, stock, until,
 };
 
-const PATIENT: &str = "limits = { cpu = \"2s\", time = \"4s\" }";
+const PATIENT: &str = "limits = { cpu = \"2s\", time = \"20s\" }";
 
 /// The guest in the middle of two policies that behave.
 fn between(app: &Upstream, settings: &str) -> Builder {
