@@ -5,7 +5,7 @@ use http::Response;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tidegate_tests::{
-    Proxy, Raw, Upstream, assert_status, body, chunked, gzipped, request, request_with, stock, within,
+    Proxy, Raw, Upstream, assert_status, body, chunked, gzipped, request, request_with, stock, until, within,
 };
 use tokio::sync::mpsc;
 
@@ -78,26 +78,22 @@ async fn a_client_over_its_share_is_refused_until_it_holds_less() {
     assert_eq!(proxy.access("/large").await["failure"], "memory");
     proxy.log().wait(&["tenth of limits.memory is used up"]).await;
 
-    // One that holds a part of it leaves less to the next, until it is over.
-    let mut holder = proxy.raw().await;
+    // One that holds a part of it leaves less to the next, until it is over. What holds memory may itself be refused
+    // while another does.
     let half = 1500 * KIB;
-    holder.send(format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {half}\r\n\r\n")).await;
-    holder.send("x".repeat(half - 1)).await;
-    assert_eq!(refused_within(&proxy, || upload("/", 500 * KIB)).await, 503);
+    let mut holder = None;
+    until("a client that holds too much for another", async || {
+        let mut raw = proxy.raw().await;
+        raw.send(format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {half}\r\n\r\n")).await;
+        raw.send("x".repeat(half - 1)).await;
+        holder = Some(raw);
+        proxy.send(upload("/", 500 * KIB)).await.status == 503
+    })
+    .await;
+    let mut holder = holder.expect("the last one");
     holder.send("x").await;
     assert_status(&holder.read_head().await, 200);
-    assert_eq!(proxy.send(upload("/", 500 * KIB)).await.status, 200);
-    assert_eq!(proxy.send(upload("/", MIB)).await.status, 200);
-}
-
-/// Asks until the answer is no success: what others hold arrives in its own time.
-async fn refused_within(proxy: &Proxy, request: impl Fn() -> http::Request<tidegate_tests::BoxBody>) -> u16 {
-    loop {
-        let status = within("an answer", proxy.send(request())).await.status;
-        if status != 200 {
-            return status;
-        }
-    }
+    until("room again", async || proxy.send(upload("/", MIB)).await.status == 200).await;
 }
 
 /// Zeros that are a thousandth when they are coded.
