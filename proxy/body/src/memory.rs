@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use tidegate_io::Millis;
+use tidegate_io::{Millis, network};
 
 /// The log tells of a full account once in this time, however many requests meet it.
 const COMPLAINTS: Duration = Duration::from_secs(10);
@@ -67,9 +67,9 @@ impl Memory {
         self.held.load(Relaxed)
     }
 
-    /// The account of one client.
+    /// The account of one client, which of IPv6 is a network of 64 bits.
     pub fn payer(self: &Arc<Self>, client: IpAddr) -> Payer {
-        Payer { memory: self.clone(), client }
+        Payer { memory: self.clone(), client: network(client) }
     }
 
     fn client(self: &Arc<Self>, address: IpAddr) -> Arc<Client> {

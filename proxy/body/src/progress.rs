@@ -15,6 +15,8 @@ pub struct Progress(pub(crate) Option<Rc<Advance>>);
 #[derive(Debug, Default)]
 pub(crate) struct Advance {
     pub(crate) bytes: Cell<u64>,
+    /// The response has begun.
+    pub(crate) answered: Cell<bool>,
     /// The handle to the body that may move.
     pub(crate) turn: Cell<u32>,
     pub(crate) ended: Cell<Option<Instant>>,
@@ -25,6 +27,14 @@ impl Progress {
     /// Bytes taken from the client.
     pub fn bytes(&self) -> u64 {
         self.0.as_ref().map_or(0, |advance| advance.bytes.get())
+    }
+
+    /// The response has begun: a client that goes on beside it sends when it has something to say, and is bound by
+    /// [`Bounds::idle`](crate::Bounds) alone.
+    pub fn answered(&self) {
+        if let Some(advance) = &self.0 {
+            advance.answered.set(true);
+        }
     }
 
     /// When the body had been sent whole, or was given up.

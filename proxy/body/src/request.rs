@@ -65,18 +65,27 @@ impl Bounded {
         Self { bounds, idle: Idle::new(bounds.idle), waits_since: None, waited: Duration::ZERO }
     }
 
-    /// Ready when the client is not waited for any longer: `bytes` are what came of it.
-    fn poll_expired(&mut self, bytes: u64, cx: &mut Context<'_>) -> Poll<RequestBodyError> {
+    /// Ready when the client is not waited for any longer.
+    fn poll_expired(&mut self, progress: &Advance, cx: &mut Context<'_>) -> Poll<RequestBodyError> {
         let since = *self.waits_since.get_or_insert_with(Instant::now);
         let Bounds { min_rate, min_rate_after, idle, .. } = self.bounds;
         let waited = self.waited;
+        let bytes = progress.bytes.get();
         let patience = || match min_rate {
             0 => idle,
+            _ if progress.answered.get() => idle,
             rate => (min_rate_after + Duration::from_secs(bytes / rate)).saturating_sub(waited),
         };
         ready!(self.idle.poll_expired_within(patience, cx));
-        let is_idle = since.elapsed() >= idle;
-        Poll::Ready(if is_idle { RequestBodyError::Idle } else { RequestBodyError::Slow })
+        if since.elapsed() < idle {
+            if !progress.answered.get() {
+                return Poll::Ready(RequestBodyError::Slow);
+            }
+            // The response has begun while this waited.
+            self.idle.progress();
+            ready!(self.idle.poll_expired_within(|| idle.saturating_sub(since.elapsed()), cx));
+        }
+        Poll::Ready(RequestBodyError::Idle)
     }
 
     fn progress(&mut self) {
@@ -234,7 +243,7 @@ impl http_body::Body for RequestBody {
         match polled {
             Poll::Pending => {
                 let Some(bounded) = &mut this.bounded else { return Poll::Pending };
-                let error = ready!(bounded.poll_expired(this.progress.bytes.get(), cx));
+                let error = ready!(bounded.poll_expired(&this.progress, cx));
                 this.fail(error)
             }
             Poll::Ready(None) => {
@@ -288,6 +297,9 @@ impl Drop for Handle {
 #[cfg(test)]
 mod tests {
     use std::collections::VecDeque;
+    use std::future::poll_fn;
+
+    use tokio::time::sleep_until;
 
     use super::*;
 
@@ -312,8 +324,7 @@ mod tests {
     /// A byte each second, and the bytes that pass before the body is given up.
     async fn passed(count: u64, min_rate: u64, after: u64) -> (u64, Option<RequestBodyError>) {
         let begun = Instant::now();
-        let bytes =
-            (1..=count).map(|second| Box::pin(tokio::time::sleep_until(begun + Duration::from_secs(second))));
+        let bytes = (1..=count).map(|second| Box::pin(sleep_until(begun + Duration::from_secs(second))));
         let bounds = Bounds {
             limit: 1000,
             idle: Duration::from_secs(30),
@@ -323,12 +334,37 @@ mod tests {
         let mut body = RequestBody::new(Slow(bytes.collect()), bounds, Payer::rich);
         let mut passed = 0;
         loop {
-            match std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+            match poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
                 Some(Ok(_)) => passed += 1,
                 Some(Err(_)) => return (passed, body.progress().failure()),
                 None => return (passed, None),
             }
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_is_answered_already_is_bound_by_the_idle_time_alone() {
+        let begun = Instant::now();
+        // The response begins while the first byte is waited for.
+        let bytes =
+            [25, 50, 75, 120].map(|second| Box::pin(sleep_until(begun + Duration::from_secs(second))));
+        let (idle, min_rate_after) = (Duration::from_secs(30), Duration::from_secs(20));
+        let bounds = Bounds { limit: 1000, idle, min_rate: 500, min_rate_after };
+        let mut body = RequestBody::new(Slow(bytes.into()), bounds, Payer::rich);
+        let progress = body.progress();
+        let mut passed = 0;
+        let mut next = async || poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await;
+        let (first, ()) = tokio::join!(next(), async {
+            sleep_until(begun + Duration::from_secs(5)).await;
+            progress.answered();
+        });
+        assert!(matches!(first, Some(Ok(_))));
+        while let Some(Ok(_)) = next().await {
+            passed += 1;
+        }
+        assert_eq!(passed, 2);
+        assert!(matches!(progress.failure(), Some(RequestBodyError::Idle)));
+        assert_eq!(begun.elapsed().as_secs(), 105);
     }
 
     #[tokio::test(start_paused = true)]

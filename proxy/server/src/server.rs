@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread::{JoinHandle, available_parallelism};
+use std::time::{Duration, Instant};
 
 use tidegate_config::{Config, Problem};
 use tidegate_plugin_host::Host;
@@ -17,6 +18,9 @@ use crate::regular;
 use crate::reload::{self, Started};
 use crate::thread::{self, Command};
 use tidegate_upstream::Supervisor;
+
+/// When the process ends, the writers of access logs have this long: a reader that stopped is not waited for.
+const FAREWELL: Duration = Duration::from_secs(5);
 
 /// Why the proxy did not start or did not end well.
 #[derive(Debug, thiserror::Error)]
@@ -81,9 +85,13 @@ pub(crate) fn run(file: PathBuf) -> Result<ExitCode, Error> {
     // The writers of access logs end when the last exchange is written.
     drop((handle, runtime));
     let writers: Vec<JoinHandle<()>> = thread.join().unwrap_or_default();
-    for writer in writers {
-        // A writer that panicked has nothing left to write.
-        let _ = writer.join();
+    let farewell = Instant::now() + FAREWELL;
+    while !writers.iter().all(JoinHandle::is_finished) {
+        if Instant::now() > farewell {
+            tracing::warn!(target: "shutdown", "lines of the access log are lost: its output does not take them");
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(5));
     }
     tracing::info!(target: "shutdown", "done");
     Ok(if whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })

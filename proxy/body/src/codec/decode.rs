@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use brotli::enc::StandardAlloc;
-use brotli::{BrotliDecompressStream, BrotliResult, BrotliState};
+use brotli::{BrotliDecompressStream, BrotliResult, BrotliState, SliceWrapper};
 use bytes::Bytes;
 use flate2::{Decompress, FlushDecompress, Status};
 use http_body::{Body, Frame, SizeHint};
@@ -22,7 +22,7 @@ use super::stage::{Codec, Stage, Task};
 use crate::any::BoxError;
 use crate::memory::{Held, Payer};
 
-/// What a decoder of gzip, deflate or brotli takes without the window of brotli: state and tables.
+/// What a decoder of gzip, deflate or brotli takes; of brotli, window and trees come on top.
 const STATE: usize = 48 << 10;
 
 /// Bits of the largest window of zstd (RFC 9659 §3).
@@ -173,7 +173,17 @@ impl Kind {
     fn memory(&self) -> usize {
         match self {
             Self::Zstd(context) => context.sizeof(),
-            Self::Br(state) => STATE + usize::try_from(state.ringbuffer_size).unwrap_or_default(),
+            Self::Br(state) => {
+                let groups = [&state.literal_hgroup, &state.insert_copy_hgroup, &state.distance_hgroup];
+                let trees =
+                    groups.map(|group| size_of_val(group.htrees.slice()) + size_of_val(group.codes.slice()));
+                let maps = [&state.context_map, &state.dist_context_map, &state.context_modes];
+                let window = usize::try_from(state.ringbuffer_size).unwrap_or_default();
+                STATE
+                    + window
+                    + trees.iter().sum::<usize>()
+                    + maps.iter().map(|map| map.slice().len()).sum::<usize>()
+            }
             Self::Gzip(_) | Self::Deflate(_) => STATE,
         }
     }

@@ -133,9 +133,9 @@ pub(crate) struct Limits {
     pub policy_body: Text<Size>,
     /// Bytes of memory that all requests together make the proxy hold: bodies kept for retries, for policies and
     /// until they are whole, windows of decoders, responses for slow clients; default half of what the machine or
-    /// the cgroup has, at most 4 GiB. One client (its address behind trusted proxies) may hold a tenth of it. Over
-    /// either, bodies are not kept for retries, responses wait for their clients, and a request whose body has to be
-    /// kept gets 503 (`memory`).
+    /// the cgroup has, at most 4 GiB. One client (its address behind trusted proxies, of IPv6 the first 64 bits) may
+    /// hold a tenth of it. Over either, bodies are not kept for retries, responses wait for their clients, and a
+    /// request whose body has to be kept gets 503 (`memory`).
     #[schemars(extend("x-minimum" = "16MiB", "x-maximum" = "1024GiB"))]
     pub memory: Option<Text<Size>>,
     /// Bytes of all temporary files together. One client may have half of them, responses together three quarters. Over
@@ -167,7 +167,8 @@ pub(crate) struct Limits {
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub(crate) struct MinRate {
     /// Bytes of a request body in a second, on average, once the proxy waited for them for `request-after`. Under it:
-    /// 408 (`body-timeout`), close. `"0B"`: no bound but `timeouts.body-idle`.
+    /// 408 (`body-timeout`), close. Not for gRPC, nor once the response has begun. `"0B"`: no bound but
+    /// `timeouts.body-idle`.
     pub request: Text<Size>,
     /// Waiting for a request body that is free.
     pub request_after: Text<Duration>,

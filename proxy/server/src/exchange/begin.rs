@@ -7,7 +7,7 @@ use std::sync::Arc;
 use http::{HeaderValue, Request, Response, Version};
 use hyper::body::Incoming;
 use tidegate_body::{Body, Bounds, RequestBody, ResponseBody};
-use tidegate_message::{Connection, Reply, RequestHead, fields};
+use tidegate_message::{Connection, Reply, RequestHead, fields, media_type};
 use tidegate_plugin_host::{Exchange, Slot};
 use tidegate_upstream::Hop;
 
@@ -76,7 +76,8 @@ pub(super) fn begin(
     let bounds = Bounds {
         limit: config.limits.request_body,
         idle: config.timeouts.body_idle,
-        min_rate: config.limits.min_rate.request,
+        // A stream of messages is as fast as there are any.
+        min_rate: if media_type::is_grpc(&parts.headers) { 0 } else { config.limits.min_rate.request },
         min_rate_after: config.limits.min_rate.request_after,
     };
     let trail = generation.chain.trail(record.is_kept());

@@ -52,6 +52,7 @@ pub(super) async fn send(active: &mut ActiveExchange, body: RequestBody) -> Outc
     }
     match answer {
         Ok((mut head, mut outcome)) => {
+            active.progress.answered();
             if active.exchange.request.method == Method::HEAD && active.method != Method::HEAD {
                 // A policy asked for the head alone. Its client gets a whole response, the body of which is empty
                 // and not what the head says of one.

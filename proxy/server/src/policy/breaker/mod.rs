@@ -7,12 +7,13 @@
 #[cfg(test)]
 mod tests;
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tidegate_config::OnError;
+use tidegate_io::network;
 use tidegate_plugin_host::{CallError, Phase};
 use tokio::sync::mpsc;
 
@@ -303,10 +304,7 @@ impl Side {
 
 impl Clients {
     fn add(&mut self, client: IpAddr) {
-        let client = match client.to_canonical() {
-            IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
-            address @ IpAddr::V4(_) => address,
-        };
+        let client = network(client);
         let known = self.0.contains(&Some(client));
         if let (false, Some(free)) = (known, self.0.iter_mut().find(|slot| slot.is_none())) {
             *free = Some(client);

@@ -1,6 +1,6 @@
 //! When a breaker opens and closes, and when it has a version put back.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::*;
 
