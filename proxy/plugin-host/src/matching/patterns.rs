@@ -58,7 +58,7 @@ pub(crate) enum Kind {
 pub(crate) struct Patterns {
     ignore_case: bool,
     texts: Arc<Texts>,
-    regexes: Regexes,
+    regexes: Option<Regexes>,
 }
 
 impl Patterns {
@@ -104,7 +104,7 @@ impl Patterns {
             (false, false) => self.texts.first(text, watch)?,
         };
         // They fold for themselves, after what they say of single letters.
-        self.regexes.first_before(text, found, watch)
+        self.regexes.as_ref().map_or(Ok(found), |regexes| regexes.first_before(text, found, watch))
     }
 }
 
@@ -342,37 +342,39 @@ impl Parts {
     }
 }
 
-/// Regexes and the index of each, ascending.
+/// Regexes, ascending by index.
 #[derive(Debug, Clone)]
-enum Regexes {
-    None,
-    /// On short texts tried in order: stops at the first match and allocates nothing.
-    Few(Vec<(u32, Regex)>, Box<Machine>),
+struct Regexes {
+    indices: Arc<[u32]>,
     /// All in one pass over the text.
-    Many(Box<Machine>, Arc<[u32]>),
+    machine: Box<Machine>,
+    /// Where there are few, on short texts tried in order: stops at the first match and allocates nothing.
+    few: Option<Vec<Regex>>,
 }
 
 impl Regexes {
-    fn new(sources: &[(u32, String)], ignore_case: bool) -> Result<Self, String> {
+    /// `None` without any.
+    fn new(sources: &[(u32, String)], ignore_case: bool) -> Result<Option<Self>, String> {
         if sources.is_empty() {
-            return Ok(Self::None);
+            return Ok(None);
         }
         if sources.len() > MAX_REGEXES {
             return Err(format!("more than {MAX_REGEXES} patterns that are not plain texts in one list"));
         }
         // A few say which of them is wrong; of many that is found out when one is.
         let few = if sources.len() <= FEW { Some(Self::compile(sources, ignore_case)?) } else { None };
-        let machine = |sources: &[(u32, String)]| {
+        let machine_of = |sources: &[(u32, String)]| {
             let sources = sources.iter().map(|(_, source)| source.clone());
             Machine::new(sources, ignore_case, REGEX_SIZE, REGEX_CACHE)
         };
-        let all = machine(sources).map_err(|error| {
+        let machine = machine_of(sources).map_err(|error| {
             let wrong = Self::compile(sources, ignore_case).err();
             wrong.unwrap_or_else(|| format!("together too large: {error}"))
         })?;
-        if all.states() > MAX_STATES {
+        if machine.states() > MAX_STATES {
             for source in sources {
-                let states = machine(std::slice::from_ref(source)).map_or(usize::MAX, |alone| alone.states());
+                let states =
+                    machine_of(std::slice::from_ref(source)).map_or(usize::MAX, |alone| alone.states());
                 if states > MAX_STATES {
                     let (index, source) = source;
                     return Err(format!(
@@ -382,21 +384,17 @@ impl Regexes {
                 }
             }
         }
-        let all = Box::new(all);
-        Ok(match few {
-            Some(few) => Self::Few(few, all),
-            None => Self::Many(all, sources.iter().map(|(index, _)| *index).collect()),
-        })
+        let indices = sources.iter().map(|(index, _)| *index).collect();
+        Ok(Some(Self { indices, machine: Box::new(machine), few }))
     }
 
-    fn compile(sources: &[(u32, String)], ignore_case: bool) -> Result<Vec<(u32, Regex)>, String> {
+    fn compile(sources: &[(u32, String)], ignore_case: bool) -> Result<Vec<Regex>, String> {
         let compile = |(index, source): &(u32, String)| {
             RegexBuilder::new(source)
                 .case_insensitive(ignore_case)
                 .size_limit(REGEX_SIZE / FEW)
                 .dfa_size_limit(REGEX_CACHE)
                 .build()
-                .map(|regex| (*index, regex))
                 .map_err(|error| format!("[{index}]: {error}"))
         };
         sources.iter().map(compile).collect()
@@ -410,22 +408,17 @@ impl Regexes {
         watch: &dyn Watch,
     ) -> Result<Option<u32>, OverBudget> {
         let comes_first = |index: u32| found.is_none_or(|found| index < found);
-        let matched = match self {
-            Self::None => None,
-            Self::Few(regexes, machine) if machine.states().saturating_mul(text.len()) <= AT_ONCE => {
-                let mut candidates = regexes.iter().take_while(|(index, _)| comes_first(*index));
+        if !self.indices.first().is_some_and(|first| comes_first(*first)) {
+            return Ok(found);
+        }
+        let is_short = self.machine.states().saturating_mul(text.len()) <= AT_ONCE;
+        let matched = match &self.few {
+            Some(few) if is_short => {
+                let mut candidates =
+                    self.indices.iter().zip(few).take_while(|(index, _)| comes_first(**index));
                 candidates.find(|(_, regex)| regex.is_match(text)).map(|(index, _)| *index)
             }
-            Self::Few(regexes, machine) => {
-                let worth_it = regexes.first().is_some_and(|(first, _)| comes_first(*first));
-                let first = if worth_it { machine.first(text, watch)? } else { None };
-                first.map(|at| regexes[at].0)
-            }
-            Self::Many(machine, indices) => {
-                let worth_it = indices.first().is_some_and(|first| comes_first(*first));
-                let first = if worth_it { machine.first(text, watch)? } else { None };
-                first.map(|at| indices[at])
-            }
+            _ => self.machine.first(text, watch)?.map(|at| self.indices[at]),
         };
         Ok(matched.filter(|index| comes_first(*index)).or(found))
     }

@@ -106,8 +106,9 @@ impl Entry {
             Err(refused) if place.refuses(&refused.key) => Step::RefuseAgain,
             Err(refused) => Step::Refuse(refused),
             Ok(Read::Inputs(inputs)) if place.serves(&inputs.key) => Step::Stay,
-            Ok(Read::Inputs(inputs)) if place.has_put_back(&inputs.key) => Step::RefuseAgain,
-            Ok(Read::Inputs(inputs)) if place.refuses(&inputs.key) => Step::RefuseAgain,
+            Ok(Read::Inputs(inputs)) if place.has_put_back(&inputs.key) || place.refuses(&inputs.key) => {
+                Step::RefuseAgain
+            }
             Ok(Read::Inputs(inputs)) => Step::Load(inputs),
         }
     }

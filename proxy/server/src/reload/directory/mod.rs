@@ -70,8 +70,8 @@ impl Scan {
 }
 
 impl Directory {
-    /// Each of `workers` gets warm instances of what is loaded. `bad_version` is told the number of a version that is worse than the one before it. `wake` is called from other
-    /// threads when something is loaded; it must not block.
+    /// Each of `workers` gets warm instances of what is loaded. `bad_version` is told the number of a version that is
+    /// worse than the last good one. `wake` is called from other threads when something is loaded; it must not block.
     pub(crate) fn new(
         host: Host,
         workers: usize,
