@@ -10,10 +10,10 @@ mod tests;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tidegate_config::OnError;
-use tidegate_io::network;
+use tidegate_io::{Millis, network};
 use tidegate_plugin_host::{CallError, Phase};
 use tokio::sync::mpsc;
 
@@ -42,7 +42,7 @@ const OPEN: u8 = 2;
 
 /// The state of one version of a policy, shared by all workers.
 pub(crate) struct Breaker {
-    born: Instant,
+    born: Millis,
     /// One of [`CALM`], [`COUNTING`] and [`OPEN`]: all that a call reads of a policy that behaves.
     state: AtomicU8,
     /// Milliseconds after `born` until which calls are counted, or refused when it is open.
@@ -120,7 +120,7 @@ impl Breaker {
         bad_version: mpsc::Sender<u64>,
     ) -> Self {
         Self {
-            born: Instant::now(),
+            born: Millis::now(),
             state: AtomicU8::new(COUNTING),
             until: AtomicU64::new(millis(TRIAL)),
             sides: Default::default(),
@@ -133,20 +133,27 @@ impl Breaker {
         }
     }
 
-    /// Whether the policy is in quarantine. One load where it behaves.
+    /// Whether the policy is in quarantine.
     pub(crate) fn is_open(&self) -> bool {
-        self.state.load(Relaxed) == OPEN && millis(self.born.elapsed()) < self.until.load(Relaxed)
+        self.is_open_at(self.age())
+    }
+
+    fn is_open_at(&self, now: Duration) -> bool {
+        self.state.load(Relaxed) == OPEN && millis(now) < self.until.load(Relaxed)
+    }
+
+    fn age(&self) -> Duration {
+        Millis::now().time_since(self.born)
     }
 
     /// Whether this call is left out: the policy is in quarantine, and it is not the call that tries whether it works
-    /// again.
+    /// again. One load where it behaves.
     pub(crate) fn refuses(&self, phase: Phase) -> bool {
-        self.state.load(Relaxed) == OPEN && self.refuses_at(phase, self.born.elapsed())
+        self.state.load(Relaxed) == OPEN && self.refuses_at(phase, self.age())
     }
 
     fn refuses_at(&self, phase: Phase, now: Duration) -> bool {
-        let open = self.state.load(Relaxed) == OPEN && millis(now) < self.until.load(Relaxed);
-        if !open {
+        if !self.is_open_at(now) {
             return false;
         }
         let Some(side) = side_of(phase) else { return true };
@@ -160,7 +167,7 @@ impl Breaker {
     /// A call gave a verdict.
     pub(crate) fn succeeded(&self, phase: Phase) {
         if self.state.load(Relaxed) != CALM {
-            self.succeeded_at(phase, self.born.elapsed());
+            self.succeeded_at(phase, self.age());
         }
     }
 
@@ -180,7 +187,7 @@ impl Breaker {
 
     /// A call gave no verdict. A lock is fine here: failing costs more than this anyway.
     pub(crate) fn failed(&self, phase: Phase, error: &CallError, client: IpAddr) {
-        self.failed_at(phase, error, client, self.born.elapsed());
+        self.failed_at(phase, error, client, self.age());
     }
 
     fn failed_at(&self, phase: Phase, error: &CallError, client: IpAddr, now: Duration) {
@@ -267,7 +274,7 @@ impl Breaker {
 
     /// Whether this version is one to go back to: it served some calls, or for a while, and did not fail.
     pub(crate) fn served_well(&self) -> bool {
-        let served = self.born.elapsed() >= TRIAL || self.sides.iter().any(|side| side.good() > 0);
+        let served = self.age() >= TRIAL || self.sides.iter().any(|side| side.good() > 0);
         let fails = self.sides.iter().any(|side| side.share() > 0.5);
         served && !fails && !self.is_open() && !self.bad.load(Relaxed)
     }

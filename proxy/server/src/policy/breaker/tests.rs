@@ -39,7 +39,7 @@ impl Policy {
     }
 
     fn is_open(&self) -> bool {
-        self.breaker.state.load(Relaxed) == OPEN && millis(self.now) < self.breaker.until.load(Relaxed)
+        self.breaker.is_open_at(self.now)
     }
 
     fn refuses(&self) -> bool {
