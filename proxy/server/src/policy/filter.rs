@@ -132,6 +132,8 @@ impl Filter {
                 Ok(bytes)
             }
             Verdict::Finish => {
+                // Less is always granted.
+                let _ = self.account.set(0);
                 self.state = if is_last { State::Ended } else { State::Passing };
                 Ok(joined(bytes, held))
             }
