@@ -16,6 +16,7 @@ mod any;
 mod arriving;
 pub mod buffer;
 pub mod codec;
+mod complaints;
 mod error;
 mod idle;
 mod memory;

@@ -8,12 +8,10 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::Duration;
 
-use tidegate_io::{Millis, network};
+use tidegate_io::network;
 
-/// The log tells of a full account once in this time, however many requests meet it.
-const COMPLAINTS: Duration = Duration::from_secs(10);
+use crate::complaints::Complaints;
 
 /// One client may hold this part of the limit.
 const SHARE: u64 = 10;
@@ -23,7 +21,7 @@ const SHARE: u64 = 10;
 pub struct Memory {
     limit: AtomicU64,
     held: AtomicU64,
-    complained: AtomicU64,
+    complaints: Complaints,
     /// Those that hold something. Locked when a request holds something for the first time.
     clients: Mutex<HashMap<IpAddr, Weak<Client>>>,
 }
@@ -83,9 +81,7 @@ impl Memory {
     }
 
     fn complain(&self, what: &str, client: IpAddr) {
-        let (now, last) = (Millis::now(), self.complained.load(Relaxed));
-        let quiet = last != 0 && now.time_since(Millis(last)) < COMPLAINTS;
-        if !quiet && self.complained.compare_exchange(last, now.0, Relaxed, Relaxed).is_ok() {
+        if self.complaints.allow() {
             let (held, limit) = (self.held(), self.limit.load(Relaxed));
             tracing::warn!(target: "memory", %client, held, limit, "{what} is used up: requests are refused");
         }

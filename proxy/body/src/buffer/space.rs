@@ -5,13 +5,10 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use tidegate_config::{Config, Problem};
-use tidegate_io::Millis;
 
-/// The log tells of full or failing disks once in this time, however many bodies meet them.
-const COMPLAINTS: Duration = Duration::from_secs(10);
+use crate::complaints::Complaints;
 
 /// One client may have half of the space; responses together three quarters, so that what slow clients leave on the disk
 /// does not keep requests out.
@@ -24,8 +21,8 @@ pub struct Space {
     limit: AtomicU64,
     /// Locked when a body begins to need the disk, needs more of it, or leaves it.
     taken: Mutex<Taken>,
-    /// When the log told of it last; 0 = never.
-    complained: AtomicU64,
+    /// Of full or failing disks.
+    complaints: Complaints,
 }
 
 #[derive(Debug, Default)]
@@ -74,9 +71,7 @@ impl TemporaryFiles {
 
     /// Tells the operator, now and then.
     pub(super) fn complain(&self, what: &str) {
-        let (now, last) = (Millis::now(), self.space.complained.load(Relaxed));
-        let quiet = last != 0 && now.time_since(Millis(last)) < COMPLAINTS;
-        if !quiet && self.space.complained.compare_exchange(last, now.0, Relaxed, Relaxed).is_ok() {
+        if self.space.complaints.allow() {
             tracing::warn!(target: "buffer", directory = %self.directory.display(), "{what}");
         }
     }

@@ -15,6 +15,7 @@ use brotli::{BrotliDecompressStream, BrotliResult, BrotliState, SliceWrapper};
 use bytes::Bytes;
 use flate2::{Decompress, FlushDecompress, Status};
 use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt as _;
 use tidegate_message::Coding;
 use zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer};
 
@@ -55,15 +56,19 @@ pub enum DecodedTooLarge {
 
 /// The body without its codings. It fails where it is not what they make: corrupt, with something behind its
 /// end, or at an end that comes too early; with [`DecodedTooLarge`] where more comes of it than may, and with
-/// [`MemoryUsedUp`](crate::MemoryUsedUp) where there is no memory for the windows. Of nothing at all comes nothing. Trailers pass, but for digests.
+/// [`MemoryUsedUp`](crate::MemoryUsedUp) where there is no memory for the windows. Of nothing at all comes nothing.
+/// Trailers pass, but for digests.
 pub fn decode(
     body: impl Body<Data = Bytes, Error = BoxError> + 'static,
     codings: Vec<Coding>,
     bounds: DecodeBounds,
 ) -> impl Body<Data = Bytes, Error = BoxError> {
     let taken = Rc::new(Cell::new(0));
-    let counted = Counted { body: Box::pin(body), taken: taken.clone() };
-    let mut body: Boxed = Box::pin(counted);
+    let coded = taken.clone();
+    let count = move |frame: &Frame<Bytes>| {
+        coded.set(coded.get() + frame.data_ref().map_or(0, |data| data.len() as u64))
+    };
+    let mut body: Boxed = Box::pin(body.inspect_frame(count));
     for coding in codings.into_iter().rev() {
         let held = bounds.payer.hold();
         body = Box::pin(Stage::new(body, move || Decoder::new(coding, held)));
@@ -73,40 +78,11 @@ pub fn decode(
 
 type Boxed = Pin<Box<dyn Body<Data = Bytes, Error = BoxError>>>;
 
-/// Counts the coded bytes.
-struct Counted<B> {
-    body: Pin<Box<B>>,
-    taken: Rc<Cell<u64>>,
-}
-
-impl<B: Body<Data = Bytes, Error = BoxError>> Body for Counted<B> {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let polled = self.body.as_mut().poll_frame(cx);
-        if let Poll::Ready(Some(Ok(frame))) = &polled {
-            self.taken.set(self.taken.get() + frame.data_ref().map_or(0, |data| data.len() as u64));
-        }
-        polled
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
 /// Counts the decoded bytes, and breaks off where there are too many.
 struct Bounded {
     /// `None` once it was broken off.
     body: Option<Boxed>,
+    /// Coded bytes.
     taken: Rc<Cell<u64>>,
     made: u64,
     limit: u64,
