@@ -1,17 +1,18 @@
-//! The proxy's own log, on stderr: written by a thread of its own, so that no thread that serves waits for whoever reads it.
+//! The proxy's own log, on stderr: written by a thread of its own, so that no thread that serves waits for whoever reads
+//! it.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io::{self, Write, stderr};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
 use tidegate_config::{Log, LogFormat, LogLevel};
 use tidegate_io::Millis;
 use tracing::Level;
 use tracing_subscriber::fmt::MakeWriter;
+
+use crate::lines::{self, Item, Lines, Queue};
 
 /// Lines that may wait to be written, and bytes of them; more are counted and dropped.
 const QUEUE: usize = 8 << 10;
@@ -29,17 +30,16 @@ pub(crate) fn init(log: Log) -> io::Result<Guard> {
         LogLevel::Debug => Level::DEBUG,
         LogLevel::Trace => Level::TRACE,
     };
-    let (queue, lines) = Lines::new();
-    let lost = lines.lost.clone();
+    let (lines, queue) = lines::queue(QUEUE, QUEUE_BYTES);
     let (done, ended) = sync_channel(0);
     std::thread::Builder::new().name("log".to_owned()).spawn(move || {
-        write_lines(&queue, &lost, &mut stderr(), |lost| {
+        write_lines(&queue, &mut stderr(), |lost| {
             tracing::warn!(target: "log", lost, "lines were lost: they come faster than they are read");
         });
         drop(done);
     })?;
-    let guard = Guard { queue: lines.queue.clone(), ended };
-    let lines = tracing_subscriber::fmt().with_max_level(level).with_writer(lines).with_ansi(false);
+    let guard = Guard { lines: lines.clone(), ended };
+    let lines = tracing_subscriber::fmt().with_max_level(level).with_writer(Writer(lines)).with_ansi(false);
     // An error means that there is a subscriber already.
     let _ = match log.format {
         LogFormat::Text => lines.try_init(),
@@ -50,7 +50,7 @@ pub(crate) fn init(log: Log) -> io::Result<Guard> {
 
 /// Dropping it writes what is queued.
 pub(crate) struct Guard {
-    queue: SyncSender<Message>,
+    lines: Lines<End>,
     /// Nothing is ever sent: the thread ends.
     ended: Receiver<()>,
 }
@@ -58,53 +58,24 @@ pub(crate) struct Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         // A full queue has a reader that stopped.
-        if self.queue.try_send(Message::End).is_ok() {
+        if self.lines.ask(End) {
             let _ = self.ended.recv_timeout(FAREWELL);
         }
     }
 }
 
-enum Message {
-    Line(Counted),
-    End,
-}
-
-/// A line that counts as queued until it is dropped.
-struct Counted {
-    line: Vec<u8>,
-    queued: Arc<AtomicUsize>,
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.queued.fetch_sub(self.line.len(), Relaxed);
-    }
-}
+/// Nothing is written after it.
+#[derive(Clone, Copy)]
+struct End;
 
 /// Where the subscriber writes: each write is a line.
 #[derive(Clone)]
-struct Lines {
-    queue: SyncSender<Message>,
-    queued: Arc<AtomicUsize>,
-    lost: Arc<AtomicU64>,
-}
+struct Writer(Lines<End>);
 
-impl Lines {
-    fn new() -> (Receiver<Message>, Self) {
-        let (queue, lines) = sync_channel(QUEUE);
-        (lines, Self { queue, queued: Arc::default(), lost: Arc::default() })
-    }
-}
-
-impl Write for Lines {
+impl Write for Writer {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let fits = self.queued.fetch_add(line.len(), Relaxed) < QUEUE_BYTES;
-        let line = Counted { line: line.to_vec(), queued: self.queued.clone() };
-        let length = line.line.len();
-        if !fits || self.queue.try_send(Message::Line(line)).is_err() {
-            self.lost.fetch_add(1, Relaxed);
-        }
-        Ok(length)
+        self.0.push(line.to_vec());
+        Ok(line.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -112,7 +83,7 @@ impl Write for Lines {
     }
 }
 
-impl MakeWriter<'_> for Lines {
+impl MakeWriter<'_> for Writer {
     type Writer = Self;
 
     fn make_writer(&self) -> Self {
@@ -120,24 +91,24 @@ impl MakeWriter<'_> for Lines {
     }
 }
 
-fn write_lines(queue: &Receiver<Message>, lost: &AtomicU64, output: &mut impl Write, tell: impl Fn(u64)) {
+fn write_lines(queue: &Queue<End>, output: &mut impl Write, tell: impl Fn(u64)) {
     loop {
         // Looks at what was lost also when nothing comes any more.
-        match queue.recv_timeout(Duration::from_secs(1)) {
+        match queue.items.recv_timeout(Duration::from_secs(1)) {
             // There is nowhere to report to that this cannot be written.
-            Ok(Message::Line(line)) => drop(output.write_all(&line.line)),
-            Ok(Message::End) | Err(RecvTimeoutError::Disconnected) => return,
+            Ok(Item::Line(line)) => drop(output.write_all(&line.text)),
+            Ok(Item::Command(End)) | Err(RecvTimeoutError::Disconnected) => return,
             Err(RecvTimeoutError::Timeout) => {}
         }
-        let lost = lost.swap(0, Relaxed);
+        let lost = queue.take_lost();
         if lost > 0 {
             tell(lost);
         }
     }
 }
 
-/// Lines of one kind that one worker may log in a second: whoever makes requests fail does not fill the log, and each of
-/// them has its line in the access log.
+/// Lines of one kind that one worker may log in a second: whoever makes requests fail does not fill the log, and each
+/// of them has its line in the access log.
 const LINES: u32 = 10;
 
 /// Counts the lines of one kind on one worker.
@@ -193,17 +164,16 @@ mod tests {
 
     #[test]
     fn lines_beyond_the_queue_are_lost_and_told_of() {
-        let (queue, mut lines) = Lines::new();
+        let (lines, queue) = lines::queue(QUEUE, QUEUE_BYTES);
+        let mut writer = Writer(lines);
         let long = vec![b'x'; QUEUE_BYTES / 4];
         for _ in 0..6 {
-            lines.write_all(&long).expect("it never fails");
+            writer.write_all(&long).expect("it never fails");
         }
-        assert_eq!(lines.lost.load(Relaxed), 2);
-        let (lost, mut written, told) = (lines.lost.clone(), Vec::new(), AtomicU64::new(0));
-        drop(lines.queue);
-        write_lines(&queue, &lost, &mut written, |lost| told.store(lost, Relaxed));
+        let (mut written, told) = (Vec::new(), Cell::new(0));
+        drop(writer);
+        write_lines(&queue, &mut written, |lost| told.set(lost));
         assert_eq!(written, vec![b'x'; QUEUE_BYTES]);
-        assert_eq!(told.into_inner(), 2);
-        assert_eq!(lines.queued.load(Relaxed), 0);
+        assert_eq!(told.get(), 2);
     }
 }

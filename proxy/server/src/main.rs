@@ -12,6 +12,7 @@ mod error;
 mod exchange;
 mod files;
 mod http;
+mod lines;
 mod listener;
 mod log;
 mod machine;

@@ -10,8 +10,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -22,6 +20,7 @@ use tidegate_message::Connection;
 use tidegate_upstream::{AttemptEnd, Attempts};
 
 pub(crate) use self::connection::ConnectionRecord;
+use crate::lines::{self, Item, Lines, Queue};
 use crate::policy::Step;
 
 /// Lines that may wait for the disk, and bytes of them; more are counted and dropped, and the proxy's log says so. A
@@ -34,16 +33,10 @@ const CLIENT_CLOSED: u16 = 499;
 
 /// A running access log. Dropping the last handle lets its thread finish what is queued and end.
 #[derive(Clone)]
-pub(crate) struct Handle {
-    lines: SyncSender<Message>,
-    queued: Arc<AtomicUsize>,
-    dropped: Arc<AtomicU64>,
-}
+pub(crate) struct Handle(Lines<Reopen>);
 
-enum Message {
-    Line(Vec<u8>),
-    Reopen,
-}
+#[derive(Clone, Copy)]
+struct Reopen;
 
 /// Opens the log and starts its thread; `None` where the operator turned it off.
 pub(crate) fn start(log: &AccessLog) -> io::Result<Option<(Handle, JoinHandle<()>)>> {
@@ -52,34 +45,25 @@ pub(crate) fn start(log: &AccessLog) -> io::Result<Option<(Handle, JoinHandle<()
         AccessLog::Stdout => Output::Stdout(io::stdout()),
         AccessLog::File(path) => Output::File(BufWriter::new(open(path)?), path.clone()),
     };
-    let (lines, queue) = sync_channel(QUEUE);
-    let dropped = Arc::new(AtomicU64::new(0));
-    let queued = Arc::new(AtomicUsize::new(0));
-    let (taken, counter) = (queued.clone(), dropped.clone());
+    let (lines, queue) = lines::queue(QUEUE, QUEUE_BYTES);
     let thread = std::thread::Builder::new()
         .name("access-log".to_owned())
-        .spawn(move || write_lines(&queue, output, &taken, &counter))?;
-    Ok(Some((Handle { lines, queued, dropped }, thread)))
+        .spawn(move || write_lines(&queue, output))?;
+    Ok(Some((Handle(lines), thread)))
 }
 
 impl Handle {
     /// Opens the file by its name again, after it was renamed by log rotation.
     pub(crate) fn reopen(&self) {
         // A full queue is being written to the old file; the next signal finds it shorter.
-        let _ = self.lines.try_send(Message::Reopen);
+        let _ = self.0.ask(Reopen);
     }
 
     fn line(&self, line: &impl Serialize) {
         // Strings and numbers always serialise.
         let Ok(mut line) = serde_json::to_vec(line) else { return };
         line.push(b'\n');
-        let length = line.len();
-        let fits = self.queued.fetch_add(length, Ordering::Relaxed) < QUEUE_BYTES;
-        // Disconnected: the writer has reported why.
-        if !fits || matches!(self.lines.try_send(Message::Line(line)), Err(TrySendError::Full(_))) {
-            self.queued.fetch_sub(length, Ordering::Relaxed);
-            self.dropped.fetch_add(1, Ordering::Relaxed);
-        }
+        self.0.push(line);
     }
 }
 
@@ -92,19 +76,16 @@ fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().append(true).create(true).open(path)
 }
 
-fn write_lines(queue: &Receiver<Message>, mut output: Output, queued: &AtomicUsize, dropped: &AtomicU64) {
+fn write_lines(queue: &Queue<Reopen>, mut output: Output) {
     // Reported once, until writing works again.
     let mut failing = false;
-    while let Ok(message) = queue.recv() {
+    while let Ok(item) = queue.items.recv() {
         // What is queued is written in one go, then flushed.
-        let mut next = Some(message);
+        let mut next = Some(item);
         let mut result = Ok(());
-        while let Some(message) = next {
-            if let Message::Line(line) = &message {
-                queued.fetch_sub(line.len(), Ordering::Relaxed);
-            }
-            result = result.and(output.take(message));
-            next = queue.try_recv().ok();
+        while let Some(item) = next {
+            result = result.and(output.take(&item));
+            next = queue.items.try_recv().ok();
         }
         result = result.and(output.flush());
         match result {
@@ -115,7 +96,7 @@ fn write_lines(queue: &Receiver<Message>, mut output: Output, queued: &AtomicUsi
             Ok(()) => failing = false,
             Err(_) => {}
         }
-        let lost = dropped.swap(0, Ordering::Relaxed);
+        let lost = queue.take_lost();
         if lost > 0 {
             tracing::warn!(target: "access_log", lost, "lines were lost: the output is slower than the traffic");
         }
@@ -123,12 +104,12 @@ fn write_lines(queue: &Receiver<Message>, mut output: Output, queued: &AtomicUsi
 }
 
 impl Output {
-    fn take(&mut self, message: Message) -> io::Result<()> {
-        match (message, self) {
-            (Message::Line(line), Self::Stdout(stdout)) => stdout.lock().write_all(&line),
-            (Message::Line(line), Self::File(file, _)) => file.write_all(&line),
-            (Message::Reopen, Self::Stdout(_)) => Ok(()),
-            (Message::Reopen, Self::File(file, path)) => {
+    fn take(&mut self, item: &Item<Reopen>) -> io::Result<()> {
+        match (item, self) {
+            (Item::Line(line), Self::Stdout(stdout)) => stdout.lock().write_all(&line.text),
+            (Item::Line(line), Self::File(file, _)) => file.write_all(&line.text),
+            (Item::Command(Reopen), Self::Stdout(_)) => Ok(()),
+            (Item::Command(Reopen), Self::File(file, path)) => {
                 file.flush()?;
                 *file = BufWriter::new(open(path)?);
                 Ok(())
