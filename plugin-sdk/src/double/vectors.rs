@@ -1,9 +1,9 @@
 //! `wit/vectors/`, which the host runs as well: the double does what it does.
 
-use std::collections::BTreeMap;
+#[path = "../../../wit/vectors/form.rs"]
+mod form;
 
-use serde::Deserialize;
-
+use self::form::{AddressSet, Addresses, HostPattern, Hosts, PatternList, Patterns, RefusedList, RefusedSet};
 use super::matching::PatternKind;
 use super::{activation, matching, path};
 use crate::Message;
@@ -11,36 +11,17 @@ use crate::http::{EditError, host_of, is_owned_by_proxy, is_token};
 use crate::rules::{Conditions, Rule, Rules};
 use crate::testing::{Request, Response};
 
-fn read<'a, T: Deserialize<'a>>(json: &'a str) -> T {
-    serde_json::from_str(json).expect("the form this test knows")
-}
-
 #[test]
 fn every_spelling_of_a_path_has_one_form() {
-    let paths: Vec<(String, String)> = read(include_str!("../../../wit/vectors/paths.json"));
-    for (written, normal) in paths {
+    for (written, normal) in form::paths() {
         assert_eq!(path::normalize(&written), normal, "{written}");
         assert_eq!(path::normalize(&normal), normal, "a second pass changes nothing");
     }
 }
 
-#[derive(Deserialize)]
-struct Hosts {
-    hosts: Vec<(String, String)>,
-    patterns: Vec<HostPattern>,
-    refused: Vec<String>,
-}
-
-#[derive(Deserialize)]
-struct HostPattern {
-    pattern: String,
-    matches: Vec<String>,
-    others: Vec<String>,
-}
-
 #[test]
 fn hosts_are_read_alike() {
-    let Hosts { hosts, patterns, refused } = read(include_str!("../../../wit/vectors/hosts.json"));
+    let Hosts { hosts, patterns, refused } = form::hosts();
     let rules = |pattern: &str| {
         let conditions = Conditions { hosts: vec![pattern.to_owned()], ..Default::default() };
         Rules::new(vec![Rule { conditions, action: () }])
@@ -64,29 +45,6 @@ fn hosts_are_read_alike() {
     }
 }
 
-#[derive(Deserialize)]
-struct Patterns {
-    lists: Vec<PatternList>,
-    refused: Vec<RefusedList>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "kebab-case")]
-struct PatternList {
-    kind: String,
-    #[serde(default)]
-    ignore_case: bool,
-    patterns: Vec<String>,
-    texts: BTreeMap<String, Option<u32>>,
-}
-
-#[derive(Deserialize)]
-struct RefusedList {
-    kind: String,
-    patterns: Vec<String>,
-    entry: usize,
-}
-
 fn kind(name: &str) -> PatternKind {
     match name {
         "exact" => PatternKind::Exact,
@@ -101,7 +59,7 @@ fn kind(name: &str) -> PatternKind {
 
 #[test]
 fn patterns_match_alike() {
-    let Patterns { lists, refused } = read(include_str!("../../../wit/vectors/patterns.json"));
+    let Patterns { lists, refused } = form::patterns();
     for PatternList { kind: name, ignore_case, patterns, texts } in lists {
         let matcher = matching::patterns(kind(&name), &patterns, ignore_case).expect("valid patterns");
         for (text, index) in texts {
@@ -114,28 +72,9 @@ fn patterns_match_alike() {
     }
 }
 
-#[derive(Deserialize)]
-struct Addresses {
-    sets: Vec<AddressSet>,
-    refused: Vec<RefusedSet>,
-}
-
-#[derive(Deserialize)]
-struct AddressSet {
-    entries: Vec<String>,
-    inside: Vec<String>,
-    outside: Vec<String>,
-}
-
-#[derive(Deserialize)]
-struct RefusedSet {
-    entries: Vec<String>,
-    error: String,
-}
-
 #[test]
 fn addresses_are_found_alike() {
-    let Addresses { sets, refused } = read(include_str!("../../../wit/vectors/addresses.json"));
+    let Addresses { sets, refused } = form::addresses();
     for AddressSet { entries, inside, outside } in sets {
         let set = matching::ip_set(&entries).expect("addresses and blocks");
         for (addresses, expected) in [(inside, true), (outside, false)] {
@@ -153,9 +92,7 @@ fn addresses_are_found_alike() {
 
 #[test]
 fn activation_refuses_alike() {
-    let lists: BTreeMap<String, Vec<(String, Option<String>)>> =
-        read(include_str!("../../../wit/vectors/activation.json"));
-    for (function, entries) in lists {
+    for (function, entries) in form::activation() {
         let only = match function.as_str() {
             "only-paths" => activation::only_paths,
             "only-hosts" => activation::only_hosts,
@@ -171,9 +108,7 @@ fn activation_refuses_alike() {
 
 #[test]
 fn edits_are_judged_alike() {
-    let edits: BTreeMap<String, Vec<(String, String)>> =
-        read(include_str!("../../../wit/vectors/edits.json"));
-    for (what, texts) in edits {
+    for (what, texts) in form::edits() {
         for (text, expected) in texts {
             let request = Request::new("GET", "/");
             let edited = match what.as_str() {
@@ -214,8 +149,7 @@ fn edits_are_judged_alike() {
 
 #[test]
 fn codings_are_known_alike() {
-    let codings: Vec<(Vec<String>, Option<usize>)> = read(include_str!("../../../wit/vectors/codings.json"));
-    for (values, undone) in codings {
+    for (values, undone) in form::codings() {
         let with_values = |request: Request| {
             values.iter().fold(request, |request, value| request.with_header("content-encoding", value))
         };

@@ -1,12 +1,13 @@
 //! `wit/vectors/` against the host. The double in `plugin-sdk` runs the same, so a policy meets in its tests what it
 //! meets here.
 
-use std::collections::BTreeMap;
+#[path = "../../../wit/vectors/form.rs"]
+mod form;
 
 use http::header::{CONTENT_ENCODING, HeaderMap, HeaderValue};
-use serde::Deserialize;
 use tidegate_message::{Coding, authority, path};
 
+use self::form::{AddressSet, Addresses, HostPattern, Hosts, PatternList, Patterns, RefusedList, RefusedSet};
 use crate::activation::{Activation, Match, Narrowing};
 use crate::bindings::tidegate::policy::http::EditError;
 use crate::bodies::Side;
@@ -15,14 +16,9 @@ use crate::exchange::tests::exchange;
 use crate::matching::{IpSet, Kind, Patterns as Matcher};
 use crate::phase::Phase;
 
-fn read<'a, T: Deserialize<'a>>(json: &'a str) -> T {
-    serde_json::from_str(json).expect("the form this test knows")
-}
-
 #[test]
 fn every_spelling_of_a_path_has_one_form() {
-    let paths: Vec<(String, String)> = read(include_str!("../../../wit/vectors/paths.json"));
-    for (written, normal) in paths {
+    for (written, normal) in form::paths() {
         assert_eq!(path::normalize(&written).as_ref().unwrap_or(&written), &normal, "{written}");
         assert_eq!(
             path::normalize(&normal).as_ref().unwrap_or(&normal),
@@ -32,23 +28,9 @@ fn every_spelling_of_a_path_has_one_form() {
     }
 }
 
-#[derive(Deserialize)]
-struct Hosts {
-    hosts: Vec<(String, String)>,
-    patterns: Vec<HostPattern>,
-    refused: Vec<String>,
-}
-
-#[derive(Deserialize)]
-struct HostPattern {
-    pattern: String,
-    matches: Vec<String>,
-    others: Vec<String>,
-}
-
 #[test]
 fn hosts_are_read_alike() {
-    let Hosts { hosts, patterns, refused } = read(include_str!("../../../wit/vectors/hosts.json"));
+    let Hosts { hosts, patterns, refused } = form::hosts();
     let only =
         |pattern: &str| Activation::new(&Match { hosts: vec![pattern.to_owned()], ..Match::default() });
     for (authority, host) in hosts {
@@ -68,29 +50,6 @@ fn hosts_are_read_alike() {
     }
 }
 
-#[derive(Deserialize)]
-struct Patterns {
-    lists: Vec<PatternList>,
-    refused: Vec<RefusedList>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "kebab-case")]
-struct PatternList {
-    kind: String,
-    #[serde(default)]
-    ignore_case: bool,
-    patterns: Vec<String>,
-    texts: BTreeMap<String, Option<u32>>,
-}
-
-#[derive(Deserialize)]
-struct RefusedList {
-    kind: String,
-    patterns: Vec<String>,
-    entry: usize,
-}
-
 fn kind(name: &str) -> Kind {
     match name {
         "exact" => Kind::Exact,
@@ -105,7 +64,7 @@ fn kind(name: &str) -> Kind {
 
 #[test]
 fn patterns_match_alike() {
-    let Patterns { lists, refused } = read(include_str!("../../../wit/vectors/patterns.json"));
+    let Patterns { lists, refused } = form::patterns();
     for PatternList { kind: name, ignore_case, patterns, texts } in lists {
         let matcher = Matcher::new(kind(&name), &patterns, ignore_case).expect("valid patterns");
         for (text, index) in texts {
@@ -118,28 +77,9 @@ fn patterns_match_alike() {
     }
 }
 
-#[derive(Deserialize)]
-struct Addresses {
-    sets: Vec<AddressSet>,
-    refused: Vec<RefusedSet>,
-}
-
-#[derive(Deserialize)]
-struct AddressSet {
-    entries: Vec<String>,
-    inside: Vec<String>,
-    outside: Vec<String>,
-}
-
-#[derive(Deserialize)]
-struct RefusedSet {
-    entries: Vec<String>,
-    error: String,
-}
-
 #[test]
 fn addresses_are_found_alike() {
-    let Addresses { sets, refused } = read(include_str!("../../../wit/vectors/addresses.json"));
+    let Addresses { sets, refused } = form::addresses();
     for AddressSet { entries, inside, outside } in sets {
         let set = IpSet::new(&entries).expect("addresses and blocks");
         for (addresses, expected) in [(inside, true), (outside, false)] {
@@ -156,9 +96,7 @@ fn addresses_are_found_alike() {
 
 #[test]
 fn activation_refuses_alike() {
-    let lists: BTreeMap<String, Vec<(String, Option<String>)>> =
-        read(include_str!("../../../wit/vectors/activation.json"));
-    for (function, entries) in lists {
+    for (function, entries) in form::activation() {
         let only = match function.as_str() {
             "only-paths" => Narrowing::only_paths,
             "only-hosts" => Narrowing::only_hosts,
@@ -174,9 +112,7 @@ fn activation_refuses_alike() {
 
 #[test]
 fn edits_are_judged_alike() {
-    let edits: BTreeMap<String, Vec<(String, String)>> =
-        read(include_str!("../../../wit/vectors/edits.json"));
-    for (what, texts) in edits {
+    for (what, texts) in form::edits() {
         for (text, expected) in texts {
             let mut editor = Editor {
                 exchange: &mut exchange("GET", "a", "/"),
@@ -211,8 +147,7 @@ fn edits_are_judged_alike() {
 
 #[test]
 fn codings_are_known_alike() {
-    let codings: Vec<(Vec<String>, Option<usize>)> = read(include_str!("../../../wit/vectors/codings.json"));
-    for (values, undone) in codings {
+    for (values, undone) in form::codings() {
         let fields =
             values.iter().map(|value| (CONTENT_ENCODING, HeaderValue::from_str(value).expect("valid")));
         let headers: HeaderMap = fields.collect();
