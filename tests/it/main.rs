@@ -12,6 +12,7 @@ mod compression;
 mod discovery;
 mod docs;
 mod files;
+mod flow_control;
 mod forwarding;
 mod grpc;
 mod health;

@@ -136,7 +136,7 @@ impl http_body::Body for Prefixed {
 }
 
 /// The hint of a body before which there are `more` bytes.
-pub(crate) fn longer(rest: SizeHint, more: usize) -> SizeHint {
+pub fn longer(rest: SizeHint, more: usize) -> SizeHint {
     let mut hint = SizeHint::new();
     hint.set_lower(rest.lower().saturating_add(more as u64));
     if let Some(upper) = rest.upper() {

@@ -9,7 +9,7 @@ use http_body::{Body as _, Frame, SizeHint};
 
 use crate::any::{Body, BoxError, longer};
 use crate::buffer::Chunks;
-use crate::memory::{Held, Payer};
+use crate::memory::{Held, MemoryUsedUp, Payer};
 
 pub(crate) struct Arriving {
     body: Body,
@@ -20,6 +20,34 @@ pub(crate) struct Arriving {
     room: Option<usize>,
     /// What is kept, on the client's account.
     held: Held,
+    window: Option<Window>,
+}
+
+/// What a client may have sent although it was not asked for: counted as held while nobody knows better.
+pub(crate) struct Window {
+    held: Held,
+    size: usize,
+}
+
+/// Windows up to this size are not counted: with every stream of a connection they are as much as its other buffers.
+const SMALL_WINDOW: usize = 16 << 10;
+
+impl Window {
+    /// `None` for one that is not counted.
+    pub(crate) fn new(size: usize, payer: &Payer) -> Result<Option<Self>, MemoryUsedUp> {
+        if size <= SMALL_WINDOW {
+            return Ok(None);
+        }
+        let mut window = Self { held: payer.hold(), size };
+        window.held.set(size)?;
+        Ok(Some(window))
+    }
+
+    /// The body was asked for what it had.
+    fn look(&mut self, polled: &Poll<Option<Result<Frame<Bytes>, BoxError>>>) -> Result<(), MemoryUsedUp> {
+        let size = if matches!(polled, Poll::Ready(Some(Ok(_)))) { self.size } else { 0 };
+        self.held.set(size)
+    }
 }
 
 /// How much of a body was sent by one handle to it.
@@ -31,8 +59,8 @@ pub(crate) struct Position {
 
 impl Arriving {
     /// Nothing of it is kept until [`Arriving::keep`].
-    pub(crate) fn new(body: Body, payer: &Payer) -> Self {
-        Self { body, kept: Chunks::default(), trailers: None, room: None, held: payer.hold() }
+    pub(crate) fn new(body: Body, window: Option<Window>, payer: &Payer) -> Self {
+        Self { body, kept: Chunks::default(), trailers: None, room: None, held: payer.hold(), window }
     }
 
     /// Has up to `bytes` kept from now on.
@@ -63,6 +91,9 @@ impl Arriving {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let polled = Pin::new(&mut self.body).poll_frame(cx);
+        if let Some(Err(error)) = self.window.as_mut().map(|window| window.look(&polled)) {
+            return Poll::Ready(Some(Err(error.into())));
+        }
         if let (Poll::Ready(Some(Ok(frame))), Some(room)) = (&polled, self.room) {
             let length = frame.data_ref().map_or(0, Bytes::len);
             let may_hold = self.held.set(self.kept.len() + length).is_ok();
@@ -124,7 +155,7 @@ mod tests {
     #[test]
     fn a_trickle_is_kept_once_and_read_by_several() {
         let text: Bytes = (0..40_000_u32).map(|at| (at % 251) as u8).collect();
-        let mut arriving = Arriving::new(Body::boxed(Trickle(text.clone())), &Payer::rich());
+        let mut arriving = Arriving::new(Body::boxed(Trickle(text.clone())), None, &Payer::rich());
         arriving.keep(64 << 10);
         let mut first = Position::default();
         for expected in &text[..30_000] {
@@ -141,7 +172,7 @@ mod tests {
     #[test]
     fn what_is_kept_does_not_hold_the_buffers_it_was_read_into() {
         let read = Bytes::from(vec![7; 64 << 10]);
-        let mut arriving = Arriving::new(Body::boxed(Trickle(read.slice(..5000))), &Payer::rich());
+        let mut arriving = Arriving::new(Body::boxed(Trickle(read.slice(..5000))), None, &Payer::rich());
         arriving.keep(64 << 10);
         let mut position = Position::default();
         while take(&mut arriving, &mut position).is_some() {}
@@ -153,7 +184,8 @@ mod tests {
 
     #[test]
     fn a_body_with_more_than_there_is_room_for_is_not_kept() {
-        let mut arriving = Arriving::new(Body::boxed(Trickle(Bytes::from(vec![1; 100]))), &Payer::rich());
+        let mut arriving =
+            Arriving::new(Body::boxed(Trickle(Bytes::from(vec![1; 100]))), None, &Payer::rich());
         arriving.keep(99);
         let mut position = Position::default();
         while take(&mut arriving, &mut position).is_some() {}

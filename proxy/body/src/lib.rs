@@ -26,7 +26,7 @@ mod request;
 mod response;
 mod whole;
 
-pub use any::{Body, BoxError};
+pub use any::{Body, BoxError, longer};
 pub use error::RequestBodyError;
 pub use idle::Idle;
 pub use memory::{Held, Memory, MemoryUsedUp, Payer};

@@ -13,11 +13,11 @@ use tidegate_config::Buffer;
 use tokio::time::Instant;
 
 use crate::any::{Body, BoxError};
-use crate::arriving::{Arriving, Position};
+use crate::arriving::{Arriving, Position, Window};
 use crate::buffer::{self, Reader, Refused, TemporaryFiles};
 use crate::error::RequestBodyError;
 use crate::idle::Idle;
-use crate::memory::Payer;
+use crate::memory::{MemoryUsedUp, Payer};
 use crate::progress::{Advance, Progress};
 
 /// A request body, which can be sent again as far as it is kept ([`RequestBody::replay`]).
@@ -49,6 +49,8 @@ pub struct Bounds {
     pub min_rate: u64,
     /// Waiting that is free.
     pub min_rate_after: Duration,
+    /// Bytes the connection may hold of it before they are asked for: the window of a stream of HTTP/2.
+    pub window: usize,
 }
 
 struct Bounded {
@@ -105,17 +107,23 @@ pub(crate) enum Origin {
 
 impl RequestBody {
     /// What a client sends.
-    pub fn new<B>(incoming: B, bounds: Bounds, payer: impl FnOnce() -> Payer) -> Self
+    ///
+    /// # Errors
+    /// There is no memory for what the connection may hold of it.
+    pub fn new<B>(incoming: B, bounds: Bounds, payer: impl FnOnce() -> Payer) -> Result<Self, MemoryUsedUp>
     where
         B: http_body::Body<Data = Bytes> + 'static,
         B::Error: Into<BoxError>,
     {
         if incoming.is_end_stream() {
-            return Self(None);
+            return Ok(Self(None));
         }
+        let payer = payer();
+        let most = incoming.size_hint().upper().and_then(|most| usize::try_from(most).ok());
+        let window = Window::new(bounds.window.min(most.unwrap_or(usize::MAX)), &payer)?;
         let incoming = http_body_util::BodyExt::map_err(incoming, |_| RequestBodyError::Broken.into());
         let bounded = Bounded::new(bounds);
-        Self::arriving(Body::boxed(incoming), Some(bounded), payer())
+        Ok(Self::arriving(Body::boxed(incoming), Some(bounded), window, payer))
     }
 
     /// No body.
@@ -125,11 +133,11 @@ impl RequestBody {
 
     /// What a stage makes of another request body, which keeps to the bounds, or a body of the proxy's own.
     pub fn of(body: Body, payer: Payer) -> Self {
-        if body.is_end_stream() { Self(None) } else { Self::arriving(body, None, payer) }
+        if body.is_end_stream() { Self(None) } else { Self::arriving(body, None, None, payer) }
     }
 
-    fn arriving(body: Body, bounded: Option<Bounded>, payer: Payer) -> Self {
-        let body = Rc::new(RefCell::new(Arriving::new(body, &payer)));
+    fn arriving(body: Body, bounded: Option<Bounded>, window: Option<Window>, payer: Payer) -> Self {
+        let body = Rc::new(RefCell::new(Arriving::new(body, window, &payer)));
         let origin = Origin::Arriving { body, position: Position::default() };
         Self(Some(Box::new(Handle { origin, turn: 0, bounded, payer, progress: Rc::default() })))
     }
@@ -330,8 +338,9 @@ mod tests {
             idle: Duration::from_secs(30),
             min_rate,
             min_rate_after: Duration::from_secs(after),
+            window: 0,
         };
-        let mut body = RequestBody::new(Slow(bytes.collect()), bounds, Payer::rich);
+        let mut body = RequestBody::new(Slow(bytes.collect()), bounds, Payer::rich).expect("memory");
         let mut passed = 0;
         loop {
             match poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
@@ -349,8 +358,8 @@ mod tests {
         let bytes =
             [25, 50, 75, 120].map(|second| Box::pin(sleep_until(begun + Duration::from_secs(second))));
         let (idle, min_rate_after) = (Duration::from_secs(30), Duration::from_secs(20));
-        let bounds = Bounds { limit: 1000, idle, min_rate: 500, min_rate_after };
-        let mut body = RequestBody::new(Slow(bytes.into()), bounds, Payer::rich);
+        let bounds = Bounds { limit: 1000, idle, min_rate: 500, min_rate_after, window: 0 };
+        let mut body = RequestBody::new(Slow(bytes.into()), bounds, Payer::rich).expect("memory");
         let progress = body.progress();
         let mut passed = 0;
         let mut next = async || poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await;

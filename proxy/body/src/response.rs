@@ -32,6 +32,12 @@ impl ResponseBody {
         Self { body, bytes: 0, on_end: Some(Box::new(on_end)), broken: None }
     }
 
+    /// The client took all but the last bytes of what this gave.
+    pub fn break_off(&mut self, untaken: usize) {
+        self.bytes = self.bytes.saturating_sub(untaken as u64);
+        self.end(false);
+    }
+
     fn end(&mut self, complete: bool) {
         if let Some(on_end) = self.on_end.take() {
             // The stages of the body note what they have to note before the exchange ends.

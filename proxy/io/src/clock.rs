@@ -11,6 +11,9 @@ use rustix::time::{ClockId, clock_gettime};
 pub struct Millis(pub u64);
 
 impl Millis {
+    /// How far [`Millis::now`] may be behind.
+    pub const TICK: Duration = Duration::from_millis(10);
+
     /// The moment of the kernel's last tick, up to 10 ms ago. It costs a fifteenth of an `Instant`,
     /// of which a request would need a dozen; bounds on waits are seconds.
     pub fn now() -> Self {

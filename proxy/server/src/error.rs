@@ -41,8 +41,8 @@ pub(crate) enum Error {
     /// No policy chose a destination and there is no `default-upstream`.
     #[error("no policy chose a destination and there is no default-upstream")]
     NoRoute,
-    /// A body has to be held in memory, and there is none left for it.
-    #[error("{0}, and a body has to be held")]
+    /// The head of the request, or a body, has to be held in memory, and there is none left for it.
+    #[error("{0}, and a head or a body has to be held")]
     Memory(MemoryUsedUp),
     /// A policy could not decide and its `on-error` is `deny`.
     #[error("policy {policy} made no decision: {cause}")]

@@ -132,10 +132,10 @@ pub(crate) struct Limits {
     #[schemars(extend("x-minimum" = "1KiB", "x-maximum" = "1GiB"))]
     pub policy_body: Text<Size>,
     /// Bytes of memory that all requests together make the proxy hold: bodies kept for retries, for policies and
-    /// until they are whole, windows of decoders, responses for slow clients; default half of what the machine or
-    /// the cgroup has, at most 4 GiB. One client (its address behind trusted proxies, of IPv6 the first 64 bits) may
+    /// until they are whole, windows of decoders and of uploads over HTTP/2, heads over 8 KiB, responses for slow
+    /// clients; default half of what the machine or the cgroup has, at most 4 GiB. One client (its address behind trusted proxies, of IPv6 the first 64 bits) may
     /// hold a tenth of it. Over either, bodies are not kept for retries, responses wait for their clients, and a
-    /// request whose body has to be kept gets 503 (`memory`).
+    /// request that has to be kept gets 503 (`memory`).
     #[schemars(extend("x-minimum" = "16MiB", "x-maximum" = "1024GiB"))]
     pub memory: Option<Text<Size>>,
     /// Bytes of all temporary files together. One client may have half of them, responses together three quarters. Over
@@ -173,7 +173,9 @@ pub(crate) struct MinRate {
     /// Waiting for a request body that is free.
     pub request_after: Text<Duration>,
     /// Bytes that the client's connection takes in a second, on average over each `response-after` in which the proxy
-    /// waited for it. Under it the proxy cuts the connection. `"0B"`: no bound but `timeouts.body-idle`.
+    /// waited for it. Under it the proxy cuts the connection. The same for each piece of 16 KiB of one stream of HTTP/2,
+    /// where the client has left it no window (RFC 9113 §5.2): the proxy resets the stream. `"0B"`: no bound but
+    /// `timeouts.body-idle`.
     pub response: Text<Size>,
     /// Waiting for a connection to take what is sent, until its rate is looked at.
     pub response_after: Text<Duration>,
@@ -223,7 +225,8 @@ pub(crate) struct Timeouts {
     /// long, and so may the part of a handshake that tells `tls-passthrough` the server name.
     pub tls_handshake: Text<Duration>,
     /// How long the next piece of a request body may take; over it: 408 (`body-timeout`), close. Also how
-    /// long a client may take nothing of a response; over it the connection is cut.
+    /// long a client may take nothing of a response; over it the connection is cut. A stream of HTTP/2 is reset where the
+    /// client opened no window meanwhile. The kernel tells of what it has taken for a client in pieces of 32 KiB or so.
     pub body_idle: Text<Duration>,
     /// How long a client connection may be without a request. Over it: close; on HTTP/2 GOAWAY, and a cut
     /// if the client ignores it.

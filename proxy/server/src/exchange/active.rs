@@ -35,6 +35,8 @@ pub(crate) struct ActiveExchange {
     pub(super) trail: Trail,
     pub(super) record: Record,
     pub(super) progress: Progress,
+    /// The request's head, on the client's account.
+    pub(super) _head: Option<tidegate_body::Held>,
     /// Where its log phase waits.
     pub(super) log_phases: LogPhases,
 }

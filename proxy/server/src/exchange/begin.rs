@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::{HeaderValue, Request, Response, Version};
+use http::{HeaderMap, HeaderValue, Request, Response, Version};
 use hyper::body::Incoming;
-use tidegate_body::{Body, Bounds, RequestBody, ResponseBody};
+use tidegate_body::{Body, Bounds, Held, MemoryUsedUp, Payer, RequestBody, ResponseBody};
 use tidegate_message::{Connection, Reply, RequestHead, fields, media_type};
 use tidegate_plugin_host::{Exchange, Slot};
 use tidegate_upstream::Hop;
@@ -15,7 +15,7 @@ use super::active::{ActiveExchange, ClientSide};
 use super::log_phases::LogPhases;
 use crate::access_log::Record;
 use crate::error::Error;
-use crate::http::connection::Arrival;
+use crate::http::connection::{Arrival, HTTP2_STREAM_WINDOW};
 use crate::http::forwarded::Introduction;
 use crate::http::request::Accepted;
 use crate::http::{forwarded, request, websocket};
@@ -79,13 +79,20 @@ pub(super) fn begin(
         // A stream of messages is as fast as there are any.
         min_rate: if media_type::is_grpc(&parts.headers) { 0 } else { config.limits.min_rate.request },
         min_rate_after: config.limits.min_rate.request_after,
+        window: if version == Version::HTTP_2 { HTTP2_STREAM_WINDOW as usize } else { 0 },
     };
     let trail = generation.chain.trail(record.is_kept());
 
     let method = parts.method.clone();
+    let size = size(&parts.headers);
     let exchange = describe(&worker, &generation, peer, parts, accepted, &mut record);
     let client = SocketAddr::new(exchange.client, peer.connection.source.port());
-    let body = RequestBody::new(body, bounds, || generation.memory.payer(client.ip()));
+    let payer = || generation.memory.payer(client.ip());
+    let held = hold_head(size, payer).and_then(|head| Ok((head, RequestBody::new(body, bounds, payer)?)));
+    let (head, body) = match held {
+        Ok(held) => held,
+        Err(error) => return Err(Box::new(refuse(&Error::Memory(error), version, record))),
+    };
     let progress = body.progress();
     let active = ActiveExchange {
         hop: Hop { upgrade, trailers, client, destination: peer.connection.destination },
@@ -100,9 +107,27 @@ pub(super) fn begin(
         trail,
         record,
         progress,
+        _head: head,
         log_phases: peer.log_phases.clone(),
     };
     Ok((Box::new(active), body))
+}
+
+/// Heads up to this size are not on the client's account: they are small beside the buffers of its connection.
+const SMALL_HEAD: usize = 8 << 10;
+
+/// Bytes of a head in memory, about.
+fn size(headers: &HeaderMap) -> usize {
+    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + size_of::<HeaderValue>()).sum()
+}
+
+fn hold_head(size: usize, payer: impl FnOnce() -> Payer) -> Result<Option<Held>, MemoryUsedUp> {
+    if size <= SMALL_HEAD {
+        return Ok(None);
+    }
+    let mut held = payer().hold();
+    held.set(size)?;
+    Ok(Some(held))
 }
 
 /// Refuses a request before it becomes an exchange.

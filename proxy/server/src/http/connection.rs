@@ -23,7 +23,8 @@ use tokio::task::spawn_local;
 use tokio::time::{sleep_until, timeout};
 
 use super::io::{Activity, Io};
-use tidegate_body::{BoxError, ResponseBody};
+use super::stream::{Patience, Pieces, Turn};
+use tidegate_body::{BoxError, ResponseBody, longer};
 use tidegate_io::Millis;
 use tidegate_io::wake::Beside;
 use tidegate_message::fields::Marks;
@@ -72,10 +73,10 @@ const HTTP1_BUFFER: usize = 64 << 10;
 /// Fields of a head that hyper takes at most where it is not told otherwise.
 const HTTP1_FIELDS: usize = 100;
 
-/// RFC 9113 §6.9.2: 64 KiB is the protocol's default and slows uploads over long links; a connection
-/// may hold four full streams.
-const HTTP2_STREAM_WINDOW: u32 = 256 << 10;
-const HTTP2_CONNECTION_WINDOW: u32 = 1 << 20;
+/// RFC 9113 §6.9.2: 64 KiB is the protocol's default and slows uploads over long links.
+pub(crate) const HTTP2_STREAM_WINDOW: u32 = 256 << 10;
+/// The largest there is.
+const HTTP2_WINDOW: u32 = (1 << 31) - 1;
 
 /// Serves `stream` until it ends; `negotiated` is the version ALPN chose, if any.
 ///
@@ -117,10 +118,13 @@ pub(crate) async fn serve<S, H, F>(
     if http2 {
         state.activity.expect_http2();
         let limits = &bounds.limits;
+        // Room for all streams: uploads that a server does not take must not hold up those beside them.
+        let window = HTTP2_STREAM_WINDOW.saturating_mul(limits.http2_streams).min(HTTP2_WINDOW);
+        let patience = Patience { idle: bounds.timeouts.body_idle, rate: limits.min_rate };
         let mut connection = pin!(
-            http2::Builder::new(LocalExecutor)
+            http2::Builder::new(Streams { state: state.clone(), patience })
                 .initial_stream_window_size(HTTP2_STREAM_WINDOW)
-                .initial_connection_window_size(HTTP2_CONNECTION_WINDOW)
+                .initial_connection_window_size(window)
                 .max_concurrent_streams(limits.http2_streams)
                 .enable_connect_protocol()
                 .max_header_list_size(u32::try_from(limits.request_headers).unwrap_or(u32::MAX))
@@ -194,6 +198,8 @@ where
     state.requests.set(requests);
     let marks = Marks::of(request.headers());
     let content_lengths = if state.http2 { 0 } else { state.activity.begin_request(marks.framed()) };
+    let turn = state.http2.then(Rc::<Turn>::default);
+    state.begun.set(turn.clone());
     let in_flight = InFlight::begin(state.clone());
     let arrival = Arrival { content_lengths, marks, state };
     // Boxed: hyper keeps room for what is returned with every connection, busy or idle.
@@ -210,13 +216,15 @@ where
         }
         in_flight.answered.set(true);
         in_flight.upgraded.set(response.status() == StatusCode::SWITCHING_PROTOCOLS);
-        Ok(response.map(|body| Watched { body, _in_flight: in_flight }))
+        Ok(response.map(|body| Watched { body, pieces: turn.map(Pieces::new), _in_flight: in_flight }))
     }
 }
 
 /// A response body that keeps its exchange counted as in flight until it is sent or given up.
 struct Watched {
     body: ResponseBody,
+    /// Over HTTP/2.
+    pieces: Option<Pieces>,
     _in_flight: InFlight,
 }
 
@@ -228,15 +236,35 @@ impl http_body::Body for Watched {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        let Self { body, pieces, .. } = &mut *self;
+        let poll = || Pin::new(body).poll_frame(cx);
+        match pieces {
+            Some(pieces) => pieces.poll(poll),
+            None => poll(),
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.rest() == 0 && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        longer(self.body.size_hint(), self.rest())
+    }
+}
+
+impl Watched {
+    fn rest(&self) -> usize {
+        self.pieces.as_ref().map_or(0, Pieces::rest)
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        let rest = self.rest();
+        if rest > 0 {
+            self.body.break_off(rest);
+        }
     }
 }
 
@@ -298,6 +326,8 @@ struct State {
     /// An order from an exchange to the driver.
     ordered: Cell<Option<Next>>,
     order: Notify,
+    /// Of the HTTP/2 stream whose request came last, until its task begins.
+    begun: Cell<Option<Rc<Turn>>>,
 }
 
 /// The client's share of an HTTP/2 handshake: the preface and an empty SETTINGS frame (RFC 9113 §3.4).
@@ -318,6 +348,7 @@ impl State {
             early_resets: Cell::new((now, 0)),
             ordered: Cell::new(None),
             order: Notify::new(),
+            begun: Cell::default(),
         }
     }
 
@@ -411,11 +442,18 @@ impl State {
 }
 
 /// Runs HTTP/2 streams on the worker's own thread.
-#[derive(Clone, Copy)]
-struct LocalExecutor;
+#[derive(Clone)]
+struct Streams {
+    state: Rc<State>,
+    patience: Patience,
+}
 
-impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for LocalExecutor {
+impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for Streams {
     fn execute(&self, future: F) {
-        spawn_local(future);
+        // hyper hands over the rest of a stream right after it has called the service with its request.
+        match self.state.begun.take() {
+            Some(turn) => spawn_local(self.patience.serve(future, turn, self.state.activity.clone())),
+            None => spawn_local(future),
+        };
     }
 }

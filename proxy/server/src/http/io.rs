@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
-use tidegate_io::Millis;
+use tidegate_io::clock::{Millis, in_millis};
 use tidegate_io::write_together;
 
 /// What is known of a connection's bytes. Shared by the stream, which hyper owns, and the driver.
@@ -21,11 +21,15 @@ use tidegate_io::write_together;
 pub(crate) struct Activity {
     /// When a write began to wait for the client; 0 = none waits.
     write_stalled: AtomicU64,
-    /// Milliseconds that writes have waited since the rate was looked at, without the wait that goes on.
+    /// Milliseconds that writes have waited, without the wait that goes on.
     waited: AtomicU64,
+    /// What they had waited when the rate was looked at.
+    looked: AtomicU64,
     /// Bytes the client's connection has taken since then.
     taken: AtomicU64,
     bytes_read: AtomicU64,
+    /// HTTP/2 frames that let more be sent: WINDOW_UPDATE and SETTINGS.
+    window_updates: AtomicU64,
     head: Mutex<Head>,
 }
 
@@ -51,8 +55,10 @@ impl Activity {
         Arc::new(Self {
             write_stalled: AtomicU64::new(0),
             waited: AtomicU64::new(0),
+            looked: AtomicU64::new(0),
             taken: AtomicU64::new(0),
             bytes_read: AtomicU64::new(0),
+            window_updates: AtomicU64::new(0),
             head: Mutex::default(),
         })
     }
@@ -92,6 +98,17 @@ impl Activity {
         }
     }
 
+    /// For how long writes have waited for the client in all.
+    pub(crate) fn stalled(&self) -> Duration {
+        let waited = Duration::from_millis(self.waited.load(Ordering::Relaxed));
+        waited + self.write_stalled().unwrap_or_default()
+    }
+
+    /// How often an HTTP/2 client has let more be sent.
+    pub(crate) fn window_updates(&self) -> u64 {
+        self.window_updates.load(Ordering::Relaxed)
+    }
+
     /// Bytes the client has sent so far.
     pub(crate) fn bytes_read(&self) -> u64 {
         self.bytes_read.load(Ordering::Relaxed)
@@ -108,6 +125,7 @@ impl Activity {
         let mut head = self.head();
         if let Some(frames) = &mut head.frames {
             let incomplete = frames.read(bytes);
+            self.window_updates.store(frames.window_updates, Ordering::Relaxed);
             head.since = incomplete.then(|| head.since.unwrap_or_else(Millis::now));
             return;
         }
@@ -142,18 +160,14 @@ impl Activity {
     /// Whether the client takes less than `rate` bytes in a second, on average over the last `after` in which writes
     /// waited for it.
     pub(crate) fn reads_too_slowly(&self, rate: u64, after: Duration) -> bool {
-        let stalled = self.write_stalled().unwrap_or_default();
-        let waited = Duration::from_millis(self.waited.load(Ordering::Relaxed)) + stalled;
+        let stalled = self.stalled();
+        let waited = stalled.saturating_sub(Duration::from_millis(self.looked.load(Ordering::Relaxed)));
         if rate == 0 || waited < after {
             return false;
         }
         let taken = self.taken.swap(0, Ordering::Relaxed);
-        self.waited.store(0, Ordering::Relaxed);
-        if !stalled.is_zero() {
-            self.write_stalled.store(Millis::now().0, Ordering::Relaxed);
-        }
-        let millis = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX);
-        taken < rate.saturating_mul(millis) / 1000
+        self.looked.store(in_millis(stalled), Ordering::Relaxed);
+        taken < rate.saturating_mul(in_millis(waited)) / 1000
     }
 }
 
@@ -171,8 +185,8 @@ fn content_lengths(head: &[u8]) -> usize {
         .count()
 }
 
-/// Follows HTTP/2 frames (RFC 9113 §4.1) just far enough to know whether a request head is incomplete:
-/// hyper waits for the rest of one for ever.
+/// Follows HTTP/2 frames (RFC 9113 §4.1) just far enough to know whether a request head is incomplete, for the rest
+/// of which hyper waits for ever, and whether the client lets more be sent.
 #[derive(Debug)]
 struct Frames {
     /// Bytes of the preface or of a payload still to come.
@@ -184,16 +198,26 @@ struct Frames {
     in_head: bool,
     /// The frame whose payload is being skipped ends the head.
     ends_head: bool,
+    window_updates: u64,
 }
 
 impl Default for Frames {
     fn default() -> Self {
-        Self { skip: HTTP2_PREFACE.len(), header: [0; 9], filled: 0, in_head: false, ends_head: false }
+        Self {
+            skip: HTTP2_PREFACE.len(),
+            header: [0; 9],
+            filled: 0,
+            in_head: false,
+            ends_head: false,
+            window_updates: 0,
+        }
     }
 }
 
 impl Frames {
     const HEADERS: u8 = 1;
+    const SETTINGS: u8 = 4;
+    const WINDOW_UPDATE: u8 = 8;
     const END_HEADERS: u8 = 4;
 
     /// Takes the next bytes; true if they end within a request head or a frame header.
@@ -215,6 +239,7 @@ impl Frames {
                 let [a, b, c, kind, flags, ..] = self.header;
                 self.skip = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
                 self.in_head |= kind == Self::HEADERS;
+                self.window_updates += u64::from(matches!(kind, Self::SETTINGS | Self::WINDOW_UPDATE));
                 self.ends_head = self.in_head && flags & Self::END_HEADERS != 0;
                 self.end_frame();
             }

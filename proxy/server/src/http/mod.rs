@@ -5,6 +5,7 @@ pub(crate) mod connection;
 pub(crate) mod forwarded;
 mod io;
 pub(crate) mod request;
+mod stream;
 pub(crate) mod websocket;
 
 #[cfg(test)]

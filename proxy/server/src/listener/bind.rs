@@ -8,6 +8,11 @@ use socket2::{Domain, Protocol, Socket, Type};
 /// Connections the kernel keeps until a worker accepts them; it lowers this to `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
 
+/// Bytes that the kernel takes of what is still to be sent to a client before it says that it has enough; without a
+/// bound some megabytes. A slow reader is seen to read then, and what waits for it is on its account rather than
+/// the kernel's.
+const UNSENT: u32 = 64 << 10;
+
 /// Binds `count` sockets to `address`, among which the kernel spreads connections (SO_REUSEPORT). With
 /// port 0 all get the port that the system chose for the first. With `join`, sockets of this process
 /// may be bound to it already: a listener that is renamed or whose address is widened has them until
@@ -41,6 +46,8 @@ fn socket(address: SocketAddr, reuse_port: bool) -> io::Result<TcpListener> {
         // on the system.
         socket.set_only_v6(true)?;
     }
+    // Handed down to the connections that are accepted.
+    socket.set_tcp_notsent_lowat(UNSENT)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;

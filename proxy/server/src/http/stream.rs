@@ -1,0 +1,151 @@
+//! One stream of an HTTP/2 connection, ended when its client takes nothing of its response. What is written to the
+//! socket does not tell: the client says for each stream how much of it may be sent (RFC 9113 §5.2).
+
+use std::cell::Cell;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::Frame;
+use tidegate_config::MinRate;
+use tidegate_io::Millis;
+use tokio::time::{Instant, Sleep, sleep};
+
+use super::io::Activity;
+use tidegate_body::BoxError;
+
+/// What is handed on at once, as the client is waited for from one piece to the next: the largest DATA frame that
+/// every peer takes (RFC 9113 §4.2).
+const PIECE: usize = 16 << 10;
+
+/// Of a response of which pieces are handed on: the number of the one that the client is waited for to take.
+#[derive(Debug, Default)]
+pub(crate) struct Turn {
+    waits_for: Cell<Option<u64>>,
+}
+
+/// The body of a response, piece by piece.
+#[derive(Debug, Default)]
+pub(crate) struct Pieces {
+    /// What of a frame is still to be handed on.
+    rest: Bytes,
+    handed: u64,
+    turn: Rc<Turn>,
+}
+
+impl Pieces {
+    pub(crate) fn new(turn: Rc<Turn>) -> Self {
+        Self { rest: Bytes::new(), handed: 0, turn }
+    }
+
+    /// Bytes that were taken from the body and not handed on.
+    pub(crate) fn rest(&self) -> usize {
+        self.rest.len()
+    }
+
+    /// The next piece of what `poll` gives.
+    pub(crate) fn poll(
+        &mut self,
+        poll: impl FnOnce() -> Poll<Option<Result<Frame<Bytes>, BoxError>>>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        self.turn.waits_for.set(None);
+        let mut piece = std::mem::take(&mut self.rest);
+        if piece.is_empty() {
+            piece = match ready!(poll()) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => data,
+                    Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+                },
+                end => return Poll::Ready(end),
+            };
+        }
+        if piece.len() > PIECE {
+            self.rest = piece.split_off(PIECE);
+        }
+        self.handed += 1;
+        self.turn.waits_for.set(Some(self.handed));
+        Poll::Ready(Some(Ok(Frame::data(piece))))
+    }
+}
+
+/// How long a client may take nothing of a response.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    /// While it does not let more be sent on any stream: `timeouts.body-idle`.
+    pub(crate) idle: Duration,
+    pub(crate) rate: MinRate,
+}
+
+/// A wait for the client to take a piece.
+struct Wait {
+    piece: u64,
+    since: Millis,
+    /// What the connection's socket had been waited for until then.
+    stalled: Duration,
+    /// How often the client had let more be sent when this was last looked at.
+    updates: u64,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl Patience {
+    /// Serves `stream` until it is complete, or until the client has taken nothing of its response for too long: it
+    /// is reset then.
+    pub(crate) async fn serve(
+        self,
+        stream: impl Future<Output = ()>,
+        turn: Rc<Turn>,
+        activity: Arc<Activity>,
+    ) {
+        let mut stream = pin!(stream);
+        let mut wait = None;
+        poll_fn(|cx| {
+            if stream.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(());
+            }
+            let waits_for = turn.waits_for.get();
+            wait.take_if(|wait: &mut Wait| waits_for != Some(wait.piece));
+            let Some(piece) = waits_for else { return Poll::Pending };
+            self.poll_expired(
+                wait.get_or_insert_with(|| Wait {
+                    piece,
+                    since: Millis::now(),
+                    stalled: activity.stalled(),
+                    updates: activity.window_updates(),
+                    timer: Box::pin(sleep(self.idle.min(self.piece()))),
+                }),
+                &activity,
+                cx,
+            )
+        })
+        .await;
+    }
+
+    fn poll_expired(&self, wait: &mut Wait, activity: &Activity, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            ready!(wait.timer.as_mut().poll(cx));
+            // While the socket takes nothing the connection is to blame, not this stream.
+            let socket = activity.stalled().saturating_sub(wait.stalled);
+            let waited = Millis::now().time_since(wait.since).saturating_sub(socket);
+            let updates = activity.window_updates();
+            let silent = updates == wait.updates;
+            if waited >= self.piece() || silent && waited >= self.idle {
+                return Poll::Ready(());
+            }
+            wait.updates = updates;
+            // The clock may be a tick behind the timer.
+            let left = self.piece().min(if silent { self.idle } else { waited + self.idle }) - waited;
+            wait.timer.as_mut().reset(Instant::now() + left.max(Millis::TICK));
+        }
+    }
+
+    /// For how long one piece may wait if the client does let more be sent.
+    fn piece(&self) -> Duration {
+        let MinRate { response: rate, response_after, .. } = self.rate;
+        let at_rate = (PIECE as u64 * 1000).checked_div(rate).map_or(Duration::MAX, Duration::from_millis);
+        at_rate.max(response_after)
+    }
+}
