@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use tidegate_io::network;
+use tidegate_message::network;
 
 use crate::complaints::Complaints;
 

@@ -2,7 +2,7 @@
 //!
 //! Pure: no runtime, no sockets, no clock. In the order in which a request needs them:
 //!
-//! * [`Connection`]: the client connection a request came on.
+//! * [`Connection`]: the client connection a request came on; [`network`]: who counts as one client.
 //! * [`fields`]: lists in fields, and the fields that belong to one connection (RFC 9110 §7.6.1).
 //! * [`framing`]: how long a body is, and which heads could be read in two ways (RFC 9112 §6).
 //! * [`authority`], [`path`]: the host a request is for, and the one form of a path that decisions are made on.
@@ -20,6 +20,7 @@ pub mod fields;
 pub mod framing;
 mod head;
 pub mod media_type;
+mod network;
 pub mod path;
 pub mod range;
 pub mod representation;
@@ -28,3 +29,4 @@ pub use accept_encoding::AcceptEncoding;
 pub use coding::Coding;
 pub use connection::{Connection, TlsFacts};
 pub use head::{Reply, RequestHead, ResponseHead};
+pub use network::network;

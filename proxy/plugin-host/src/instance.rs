@@ -10,7 +10,7 @@ use wasmtime::{Store, Trap, WasmBacktrace};
 
 use crate::activation::Narrowing;
 use crate::bindings::exports::tidegate::policy::lifecycle;
-use crate::capacity::Permit;
+use crate::capacity::{Permit, Share};
 use crate::code::Code;
 use crate::error::{CallError, LoadError};
 use crate::exchange::Exchange;
@@ -36,6 +36,9 @@ const HOSTCALL_BYTES: usize = 16 << 20;
 /// Handles a plugin may hold at once: a request, a response, and those of WASI.
 const MAX_HANDLES: usize = 64;
 
+/// Calls before the last for which its successor is made.
+const NEARLY: u64 = 100;
+
 /// One running copy of a plugin, with memory of its own. Dropped after anything but a verdict: what
 /// a crash leaves in its memory is not to be trusted.
 pub(crate) struct Instance {
@@ -47,6 +50,8 @@ pub(crate) struct Instance {
     waits: bool,
     /// `None` for the first instance of a plugin, which no worker counts.
     permit: Option<Permit>,
+    /// Of the client whose exchange holds it.
+    share: Option<Share>,
 }
 
 impl Instance {
@@ -82,12 +87,17 @@ impl Instance {
         let lifecycle = code.lifecycle.load(&mut store, &instance).map_err(mismatch)?;
         let functions = code.exports.load(&mut store, &instance).map_err(mismatch)?;
         let calls_left = draw_calls(shared.limits.reuse, code.phases());
-        Ok(Self { store, lifecycle, functions, calls_left, waits, permit: None })
+        Ok(Self { store, lifecycle, functions, calls_left, waits, permit: None, share: None })
     }
 
     /// Counts as one of its worker's instances from here on.
     pub(crate) fn occupy(&mut self, permit: Permit) {
         self.permit = Some(permit);
+    }
+
+    /// Counts as held by a client, or by nobody.
+    pub(crate) fn belong_to(&mut self, share: Option<Share>) {
+        self.share = share;
     }
 
     /// What the plugin says about itself.
@@ -224,6 +234,11 @@ impl Instance {
     /// Whether it has to be called with [`Instance::serve`].
     pub(crate) fn waits(&self) -> bool {
         self.waits
+    }
+
+    /// Whether its successor should be under way.
+    pub(crate) fn ends_soon(&self) -> bool {
+        self.calls_left < NEARLY
     }
 
     /// False after anything but a verdict, and at the end of its calls.

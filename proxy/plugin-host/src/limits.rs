@@ -98,7 +98,7 @@ impl Meter {
     }
 }
 
-fn thread_cpu_time() -> u64 {
+pub(crate) fn thread_cpu_time() -> u64 {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     u64::try_from(time.tv_sec * 1_000_000_000 + time.tv_nsec).unwrap_or(0)
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use crate::activation::{Activation, Match};
 use crate::bodies::{BodyMode, Side};
@@ -11,7 +12,7 @@ use crate::engine::Host;
 use crate::error::LoadError;
 use crate::exchange::Exchange;
 use crate::instance::Instance;
-use crate::limits::Limits;
+use crate::limits::{Limits, thread_cpu_time};
 use crate::matching::Matchers;
 use crate::phase::Phase;
 use crate::settings::{Isolation, Settings, Shared};
@@ -27,7 +28,11 @@ struct Inner {
     description: Vec<(String, String)>,
     activation: Activation,
     matchers: Matchers,
+    is_slow_to_start: bool,
 }
+
+/// Processor time. An instance that takes longer to make holds up all connections of a worker for too long.
+const SLOW_START: Duration = Duration::from_millis(1);
 
 impl Host {
     /// Configures a first instance and keeps what it defined.
@@ -43,15 +48,18 @@ impl Host {
         let activation = Activation::new(&settings.matching).map_err(LoadError::Match)?;
         let shared = self.share(settings);
         let probe = async {
+            let began = thread_cpu_time();
             let mut probe = Instance::start(code, &shared, Arc::default()).await?;
             let description = probe.describe().await?;
             probe.configure(Stage::Defining(Box::default())).await?;
+            let is_slow_to_start = Duration::from_nanos(thread_cpu_time() - began) > SLOW_START;
             let (matchers, narrowing) = probe.into_definitions();
-            Ok((description, matchers, narrowing))
+            Ok((description, matchers, narrowing, is_slow_to_start))
         };
-        let (description, matchers, narrowing) = complete(code, probe)?;
+        let (description, matchers, narrowing, is_slow_to_start) = complete(code, probe)?;
         let activation = activation.narrowed(narrowing);
-        Ok(Plugin(Arc::new(Inner { code: code.clone(), shared, description, activation, matchers })))
+        let code = code.clone();
+        Ok(Plugin(Arc::new(Inner { code, shared, description, activation, matchers, is_slow_to_start })))
     }
 }
 
@@ -120,6 +128,11 @@ impl Plugin {
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.0.shared
+    }
+
+    /// Whether its instances are better made where no request waits.
+    pub(crate) fn is_slow_to_start(&self) -> bool {
+        self.0.is_slow_to_start
     }
 
     pub(crate) fn matchers(&self) -> &Matchers {

@@ -85,7 +85,8 @@ pub(crate) struct Limits {
     /// Memory and tables of one instance.
     #[schemars(extend("x-minimum" = "1MiB", "x-maximum" = "4GiB"))]
     pub memory: Text<Size>,
-    /// Instances per worker. When all are busy, a call waits for one for `time`, and then has failed.
+    /// Instances per worker. When all are busy, a call waits for one for `time`, and then has failed. Where an exchange
+    /// keeps its instance (`isolation = "request"`), or calls may wait, one client has half of them at most.
     #[schemars(range(min = 1, max = 10_000))]
     pub instances: usize,
     /// Exchanges after which an instance is replaced (75 to 100 % of it, by chance), however many pieces

@@ -1,15 +1,19 @@
 //! The instances of one plugin on one worker.
 
+mod starts;
 #[cfg(test)]
 mod tests;
 
 use std::cell::RefCell;
 use std::fmt;
+use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
+use self::starts::Starts;
 use crate::bodies::{BodyMode, Side};
 use crate::capacity::{Capacity, Permit};
 use crate::chunk::Chunk;
@@ -33,6 +37,8 @@ pub struct Instances {
     #[expect(clippy::vec_box, reason = "taken and put back at every call: one pointer instead of the whole")]
     idle: RefCell<Vec<Box<Instance>>>,
     capacity: Arc<Capacity>,
+    /// Of a plugin that is slow to start.
+    starts: Arc<Starts>,
     /// For a plugin that promised to be pure.
     memo: Option<Memo>,
 }
@@ -43,7 +49,14 @@ impl Instances {
         let matchers = Arc::new(plugin.matchers().clone());
         let memo =
             plugin.activation().is_pure().then(|| Memo::new(plugin.shared().clone(), matchers.clone()));
-        Self { plugin, matchers, idle: RefCell::default(), capacity: Arc::default(), memo }
+        Self {
+            plugin,
+            matchers,
+            idle: RefCell::default(),
+            capacity: Arc::default(),
+            starts: Arc::default(),
+            memo,
+        }
     }
 
     /// Whose they are.
@@ -51,7 +64,8 @@ impl Instances {
         &self.plugin
     }
 
-    /// Makes an instance ready unless there is one. A failure shows in the first call.
+    /// Makes an instance ready unless there is one. A failure shows in the first call. Call it where no request waits:
+    /// [`Instances::prepare`] is for where some do.
     ///
     /// Does nothing for a plugin that may wait ([`Plugin::is_async`]) or gets a fresh instance for
     /// each exchange.
@@ -60,10 +74,19 @@ impl Instances {
         let worthwhile = !self.plugin.is_async() && shared.isolation == Isolation::Worker;
         if worthwhile
             && self.idle.borrow().is_empty()
-            && let Some(permit) = self.capacity.take(shared.limits.instances)
-            && let Ok(instance) = finish_now(self.fresh(permit))
+            && let Some(permit) = self.permit()
+            && let Ok(instance) = finish_now(fresh(&self.plugin, self.matchers.clone(), permit))
         {
             self.idle.borrow_mut().push(instance);
+        }
+    }
+
+    /// The same beside the traffic, for a plugin whose instances hold it up while they are made.
+    pub fn prepare(&self) {
+        if !self.plugin.is_slow_to_start() {
+            self.warm();
+        } else if self.plugin.shared().isolation == Isolation::Worker && self.idle.borrow().is_empty() {
+            self.start_successor();
         }
     }
 
@@ -96,11 +119,13 @@ impl Instances {
         };
         let (mut instance, waited) = match kept {
             Some(instance) => (instance, Duration::ZERO),
-            None => self.take().await?,
+            None => self.take(slot.client).await?,
         };
         let is_last = chunk.as_ref().is_some_and(|chunk| chunk.is_last());
         let result = instance.serve(phase, slot.exchange_mut(), chunk, waited).await;
-        if instance.is_usable() {
+        if !instance.is_usable() {
+            self.replace(instance);
+        } else {
             match shared.isolation {
                 Isolation::Worker => self.put_back(instance),
                 Isolation::Request => {
@@ -161,53 +186,116 @@ impl Instances {
         let result = instance.serve_now(phase, slot.exchange_mut(), chunk, Duration::ZERO, memo);
         if instance.is_usable() {
             self.put_back(instance);
+        } else {
+            self.replace(instance);
         }
         Some(result)
     }
 
     /// An idle instance, a fresh one, or, when there are as many as may be, the next that is free;
     /// and how long that was waited for.
-    async fn take(&self) -> Result<(Box<Instance>, Duration), CallError> {
-        if let Some(taken) = self.try_take().await {
-            return Ok((taken?, Duration::ZERO));
+    async fn take(&self, client: IpAddr) -> Result<(Box<Instance>, Duration), CallError> {
+        let limits = self.plugin.limits();
+        let mut share = self.holds_long().then(|| self.capacity.share(client, limits.instances));
+        let waits_for_share = share.as_ref().is_some_and(|share| !share.is_held());
+        if !waits_for_share && let Some(mut instance) = self.idle.borrow_mut().pop() {
+            instance.belong_to(share);
+            return Ok((instance, Duration::ZERO));
+        }
+        let mut waited = Duration::ZERO;
+        if let Some(share) = share.as_mut().filter(|_| waits_for_share) {
+            self.wait(&mut waited, share.hold()).await?;
         }
         let _waiting = self.capacity.wait();
-        let began = Instant::now();
-        let deadline = began + self.plugin.limits().time;
         loop {
-            let freed = self.capacity.freed.notified();
-            if tokio::time::timeout_at(deadline, freed).await.is_err() {
-                return Err(CallError::Instances);
-            }
-            let waited = began.elapsed();
+            let mut freed = pin!(self.capacity.freed.notified());
+            freed.as_mut().enable();
             if let Some(taken) = self.try_take().await {
-                return Ok((taken?, waited));
+                let mut instance = taken?;
+                instance.belong_to(share);
+                return Ok((instance, waited));
+            }
+            if self.starts.under_way() > 0 {
+                // That has limits of its own, and does not count: it is no call yet.
+                freed.await;
+            } else {
+                self.wait(&mut waited, freed).await?;
             }
         }
     }
 
-    /// `None` when all are busy.
+    /// Waits for others to be done, `limits.time` in all.
+    async fn wait(&self, waited: &mut Duration, others: impl Future<Output = ()>) -> Result<(), CallError> {
+        let began = Instant::now();
+        let left = self.plugin.limits().time.saturating_sub(*waited);
+        timeout(left, others).await.map_err(|_| CallError::Instances)?;
+        *waited += began.elapsed();
+        Ok(())
+    }
+
+    /// Whether an exchange may have an instance for as long as others take for theirs.
+    fn holds_long(&self) -> bool {
+        self.plugin.is_async() || self.plugin.shared().isolation == Isolation::Request
+    }
+
+    /// `None` when all are busy, or until one is made.
     async fn try_take(&self) -> Option<Result<Box<Instance>, CallError>> {
         if let Some(instance) = self.idle.borrow_mut().pop() {
             return Some(Ok(instance));
         }
-        let permit = self.capacity.take(self.plugin.limits().instances)?;
-        Some(self.fresh(permit).await)
+        if self.plugin.is_slow_to_start() {
+            let made = self.starts.take();
+            let others = self.capacity.waiting().saturating_sub(usize::from(made.is_some()));
+            if self.starts.under_way() < others {
+                self.start();
+            }
+            return made;
+        }
+        let permit = self.permit()?;
+        Some(fresh(&self.plugin, self.matchers.clone(), permit).await)
     }
 
-    async fn fresh(&self, permit: Permit) -> Result<Box<Instance>, CallError> {
-        let refused = |error: LoadError| CallError::Configure(error.to_string());
-        let (code, shared) = (self.plugin.code(), self.plugin.shared());
-        let mut instance = Instance::start(code, shared, self.matchers.clone()).await.map_err(refused)?;
-        instance.configure(Stage::Configuring).await.map_err(refused)?;
-        instance.occupy(permit);
-        Ok(Box::new(instance))
+    fn permit(&self) -> Option<Permit> {
+        self.capacity.take(self.plugin.limits().instances)
     }
 
-    fn put_back(&self, instance: Box<Instance>) {
+    fn start(&self) {
+        self.starts.begin(&self.plugin, &self.matchers, &self.capacity, || self.permit());
+    }
+
+    /// Begins to make the instance that is used next.
+    fn start_successor(&self) {
+        if !self.starts.has_any() {
+            self.start();
+        }
+    }
+
+    fn put_back(&self, mut instance: Box<Instance>) {
+        if self.plugin.is_slow_to_start() && instance.ends_soon() && self.idle.borrow().is_empty() {
+            self.start_successor();
+        }
+        instance.belong_to(None);
         self.idle.borrow_mut().push(instance);
         self.capacity.tell();
     }
+
+    /// Drops an instance that has done its calls, or failed.
+    fn replace(&self, instance: Box<Instance>) {
+        drop(instance);
+        let of_all = self.plugin.shared().isolation == Isolation::Worker;
+        if self.plugin.is_slow_to_start() && of_all && self.idle.borrow().is_empty() {
+            self.start_successor();
+        }
+    }
+}
+
+/// An instance that has its configuration.
+async fn fresh(plugin: &Plugin, matchers: Arc<Matchers>, permit: Permit) -> Result<Box<Instance>, CallError> {
+    let refused = |error: LoadError| CallError::Configure(error.to_string());
+    let mut instance = Instance::start(plugin.code(), plugin.shared(), matchers).await.map_err(refused)?;
+    instance.configure(Stage::Configuring).await.map_err(refused)?;
+    instance.occupy(permit);
+    Ok(Box::new(instance))
 }
 
 impl fmt::Debug for Instances {

@@ -1,6 +1,8 @@
 //! Calls about bodies, of policies written by hand in the text form of WebAssembly.
 
 use std::path::Path;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -346,5 +348,71 @@ fn an_instance_of_one_exchange_is_kept_while_a_phase_is_to_come_and_no_longer() 
     assert_eq!(finish_now(instances.call(Phase::Request, &mut slot, None)), Ok(Verdict::Next));
     assert!(!is_free(&instances));
     slot.release_instances();
+    assert!(is_free(&instances));
+}
+
+/// Two milliseconds or more of work.
+const SLOW_START: &str = "(local $n i32)
+    (loop $again (local.set $n (i32.add (local.get $n) (i32.const 1)))
+      (br_if $again (i32.lt_u (local.get $n) (i32.const 10000000))))";
+
+/// A future that has been polled once.
+fn begins<T>(future: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+    match future.poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(done) => Some(done),
+        Poll::Pending => None,
+    }
+}
+
+#[test]
+fn what_is_slow_to_start_is_made_beside_the_traffic() {
+    let limits = Limits { reuse: 1, ..Limits::default() };
+    for isolation in [Isolation::Worker, Isolation::Request] {
+        let instances = Policy { configure: SLOW_START, isolation, limits, ..Policy::default() }.instances();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+        // An instance serves two calls here: of the request and of the response.
+        for _ in 0..5 {
+            let mut slots = [(); 3].map(|()| Slot::new(request()));
+            let [first, second, third] = &mut slots;
+            let calls = async {
+                let calls = [first, second, third].map(|slot| instances.call(Phase::Request, slot, None));
+                let [one, other, third] = calls;
+                tokio::join!(one, other, third)
+            };
+            assert_eq!(runtime.block_on(calls), (Ok(Verdict::Next), Ok(Verdict::Next), Ok(Verdict::Next)));
+        }
+        // Whoever needs one that is not there waits without holding the thread.
+        let mut slots: Vec<_> = (0..3).map(|_| Slot::new(request())).collect();
+        let _runtime = runtime.enter();
+        let mut waits = 0;
+        let mut calls: Vec<_> =
+            slots.iter_mut().map(|slot| Box::pin(instances.call(Phase::Request, slot, None))).collect();
+        for call in &mut calls {
+            waits += usize::from(begins(call.as_mut()).is_none());
+        }
+        assert!(waits > 0, "{isolation:?}");
+    }
+}
+
+#[test]
+fn no_client_has_more_than_half_of_the_instances() {
+    let limits = Limits {
+        instances: 4,
+        time: Duration::from_millis(1),
+        cpu: Duration::from_secs(1),
+        ..Limits::default()
+    };
+    let instances = Policy { isolation: Isolation::Request, limits, ..Policy::default() }.instances();
+    let held = |_| {
+        let mut slot = Slot::new(request());
+        assert_eq!(finish_now(instances.call(Phase::Request, &mut slot, None)), Ok(Verdict::Next));
+        slot
+    };
+    let mut greedy: Vec<_> = (0..2).map(held).collect();
+    assert!(!is_free(&instances), "of the client's share");
+    let mut other = request();
+    other.client = [203, 0, 113, 9].into();
+    assert_eq!(finish_now(instances.call(Phase::Request, &mut Slot::new(other), None)), Ok(Verdict::Next));
+    greedy.pop();
     assert!(is_free(&instances));
 }

@@ -214,7 +214,7 @@ impl Chain {
     /// was put back, say. Others have theirs from [`Warm`].
     pub(crate) fn warm(&self) {
         for instances in self.places.iter().filter_map(|place| place.instances.as_ref()) {
-            instances.warm();
+            instances.prepare();
         }
     }
 

@@ -13,7 +13,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tidegate_config::OnError;
-use tidegate_io::{Millis, network};
+use tidegate_io::Millis;
+use tidegate_message::network;
 use tidegate_plugin_host::{CallError, Phase};
 use tokio::sync::mpsc;
 
