@@ -40,6 +40,63 @@ impl IpSet {
     }
 }
 
+/// A regex over normalised paths, with what people write for the path they see: `^/café/(.*)$` becomes
+/// `^/(?:caf%C3%A9)/(.*)$` in effect. Characters outside ASCII, spaces and quotation marks are spelled as triplets, and
+/// triplets as normalised paths have them; classes (`[…]`) stay as they are.
+pub fn path_regex(source: &str) -> String {
+    let verbose = source.contains("(?x") || source.contains("x)");
+    let mut spelled = String::with_capacity(source.len());
+    let (mut rest, mut class) = (source, 0_u32);
+    while let Some(character) = rest.chars().next() {
+        let (this, after) = rest.split_at(character.len_utf8());
+        rest = after;
+        match character {
+            '\\' => {
+                let escaped = rest.chars().next().map_or(0, char::len_utf8);
+                spelled.push_str(this);
+                spelled.push_str(&rest[..escaped]);
+                rest = &rest[escaped..];
+            }
+            '[' => {
+                class += 1;
+                spelled.push('[');
+            }
+            ']' => {
+                class = class.saturating_sub(1);
+                spelled.push(']');
+            }
+            _ if class > 0 => spelled.push(character),
+            '%' => match rest.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+                Some(octet) if octet.is_ascii_alphanumeric() || b"-_~!&',;=:@".contains(&octet) => {
+                    spelled.push(char::from(octet));
+                    rest = &rest[2..];
+                }
+                // These mean something in a regex.
+                Some(octet) if b".$()+".contains(&octet) => {
+                    spelled.push('\\');
+                    spelled.push(char::from(octet));
+                    rest = &rest[2..];
+                }
+                Some(_) => {
+                    spelled.push('%');
+                    spelled.push_str(&rest[..2].to_ascii_uppercase());
+                    rest = &rest[2..];
+                }
+                None => spelled.push('%'),
+            },
+            ' ' if verbose => spelled.push(' '),
+            ' ' | '"' => spelled.push_str(&format!("(?:%{:02X})", u32::from(character))),
+            plain if plain.is_ascii() => spelled.push(plain),
+            other => {
+                let triplets: String =
+                    other.encode_utf8(&mut [0; 4]).bytes().map(|byte| format!("%{byte:02X}")).collect();
+                spelled.push_str(&format!("(?:{triplets})"));
+            }
+        }
+    }
+    spelled
+}
+
 /// A list of patterns of one kind. Matching returns the index of the first that matches.
 ///
 /// `Patterns::glob(["/api/**", "/v1/*"])?` regards case, `Patterns::ignore_case().glob(…)?` does not. An empty
@@ -137,4 +194,24 @@ constructors! {
 fn index(index: u32) -> usize {
     // wasm32 and everything tests run on have at least 32 bits.
     index as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::path_regex;
+
+    #[test]
+    fn regexes_are_spelled_like_paths() {
+        for (written, spelled) in [
+            ("^/old/(.*)$", "^/old/(.*)$"),
+            ("^/café/(.*)$", "^/caf(?:%C3%A9)/(.*)$"),
+            ("^/my docs", "^/my(?:%20)docs"),
+            ("^/caf%c3%a9", "^/caf%C3%A9"),
+            ("^/%7Euser%2e", r"^/~user\."),
+            (r"^/[é ]\[%2f", r"^/[é ]\[%2F"),
+            ("(?x) a b", "(?x) a b"),
+        ] {
+            assert_eq!(path_regex(written), spelled, "{written}");
+        }
+    }
 }

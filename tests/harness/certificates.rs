@@ -32,7 +32,16 @@ impl Authority {
     /// A certificate for these names, for servers and for clients.
     #[must_use]
     pub fn sign(&self, names: &[&str]) -> Leaf {
-        let key = KeyPair::generate().expect("a key");
+        self.sign_key(KeyPair::generate().expect("a key"), names)
+    }
+
+    /// The same with an RSA key.
+    #[must_use]
+    pub fn sign_rsa(&self, names: &[&str]) -> Leaf {
+        self.sign_key(KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).expect("a key"), names)
+    }
+
+    fn sign_key(&self, key: KeyPair, names: &[&str]) -> Leaf {
         let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
         let mut params = CertificateParams::new(names).expect("valid names");
         params.extended_key_usages =

@@ -282,7 +282,9 @@ impl Proxy {
     /// One request to the admin interface.
     pub async fn admin(&self, method: &str, target: &str) -> Answer {
         let mut client = Client::http1(self.address("admin")).await;
-        client.send(request(method, target).body(empty()).expect("a valid request")).await
+        client
+            .send(request(method, target).header("host", "localhost").body(empty()).expect("a valid request"))
+            .await
     }
 
     /// What `api/v1/plugins` says about one plugin; `None` when it is not in the list.

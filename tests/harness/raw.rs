@@ -82,6 +82,16 @@ impl Raw {
         text(self.received.drain(..length).collect())
     }
 
+    /// The same, or everything until the peer closes.
+    pub async fn read_until_or_end(&mut self, end: &str) -> String {
+        within(&format!("{end:?}"), async {
+            while find(&self.received, end.as_bytes()).is_none() && self.read_more().await > 0 {}
+        })
+        .await;
+        let length = find(&self.received, end.as_bytes()).map_or(self.received.len(), |at| at + end.len());
+        text(self.received.drain(..length).collect())
+    }
+
     /// The next response's status line and fields, with the empty line.
     pub async fn read_head(&mut self) -> String {
         self.read_until("\r\n\r\n").await

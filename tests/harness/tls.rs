@@ -25,6 +25,8 @@ pub struct TlsOptions<'a> {
     pub alpn: &'a [&'a str],
     /// Versions offered.
     pub versions: &'a [&'static rustls::SupportedProtocolVersion],
+    /// Signatures that the server may prove itself with; nothing = all.
+    pub schemes: &'a [rustls::SignatureScheme],
     /// The certificate shown when the server asks.
     pub client: Option<&'a Leaf>,
 }
@@ -39,7 +41,14 @@ impl<'a> TlsOptions<'a> {
     /// [`Self::new`] where there is no authority but one certificate.
     #[must_use]
     pub fn trusting(trusted: &'a CertificateDer<'static>, server_name: &'a str) -> Self {
-        Self { trusted, server_name, alpn: &["h2", "http/1.1"], versions: rustls::ALL_VERSIONS, client: None }
+        Self {
+            trusted,
+            server_name,
+            alpn: &["h2", "http/1.1"],
+            versions: rustls::ALL_VERSIONS,
+            schemes: &[],
+            client: None,
+        }
     }
 }
 
@@ -48,7 +57,14 @@ pub async fn tls_connect(
     stream: TcpStream,
     options: &TlsOptions<'_>,
 ) -> io::Result<client::TlsStream<TcpStream>> {
-    let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+    let mut provider = aws_lc_rs::default_provider();
+    if !options.schemes.is_empty() {
+        let known = &mut provider.signature_verification_algorithms;
+        let some: Vec<_> =
+            known.mapping.iter().filter(|(scheme, _)| options.schemes.contains(scheme)).copied().collect();
+        known.mapping = some.leak();
+    }
+    let config = ClientConfig::builder_with_provider(Arc::new(provider))
         .with_protocol_versions(options.versions)
         .expect("known versions")
         .with_root_certificates(roots(options.trusted));

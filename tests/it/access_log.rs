@@ -5,7 +5,8 @@ use std::fs;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tidegate_tests::{
-    Authority, Process, Proxy, TlsOptions, Upstream, assert_values, body, command, eventually, guest, request,
+    Authority, Process, Proxy, TlsOptions, Upstream, assert_status, assert_values, body, command, eventually,
+    guest, request,
 };
 
 #[tokio::test]
@@ -159,4 +160,29 @@ async fn the_proxys_own_log_can_be_json() {
     let line = process.stderr().wait(&["\"serving\""]).await;
     let line: Value = serde_json::from_str(&line).expect("JSON");
     assert_eq!(line["generation"], 1);
+}
+
+#[tokio::test]
+async fn what_is_no_request_has_a_line_too() {
+    let app = Upstream::echo("app").await;
+    let proxy = Proxy::builder(&app).section("[timeouts]\nrequest-headers = \"300ms\"").start().await;
+    for (sent, status, failure) in [
+        ("GET / HTTP/9\r\n\r\n".to_owned(), 400, "bad-request"),
+        (
+            format!("GET / HTTP/1.1\r\nHost: a\r\nx: {}\r\n\r\n", "x".repeat(40 << 10)),
+            431,
+            "headers-too-large",
+        ),
+        ("GET / HTTP/1.1\r\nHost:".to_owned(), 408, "request-timeout"),
+    ] {
+        let mut raw = proxy.raw().await;
+        raw.send(sent).await;
+        assert_status(&raw.read_head().await, status);
+        let line = proxy.access_log().wait(&[failure]).await;
+        let line: Value = serde_json::from_str(&line).expect("JSON");
+        assert_values(
+            &line,
+            json!({ "status": status, "method": null, "target": "", "client": "127.0.0.1" }),
+        );
+    }
 }

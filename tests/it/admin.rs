@@ -1,7 +1,7 @@
 //! The admin interface.
 
 use serde_json::json;
-use tidegate_tests::{Proxy, Upstream, assert_values, guest, stock};
+use tidegate_tests::{Proxy, Raw, Upstream, assert_values, guest, stock, until};
 
 #[tokio::test]
 async fn it_lives_and_is_ready() {
@@ -79,4 +79,63 @@ async fn other_paths_and_methods_are_refused() {
     assert_eq!(answer.status, 405);
     assert_eq!(answer.header("allow"), "POST");
     assert_eq!(proxy.admin("POST", "/livez").await.status, 405);
+}
+
+#[tokio::test]
+async fn pages_elsewhere_cannot_ask_it() {
+    let app = Upstream::echo("app").await;
+    // It is the last table so far.
+    let admin = Proxy::bare().section("hosts = [\"edge.example.com\"]");
+    let proxy =
+        admin.top("default-upstream = \"app\"").listener("web", "").upstream("app", &app).start().await;
+    for (fields, status) in [
+        ("Host: 127.0.0.1:9900", 200),
+        ("Host: localhost", 200),
+        ("Host: tidegate:9900", 200),
+        ("Host: Edge.example.com:9900", 200),
+        ("Host: evil.example.com", 403),
+        ("Host: 127.0.0.1.evil.test", 403),
+        ("Host: localhost:9900\r\nOrigin: http://localhost:9900", 200),
+        ("Host: localhost:9900\r\nOrigin: http://evil.test", 403),
+        ("Host: localhost:9900\r\nOrigin: http://localhost:8080", 403),
+        ("Host: localhost:9900\r\nOrigin: null", 403),
+        ("Host: localhost:9900\r\nSec-Fetch-Site: cross-site", 403),
+        ("Host: localhost:9900\r\nSec-Fetch-Site: same-origin", 200),
+    ] {
+        let mut raw = Raw::connect(proxy.address("admin")).await;
+        raw.send(format!("POST /api/v1/reload HTTP/1.1\r\n{fields}\r\nContent-Length: 0\r\n\r\n")).await;
+        let head = raw.read_head().await;
+        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{fields}: {head}");
+    }
+}
+
+#[tokio::test]
+async fn idle_connections_do_not_pile_up() {
+    let app = Upstream::echo("app").await;
+    let proxy = Proxy::builder(&app).start().await;
+    let before = proxy.open_sockets();
+    let mut idle = Vec::new();
+    for _ in 0..200 {
+        idle.push(Raw::connect(proxy.address("admin")).await);
+    }
+    until("few of them", async || proxy.open_sockets() <= before + 64).await;
+}
+
+#[tokio::test]
+async fn it_is_not_ready_while_an_upstream_that_is_needed_has_no_server() {
+    let mut app = Upstream::echo("app").await;
+    let lines = format!(
+        "servers = [\"{}\"]\nhealth = {{ path = \"/\", interval = \"100ms\", timeout = \"100ms\", fall = 1, rise = 1 }}",
+        app.server()
+    );
+    let proxy = Proxy::with_app(&lines).section("[ready]\nupstreams = [\"app\"]").start().await;
+    assert_eq!(proxy.admin("GET", "/readyz").await.status, 200);
+    app.stop().await;
+    until("a word about the upstream", async || {
+        let answer = proxy.admin("GET", "/readyz").await;
+        answer.status == 503 && answer.text().contains("upstream app: no server is up")
+    })
+    .await;
+    app.start().await;
+    until("a server again", async || proxy.admin("GET", "/readyz").await.status == 200).await;
 }

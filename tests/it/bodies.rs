@@ -4,8 +4,8 @@ use bytes::Bytes;
 use http::Response;
 use http_body_util::BodyExt;
 use tidegate_tests::{
-    Builder, Client, PATIENCE, Proxy, Upstream, Zeros, assert_status, body, chunks, empty, next_chunk,
-    request, within,
+    Builder, Client, FrameType, H2Frames, PATIENCE, Proxy, Upstream, Zeros, assert_status, body, chunked,
+    chunks, empty, flags, next_chunk, request, stock, within,
 };
 
 /// Bytes of a large body: 64 MiB, or 1 GiB with `TIDEGATE_TEST_FULL` set.
@@ -261,4 +261,85 @@ async fn a_client_that_stops_reading_is_cut() {
     // Nothing more is read until the proxy has given up.
     let line = proxy.access("/slow-reader").await;
     assert_eq!(line["failure"], "broken-off");
+}
+
+#[tokio::test]
+async fn the_body_of_a_get_arrives_whatever_its_length_is_called() {
+    let app = Upstream::echo("app").await;
+    let proxy = Proxy::builder(&app).start().await;
+    for method in ["GET", "OPTIONS", "SEARCH"] {
+        let mut raw = proxy.raw().await;
+        raw.send(format!(
+            "{method} / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
+        ))
+        .await;
+        let (_, body) = raw.read_response().await;
+        assert!(body.contains("\"body\":\"hello\""), "{method}: {body}");
+    }
+    let (feed, upload) = chunks();
+    let mut client = proxy.http2().await;
+    let asked = request("GET", "/").body(upload).expect("valid");
+    let answer = tokio::spawn(async move { client.send(asked).await });
+    assert!(feed.send("hello").await);
+    drop(feed);
+    assert_eq!(answer.await.expect("no panic").json()["body"], "hello");
+}
+
+const DENY: &str = "[config]\nrules = [{ paths = [\"/denied\"], deny = true }]";
+
+#[tokio::test]
+async fn the_answer_to_an_upload_arrives_though_nobody_wants_it() {
+    const MIB: usize = 1 << 20;
+    let app = Upstream::echo("app").await;
+    let proxy = Proxy::builder(&app).plugin("1-access", stock("access-control"), DENY).start().await;
+    for (size, closes) in [(100_000, false), (8 * MIB, true), (17 * MIB, true)] {
+        let target = if size > 16 * MIB { "/large" } else { "/denied" };
+        let mut raw = proxy.raw().await;
+        // A client that reads nothing before it has sent all.
+        raw.send(format!("POST {target} HTTP/1.1\r\nHost: a\r\nContent-Length: {size}\r\n\r\n")).await;
+        raw.send(vec![b'x'; size]).await;
+        let head = raw.read_head().await;
+        assert_status(&head, if size > 16 * MIB { 413 } else { 403 });
+        assert_eq!(head.contains("connection: close"), closes, "{head}");
+        if !closes {
+            raw.read_until("\n").await;
+            raw.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+            assert_status(&raw.read_head().await, 200);
+        }
+    }
+    // Over HTTP/2 there is no reset where the body is small, and none before the response is over.
+    let mut frames = H2Frames::connect(proxy.address("web")).await;
+    let post = [(":method", "POST"), (":scheme", "http"), (":authority", "a.test"), (":path", "/denied")];
+    frames.request_head(1, &post).await;
+    frames.send(FrameType::Data, flags::END_STREAM, 1, &[b'x'; 10_000]).await;
+    loop {
+        let frame = frames.next().await.expect("a frame");
+        assert_ne!(frame.kind, FrameType::RstStream);
+        if frame.stream == 1 && frame.flags & flags::END_STREAM != 0 {
+            break;
+        }
+    }
+    frames.request(3, &H2Frames::GET).await;
+    let next = frames.next_of(&[FrameType::RstStream, FrameType::Headers]).await.expect("a frame");
+    assert_eq!((next.kind, next.stream), (FrameType::Headers, 3));
+}
+
+#[tokio::test]
+async fn an_upstream_may_take_larger_bodies_than_others() {
+    let [app, git] = [Upstream::echo("app").await, Upstream::echo("git").await];
+    let more = format!("[upstream.git]\nservers = [\"{}\"]\nrequest-body = \"2KiB\"", git.server());
+    let proxy = Proxy::builder(&app)
+        .section("[limits]\nrequest-body = \"1KiB\"")
+        .section(&more)
+        .plugin("1-router", stock("router"), "[config]\nrules = [{ paths = [\"/git\"], to = \"git\" }]")
+        .start()
+        .await;
+    for (target, size, status) in
+        [("/", 1024, 200), ("/", 1025, 413), ("/git", 2048, 200), ("/git", 2049, 413), ("/", 4000, 413)]
+    {
+        let sized = request("POST", target).body(body("x".repeat(size))).expect("valid");
+        assert_eq!(proxy.send(sized).await.status, status, "{target} {size}");
+        let chunked = request("POST", target).body(chunked(["x".repeat(size)])).expect("valid");
+        assert_eq!(proxy.send(chunked).await.status, status, "{target} {size} in chunks");
+    }
 }

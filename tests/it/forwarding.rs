@@ -1,7 +1,11 @@
 //! What the next server is told: hop-by-hop fields removed, forwarding fields made or kept.
 
 use serde_json::json;
-use tidegate_tests::{Client, Proxy, Upstream, assert_status, assert_values, body, empty, request};
+use tidegate_tests::{
+    Client, Proxy, Raw, Upstream, assert_status, assert_values, body, empty, read_head, request,
+    request_with, stock,
+};
+use tokio::io::AsyncWriteExt;
 
 const TRUST: &str = "trusted-proxies = [\"127.0.0.0/8\"]";
 
@@ -117,7 +121,7 @@ async fn forwarded_alone_names_the_client_too() {
         ("for=9.9.9.9", "9.9.9.9"),
         ("For=\"9.9.9.9:4711\";proto=http", "9.9.9.9"),
         ("for=\"[2001:db8::1]:80\"", "2001:db8::1"),
-        ("for=6.6.6.6, for=unknown", "127.0.0.1"),
+        ("for=6.6.6.6, for=unknown", "unknown"),
         ("for=6.6.6.6, for=9.9.9.9, for=127.0.0.2", "9.9.9.9"),
     ] {
         let mut client_side = proxy.http1().await;
@@ -184,4 +188,163 @@ async fn the_host_the_client_asked_for_is_passed_on() {
     let request = request("POST", "/").header("host", "Mixed.Case.test:1234").body(body("x")).expect("valid");
     proxy.send(request).await;
     assert_eq!(app.only_request().header("host"), "Mixed.Case.test:1234");
+}
+
+const ADMIN_ALONE: &str = "[config]\nrules = [{ paths = [\"/admin/**\"], allow = [\"127.0.0.0/8\"] }]";
+
+#[tokio::test]
+async fn a_byte_that_cannot_be_read_makes_nobody_a_trusted_proxy() {
+    let app = Upstream::echo("app").await;
+    let proxy = Proxy::builder(&app)
+        .top(TRUST)
+        .plugin("1-access", stock("access-control"), ADMIN_ALONE)
+        .start()
+        .await;
+    for (fields, client) in [
+        (&b"X-Forwarded-For: \xe9, 203.0.113.9"[..], "203.0.113.9"),
+        (b"X-Forwarded-For: \xe9\r\nX-Forwarded-For: 203.0.113.9", "203.0.113.9"),
+        (b"Forwarded: for=203.0.113.9;by=\xe9", "203.0.113.9"),
+        (b"X-Forwarded-For: 203.0.113.9, \xe9", "unknown"),
+        (b"X-Forwarded-For: 203.0.113.9, unix:", "unknown"),
+        (b"Forwarded: for=_hidden", "unknown"),
+    ] {
+        let mut raw = proxy.raw().await;
+        raw.send([b"GET /admin/ HTTP/1.1\r\nHost: a\r\n", fields, b"\r\n\r\n"].concat()).await;
+        assert_status(&raw.read_head().await, 403);
+        let line = proxy.access_log().wait(&["/admin/", &format!("\"client\":\"{client}\"")]).await;
+        assert!(line.contains("403"), "{line}");
+    }
+    assert!(app.requests().is_empty());
+}
+
+#[tokio::test]
+async fn what_says_who_the_client_is_comes_from_trusted_proxies_alone() {
+    let claims = [
+        ("client-cert", ":AAAA:"),
+        ("x-real-ip", "10.0.0.1"),
+        ("x-forwarded-port", "443"),
+        ("x-verified", "yes"),
+        ("x_forwarded_for", "10.0.0.1"),
+        ("x-forwarded_proto", "https"),
+        ("x_verified", "yes"),
+    ];
+    for (trust, kept) in
+        [("", &[][..]), (TRUST, &["client-cert", "x-forwarded-port", "x-real-ip", "x-verified"])]
+    {
+        let app = Upstream::echo("app").await;
+        let proxy = Proxy::builder(&app).top("identity-headers = [\"X-Verified\"]").top(trust).start().await;
+        proxy.ask("GET", "/", &claims).await;
+        let seen = app.only_request();
+        let mut left: Vec<_> =
+            claims.iter().map(|(name, _)| *name).filter(|name| seen.count(name) > 0).collect();
+        left.sort_unstable();
+        assert_eq!(left, kept);
+    }
+}
+
+#[tokio::test]
+async fn a_listener_may_have_the_client_in_a_field_of_its_own() {
+    let app = Upstream::echo("app").await;
+    let proxy = Proxy::bare()
+        .top("default-upstream = \"app\"")
+        .top(TRUST)
+        .listener("web", "client-address = { field = \"CF-Connecting-IP\" }")
+        .upstream("app", &app)
+        .start()
+        .await;
+    let fields = [("cf-connecting-ip", "203.0.113.9"), ("x-forwarded-for", "6.6.6.6")];
+    proxy.ask("GET", "/one", &fields).await;
+    assert_eq!(proxy.access("/one").await["client"], "203.0.113.9");
+    proxy.ask("GET", "/two", &[("cf-connecting-ip", "203.0.113.9, 6.6.6.6")]).await;
+    assert_eq!(proxy.access("/two").await["client"], "unknown");
+}
+
+#[tokio::test]
+async fn servers_may_be_told_less_and_in_other_letters() {
+    let app = Upstream::script(|mut stream, _| async move {
+        let head = read_head(&mut stream).await;
+        let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{head}", head.len());
+        let _ = stream.write_all(answer.as_bytes()).await;
+    })
+    .await;
+    let lines = format!("servers = [\"{}\"]\nvia = false\nheader-case = \"title\"", app.server());
+    let proxy = Proxy::with_app(&lines).listener("old", "header-case = \"title\"").start().await;
+    let mut raw = Raw::connect(proxy.address("old")).await;
+    raw.send("GET / HTTP/1.1\r\nhost: a\r\nvia: 1.1 other\r\nx-some-thing: 1\r\n\r\n").await;
+    let (head, seen) = raw.read_response().await;
+    assert!(head.contains("Content-Length: "), "{head}");
+    assert!(seen.contains("\r\nX-Some-Thing: 1\r\n"), "{seen}");
+    assert!(!seen.to_ascii_lowercase().contains("\r\nvia:"), "{seen}");
+}
+
+#[tokio::test]
+async fn the_reason_phrase_of_the_server_passes_and_none_is_invented() {
+    for (said, passed) in [
+        ("401 Token+timed+out", "401 Token+timed+out"),
+        ("520 Unknown Error", "520 Unknown Error"),
+        ("599 ", "599 "),
+        ("200 OK", "200 OK"),
+    ] {
+        let app = Upstream::raw(format!("HTTP/1.1 {said}\r\ncontent-length: 0\r\n\r\n")).await;
+        let proxy = Proxy::builder(&app).start().await;
+        let mut raw = proxy.raw().await;
+        raw.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        let head = raw.read_head().await;
+        assert!(head.starts_with(&format!("HTTP/1.1 {passed}\r\n")), "{head}");
+    }
+}
+
+#[tokio::test]
+async fn a_response_may_have_more_fields_where_that_is_said() {
+    let fields: String = (0..150).map(|n| format!("x-{n}: 1\r\n")).collect();
+    let app = Upstream::raw(format!("HTTP/1.1 200 OK\r\n{fields}content-length: 0\r\n\r\n")).await;
+    let proxy = Proxy::builder(&app).start().await;
+    assert_eq!(proxy.get("/").await.status, 502);
+    proxy.log().wait(&["limits.response-header-count"]).await;
+    let proxy = Proxy::builder(&app).section("[limits]\nresponse-header-count = 200").start().await;
+    let mut raw = proxy.raw().await;
+    raw.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let head = raw.read_head().await;
+    assert_status(&head, 200);
+    assert!(head.contains("\r\nx-149: 1\r\n"), "{head}");
+}
+
+#[tokio::test]
+async fn a_connection_that_a_server_authenticated_is_nobody_elses() {
+    for scheme in ["NTLM", "Negotiate"] {
+        let app = Upstream::script(|mut stream, _| async move {
+            let mut user = "";
+            loop {
+                let head = read_head(&mut stream).await;
+                let (status, fields) = if head.contains("T1") {
+                    ("401 Unauthorized", "www-authenticate: NTLM challenge\r\n")
+                } else if head.contains("T3") {
+                    user = "alice";
+                    ("200 OK", "")
+                } else {
+                    ("200 OK", "")
+                };
+                let length = user.len();
+                let answer = format!("HTTP/1.1 {status}\r\n{fields}content-length: {length}\r\n\r\n{user}");
+                if head.is_empty() || stream.write_all(answer.as_bytes()).await.is_err() {
+                    return;
+                }
+            }
+        })
+        .await;
+        let proxy = Proxy::builder(&app).start().await;
+        let (mut alice, mut other) = (proxy.http1().await, proxy.http1().await);
+        let handshake = |token: &str| {
+            request_with("GET", "/", &[("authorization", &format!("{scheme} {token}"))])
+                .body(empty())
+                .expect("valid")
+        };
+        assert_eq!(alice.send(handshake("T1")).await.status, 401);
+        assert_eq!(alice.send(handshake("T3")).await.text(), "alice");
+        for _ in 0..3 {
+            assert_eq!(other.get("/").await.text(), "", "{scheme}");
+            assert_eq!(alice.get("/").await.text(), "alice", "{scheme}");
+        }
+        assert_eq!(app.connections(), 2);
+    }
 }

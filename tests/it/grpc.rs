@@ -412,3 +412,43 @@ async fn a_call_that_the_client_gives_up_is_cancelled_at_the_server() {
     within("the server to be told", setup.cancelled.recv()).await.expect("a service");
     assert_eq!(setup.hello("you").await.expect("an answer").into_inner(), "hello you");
 }
+
+#[tokio::test]
+async fn a_stream_may_be_silent_and_long_once_it_is_answered() {
+    let service = Upstream::builder()
+        .speaking(Speech::http2())
+        .serve(|request: http::Request<Incoming>| async move {
+            let answer = http::Response::builder().header("content-type", "application/grpc");
+            let mut body = request.into_body();
+            let _ = http_body_util::BodyExt::frame(&mut body).await;
+            let body = http_body_util::BodyExt::map_err(body, std::io::Error::other);
+            answer.body(http_body_util::BodyExt::boxed(body)).expect("valid")
+        })
+        .await;
+    let lines =
+        format!("servers = [\"{}\"]\nprotocol = \"h2\"\ntimeouts = {{ idle = \"300ms\" }}", service.server());
+    let proxy = Proxy::with_app(&lines)
+        .section("[timeouts]\nbody-idle = \"300ms\"")
+        .section("[limits]\nrequest-body = \"1KiB\"")
+        .start()
+        .await;
+    let (feed, upload) = tidegate_tests::chunks();
+    let asked = tidegate_tests::request("POST", "/chat")
+        .header("content-type", "application/grpc")
+        .body(upload)
+        .expect("valid");
+    let mut client = proxy.http2().await;
+    let answer = tokio::spawn(async move { client.start(asked).await });
+    assert!(feed.send("begin").await);
+    let mut answer = within("the head", answer).await.expect("no panic").expect("an answer").into_body();
+    // Longer than anybody else may be silent, one after the other.
+    for _ in 0..2 {
+        let mut silent = proxy.raw().await;
+        silent.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n").await;
+        assert!(silent.read_head().await.contains(" 408 "));
+    }
+    for _ in 0..8 {
+        assert!(feed.send("x".repeat(512)).await);
+        assert_eq!(tidegate_tests::next_chunk(&mut answer).await.len(), 512);
+    }
+}

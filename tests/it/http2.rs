@@ -272,3 +272,26 @@ async fn a_slow_stream_does_not_hold_up_the_others() {
     assert_eq!(client.get("/fast").await.text(), "ok");
     drop(slow);
 }
+
+#[tokio::test]
+async fn a_trusted_proxys_clients_may_all_go_away() {
+    let app = Upstream::serve(|request: http::Request<hyper::body::Incoming>| async move {
+        if request.uri().path() == "/" {
+            std::future::pending::<()>().await;
+        }
+        http::Response::new(body("ok"))
+    })
+    .await;
+    let proxy = Proxy::builder(&app).top("trusted-proxies = [\"127.0.0.1\"]").start().await;
+    let mut frames = H2Frames::connect(proxy.address("web")).await;
+    for n in 0..150_usize {
+        let stream = 2 * u32::try_from(n).expect("few") + 1;
+        frames.request(stream, &GET).await;
+        app.until_requests(n + 1).await;
+        frames.reset(stream, ErrorCode::Cancel).await;
+    }
+    let last = [(":method", "GET"), (":scheme", "http"), (":authority", "a.test"), (":path", "/last")];
+    frames.request(2001, &last).await;
+    let frame = frames.next_of(&[FrameType::Headers, FrameType::GoAway]).await.expect("an answer");
+    assert_eq!((frame.kind, frame.stream), (FrameType::Headers, 2001));
+}

@@ -288,3 +288,21 @@ async fn what_the_proxy_was_told_is_passed_on() {
         assert_eq!(heard(&mut received).await, V1.as_bytes().escape_ascii().to_string(), "{listener}");
     }
 }
+
+#[tokio::test]
+async fn to_announce_clients_is_not_to_be_believed_in_anything_else() {
+    let app = Upstream::echo("app").await;
+    let proxy = Proxy::bare()
+        .top("default-upstream = \"app\"")
+        .listener("web", "proxy-protocol = { trusted = [\"127.0.0.0/8\"] }")
+        .upstream("app", &app)
+        .start()
+        .await;
+    let forged = "GET / HTTP/1.1\r\nHost: a.test\r\nX-Forwarded-For: 10.0.0.1\r\n\r\n";
+    let (head, _) = answered(&proxy, V1, forged).await;
+    assert_status(&head, 200);
+    assert_eq!(app.only_request().header("x-forwarded-for"), "192.0.2.7");
+    let (head, _) = answered(&proxy, V2_LOCAL, forged).await;
+    assert_status(&head, 200);
+    assert_eq!(app.requests()[1].header("x-forwarded-for"), "127.0.0.1");
+}

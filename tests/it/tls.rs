@@ -1,7 +1,7 @@
 //! TLS on a listener: certificates by name, versions, client certificates, and their files changing.
 
 use rustls::version::{TLS12, TLS13};
-use rustls::{NamedGroup, ProtocolVersion};
+use rustls::{NamedGroup, ProtocolVersion, SignatureScheme};
 use tidegate_tests::{
     Authority, Builder, Client, Leaf, Proxy, Raw, TlsOptions, Upstream, empty, request, until,
 };
@@ -193,4 +193,28 @@ async fn a_handshake_that_does_not_come_is_cut() {
     let mut raw = Raw::connect(proxy.address("secure")).await;
 
     assert!(raw.is_closed_silently().await);
+}
+
+#[tokio::test]
+async fn of_several_certificates_a_client_gets_one_it_can_verify() {
+    const RSA: [SignatureScheme; 2] = [SignatureScheme::RSA_PSS_SHA256, SignatureScheme::RSA_PKCS1_SHA256];
+    let app = Upstream::echo("app").await;
+    let authority = Authority::new();
+    let (ec, rsa) = (authority.sign(&["a.test"]), authority.sign_rsa(&["a.test"]));
+    let (exact, wildcard) = (authority.sign(&["x.b.test"]), authority.sign_rsa(&["*.b.test"]));
+    let proxy = secure(&app, &[&ec, &rsa, &exact, &wildcard], "").start().await;
+    for (name, schemes, leaf) in [
+        ("a.test", &[][..], &ec),
+        ("a.test", &RSA, &rsa),
+        ("a.test", &[SignatureScheme::ECDSA_NISTP256_SHA256], &ec),
+        ("x.b.test", &[], &exact),
+        ("x.b.test", &RSA, &wildcard),
+    ] {
+        for version in [[&TLS12], [&TLS13]] {
+            let mut options = TlsOptions::new(&authority, name);
+            (options.schemes, options.versions) = (schemes, &version);
+            let client = connect(&proxy, &options).await.expect(name);
+            assert_eq!(*client.certificate(), leaf.der(), "{name} {schemes:?}");
+        }
+    }
 }

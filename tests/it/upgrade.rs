@@ -376,3 +376,43 @@ async fn a_websocket_over_http_2_ends_when_either_side_goes_away() {
     app.until_closed(2).await;
     assert_eq!(proxy.accesses("/chat", 2).await.len(), 2);
 }
+
+#[tokio::test]
+async fn tunnels_leave_room_for_requests_and_have_a_limit_of_their_own() {
+    let app = Upstream::script(|mut stream, connection| async move {
+        if connection <= 2 {
+            return echoing(stream, connection).await;
+        }
+        read_head(&mut stream).await;
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await;
+    })
+    .await;
+    let lines =
+        format!("servers = [\"{}\"]\nmax-in-flight = 1\nmax-queued = 0\nmax-tunnels = 2", app.server());
+    let proxy = Proxy::with_app(&lines).section("[limits]\nconnections-per-client = 4").start().await;
+    let mut tunnels = Vec::new();
+    for _ in 0..2 {
+        let mut raw = proxy.raw().await;
+        raw.send(HANDSHAKE).await;
+        assert_status(&raw.read_head().await, 101);
+        tunnels.push(raw);
+    }
+    assert_eq!(proxy.get("/plain").await.status, 200);
+    let mut raw = proxy.raw().await;
+    raw.send(HANDSHAKE.replace("/chat", "/third")).await;
+    assert_status(&raw.read_head().await, 503);
+    assert_eq!(proxy.access("/third").await["failure"], "tunnels-full");
+    // They are connections still: with this one there are as many as one client may have.
+    let _fourth = proxy.http1().await.get("/fourth").await;
+    let mut clients = Vec::new();
+    until("a connection too many", async || {
+        let mut raw = proxy.raw().await;
+        raw.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        let refused = raw.read_until_or_end("\r\n\r\n").await.is_empty();
+        clients.push(raw);
+        refused
+    })
+    .await;
+    assert!(clients.len() <= 3, "{}", clients.len());
+    proxy.log().wait(&["closed a connection over limits.connections-per-client"]).await;
+}

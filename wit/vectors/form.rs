@@ -13,6 +13,11 @@ pub(crate) fn paths() -> Vec<(String, String)> {
     read(include_str!("paths.json"))
 }
 
+/// Globs, each as it is compared with paths; `None`: it matches none.
+pub(crate) fn globs() -> Vec<(String, Option<String>)> {
+    read(include_str!("globs.json"))
+}
+
 #[derive(Deserialize)]
 pub(crate) struct Hosts {
     /// Authorities, each with its host.

@@ -129,7 +129,7 @@ impl Request {
     }
 
     pub(crate) fn path_starts_with(&self, prefix: &str) -> bool {
-        self.normalized_path().starts_with(prefix)
+        self.normalized_path().starts_with(&path::spell(prefix))
     }
 
     pub(crate) fn query(&self) -> Option<String> {

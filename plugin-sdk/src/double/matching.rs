@@ -9,11 +9,16 @@ use regex::{Regex, RegexBuilder};
 pub(crate) use crate::bindings::imports::tidegate::policy::matching::{Matcher, PatternKind};
 use crate::double::body::Body;
 use crate::double::http::{IpAddress, Request, Response};
+use crate::double::path;
 
 /// Numbers are positions. A matcher belongs to the thread that made it, as a test does.
 enum Built {
     Ips(Vec<IpNet>),
-    Patterns(Vec<Regex>),
+    /// As they stand, and as they are compared with paths.
+    Patterns {
+        texts: Vec<Regex>,
+        paths: Vec<Regex>,
+    },
 }
 
 thread_local! {
@@ -42,7 +47,18 @@ pub(crate) fn patterns(kind: PatternKind, patterns: &[String], ignore_case: bool
             .build()
             .map_err(|error| format!("[{index}]: {error}"))
     };
-    Ok(add(Built::Patterns(patterns.iter().enumerate().map(build).collect::<Result<_, _>>()?)))
+    let build = |patterns: &[String]| patterns.iter().enumerate().map(build).collect::<Result<_, _>>();
+    let spelled: Vec<String> = patterns.iter().map(|pattern| spelled(kind, pattern)).collect();
+    Ok(add(Built::Patterns { texts: build(patterns)?, paths: build(&spelled)? }))
+}
+
+fn spelled(kind: PatternKind, pattern: &str) -> String {
+    match kind {
+        PatternKind::Exact if pattern.starts_with('/') => path::normalize(pattern),
+        PatternKind::Glob => path::spell_glob(pattern).unwrap_or_else(|| pattern.to_owned()),
+        PatternKind::Regex => pattern.to_owned(),
+        _ => path::spell(pattern),
+    }
 }
 
 pub(crate) fn match_text(patterns: Matcher, text: &str) -> Option<u32> {
@@ -50,7 +66,11 @@ pub(crate) fn match_text(patterns: Matcher, text: &str) -> Option<u32> {
 }
 
 pub(crate) fn match_path(patterns: Matcher, request: &Request) -> Option<u32> {
-    match_text(patterns, &request.normalized_path())
+    let path = request.normalized_path();
+    MATCHERS.with_borrow(|matchers| match matchers.get(patterns as usize) {
+        Some(Built::Patterns { paths, .. }) => first(paths, |pattern| pattern.is_match(&path)),
+        _ => panic!("{patterns} is no list of patterns made in this thread"),
+    })
 }
 
 pub(crate) fn match_header(patterns: Matcher, request: &Request, name: &str) -> Option<u32> {
@@ -86,13 +106,14 @@ fn has(set: Matcher, address: IpAddr) -> bool {
 }
 
 fn first_match(patterns: Matcher, matches: impl Fn(&Regex) -> bool) -> Option<u32> {
-    MATCHERS.with_borrow(|matchers| {
-        match matchers.get(patterns as usize) {
-            Some(Built::Patterns(patterns)) => (0..).zip(patterns).find(|(_, pattern)| matches(pattern)),
-            _ => panic!("{patterns} is no list of patterns made in this thread"),
-        }
-        .map(|(index, _)| index)
+    MATCHERS.with_borrow(|matchers| match matchers.get(patterns as usize) {
+        Some(Built::Patterns { texts, .. }) => first(texts, matches),
+        _ => panic!("{patterns} is no list of patterns made in this thread"),
     })
+}
+
+fn first(patterns: &[Regex], matches: impl Fn(&Regex) -> bool) -> Option<u32> {
+    (0..).zip(patterns).find(|(_, pattern)| matches(pattern)).map(|(index, _)| index)
 }
 
 /// An IPv6 block of IPv4 addresses is an IPv4 block.

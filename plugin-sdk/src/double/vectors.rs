@@ -17,6 +17,9 @@ fn every_spelling_of_a_path_has_one_form() {
         assert_eq!(path::normalize(&written), normal, "{written}");
         assert_eq!(path::normalize(&normal), normal, "a second pass changes nothing");
     }
+    for (glob, spelled) in form::globs() {
+        assert_eq!(path::spell_glob(&glob), spelled, "{glob}");
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod headers;
 mod template;
 
 use regex_lite::Regex;
+use tidegate_plugin_sdk::matching::path_regex;
 use tidegate_plugin_sdk::prelude::*;
 use tidegate_plugin_sdk::rules::{Rule, Rules};
 
@@ -66,7 +67,7 @@ impl Policy for Rewrite {
     type Config = Config;
 
     fn configure(config: Config) -> Result<Self, Error> {
-        let paths: Vec<String> = config.rules.iter().map(|rule| rule.action.path.clone()).collect();
+        let paths: Vec<String> = config.rules.iter().map(|rule| path_regex(&rule.action.path)).collect();
         let rules = Rules::build("rules", config.rules, Rewriting::new)?;
         activation::pure();
         Ok(Self {
@@ -120,7 +121,7 @@ impl Rewrite {
 
 impl Rewriting {
     fn new(change: Change) -> Result<Self, Error> {
-        let path = Regex::new(&change.path).map_err(|error| Error::at("path", error))?;
+        let path = Regex::new(&path_regex(&change.path)).map_err(|error| Error::at("path", error))?;
         let action = match (&change.to, &change.redirect, change.status) {
             (Some(to), None, None) => {
                 Action::To(Template::of_target(to, &path).map_err(|reason| Error::at("to", reason))?)
@@ -141,7 +142,7 @@ impl Rewriting {
             (None, None, _) => return Err("has neither `to` nor `redirect`".into()),
         };
         // The proxy's engine knows more than ours; what only one of them takes is refused here.
-        Patterns::regex([change.path]).map_err(|error| Error::at("path", error))?;
+        Patterns::regex([path_regex(&change.path)]).map_err(|error| Error::at("path", error))?;
         Ok(Self { path, action })
     }
 }

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use tokio::time::Instant;
 
 use crate::error::RequestBodyError;
+use crate::request::Bounds;
 
 /// What the exchange knows of its request body while the upstream's connection owns it. `None`: there is no body.
 #[derive(Debug, Clone)]
@@ -15,6 +16,8 @@ pub struct Progress(pub(crate) Option<Rc<Advance>>);
 #[derive(Debug, Default)]
 pub(crate) struct Advance {
     pub(crate) bytes: Cell<u64>,
+    /// Of a body that comes from a client; what stages make of it keeps to them already.
+    pub(crate) bounds: Cell<Option<Bounds>>,
     /// The response has begun.
     pub(crate) answered: Cell<bool>,
     /// The handle to the body that may move.
@@ -29,8 +32,25 @@ impl Progress {
         self.0.as_ref().map_or(0, |advance| advance.bytes.get())
     }
 
+    /// The body keeps to these from now on.
+    pub fn bind(&self, bounds: Bounds) {
+        if let Some(advance) = &self.0 {
+            advance.bounds.set(Some(bounds));
+        }
+    }
+
+    /// What the body keeps to; `None` if there is none.
+    pub fn bounds(&self) -> Option<Bounds> {
+        self.0.as_ref().and_then(|advance| advance.bounds.get())
+    }
+
+    /// Whether there is a body that is still being sent.
+    pub fn goes_on(&self) -> bool {
+        self.0.as_ref().is_some_and(|advance| advance.ended.get().is_none())
+    }
+
     /// The response has begun: a client that goes on beside it sends when it has something to say, and is bound by
-    /// [`Bounds::idle`](crate::Bounds) alone.
+    /// [`Bounds::stream_idle`](crate::Bounds) alone.
     pub fn answered(&self) {
         if let Some(advance) = &self.0 {
             advance.answered.set(true);

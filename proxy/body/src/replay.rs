@@ -7,14 +7,13 @@ use crate::arriving::{Arriving, Position};
 use crate::buffer::{Reader, Stored};
 use crate::memory::Payer;
 use crate::progress::Advance;
-use crate::request::{Bounds, Origin, RequestBody};
+use crate::request::{Origin, RequestBody};
 
 /// A request body that can be sent again; `None`: there is none.
 pub struct Replay(Option<Again>);
 
 struct Again {
     kept: Kept,
-    bounds: Option<Bounds>,
     payer: Payer,
     progress: Rc<Advance>,
 }
@@ -37,7 +36,7 @@ impl RequestBody {
                 Origin::Stored(reader) => Kept::Stored(reader.stored().clone()),
             };
             let (payer, progress) = (handle.payer.clone(), handle.progress.clone());
-            Again { kept, bounds: handle.bounds(), payer, progress }
+            Again { kept, payer, progress }
         }))
     }
 }
@@ -56,6 +55,6 @@ impl Replay {
             }
             Kept::Stored(stored) => Origin::Stored(Reader::new(stored.clone())),
         };
-        Some(RequestBody::next(origin, again.bounds, again.payer.clone(), &again.progress))
+        Some(RequestBody::next(origin, again.payer.clone(), &again.progress))
     }
 }

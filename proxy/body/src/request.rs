@@ -10,13 +10,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
 use tidegate_config::Buffer;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::any::{Body, BoxError};
 use crate::arriving::{Arriving, Position, Window};
 use crate::buffer::{self, Reader, Refused, TemporaryFiles};
 use crate::error::RequestBodyError;
-use crate::idle::Idle;
 use crate::memory::{MemoryUsedUp, Payer};
 use crate::progress::{Advance, Progress};
 
@@ -31,8 +30,7 @@ pub(crate) struct Handle {
     pub(crate) origin: Origin,
     /// Which of the handles this is.
     turn: u32,
-    /// Of a body that comes from a client; what stages make of it keeps to them already.
-    bounded: Option<Bounded>,
+    bounded: Bounded,
     /// On whose account the body is kept.
     pub(crate) payer: Payer,
     pub(crate) progress: Rc<Advance>,
@@ -41,10 +39,12 @@ pub(crate) struct Handle {
 /// What a client's body has to keep to.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
-    /// Bytes: `limits.request-body`.
+    /// Bytes until the response begins: `limits.request-body`. What a client says after it is no upload.
     pub limit: u64,
     /// Time between two chunks: `timeouts.body-idle`.
     pub idle: Duration,
+    /// The same once the response has begun: `timeouts.stream-idle`.
+    pub stream_idle: Duration,
     /// Bytes in a second of waiting for the client: `limits.min-rate`; 0 = no bound.
     pub min_rate: u64,
     /// Waiting that is free.
@@ -53,9 +53,26 @@ pub struct Bounds {
     pub window: usize,
 }
 
+impl Bounds {
+    /// How long a client is waited for that was waited for before, and what it is then.
+    fn patience(&self, progress: &Advance, waited: Duration) -> (Duration, RequestBodyError) {
+        if progress.answered.get() {
+            // It sends when it has something to say.
+            return (self.stream_idle, RequestBodyError::Idle);
+        }
+        let earned = progress.bytes.get().checked_div(self.min_rate).map(Duration::from_secs);
+        let left = earned.map(|earned| (self.min_rate_after + earned).saturating_sub(waited));
+        match left.filter(|left| *left < self.idle) {
+            Some(left) => (left, RequestBodyError::Slow),
+            None => (self.idle, RequestBodyError::Idle),
+        }
+    }
+}
+
+#[derive(Default)]
 struct Bounded {
-    bounds: Bounds,
-    idle: Idle,
+    /// Exists only once a chunk had to be waited for.
+    timer: Option<Pin<Box<Sleep>>>,
     /// Since when the client is waited for.
     waits_since: Option<Instant>,
     /// How long it was waited for before.
@@ -63,35 +80,26 @@ struct Bounded {
 }
 
 impl Bounded {
-    fn new(bounds: Bounds) -> Self {
-        Self { bounds, idle: Idle::new(bounds.idle), waits_since: None, waited: Duration::ZERO }
-    }
-
     /// Ready when the client is not waited for any longer.
     fn poll_expired(&mut self, progress: &Advance, cx: &mut Context<'_>) -> Poll<RequestBodyError> {
         let since = *self.waits_since.get_or_insert_with(Instant::now);
-        let Bounds { min_rate, min_rate_after, idle, .. } = self.bounds;
-        let waited = self.waited;
-        let bytes = progress.bytes.get();
-        let patience = || match min_rate {
-            0 => idle,
-            _ if progress.answered.get() => idle,
-            rate => (min_rate_after + Duration::from_secs(bytes / rate)).saturating_sub(waited),
-        };
-        ready!(self.idle.poll_expired_within(patience, cx));
-        if since.elapsed() < idle {
-            if !progress.answered.get() {
-                return Poll::Ready(RequestBodyError::Slow);
+        loop {
+            let Some(bounds) = progress.bounds.get() else { return Poll::Pending };
+            let (patience, error) = bounds.patience(progress, self.waited);
+            let due = since + patience;
+            if due <= Instant::now() {
+                return Poll::Ready(error);
             }
-            // The response has begun while this waited.
-            self.idle.progress();
-            ready!(self.idle.poll_expired_within(|| idle.saturating_sub(since.elapsed()), cx));
+            let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
+            if timer.deadline() > due || timer.is_elapsed() {
+                timer.as_mut().reset(due);
+            }
+            // One that was set for a shorter patience, or for an earlier wait, is set anew.
+            ready!(timer.as_mut().poll(cx));
         }
-        Poll::Ready(RequestBodyError::Idle)
     }
 
     fn progress(&mut self) {
-        self.idle.progress();
         if let Some(since) = self.waits_since.take() {
             self.waited += since.elapsed();
         }
@@ -122,8 +130,9 @@ impl RequestBody {
         let most = incoming.size_hint().upper().and_then(|most| usize::try_from(most).ok());
         let window = Window::new(bounds.window.min(most.unwrap_or(usize::MAX)), &payer)?;
         let incoming = http_body_util::BodyExt::map_err(incoming, |_| RequestBodyError::Broken.into());
-        let bounded = Bounded::new(bounds);
-        Ok(Self::arriving(Body::boxed(incoming), Some(bounded), window, payer))
+        let body = Self::arriving(Body::boxed(incoming), window, payer);
+        body.progress().bind(bounds);
+        Ok(body)
     }
 
     /// No body.
@@ -133,21 +142,27 @@ impl RequestBody {
 
     /// What a stage makes of another request body, which keeps to the bounds, or a body of the proxy's own.
     pub fn of(body: Body, payer: Payer) -> Self {
-        if body.is_end_stream() { Self(None) } else { Self::arriving(body, None, None, payer) }
+        if body.is_end_stream() { Self(None) } else { Self::arriving(body, None, payer) }
     }
 
-    fn arriving(body: Body, bounded: Option<Bounded>, window: Option<Window>, payer: Payer) -> Self {
+    fn arriving(body: Body, window: Option<Window>, payer: Payer) -> Self {
         let body = Rc::new(RefCell::new(Arriving::new(body, window, &payer)));
         let origin = Origin::Arriving { body, position: Position::default() };
-        Self(Some(Box::new(Handle { origin, turn: 0, bounded, payer, progress: Rc::default() })))
+        Self(Some(Box::new(Handle {
+            origin,
+            turn: 0,
+            bounded: Bounded::default(),
+            payer,
+            progress: Rc::default(),
+        })))
     }
 
     /// A new handle to a body of which there were others.
-    pub(crate) fn next(origin: Origin, bounds: Option<Bounds>, payer: Payer, progress: &Rc<Advance>) -> Self {
+    pub(crate) fn next(origin: Origin, payer: Payer, progress: &Rc<Advance>) -> Self {
         let turn = progress.turn.get() + 1;
         progress.turn.set(turn);
         progress.ended.set(None);
-        let bounded = bounds.map(Bounded::new);
+        let bounded = Bounded::default();
         Self(Some(Box::new(Handle { origin, turn, bounded, payer, progress: progress.clone() })))
     }
 
@@ -181,7 +196,7 @@ impl RequestBody {
             })?;
         let Some(handle) = self.0.as_ref().filter(|_| !stored.is_empty()) else { return Ok(Self(None)) };
         let origin = Origin::Stored(Reader::new(Rc::new(stored)));
-        Ok(Self::next(origin, handle.bounds(), handle.payer.clone(), &handle.progress))
+        Ok(Self::next(origin, handle.payer.clone(), &handle.progress))
     }
 
     /// Whether fields follow it, which HTTP/1.1 can only send after chunks (RFC 9112 §7.1.2).
@@ -194,10 +209,6 @@ impl RequestBody {
 }
 
 impl Handle {
-    pub(crate) fn bounds(&self) -> Option<Bounds> {
-        self.bounded.as_ref().map(|bounded| bounded.bounds)
-    }
-
     fn fail(&self, error: RequestBodyError) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         *self.progress.failure.borrow_mut() = Some(error.clone());
         self.end();
@@ -250,8 +261,7 @@ impl http_body::Body for RequestBody {
         };
         match polled {
             Poll::Pending => {
-                let Some(bounded) = &mut this.bounded else { return Poll::Pending };
-                let error = ready!(bounded.poll_expired(&this.progress, cx));
+                let error = ready!(this.bounded.poll_expired(&this.progress, cx));
                 this.fail(error)
             }
             Poll::Ready(None) => {
@@ -262,11 +272,10 @@ impl http_body::Body for RequestBody {
             Poll::Ready(Some(Ok(frame))) => {
                 let bytes = this.progress.bytes.get() + frame.data_ref().map_or(0, |data| data.len() as u64);
                 this.progress.bytes.set(bytes);
-                if let Some(bounded) = &mut this.bounded {
-                    bounded.progress();
-                    if bytes > bounded.bounds.limit {
-                        return this.fail(RequestBodyError::TooLarge);
-                    }
+                this.bounded.progress();
+                let is_upload = !this.progress.answered.get();
+                if is_upload && this.progress.bounds.get().is_some_and(|bounds| bytes > bounds.limit) {
+                    return this.fail(RequestBodyError::TooLarge);
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
@@ -307,12 +316,10 @@ mod tests {
     use std::collections::VecDeque;
     use std::future::poll_fn;
 
-    use tokio::time::sleep_until;
-
     use super::*;
 
     /// A client that sends a byte, each after so long.
-    struct Slow(VecDeque<Pin<Box<tokio::time::Sleep>>>);
+    struct Slow(VecDeque<Pin<Box<Sleep>>>);
 
     impl http_body::Body for Slow {
         type Data = Bytes;
@@ -336,6 +343,7 @@ mod tests {
         let bounds = Bounds {
             limit: 1000,
             idle: Duration::from_secs(30),
+            stream_idle: Duration::from_secs(30),
             min_rate,
             min_rate_after: Duration::from_secs(after),
             window: 0,
@@ -352,13 +360,14 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_client_that_is_answered_already_is_bound_by_the_idle_time_alone() {
+    async fn a_client_that_is_answered_already_is_bound_by_the_idle_time_of_streams_alone() {
         let begun = Instant::now();
         // The response begins while the first byte is waited for.
         let bytes =
             [25, 50, 75, 120].map(|second| Box::pin(sleep_until(begun + Duration::from_secs(second))));
-        let (idle, min_rate_after) = (Duration::from_secs(30), Duration::from_secs(20));
-        let bounds = Bounds { limit: 1000, idle, min_rate: 500, min_rate_after, window: 0 };
+        let (idle, stream_idle) = (Duration::from_secs(9), Duration::from_secs(30));
+        let min_rate_after = Duration::from_secs(20);
+        let bounds = Bounds { limit: 2, idle, stream_idle, min_rate: 500, min_rate_after, window: 0 };
         let mut body = RequestBody::new(Slow(bytes.into()), bounds, Payer::rich).expect("memory");
         let progress = body.progress();
         let mut passed = 0;

@@ -39,10 +39,10 @@ mod warnings;
 mod tests;
 
 pub use config::{
-    AccessLog, Address, Admin, Balance, Buffer, CacheControl, Certificate, ClientAuth, Coding, Compression,
-    Config, Eject, Files, Health, HttpProbe, HttpVersions, Levels, Limits, Listener, Log, LogFormat,
-    LogLevel, MediaRange, MinRate, Passthrough, Pool, Probe, Protocol, ProxyProtocol, Resolver, Retries,
-    Server, Serves, Timeouts, Tls, TlsVersion, Upstream, UpstreamTimeouts, UpstreamTls,
+    AccessLog, Address, Admin, Ambiguous, Balance, Buffer, CacheControl, Certificate, ClientAuth, Coding,
+    Compression, Config, Eject, Files, Health, HttpProbe, HttpVersions, Levels, Limits, Listener, Log,
+    LogFormat, LogLevel, MediaRange, MinRate, Passthrough, Pool, Probe, Protocol, ProxyProtocol, Ready,
+    Resolver, Retries, Server, Serves, Timeouts, Tls, TlsVersion, Upstream, UpstreamTimeouts, UpstreamTls,
 };
 pub use plugin::{BodyOverflow, Isolation, Match, OnError, PluginFile, PluginLimits};
 pub use positions::Positions;

@@ -10,6 +10,21 @@ pub fn host(authority: &str) -> &str {
     host.strip_suffix('.').unwrap_or(host)
 }
 
+/// What in a valid host name servers read in different ways, and no honest client writes: names are letters, digits,
+/// hyphens and underscores between dots (RFC 1034 §3.5, as it is used).
+pub fn ambiguity(authority: &str) -> Option<&'static str> {
+    let host = host(authority);
+    // Without a host there is none that could be misread (HTTP/1.0).
+    if host.is_empty() || host.starts_with('[') {
+        return None;
+    }
+    let is_label = |label: &str| {
+        !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+    };
+    (!host.split('.').all(is_label))
+        .then_some("a host name that is none: letters, digits and hyphens between dots")
+}
+
 /// `uri-host [ ":" port ]` (RFC 9110 §7.2), without user information.
 pub fn is_valid(text: &str) -> bool {
     let (host, port) = match text.strip_prefix('[') {

@@ -10,13 +10,20 @@ use super::coding::Coding;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Validators {
     /// Strong: time to the nanosecond, size and coding. It says nothing of the machine, so proxies that
-    /// serve copies of a directory, times included, agree.
+    /// serve copies of a directory, times included, agree; but where the time is a whole second, as tools set it, which
+    /// may set the same one for every version, it has when the file was changed in any way.
     tag: String,
     /// Seconds since 1970.
     modified: u64,
+    /// The time says something.
+    dated: bool,
     /// When the request was looked at, in the same seconds.
     now: u64,
 }
+
+/// Up to here, the second of January 1980, a time was set by a tool that leaves times out: 0 and 1, and the first day of
+/// zip, which Nix and others set.
+const MEANINGLESS: i64 = 315_619_200;
 
 /// When a file was changed, as the file system says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,15 +46,27 @@ pub enum Outcome {
 }
 
 impl Validators {
-    /// Of a file that was changed at `modified`, looked at `now`.
-    pub fn new(modified: Modified, size: u64, coding: Option<Coding>, now: SystemTime) -> Self {
+    /// Of a file whose content was changed at `modified`, so it is said, and anything about it at `touched`, looked at
+    /// `now`.
+    pub fn new(
+        modified: Modified,
+        touched: Modified,
+        size: u64,
+        coding: Option<Coding>,
+        now: SystemTime,
+    ) -> Self {
         let Modified { seconds, nanoseconds } = modified;
+        let touched = match nanoseconds {
+            0 => format!("{:x}.{:x}-", touched.seconds, touched.nanoseconds),
+            _ => String::new(),
+        };
         let (mark, coding) = coding.map_or(("", ""), |coding| ("-", coding.name()));
         let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         Self {
-            tag: format!("\"{seconds:x}-{nanoseconds:x}-{size:x}{mark}{coding}\""),
+            tag: format!("\"{touched}{seconds:x}-{nanoseconds:x}-{size:x}{mark}{coding}\""),
             // A file from the future has been changed now (RFC 9110 §8.8.2.1), one from before 1970 then.
             modified: u64::try_from(seconds).unwrap_or(0).min(now),
+            dated: seconds > MEANINGLESS,
             now,
         }
     }
@@ -57,10 +76,13 @@ impl Validators {
         HeaderValue::from_str(&self.tag).expect("digits, letters and hyphens in quotes")
     }
 
-    /// The value of `Last-Modified`, never in the future.
-    pub fn last_modified(&self) -> HeaderValue {
+    /// The value of `Last-Modified`, never in the future; `None` where the time is one that says nothing.
+    pub fn last_modified(&self) -> Option<HeaderValue> {
+        if !self.dated {
+            return None;
+        }
         let time = UNIX_EPOCH + Duration::from_secs(self.modified);
-        HeaderValue::try_from(httpdate::fmt_http_date(time)).expect("a date is ASCII")
+        Some(HeaderValue::try_from(httpdate::fmt_http_date(time)).expect("a date is ASCII"))
     }
 
     /// In the order of RFC 9110 §13.2.2; `Range` and `If-Range` come after. For GET and HEAD.
@@ -70,7 +92,7 @@ impl Validators {
                 return Outcome::Failed;
             }
         } else if let Some(date) = date(headers, &header::IF_UNMODIFIED_SINCE)
-            && self.modified > date
+            && (self.modified > date || !self.dated)
         {
             return Outcome::Failed;
         }
@@ -81,6 +103,7 @@ impl Validators {
             }
         } else if let Some(date) = date(headers, &header::IF_MODIFIED_SINCE)
             && self.modified <= date
+            && self.dated
         {
             return Outcome::NotModified;
         }
@@ -95,7 +118,9 @@ impl Validators {
             (Some(Ok(text)), None) if text.starts_with('"') => text == self.tag,
             // A date is as good only if the file cannot have changed twice within its second (§8.8.2.2).
             (Some(Ok(text)), None) => {
-                seconds(text).is_some_and(|date| date == self.modified) && self.modified < self.now
+                seconds(text).is_some_and(|date| date == self.modified)
+                    && self.modified < self.now
+                    && self.dated
             }
             _ => false,
         }
@@ -133,7 +158,7 @@ mod tests {
     /// A file of 64 bytes that was changed at [`THEN`], so many seconds ago.
     fn file(age: u64) -> Validators {
         let modified = Modified { seconds: 1_000_000_000, nanoseconds: 7 };
-        Validators::new(modified, 64, None, UNIX_EPOCH + Duration::from_secs(1_000_000_000 + age))
+        Validators::new(modified, modified, 64, None, UNIX_EPOCH + Duration::from_secs(1_000_000_000 + age))
     }
 
     fn headers(fields: &[(HeaderName, &str)]) -> HeaderMap {
@@ -149,25 +174,41 @@ mod tests {
         let file = file(60);
         assert_eq!(
             (file.etag(), file.last_modified()),
-            (HeaderValue::from_static(TAG), HeaderValue::from_static(THEN))
+            (HeaderValue::from_static(TAG), Some(HeaderValue::from_static(THEN)))
         );
-        let modified = Modified { seconds: 1, nanoseconds: 0 };
-        let of = |coding| Validators::new(modified, 1, coding, SystemTime::now());
-        assert_eq!(of(None).tag, "\"1-0-1\"");
-        assert_eq!(of(Some(Coding::Brotli)).tag, "\"1-0-1-br\"");
+        let modified = Modified { seconds: 1, nanoseconds: 2 };
+        let of = |coding| Validators::new(modified, modified, 1, coding, SystemTime::now());
+        assert_eq!(of(None).tag, "\"1-2-1\"");
+        assert_eq!(of(Some(Coding::Brotli)).tag, "\"1-2-1-br\"");
+    }
+
+    #[test]
+    fn a_time_that_a_tool_has_set_does_not_hide_a_change() {
+        let set = Modified { seconds: 1_600_000_000, nanoseconds: 0 };
+        let at = |seconds| {
+            let touched = Modified { seconds, nanoseconds: 5 };
+            Validators::new(set, touched, 1, None, SystemTime::now())
+        };
+        assert_ne!(at(1_700_000_000).etag(), at(1_700_000_001).etag());
+        let since = HeaderMap::from_iter([(header::IF_MODIFIED_SINCE, HeaderValue::from_static(THEN))]);
+        let file = Validators::new(Modified { seconds: 1, nanoseconds: 0 }, set, 1, None, SystemTime::now());
+        assert_eq!(file.check(&since), Outcome::Proceed);
     }
 
     #[test]
     fn odd_times_give_valid_dates() {
         let now = UNIX_EPOCH + Duration::from_secs(1_000_000_000);
         for (seconds, expected) in [
-            (i64::MAX, THEN),
-            (2_000_000_000, THEN),
-            (-5, "Thu, 01 Jan 1970 00:00:00 GMT"),
-            (i64::MIN, "Thu, 01 Jan 1970 00:00:00 GMT"),
+            (i64::MAX, Some(THEN)),
+            (2_000_000_000, Some(THEN)),
+            (315_532_800, None),
+            (1, None),
+            (-5, None),
+            (i64::MIN, None),
         ] {
-            let file = Validators::new(Modified { seconds, nanoseconds: 0 }, 1, None, now);
-            assert_eq!(file.last_modified(), expected);
+            let modified = Modified { seconds, nanoseconds: 1 };
+            let file = Validators::new(modified, modified, 1, None, now);
+            assert_eq!(file.last_modified(), expected.map(HeaderValue::from_static));
             file.etag();
         }
     }

@@ -7,6 +7,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 #[derive(Debug, Clone, Copy, Default)]
 #[expect(missing_docs, reason = "named like the fields")]
 pub struct Marks {
+    /// A name that says who the client is, or could be taken for one ([`remove_claims`]).
+    pub claims: bool,
     pub content_length: bool,
     pub expect: bool,
     pub te: bool,
@@ -18,8 +20,10 @@ impl Marks {
     /// One pass over the names.
     pub fn of(headers: &HeaderMap) -> Self {
         let mut marks = Self::default();
-        for name in headers.keys() {
-            match name.as_str() {
+        for name in headers.keys().map(HeaderName::as_str) {
+            marks.claims |= matches!(name.as_bytes(), [b'x', b'-', ..] | [b'c', b'l', ..] | [b's', b's', ..]);
+            marks.claims |= is_odd(name);
+            match name {
                 "content-length" => marks.content_length = true,
                 "expect" => marks.expect = true,
                 "te" => marks.te = true,
@@ -102,6 +106,40 @@ pub fn join_cookies(headers: &mut HeaderMap) {
     }
 }
 
+/// What the names of fields begin with that say who the client is: servers believe them, so they come from this proxy, or
+/// from one that is trusted. RFC 9440 for certificates; the others are what other proxies write.
+const IDENTITY: [&str; 6] =
+    ["x-forwarded-", "x-real-ip", "client-cert", "x-client-cert", "ssl-client-", "x-ssl-client-"];
+
+/// Removes what says who the client is unless its sender is `believed`; fields of `further` names as well. From
+/// anybody it removes names that servers take for one of these, or for another that the proxy sets: CGI and its
+/// successors put `_` in place of every character that is neither a letter nor a digit (RFC 3875 §4.1.18).
+pub fn remove_claims(headers: &mut HeaderMap, believed: bool, further: &[HeaderName]) {
+    let is_identity = |name: &str| {
+        IDENTITY.iter().any(|start| name.starts_with(start)) || further.iter().any(|other| other == name)
+    };
+    let is_claim = |name: &str| {
+        if is_odd(name) {
+            let plain = name.replace(|c: char| !c.is_ascii_alphanumeric(), "-");
+            let plain = plain.as_str();
+            is_identity(plain)
+                || is_hop_by_hop(plain)
+                || matches!(plain, "content-length" | "forwarded" | "x-request-id" | "x-forwarded")
+        } else {
+            !believed && is_identity(name)
+        }
+    };
+    let claims: Vec<HeaderName> = headers.keys().filter(|name| is_claim(name.as_str())).cloned().collect();
+    for name in claims {
+        headers.remove(name);
+    }
+}
+
+/// Whether a name has another character than letters, digits and hyphens.
+fn is_odd(name: &str) -> bool {
+    !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+}
+
 /// The protocol a client or server wants to switch to, if its message says so in both places RFC 9110
 /// §7.8 asks for. Never `h2c`: a client that tunnels HTTP/2 past the policies would be out of sight.
 pub fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
@@ -121,16 +159,76 @@ pub fn lists(headers: &HeaderMap, name: &HeaderName, member: &str) -> bool {
     tokens(headers, name).any(|token| token.eq_ignore_ascii_case(member))
 }
 
-/// The members of a comma-separated field, over all its lines. Lines that are not text have none.
-pub fn tokens<'a>(
+/// The members of a comma-separated field, over all its lines. Those that are not text are left out, and cost none of
+/// the others.
+pub fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> + use<'a> {
+    let lines = headers.get_all(name).iter().map(HeaderValue::as_bytes);
+    lines
+        .flat_map(|line| line.split(|byte| *byte == b','))
+        .filter_map(|member| str::from_utf8(trim(member)).ok())
+        .filter(|member| !member.is_empty())
+}
+
+/// The members of a comma-separated field over all its lines, from the last to the first, so that nothing that stands
+/// before a member changes how it is read. A comma within quotes separates nothing (RFC 9110 §5.6.1, §5.6.4).
+pub fn members_from_last<'a>(
     headers: &'a HeaderMap,
     name: &HeaderName,
-) -> impl DoubleEndedIterator<Item = &'a str> + use<'a> {
-    let lines = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-    lines
-        .flat_map(|line| line.split(','))
-        .map(|token| token.trim_matches([' ', '\t']))
-        .filter(|token| !token.is_empty())
+) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+    let lines = headers.get_all(name).iter().rev().map(HeaderValue::as_bytes);
+    lines.flat_map(|line| Backwards { left: Some(line) }).map(trim).filter(|member| !member.is_empty())
+}
+
+struct Backwards<'a> {
+    left: Option<&'a [u8]>,
+}
+
+impl<'a> Iterator for Backwards<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let left = self.left.take()?;
+        let mut quoted = false;
+        for at in (0..left.len()).rev() {
+            match left[at] {
+                b'"' => {
+                    // Within quotes a backslash makes the next character an ordinary one.
+                    let escapes = left[..at].iter().rev().take_while(|byte| **byte == b'\\').count();
+                    quoted ^= escapes % 2 == 0;
+                }
+                b',' if !quoted => {
+                    self.left = Some(&left[..at]);
+                    return Some(&left[at + 1..]);
+                }
+                _ => {}
+            }
+        }
+        Some(left)
+    }
+}
+
+/// The parts of a member that `separator` separates outside of quotes.
+pub fn parts(member: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
+    let (mut quoted, mut escaped) = (false, false);
+    member
+        .split(move |byte| {
+            let plain = !std::mem::take(&mut escaped);
+            match byte {
+                b'"' if plain => quoted = !quoted,
+                b'\\' if plain && quoted => escaped = true,
+                _ => return !quoted && *byte == separator,
+            }
+            false
+        })
+        .map(trim)
+}
+
+/// Without the white space around it (RFC 9110 §5.6.3).
+pub fn trim(text: &[u8]) -> &[u8] {
+    let blank = |byte: &u8| matches!(byte, b' ' | b'\t');
+    let start = text.iter().take_while(|byte| blank(byte)).count();
+    let text = &text[start..];
+    &text[..text.len() - text.iter().rev().take_while(|byte| blank(byte)).count()]
 }
 
 /// True for fields that only the proxy sets: framing, hop-by-hop (RFC 9110 §7.6.1), `host`, which is set with the
@@ -179,6 +277,61 @@ mod tests {
         let mut left: Vec<&str> = headers.keys().map(|name| name.as_str()).collect();
         left.sort_unstable();
         assert_eq!(left, ["content-length", "trailer"]);
+    }
+
+    #[test]
+    fn members_are_read_from_the_last_whatever_stands_before_them() {
+        let members = |lines: &[&'static [u8]]| {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append("forwarded", HeaderValue::from_bytes(line).expect("valid"));
+            }
+            members_from_last(&headers, &header::FORWARDED).map(<[u8]>::to_vec).collect::<Vec<_>>()
+        };
+        let plain: [&[u8]; 3] = [b"c", b"b", b"a"];
+        assert_eq!(members(&[b"a, b", b" c ,,"]), plain);
+        let quoted: [&[u8]; 2] = [b"d", b"a=\"b, \\\", c\""];
+        assert_eq!(members(&[b"a=\"b, \\\", c\", d"]), quoted);
+        let open: [&[u8]; 2] = [b"b", b"\"a"];
+        assert_eq!(members(&[b"\"a, b"]), open);
+        let raw: [&[u8]; 2] = [b"a", b"\xe9"];
+        assert_eq!(members(&[b"\xe9, a"]), raw);
+        let params: Vec<&[u8]> = parts(b"for=a;host=\"b;c\"; x", b';').collect();
+        assert_eq!(params, [&b"for=a"[..], b"host=\"b;c\"", b"x"]);
+    }
+
+    #[test]
+    fn what_servers_could_take_for_a_claim_is_removed() {
+        let fields = [
+            ("x_forwarded_for", "1"),
+            ("x-forwarded.proto", "1"),
+            ("x-forwarded-port", "1"),
+            ("content_length", "1"),
+            ("client-cert", "1"),
+            ("x-verified", "1"),
+            ("x_other", "1"),
+            ("x-other", "1"),
+        ];
+        let left = |believed: bool| {
+            let mut headers = headers(&fields);
+            remove_claims(&mut headers, believed, &[HeaderName::from_static("x-verified")]);
+            let mut left: Vec<_> = headers.keys().map(HeaderName::to_string).collect();
+            left.sort_unstable();
+            left
+        };
+        assert_eq!(left(false), ["x-other", "x_other"]);
+        assert_eq!(left(true), ["client-cert", "x-forwarded-port", "x-other", "x-verified", "x_other"]);
+        assert!(
+            fields.iter().all(|(name, _)| *name == "x-other" || Marks::of(&headers(&[(name, "1")])).claims)
+        );
+    }
+
+    #[test]
+    fn a_byte_outside_ascii_does_not_hide_what_connection_names() {
+        let mut headers = headers(&[("x-hop", "1")]);
+        headers.append("connection", HeaderValue::from_bytes(b"\xe9, x-hop").expect("valid"));
+        remove_hop_by_hop(&mut headers);
+        assert!(headers.is_empty());
     }
 
     #[test]

@@ -30,6 +30,8 @@ pub struct RequestHead {
     pub content_length: Option<u64>,
     /// Behind accessors, since [`RequestHead::normalized`] depends on it.
     target: PathAndQuery,
+    /// `None` while the target is as it was received.
+    received: Option<PathAndQuery>,
     /// Computed when first asked for; `None` inside = the path is written that way already.
     normalized: OnceCell<Option<String>>,
 }
@@ -52,6 +54,7 @@ impl RequestHead {
             headers,
             content_length: None,
             target,
+            received: None,
             normalized: OnceCell::new(),
         }
     }
@@ -64,7 +67,17 @@ impl RequestHead {
     /// Replaces path and query, and returns the old ones.
     pub fn set_target(&mut self, target: PathAndQuery) -> PathAndQuery {
         self.normalized.take();
+        match &self.received {
+            None => self.received = Some(self.target.clone()),
+            Some(received) if *received == target => self.received = None,
+            Some(_) => {}
+        }
         std::mem::replace(&mut self.target, target)
+    }
+
+    /// Path and query as the client asked for them.
+    pub fn received(&self) -> &PathAndQuery {
+        self.received.as_ref().unwrap_or(&self.target)
     }
 
     /// The path, not decoded and not normalised, without the query.
@@ -107,12 +120,14 @@ pub struct ResponseHead {
     pub origin: Option<Arc<str>>,
     /// Why the proxy made it, for example `connect-timeout`.
     pub failure: Option<&'static str>,
+    /// What a server of HTTP/1.1 said beside this status, where it is not what everybody says (RFC 9112 §4).
+    pub reason: Option<(StatusCode, Bytes)>,
 }
 
 impl ResponseHead {
     /// A response head with neither origin nor failure nor `content-length`.
     pub fn new(status: StatusCode, headers: HeaderMap) -> Self {
-        Self { status, headers, content_length: None, origin: None, failure: None }
+        Self { status, headers, content_length: None, origin: None, failure: None, reason: None }
     }
 }
 

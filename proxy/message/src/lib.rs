@@ -29,4 +29,4 @@ pub use accept_encoding::AcceptEncoding;
 pub use coding::Coding;
 pub use connection::{Connection, TlsFacts};
 pub use head::{Reply, RequestHead, ResponseHead};
-pub use network::network;
+pub use network::{UNKNOWN, network};

@@ -9,8 +9,12 @@ const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering
 /// is for the proxy, and is taken out.
 pub fn is_streaming(headers: &mut HeaderMap) -> bool {
     let said = headers.remove(X_ACCEL_BUFFERING);
-    said.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"no"))
-        || has_type(headers, &[b"text/event-stream", GRPC])
+    said.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"no")) || is_stream(headers)
+}
+
+/// Whether the response is one of messages, sent when there is something to say: server-sent events or gRPC.
+pub fn is_stream(headers: &HeaderMap) -> bool {
+    has_type(headers, &[b"text/event-stream", GRPC])
 }
 
 /// Whether a message is gRPC, whose either side may answer what the other has not finished saying.

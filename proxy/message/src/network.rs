@@ -2,6 +2,9 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
+/// Stands for a client of which nobody that is believed said who it is. It is in no set of addresses.
+pub const UNKNOWN: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+
 /// An address in place of all that one client may have: of IPv6, it is given a network of 64 bits (RFC 4291 §2.5.1).
 #[must_use]
 pub fn network(client: IpAddr) -> IpAddr {

@@ -1,12 +1,14 @@
 //! The normalised form of a request path: the one that decisions are made on.
 //!
 //! A path can be written in many ways that servers treat alike (`/a`, `//a`, `/x/../a`, `/%61`). A
-//! policy that compares the raw text is bypassed by the next spelling, so the host offers one form:
-//! unreserved octets decoded and the other triplets upper-cased (RFC 3986 §6.2.2), empty segments
-//! merged, dot segments removed (RFC 3986 §5.2.4) — in that order, so that `%2e%2e` counts as `..`
+//! policy that compares the raw text is bypassed by the next spelling, so the host offers one form: what may stand in
+//! a segment as it is does so, and everything else is a triplet in upper case (RFC 3986 §3.3, §6.2.2), empty segments
+//! are merged, dot segments removed (RFC 3986 §5.2.4) — in that order, so that `%2e%2e` counts as `..`
 //! and `/a//..` as `/a/..`. `%2F` stays as it is: whether it separates segments is the business of
-//! the server behind, and merging the two would make different resources look alike. A `%` that
-//! does not begin a triplet is kept.
+//! the server behind, and merging the two would make different resources look alike. `*` is always `%2A`, as in a glob it
+//! would mean something else. A `%` that does not begin a triplet is kept.
+
+use std::borrow::Cow;
 
 /// The normalised path, or `None` when it is written that way already.
 pub fn normalize(path: &str) -> Option<String> {
@@ -14,7 +16,7 @@ pub fn normalize(path: &str) -> Option<String> {
     if !path.starts_with('/') || is_normal(path.as_bytes()) {
         return None;
     }
-    let decoded = decode_unreserved(path);
+    let decoded = spell(path);
     let mut out = String::with_capacity(decoded.len());
     let mut segments = decoded.split('/').skip(1).peekable();
     let mut ends_open = false;
@@ -37,10 +39,121 @@ pub fn normalize(path: &str) -> Option<String> {
     Some(out)
 }
 
+/// [`spell`] without a copy of what is spelled so already.
+pub fn spelled(piece: &str) -> Cow<'_, str> {
+    if piece.bytes().all(|byte| byte == b'/' || is_plain(byte)) { piece.into() } else { spell(piece).into() }
+}
+
+/// The spelling of a piece of a path in its normalised form.
+pub fn spell(piece: &str) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    let mut out = String::with_capacity(piece.len());
+    let mut rest = piece.as_bytes();
+    while let Some((&byte, after)) = rest.split_first() {
+        rest = after;
+        let octet = match (byte, triplet(after)) {
+            (b'%', Some(octet)) => {
+                rest = &after[2..];
+                octet
+            }
+            (b'%' | b'/', _) => {
+                out.push(char::from(byte));
+                continue;
+            }
+            _ => byte,
+        };
+        if is_plain(octet) {
+            out.push(char::from(octet));
+        } else {
+            out.push('%');
+            out.extend([octet >> 4, octet & 0xf].map(|digit| char::from(DIGITS[usize::from(digit)])));
+        }
+    }
+    out
+}
+
+/// A glob as it has to be written to match normalised paths: what is no `*` or `?` is spelled as they are, without empty
+/// and dot segments.
+///
+/// # Errors
+/// It has a `..` after a wildcard, and matches nothing.
+pub fn spell_glob(glob: &str) -> Result<String, &'static str> {
+    let mut spelled = String::with_capacity(glob.len());
+    let mut rest = glob;
+    while let Some(at) = rest.find(['*', '?']) {
+        spelled.push_str(&spell(&rest[..at]));
+        spelled.push_str(&rest[at..=at]);
+        rest = &rest[at + 1..];
+    }
+    spelled.push_str(&spell(rest));
+    let mut segments: Vec<&str> = Vec::new();
+    let mut parts = spelled.split('/');
+    // A glob may begin in the middle of a path.
+    let first = parts.next().unwrap_or_default();
+    let mut ends_open = false;
+    for part in parts {
+        ends_open = matches!(part, "" | "." | "..");
+        match part {
+            "" | "." => {}
+            ".." if segments.last().is_some_and(|last| last.contains(['*', '?'])) => {
+                return Err("`..` after a wildcard matches nothing: paths are compared without dot segments");
+            }
+            ".." => drop(segments.pop()),
+            name => segments.push(name),
+        }
+    }
+    let mut out = first.to_owned();
+    for segment in segments {
+        out.push('/');
+        out.push_str(segment);
+    }
+    if ends_open || out.is_empty() && !glob.is_empty() {
+        out.push('/');
+    }
+    Ok(out)
+}
+
 /// Whether a request may carry this target: visible ASCII and nothing else (RFC 9112 §3.2, RFC 3986 §2). Everything
 /// else is percent-encoded by whoever makes the target; sent raw, servers read it in different ways.
 pub fn is_sendable(target: &str) -> bool {
     target.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+/// What in a path servers read in different ways, and no honest client writes: a rule for a path would hold for some
+/// of them only.
+pub fn ambiguity(path: &str) -> Option<&'static str> {
+    if !path.bytes().any(|byte| matches!(byte, b'%' | b';' | b'\\')) {
+        return None;
+    }
+    let bytes = path.as_bytes();
+    for (at, byte) in bytes.iter().enumerate() {
+        let octet = match byte {
+            b'\\' => return Some("`\\` in the path, which some servers take for `/`"),
+            b'%' => triplet(&bytes[at + 1..]),
+            _ => None,
+        };
+        match octet {
+            Some(b'\\') => return Some("`%5C` in the path, which some servers take for `/`"),
+            Some(0..=0x1f | 0x7f) => return Some("a control character in the path"),
+            Some(b'%') => {
+                let again = spell(path.get(at + 3..path.len().min(at + 9)).unwrap_or_default());
+                let again = again.get(..2).and_then(|digits| triplet(digits.as_bytes()));
+                if matches!(again, Some(b'.' | b'/' | b'\\' | b'%' | b';')) {
+                    return Some("a path that is percent-encoded twice");
+                }
+            }
+            // Two octets for one of seven bits (RFC 3629 §3).
+            Some(0xc0 | 0xc1) if bytes.get(at + 3) == Some(&b'%') => {
+                if matches!(triplet(&bytes[at + 4..]), Some(0x80..=0xbf)) {
+                    return Some("an overlong UTF-8 sequence in the path");
+                }
+            }
+            _ => {}
+        }
+    }
+    let spelled = spell(path);
+    let is_dotted = |segment: &str| matches!(segment.split_once(';'), Some(("." | "..", _)));
+    spelled.split('/').any(is_dotted).then_some("a dot segment with parameters")
 }
 
 /// Nearly every path is: one pass without an allocation.
@@ -48,44 +161,41 @@ fn is_normal(path: &[u8]) -> bool {
     let mut previous = 0;
     for &byte in path {
         match byte {
-            b'%' => return false,
             b'/' | b'.' if previous == b'/' => return false,
-            _ => previous = byte,
+            b'/' => previous = byte,
+            _ if is_plain(byte) => previous = byte,
+            _ => return false,
         }
     }
     true
 }
 
-fn decode_unreserved(path: &str) -> String {
-    let mut out = String::with_capacity(path.len());
-    let mut rest = path;
-    while let Some(at) = rest.find('%') {
-        out.push_str(&rest[..at]);
-        let triplet = rest.as_bytes().get(at + 1..at + 3).and_then(|digits| {
-            let high = char::from(digits[0]).to_digit(16)?;
-            let low = char::from(digits[1]).to_digit(16)?;
-            u8::try_from(high * 16 + low).ok()
-        });
-        let Some(octet) = triplet else {
-            out.push('%');
-            rest = &rest[at + 1..];
-            continue;
-        };
-        if octet.is_ascii_alphanumeric() || b"-._~".contains(&octet) {
-            out.push(char::from(octet));
-        } else {
-            out.push('%');
-            out.push_str(&rest[at + 1..at + 3].to_ascii_uppercase());
+/// Whether an octet stands for itself in a segment (RFC 3986 §3.3, `pchar`), `*` excepted.
+fn is_plain(octet: u8) -> bool {
+    const PLAIN: [bool; 256] = {
+        let (mut plain, mut octet) = ([false; 256], 0_u8);
+        while octet < 128 {
+            plain[octet as usize] = octet.is_ascii_alphanumeric()
+                || matches!(octet, b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')')
+                || matches!(octet, b'+' | b',' | b';' | b'=' | b':' | b'@');
+            octet += 1;
         }
-        rest = &rest[at + 3..];
-    }
-    out.push_str(rest);
-    out
+        plain
+    };
+    PLAIN[usize::from(octet)]
+}
+
+/// The octet that stands behind a `%`.
+fn triplet(digits: &[u8]) -> Option<u8> {
+    let [high, low, ..] = digits else { return None };
+    let high = char::from(*high).to_digit(16)?;
+    let low = char::from(*low).to_digit(16)?;
+    u8::try_from(high * 16 + low).ok()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::normalize;
+    use super::{ambiguity, normalize, spell_glob};
 
     fn normalized(path: &str) -> String {
         normalize(path).unwrap_or_else(|| path.to_owned())
@@ -112,9 +222,13 @@ mod tests {
             ("/a%2fb", "/a%2Fb"),
             ("/a%2f../b", "/a%2F../b"),
             ("/caf%c3%a9", "/caf%C3%A9"),
+            ("/café", "/caf%C3%A9"),
+            ("/comma%2c%28x%29", "/comma,(x)"),
+            ("/a\"b|c", "/a%22b%7Cc"),
+            ("/a*b%2ac", "/a%2Ab%2Ac"),
+            ("/a%25", "/a%25"),
             ("/100%", "/100%"),
             ("/%zz/%4", "/%zz/%4"),
-            ("/%é", "/%é"),
             ("/.well-known/x", "/.well-known/x"),
             ("/a/...", "/a/..."),
             ("/a..b/c", "/a..b/c"),
@@ -128,7 +242,7 @@ mod tests {
 
     #[test]
     fn a_second_pass_changes_nothing() {
-        for path in ["/a/%2e%2e//b/%2F/%zz", "/%25%32%65", "/x/..%2f..", "//"] {
+        for path in ["/a/%2e%2e//b/%2F/%zz", "/%25%32%65", "/x/..%2f..", "//", "/é*"] {
             let once = normalized(path);
             assert_eq!(normalized(&once), once);
         }
@@ -138,5 +252,64 @@ mod tests {
     fn an_ordinary_path_is_not_copied() {
         assert!(normalize("/static/app.css").is_none());
         assert!(normalize("/a/b/").is_none());
+        assert!(normalize("/a;b=1/(c),d").is_none());
+    }
+
+    #[test]
+    fn globs_are_spelled_like_paths() {
+        for (written, expected) in [
+            ("/api/**", "/api/**"),
+            ("/café/**", "/caf%C3%A9/**"),
+            ("/my docs/*", "/my%20docs/*"),
+            ("/th%c3%a9/?", "/th%C3%A9/?"),
+            ("/%7Euser/**", "/~user/**"),
+            ("//double//**", "/double/**"),
+            ("/dot/./x/", "/dot/x/"),
+            ("/a/../up/**", "/up/**"),
+            ("/paren%281%29", "/paren(1)"),
+            ("/star%2A/*", "/star%2A/*"),
+            ("**/.git/**", "**/.git/**"),
+            ("*.php", "*.php"),
+            ("/", "/"),
+            ("/**", "/**"),
+            ("", ""),
+        ] {
+            assert_eq!(spell_glob(written).as_deref(), Ok(expected), "{written}");
+        }
+        assert!(spell_glob("/a*/../b").is_err());
+    }
+
+    #[test]
+    fn what_servers_read_in_different_ways_is_named() {
+        for path in [
+            "/public/..;/admin",
+            "/public/..;x=1/admin",
+            "/public/%2e%2e%3b/admin",
+            "/.;/a",
+            "/a\\b",
+            "/a%5cb",
+            "/%252e%252e/a",
+            "/a%252fb",
+            "/a%25%32%66b",
+            "/a%25252e",
+            "/a%00b",
+            "/a%0d%0a",
+            "/%c0%ae%c0%ae/a",
+        ] {
+            assert!(ambiguity(path).is_some(), "{path}");
+        }
+        for path in [
+            "/a;v=1/b",
+            "/a%2Fb",
+            "/100%25",
+            "/50%2520off",
+            "/a..;b",
+            "/caf%C3%A9",
+            "/%C0x",
+            "/%zz",
+            "/@scope%2fname",
+        ] {
+            assert_eq!(ambiguity(path), None, "{path}");
+        }
     }
 }

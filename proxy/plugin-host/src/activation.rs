@@ -125,7 +125,7 @@ impl Narrowing {
                 return Err(format!("[{index}]: `{pattern}` matches nothing, paths begin with `/`"));
             }
         }
-        self.paths = Some(Patterns::new(Kind::Glob, patterns, false)?);
+        self.paths = Some(Patterns::new(Kind::Glob, &Kind::Glob.spell_all(patterns)?, false)?);
         Ok(())
     }
 

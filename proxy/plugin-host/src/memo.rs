@@ -159,7 +159,7 @@ pub(crate) fn match_path(
     exchange: &Exchange,
     watch: &dyn Watch,
 ) -> Result<Option<u32>, Unanswered> {
-    Ok(matchers.patterns(patterns)?.first_match(exchange.request.normalized_path(), watch)?)
+    Ok(matchers.path_patterns(patterns)?.first_match(exchange.request.normalized_path(), watch)?)
 }
 
 pub(crate) fn match_header(

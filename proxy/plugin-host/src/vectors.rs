@@ -26,6 +26,9 @@ fn every_spelling_of_a_path_has_one_form() {
             "a second pass changes nothing"
         );
     }
+    for (glob, spelled) in form::globs() {
+        assert_eq!(path::spell_glob(&glob).ok(), spelled, "{glob}");
+    }
 }
 
 #[test]

@@ -153,6 +153,7 @@ impl Error {
                 Upstream::NoServer { .. }
                 | Upstream::QueueFull { .. }
                 | Upstream::QueueTimeout { .. }
+                | Upstream::TunnelsFull { .. }
                 | Upstream::Connect { .. }
                 | Upstream::ConnectTimeout { .. } => passing(error.as_str()),
                 Upstream::ResponseTimeout { .. } => ours(StatusCode::GATEWAY_TIMEOUT, error.as_str()),

@@ -63,8 +63,8 @@ pub(crate) fn run(file: PathBuf) -> Result<ExitCode, Error> {
         }
     };
     let whole = runtime.block_on(async {
-        if let Some(settings) = config.admin {
-            admin::start(settings.address, handle.clone()).await.map_err(|error| {
+        if let Some(settings) = config.admin.clone() {
+            admin::start(settings.address, settings.hosts, handle.clone()).await.map_err(|error| {
                 let message = format!("cannot listen on {}: {error}", settings.address);
                 Error::Config(vec![config.positions.problem("admin.address", message)])
             })?;

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use http::HeaderName;
 use tidegate_body::Memory;
 use tidegate_body::buffer::TemporaryFiles;
 use tidegate_config::Config;
@@ -83,6 +84,10 @@ pub(crate) struct Generation {
     pub(crate) memory: Arc<Memory>,
     pub(crate) tls: HashMap<String, Arc<rustls::ServerConfig>>,
     pub(crate) compression: Option<Compression>,
+    /// Bytes of the largest request body that any destination takes.
+    pub(crate) largest_body: u64,
+    /// Fields that say who the client is, beside the usual ones.
+    pub(crate) identity: Vec<HeaderName>,
     by_name: HashMap<Arc<str>, Destination>,
     default: Option<Destination>,
 }
@@ -105,8 +110,7 @@ impl Generation {
     ) -> Self {
         let config = &snapshot.config;
         let upstreams = snapshot.clusters.values().map(|cluster| {
-            let headers = config.limits.response_headers;
-            let upstream = Upstream::new(cluster.clone(), headers, servers, worker);
+            let upstream = Upstream::new(cluster.clone(), config, servers, worker);
             (cluster.name.clone(), Destination::Upstream(Rc::new(upstream)))
         });
         let roots = snapshot
@@ -139,6 +143,15 @@ impl Generation {
                 config,
                 previous.and_then(|previous| previous.compression.as_ref()),
             ),
+            largest_body: {
+                let own = config.upstreams.values().filter_map(|upstream| upstream.request_body);
+                own.fold(limits.request_body, u64::max)
+            },
+            identity: config
+                .identity_headers
+                .iter()
+                .filter_map(|name| HeaderName::try_from(name).ok())
+                .collect(),
             by_name,
             default,
         }

@@ -147,26 +147,30 @@ async fn serve_connection(
     let config = &generation.config;
     // Removed by a reload between accept and here.
     let Some(listener) = config.listeners.get(&*name) else { return };
-    let trusted = generation.trusts(peer.ip());
-    let Some(admitted) = worker.admission.admit(peer.ip(), &config.limits, trusted) else { return };
+    let announces = listener.proxy_protocol.iter().any(|network| network.contains(&peer.ip().to_canonical()));
+    let trusted = announces || generation.trusts(peer.ip());
+    let admitted = match worker.admission.admit(peer.ip(), &config.limits, trusted) {
+        Ok(admitted) => admitted,
+        Err(limit) => return turned_away(&worker, &name, peer, limit),
+    };
     let _open = worker.open();
     // A socket that is already closed has no address, or fails at its first read.
     let Ok(destination) = stream.local_addr() else { return };
     let _ = stream.set_nodelay(true);
     let mut connection = Connection { listener: name, peer, source: peer, destination, tls: None };
-    let admitted = match listener.proxy_protocol && trusted {
-        true => read_proxy_header(&generation, &mut stream, &mut connection, admitted).await,
+    let admitted = match announces {
+        true => read_proxy_header(&worker, &generation, &mut stream, &mut connection, admitted).await,
         false => Some(admitted),
     };
-    let Some(_admitted) = admitted else { return };
+    let Some(admitted) = admitted else { return };
     let Some(tls) = generation.tls.get(&*connection.listener).cloned() else {
-        serve_stream(worker, log_phases, generation, connection, stream, None).await;
+        serve_stream(worker, log_phases, generation, connection, admitted, stream, None).await;
         return;
     };
     match tls::accept(stream, tls, config.timeouts.tls_handshake).await {
         Ok(tls::Accepted { stream, version, facts }) => {
             connection.tls = Some(facts);
-            serve_stream(worker, log_phases, generation, connection, stream, Some(version)).await;
+            serve_stream(worker, log_phases, generation, connection, admitted, stream, Some(version)).await;
         }
         Err(error) => {
             // Anybody can cause this at any rate: not for the operator's log.
@@ -176,9 +180,17 @@ async fn serve_connection(
     }
 }
 
+/// Says that a connection was closed at once. Its client is told nothing.
+fn turned_away(worker: &Worker, listener: &str, client: SocketAddr, limit: &'static str) {
+    if worker.failures.allow(limit) {
+        tracing::warn!(target: "listener", listener, client = %client.ip(), "closed a connection over {limit}");
+    }
+}
+
 /// Reads the PROXY protocol header that a trusted peer has to send, notes whom the connection is made
 /// for, and counts it for that client. `None` if the connection is not to be served.
 async fn read_proxy_header(
+    worker: &Worker,
     generation: &Generation,
     stream: &mut TcpStream,
     connection: &mut Connection,
@@ -191,7 +203,8 @@ async fn read_proxy_header(
             if generation.trusts(source.ip()) {
                 return Some(admitted);
             }
-            admitted.count_for(source.ip(), &config.limits)
+            let counted = admitted.count_for(source.ip(), &config.limits);
+            counted.map_err(|limit| turned_away(worker, &connection.listener, source, limit)).ok()
         }
         // The peer speaks for itself.
         Ok(Header::Local) => Some(admitted),
@@ -211,6 +224,7 @@ async fn serve_stream<S>(
     log_phases: LogPhases,
     generation: Rc<Generation>,
     connection: Connection,
+    admitted: Admitted,
     stream: S,
     negotiated: Option<Version>,
 ) where
@@ -220,13 +234,32 @@ async fn serve_stream<S>(
     let Some(listener) = config.listeners.get(&*connection.listener) else { return };
     let tunnel = match &listener.serves {
         Serves::Http(versions) => {
-            let bounds = Bounds { limits: config.limits, timeouts: config.timeouts, versions: *versions };
+            let bounds = Bounds {
+                limits: config.limits,
+                timeouts: config.timeouts,
+                versions: *versions,
+                many_clients: generation.trusts(connection.source.ip()),
+                title_case: listener.title_case,
+            };
+            let draining = worker.draining.subscribe();
+            let peer = Rc::new(Peer::new(worker.next_id(), connection, listener, log_phases));
             // Each request takes the generation of its own time.
             drop((generation, config));
-            let draining = worker.draining.subscribe();
-            let peer = Peer::new(connection, log_phases);
+            let unparsed = {
+                let (worker, peer) = (worker.clone(), peer.clone());
+                move |refusal| exchange::unparsed(&worker, &peer, refusal)
+            };
             let handle = move |request, arrival| exchange::serve(worker.clone(), &peer, request, arrival);
-            return connection::serve(stream, negotiated, bounds, draining, handle).await;
+            return connection::serve(
+                stream,
+                negotiated,
+                bounds,
+                draining,
+                handle,
+                unparsed,
+                Box::new(admitted),
+            )
+            .await;
         }
         Serves::Tcp(upstream) => tcp::forward(&worker, &generation, &connection, stream, upstream).await,
         Serves::TlsPassthrough(names) => {
@@ -238,4 +271,5 @@ async fn serve_stream<S>(
     if let Some(tunnel) = tunnel {
         tunnel.carry().await;
     }
+    drop(admitted);
 }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Request;
+use http::{Request, StatusCode};
 use tidegate_message::Connection;
 use tidegate_upstream::Servers;
 use tokio::sync::watch;
@@ -73,8 +73,18 @@ impl Worker {
         connection: &Connection,
         request: &Request<B>,
     ) -> Record {
-        let scheme = if connection.tls.is_some() { "https" } else { "http" };
-        Record::begin(generation.access_log.clone(), self.next_id(), connection, scheme, request)
+        Record::begin(generation.access_log.clone(), self.next_id(), connection, scheme(connection), request)
+    }
+
+    /// The log line of what did not become a request, with a number of the same kind.
+    pub(crate) fn unparsed(
+        &self,
+        generation: &Generation,
+        connection: &Connection,
+        refusal: (StatusCode, &'static str),
+    ) -> Record {
+        let log = generation.access_log.clone();
+        Record::unparsed(log, self.next_id(), connection, scheme(connection), refusal)
     }
 
     /// The log line of a connection that is forwarded, with a number of the same kind.
@@ -86,7 +96,8 @@ impl Worker {
         ConnectionRecord::begin(generation.access_log.clone(), self.next_id(), connection)
     }
 
-    fn next_id(&self) -> u64 {
+    /// A number unique in this process.
+    pub(crate) fn next_id(&self) -> u64 {
         self.next_id.replace(self.next_id.get() + 1)
     }
 
@@ -125,4 +136,8 @@ impl Worker {
             tracing::warn!(target: "shutdown", worker = self.index, connections = self.open.get(), "cut after timeouts.drain");
         }
     }
+}
+
+fn scheme(connection: &Connection) -> &'static str {
+    if connection.tls.is_some() { "https" } else { "http" }
 }

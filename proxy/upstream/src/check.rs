@@ -13,7 +13,7 @@ use tidegate_message::RequestHead;
 use tokio::time::{sleep, timeout};
 
 use crate::cluster::{Cluster, Member};
-use crate::once::{self, Task};
+use crate::once::{self, Received, Task};
 use crate::target::{Offer, Target};
 use tidegate_io::Millis;
 use tidegate_io::proxy_protocol::Header;
@@ -51,8 +51,9 @@ async fn watch(cluster: Arc<Cluster>, member: Member, settings: Arc<Settings>) {
     sleep(first.mul_f64(rand::random_range(0.0..1.0))).await;
     let name = &*member.target.name;
     loop {
-        let outcome = match timeout(settings.timeout, probe(&member.target, &cluster, &settings.probe)).await
-        {
+        let mut rest = None;
+        let probing = probe(&member.target, &cluster, &settings.probe, &mut rest);
+        let outcome = match timeout(settings.timeout, probing).await {
             Ok(outcome) => outcome,
             Err(_) => Err(format!("no answer within {:?}", settings.timeout)),
         };
@@ -69,11 +70,21 @@ async fn watch(cluster: Arc<Cluster>, member: Member, settings: Arc<Settings>) {
             }
             (transition, _) => cluster.log(name, transition),
         }
+        if let Some(rest) = rest {
+            // A server that is closed upon while it writes notes an error.
+            let _ = timeout(settings.timeout, rest.discard()).await;
+        }
         sleep(interval.mul_f64(rand::random_range(0.9..1.1))).await;
     }
 }
 
-async fn probe(target: &Target, cluster: &Cluster, probe: &Probe) -> Result<(), String> {
+/// What of the answer was not looked at goes into `rest`.
+async fn probe(
+    target: &Target,
+    cluster: &Cluster,
+    probe: &Probe,
+    rest: &mut Option<Received>,
+) -> Result<(), String> {
     let http = match probe {
         Probe::Tcp => {
             return match target.connect(Header::Local, Offer::Nothing).await {
@@ -84,7 +95,7 @@ async fn probe(target: &Target, cluster: &Cluster, probe: &Probe) -> Result<(), 
         Probe::Http(http) => http,
     };
     let received = once::send(target, cluster.config.protocol, request(target, http)?).await?;
-    judge(received.response, http).await
+    judge(&mut rest.insert(received).response, http).await
 }
 
 fn request(target: &Target, probe: &HttpProbe) -> Result<RequestHead, String> {
@@ -99,13 +110,13 @@ fn request(target: &Target, probe: &HttpProbe) -> Result<RequestHead, String> {
     Ok(RequestHead::new(method, Version::HTTP_11, scheme, host.to_owned(), path, headers))
 }
 
-async fn judge(response: Response<Incoming>, probe: &HttpProbe) -> Result<(), String> {
+async fn judge(response: &mut Response<Incoming>, probe: &HttpProbe) -> Result<(), String> {
     let status = response.status().as_u16();
     if !probe.status.iter().any(|range| range.contains(&status)) {
         return Err(format!("status {status}"));
     }
     let Some(text) = &probe.body else { return Ok(()) };
-    let body = Limited::new(response.into_body(), MAX_BODY).collect().await;
+    let body = Limited::new(response.body_mut(), MAX_BODY).collect().await;
     let body = body.map_err(|error| format!("the body: {error}"))?.to_bytes();
     let found = body.windows(text.len()).any(|window| window == text.as_bytes());
     if found { Ok(()) } else { Err(format!("the body does not contain {text:?}")) }

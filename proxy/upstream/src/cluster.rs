@@ -40,6 +40,8 @@ pub(crate) struct Known {
     pub(crate) ejector: Ejector,
     pub(crate) budget: RetryBudget,
     pub(crate) in_flight: Arc<InFlight>,
+    /// Upgraded connections, none of which queues.
+    pub(crate) tunnels: Arc<InFlight>,
     /// By name of the target.
     health: Mutex<BTreeMap<Arc<str>, Arc<Health>>>,
 }
@@ -83,6 +85,7 @@ impl Known {
             ejector: Ejector::default(),
             budget: RetryBudget::default(),
             in_flight: Arc::new(InFlight::new(narrow(upstream.max_in_flight), narrow(upstream.max_queued))),
+            tunnels: Arc::new(InFlight::new(narrow(upstream.max_tunnels), 0)),
             health: Mutex::default(),
         })
     }
@@ -162,6 +165,7 @@ impl Cluster {
         let Self { config, known, .. } = self;
         let now = Millis::now();
         known.in_flight.resize(narrow(config.max_in_flight), narrow(config.max_queued));
+        known.tunnels.resize(narrow(config.max_tunnels), 0);
         let targets = self.targets();
         let mut health = known.health.lock().unwrap_or_else(PoisonError::into_inner);
         // The servers of an upstream that had none are not eased in: no other server takes their share.
@@ -287,6 +291,12 @@ impl Cluster {
             .filter(|(_, health)| health.state(now) == State::Draining && health.in_flight() > 0)
             .map(|(name, health)| show(name, health, 0, false));
         Status { name: self.name.clone(), servers: current.chain(leaving).collect() }
+    }
+
+    /// Whether requests have a server to go to that is not known to fail.
+    pub fn has_server_up(&self) -> bool {
+        let now = Millis::now();
+        self.members().list.iter().any(|member| member.health.state(now) == State::Up)
     }
 
     fn resolved(&self) -> MutexGuard<'_, HashMap<String, Vec<IpAddr>>> {

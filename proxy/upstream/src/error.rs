@@ -25,6 +25,12 @@ pub enum Error {
         /// The upstream's name.
         upstream: Arc<str>,
     },
+    /// There are `max-tunnels` upgraded connections to the upstream.
+    #[error("upstream {upstream} is at max-tunnels")]
+    TunnelsFull {
+        /// The upstream's name.
+        upstream: Arc<str>,
+    },
     /// The last server tried did not accept a connection.
     #[error("cannot connect to {server}: {cause}")]
     Connect {
@@ -65,6 +71,7 @@ impl Error {
             Self::NoServer { .. } => "no-server",
             Self::QueueFull { .. } => "queue-full",
             Self::QueueTimeout { .. } => "queue-timeout",
+            Self::TunnelsFull { .. } => "tunnels-full",
             Self::Connect { .. } => "connect",
             Self::ConnectTimeout { .. } => "connect-timeout",
             Self::ResponseTimeout { .. } => "response-timeout",
@@ -83,6 +90,7 @@ impl Error {
             Self::NoServer { .. }
             | Self::QueueFull { .. }
             | Self::QueueTimeout { .. }
+            | Self::TunnelsFull { .. }
             | Self::RequestBody(_) => None,
         }
     }

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use http::{HeaderMap, HeaderValue, Request, Uri, Version, header};
+use http_body::Body;
 use tidegate_body::RequestBody;
 use tidegate_message::RequestHead;
 use tokio::time::Instant;
@@ -30,6 +31,8 @@ pub struct Hop {
     pub upgrade: Option<HeaderValue>,
     /// The client accepts trailers.
     pub trailers: bool,
+    /// Which connection of a client it is, among those of this worker.
+    pub connection: u64,
     /// The client, for the PROXY header and for `balance = "hash"`.
     pub client: SocketAddr,
     /// The address it connected to.
@@ -47,17 +50,30 @@ pub(crate) struct Wording<'a> {
     pub(crate) trailers: bool,
     /// The length of the body, where the fields have to say it.
     pub(crate) length: Option<u64>,
+    /// The proxies on the way are named.
+    pub(crate) via: bool,
 }
 
 /// The request as `target` gets it.
-pub(crate) fn word<B>(head: &RequestHead, target: &Target, wording: Wording<'_>, body: B) -> Request<B> {
-    let Wording { http2, upgrade, trailers, length } = wording;
+pub(crate) fn word<B: Body>(
+    head: &RequestHead,
+    target: &Target,
+    wording: Wording<'_>,
+    body: B,
+) -> Request<B> {
+    let Wording { http2, upgrade, trailers, length, via } = wording;
     // Cloned, since there may be another attempt, and later phases still see the request.
     let mut headers: HeaderMap = head.headers.clone();
     // Only an HTTP/1.0 client may leave the host out.
     let host = if head.authority.is_empty() { &*target.host } else { &*head.authority };
     if let Some(length) = length {
         headers.insert(header::CONTENT_LENGTH, length.into());
+    } else if !http2 && !body.is_end_stream() && body.size_hint().exact().is_none() {
+        // hyper takes it for granted of most methods, and leaves out the body of GET and HEAD.
+        headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
+    if !via {
+        headers.remove(header::VIA);
     }
     let uri = if http2 {
         // In `:authority` (RFC 9113 §8.3.1); hyper takes it from the URI.

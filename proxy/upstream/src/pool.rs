@@ -34,6 +34,8 @@ const READ_BUFFER: usize = 64 << 10;
 /// 64 KiB would slow down every response over a long link. A connection may have as much for each of its
 /// streams: with less, a few clients that do not read would hold up all others.
 const STREAM_WINDOW: u32 = 256 << 10;
+/// Fields of a head that hyper takes at most where it is not told otherwise.
+const HTTP1_FIELDS: usize = 100;
 /// Stands for the number of streams that a server allows until it has said it in its SETTINGS; no server
 /// says this one.
 const UNSETTLED: usize = 65_521;
@@ -54,8 +56,10 @@ pub(crate) enum Sending<H1, H2> {
 pub(crate) struct Bounds {
     pub(crate) pool: Pool,
     pub(crate) protocol: Protocol,
-    /// Bytes of a response head.
+    /// Bytes of a response head, and its fields.
     pub(crate) response_headers: usize,
+    pub(crate) response_header_count: usize,
+    pub(crate) title_case: bool,
 }
 
 /// A server and the connections one worker has to it.
@@ -65,6 +69,9 @@ pub(crate) struct Server {
     /// HTTP/1.1, idle. Last in, first out: the least used ones grow old and are closed.
     #[expect(clippy::vec_box, reason = "lent and returned with every request: one pointer")]
     idle: RefCell<Vec<Box<Http1>>>,
+    /// HTTP/1.1, idle, and each for one client's connection alone.
+    #[expect(clippy::vec_box, reason = "as above")]
+    owned: RefCell<Vec<Box<Http1>>>,
     /// HTTP/2, idle or not.
     shared: RefCell<Vec<Rc<Http2>>>,
     /// What ALPN chose last; `None` before the first connection.
@@ -80,6 +87,8 @@ struct Http1 {
     timer: Pin<Box<Sleep>>,
     made: Millis,
     idle_since: Millis,
+    /// The client's connection that it belongs to: the server has authenticated that one, not each request.
+    owner: Option<u64>,
 }
 
 struct Http2 {
@@ -146,6 +155,7 @@ impl Server {
             target,
             bounds,
             idle: RefCell::default(),
+            owned: RefCell::default(),
             shared: RefCell::default(),
             speaks_http2: Cell::new(match bounds.protocol {
                 Protocol::H2 => Some(true),
@@ -161,7 +171,15 @@ impl Server {
     /// # Errors
     ///
     /// `in_use`, to be given to [`Self::lease`].
-    pub(crate) fn lend(self: &Rc<Self>, only_http1: bool, in_use: InUse) -> Result<Lease, InUse> {
+    pub(crate) fn lend(
+        self: &Rc<Self>,
+        client: u64,
+        only_http1: bool,
+        in_use: InUse,
+    ) -> Result<Lease, InUse> {
+        if let Some(connection) = self.take_owned(client) {
+            return Ok(self.lent(Kind::Http1(connection), true, in_use));
+        }
         if !only_http1
             && self.speaks_http2.get() != Some(false)
             && let Some(stream) = self.share()
@@ -223,9 +241,26 @@ impl Server {
         Lease { server: self.clone(), kind, reused, _in_use: in_use, permit: None }
     }
 
+    /// Whether a connection waits for this client's connection alone.
+    pub(crate) fn has_owned(&self, client: u64) -> bool {
+        self.owned.borrow().iter().any(|connection| connection.owner == Some(client))
+    }
+
+    fn take_owned(&self, client: u64) -> Option<Box<Http1>> {
+        let mut owned = self.owned.borrow_mut();
+        let at = owned.iter().position(|connection| connection.owner == Some(client))?;
+        let mut connection = owned.swap_remove(at);
+        connection.driver.look();
+        (connection.sender.is_ready() && self.may_keep(&connection)).then_some(connection)
+    }
+
     /// Closes what has been idle for too long, has grown too old, or was closed by the server.
     pub(crate) fn sweep(&self) {
         self.idle.borrow_mut().retain_mut(|connection| {
+            connection.driver.look();
+            self.may_keep(connection)
+        });
+        self.owned.borrow_mut().retain_mut(|connection| {
             connection.driver.look();
             self.may_keep(connection)
         });
@@ -290,7 +325,13 @@ impl Server {
         let io = TokioIo::new(connected.stream);
         let now = Millis::now();
         if !http2 {
-            let (sender, connection) = http1::Builder::new()
+            let mut builder = http1::Builder::new();
+            // With a limit of its own hyper prepares the places for fields one by one.
+            if self.bounds.response_header_count != HTTP1_FIELDS {
+                builder.max_headers(self.bounds.response_header_count);
+            }
+            let (sender, connection) = builder
+                .title_case_headers(self.bounds.title_case)
                 .max_header_size(self.bounds.response_headers)
                 .max_buf_size(READ_BUFFER.max(self.bounds.response_headers))
                 .handshake(io)
@@ -298,7 +339,7 @@ impl Server {
                 .map_err(io::Error::other)?;
             let timer = Box::pin(sleep(Duration::ZERO));
             let driver = Driver::new(connection);
-            let connection = Http1 { sender, driver, timer, made: now, idle_since: now };
+            let connection = Http1 { sender, driver, timer, made: now, idle_since: now, owner: None };
             return Ok(Kind::Http1(Box::new(connection)));
         }
         let executor = LocalExecutor::default();
@@ -424,6 +465,13 @@ impl Lease {
         }
     }
 
+    /// From now on the connection serves this client's connection alone.
+    pub(crate) fn belong_to(&mut self, client: u64) {
+        if let Kind::Http1(connection) = &mut self.kind {
+            connection.owner = Some(client);
+        }
+    }
+
     /// No response came in time: an HTTP/2 connection is not shared any further.
     pub(crate) fn suspect(&self) {
         if let Kind::Http2(stream) = &self.kind {
@@ -439,7 +487,8 @@ impl Lease {
     pub(crate) fn release(self) {
         let Self { server, kind, .. } = self;
         let Kind::Http1(mut connection) = kind else { return };
-        let mut idle = server.idle.borrow_mut();
+        let kept = if connection.owner.is_some() { &server.owned } else { &server.idle };
+        let mut idle = kept.borrow_mut();
         if idle.len() < server.bounds.pool.max_idle {
             connection.idle_since = Millis::now();
             idle.push(connection);

@@ -6,13 +6,15 @@ use std::rc::Rc;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
-use http::{HeaderValue, Response, StatusCode, header};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use http_body::Body as _;
 use hyper::body::Incoming;
+use hyper::ext::ReasonPhrase;
 use hyper::upgrade::OnUpgrade;
 use tidegate_body::{Progress, Replay, RequestBody};
 use tidegate_io::proxy_protocol::Header;
-use tidegate_message::{RequestHead, ResponseHead, fields, framing};
+use tidegate_message::{RequestHead, ResponseHead, fields, framing, media_type};
 use tokio::time::{Instant, sleep};
 
 use crate::attempts::{AttemptEnd, Attempts};
@@ -54,6 +56,10 @@ pub async fn send(
     attempts: &mut Attempts,
 ) -> Result<Answer, Error> {
     let Outgoing { head, hop, hash_key, mut body, deadline } = outgoing;
+    let tunnel = match hop.upgrade.as_ref().filter(|_| upstream.can_upgrade()) {
+        Some(_) => Some(upstream.enter_tunnel()?),
+        None => None,
+    };
     let permit = upstream.enter(deadline).await?;
     let view = upstream.view();
     let key = upstream.hash_key(hash_key, hop.client);
@@ -61,7 +67,9 @@ pub async fn send(
     let request = Request { upstream, head, hop, deadline, progress: body.progress(), replay };
     let mut tried = Vec::new();
     loop {
-        let index = view.choose(&key, &tried).ok_or_else(|| upstream.no_server())?;
+        let owned = || view.servers.iter().position(|server| server.has_owned(hop.connection));
+        let owned = if upstream.has_owned.get() && tried.is_empty() { owned() } else { None };
+        let index = owned.or_else(|| view.choose(&key, &tried)).ok_or_else(|| upstream.no_server())?;
         let server = &view.servers[index];
         attempts.begin(server.target.name.clone());
         let mut fresh = false;
@@ -91,7 +99,8 @@ pub async fn send(
         tried.push(index);
         let error = match request.next(result, &tried, view.servers.len()) {
             Next::Answer(mut received) => {
-                received.lease.permit = Some(permit);
+                let switches = received.response.status() == StatusCode::SWITCHING_PROTOCOLS;
+                received.lease.permit = tunnel.filter(|_| switches).or(Some(permit));
                 return request.answer(received);
             }
             Next::Fail(error) => return Err(error),
@@ -220,7 +229,8 @@ impl Request<'_> {
         };
         let upgrade = self.hop.upgrade.as_ref().filter(|_| self.upstream.can_upgrade());
         let client = Header::Proxied { source: self.hop.client, destination: self.hop.destination };
-        let kept = if fresh { Err(in_use) } else { server.lend(upgrade.is_some(), in_use) };
+        let kept =
+            if fresh { Err(in_use) } else { server.lend(self.hop.connection, upgrade.is_some(), in_use) };
         let leased = match kept {
             Ok(lease) => Ok(lease),
             // Boxed: every request would have room for this future, and is moved more than once.
@@ -250,6 +260,7 @@ impl Request<'_> {
             trailers: self.hop.trailers,
             // With trailers it goes in chunks, without a length.
             length: self.head.content_length.filter(|_| !body.has_trailers()),
+            via: self.upstream.cluster.config.via,
         };
         let request = word(self.head, &server.target, wording, body);
         let result = match lease.send(request) {
@@ -257,7 +268,13 @@ impl Request<'_> {
             Sending::Http2(sent) => wait(&mut lease, Box::pin(sent).as_mut(), due, counts_from_end).await,
         };
         match result {
-            Some(Ok(response)) => Ok(Received { response, lease }),
+            Some(Ok(response)) => {
+                if authenticates_connection(&self.head.headers, &response) {
+                    lease.belong_to(self.hop.connection);
+                    self.upstream.has_owned.set(true);
+                }
+                Ok(Received { response, lease })
+            }
             None => {
                 lease.suspect();
                 let error = Error::ResponseTimeout { server: name() };
@@ -296,11 +313,31 @@ impl Request<'_> {
             head.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
             head.headers.insert(header::UPGRADE, protocol);
         }
+        head.reason = parts
+            .extensions
+            .get::<ReasonPhrase>()
+            .map(|reason| (parts.status, Bytes::copy_from_slice(reason.as_bytes())));
         head.content_length = length;
         head.origin = Some(self.upstream.name.clone());
-        let idle = self.upstream.cluster.config.timeouts.idle;
+        // Where both sides speak when they have something to say, silence is no fault.
+        let idle = match media_type::is_stream(&head.headers) || self.progress.goes_on() {
+            true => self.upstream.stream_idle,
+            false => self.upstream.cluster.config.timeouts.idle,
+        };
         Ok(Answer { head, body: ServerBody::new(incoming, lease, idle, self.deadline), switched })
     }
+}
+
+/// Whether the server takes who authenticates for the one who sends all that follows on the connection (RFC 4559 §6,
+/// MS-NTHT): then it must not be another client's.
+fn authenticates_connection(request: &HeaderMap, response: &Response<Incoming>) -> bool {
+    let is_such = |value: &HeaderValue| {
+        let scheme = value.as_bytes().split(|byte| *byte == b' ').next().unwrap_or_default();
+        scheme.eq_ignore_ascii_case(b"ntlm") || scheme.eq_ignore_ascii_case(b"negotiate")
+    };
+    request.get(header::AUTHORIZATION).is_some_and(is_such)
+        || response.status() == StatusCode::UNAUTHORIZED
+            && response.headers().get_all(header::WWW_AUTHENTICATE).iter().any(is_such)
 }
 
 /// Waits for the head of the response, driving the connection; `None` when it is `due`. With
@@ -341,6 +378,9 @@ fn is_not_processed(error: &hyper::Error) -> bool {
 /// hyper's message and what caused it: "connection closed before message completed", "invalid HTTP
 /// header parsed", …
 fn cause(error: &hyper::Error) -> String {
+    if error.is_parse_too_large() {
+        return format!("{error} for limits.response-headers or limits.response-header-count");
+    }
     match std::error::Error::source(error) {
         Some(source) => format!("{error}: {source}"),
         None => error.to_string(),

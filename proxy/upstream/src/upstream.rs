@@ -1,11 +1,12 @@
 //! An upstream as one worker of one generation uses it: its servers as the worker sees them, and its limits.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
-use tidegate_config::{Balance, Buffer, Protocol};
+use tidegate_config::{Balance, Buffer, Config, Protocol};
 use tidegate_io::proxy_protocol::Header;
 use tidegate_io::{Millis, Stream};
 use tokio::time::Instant;
@@ -24,6 +25,10 @@ pub struct Upstream {
     pub name: Arc<str>,
     pub(crate) cluster: Arc<Cluster>,
     bounds: Bounds,
+    /// How long a stream may be silent.
+    pub(crate) stream_idle: Duration,
+    /// Some connection to a server belongs to one client's connection.
+    pub(crate) has_owned: Cell<bool>,
     view: RefCell<Rc<View>>,
     servers: Rc<Servers>,
     worker: usize,
@@ -49,11 +54,26 @@ pub struct Connected {
 
 impl Upstream {
     /// `worker` is the number of the worker, so that workers do not all begin with the same server.
-    pub fn new(cluster: Arc<Cluster>, response_headers: usize, servers: &Rc<Servers>, worker: usize) -> Self {
-        let bounds =
-            Bounds { pool: cluster.config.pool, protocol: cluster.config.protocol, response_headers };
+    pub fn new(cluster: Arc<Cluster>, config: &Config, servers: &Rc<Servers>, worker: usize) -> Self {
+        let limits = &config.limits;
+        let bounds = Bounds {
+            pool: cluster.config.pool,
+            protocol: cluster.config.protocol,
+            response_headers: limits.response_headers,
+            response_header_count: limits.response_header_count,
+            title_case: cluster.config.title_case,
+        };
         let view = RefCell::new(View::new(&cluster, bounds, servers, worker));
-        Self { name: cluster.name.clone(), cluster, bounds, view, servers: servers.clone(), worker }
+        Self {
+            name: cluster.name.clone(),
+            stream_idle: cluster.config.timeouts.stream_idle.unwrap_or(config.timeouts.stream_idle),
+            cluster,
+            bounds,
+            has_owned: Cell::new(false),
+            view,
+            servers: servers.clone(),
+            worker,
+        }
     }
 
     /// How its responses are kept for slow clients; `None` = not at all.
@@ -64,6 +84,17 @@ impl Upstream {
     /// How request bodies are kept until they are whole; `None` = not at all.
     pub fn buffer_requests(&self) -> Option<Buffer> {
         self.cluster.config.buffer_requests
+    }
+
+    /// What a request body for it keeps to, of all that `config` and the upstream itself say.
+    pub fn bounds(&self, config: &Config, bounds: tidegate_body::Bounds) -> tidegate_body::Bounds {
+        let own = &self.cluster.config;
+        tidegate_body::Bounds {
+            limit: own.request_body.unwrap_or(config.limits.request_body),
+            idle: own.timeouts.body_idle.unwrap_or(config.timeouts.body_idle),
+            stream_idle: self.stream_idle,
+            ..bounds
+        }
     }
 
     /// A connection for bytes from `client`, who connected to `destination`.
@@ -114,6 +145,12 @@ impl Upstream {
             Full::Queue => Error::QueueFull { upstream: self.name.clone() },
             Full::Time => Error::QueueTimeout { upstream: self.name.clone() },
         })
+    }
+
+    /// Counts a connection that may become a tunnel.
+    pub(crate) fn enter_tunnel(&self) -> Result<Permit, Error> {
+        let entered = self.cluster.known.tunnels.try_enter();
+        entered.ok_or_else(|| Error::TunnelsFull { upstream: self.name.clone() })
     }
 
     pub(crate) fn may_retry(&self, tried: usize) -> bool {

@@ -5,7 +5,9 @@ use std::path::Path;
 
 use super::{Report, compression, files, listener, upstream};
 use crate::document::Document;
-use crate::{AccessLog, Admin, Config, Limits, Log, MinRate, Problems, Resolver, Timeouts, file, suggest};
+use crate::{
+    AccessLog, Admin, Config, Limits, Log, MinRate, Problems, Ready, Resolver, Timeouts, file, suggest,
+};
 
 /// `file` is where relative paths start.
 pub(crate) fn check(document: Document<file::Config>, file: &Path) -> Result<Config, Problems> {
@@ -28,6 +30,9 @@ pub(crate) fn check(document: Document<file::Config>, file: &Path) -> Result<Con
     if let Some(value) = &content.compression {
         compression::check(value, &mut report);
     }
+    for (index, name) in content.ready.upstreams.iter().enumerate() {
+        known_upstream(&format!("ready.upstreams[{index}]"), name, &content, &mut report);
+    }
     header_sizes(&content, &mut report);
     report.finish()?;
 
@@ -35,6 +40,7 @@ pub(crate) fn check(document: Document<file::Config>, file: &Path) -> Result<Con
         default_upstream,
         workers,
         trusted_proxies,
+        identity_headers,
         temporary_directory,
         resolver,
         plugins,
@@ -47,11 +53,13 @@ pub(crate) fn check(document: Document<file::Config>, file: &Path) -> Result<Con
         access_log,
         log,
         admin,
+        ready,
     } = content;
+    let trusted_proxies: Vec<_> = trusted_proxies.into_iter().map(|network| network.0).collect();
     Ok(Config {
         default_upstream,
         workers,
-        trusted_proxies: trusted_proxies.into_iter().map(|network| network.0).collect(),
+        identity_headers: identity_headers.into_iter().map(|name| name.0.0).collect(),
         temporary_directory: temporary_directory.map(|path| directory.join(path.0.0)),
         resolver: Resolver {
             servers: resolver.servers.into_iter().map(|server| server.0.0).collect(),
@@ -60,8 +68,9 @@ pub(crate) fn check(document: Document<file::Config>, file: &Path) -> Result<Con
         plugin_directory: directory.join(plugins.directory.0.0),
         listeners: listeners
             .into_iter()
-            .map(|(name, value)| (name, listener::convert(value, directory)))
+            .map(|(name, value)| (name, listener::convert(value, &trusted_proxies, directory)))
             .collect(),
+        trusted_proxies,
         upstreams: upstreams
             .into_iter()
             .map(|(name, value)| (name, upstream::convert(value, directory)))
@@ -72,6 +81,7 @@ pub(crate) fn check(document: Document<file::Config>, file: &Path) -> Result<Con
         timeouts: Timeouts {
             request_headers: timeouts.request_headers.0,
             tls_handshake: timeouts.tls_handshake.0,
+            stream_idle: timeouts.stream_idle.0,
             body_idle: timeouts.body_idle.0,
             keep_alive: timeouts.keep_alive.0,
             connection_age: timeouts.connection_age.0,
@@ -84,7 +94,11 @@ pub(crate) fn check(document: Document<file::Config>, file: &Path) -> Result<Con
             path => AccessLog::File(directory.join(path)),
         },
         log: Log { level: log.level, format: log.format },
-        admin: admin.map(|admin| Admin { address: admin.address.0 }),
+        ready: Ready { upstreams: ready.upstreams },
+        admin: admin.map(|admin| Admin {
+            address: admin.address.0,
+            hosts: admin.hosts.into_iter().map(|host| host.0.0).collect(),
+        }),
         positions,
     })
 }
@@ -181,9 +195,11 @@ fn limits(limits: &file::Limits) -> Limits {
     let decoded_body = limits.decoded_body.as_ref().map(|size| size.0.0);
     Limits {
         request_headers: limits.request_headers.0.in_memory(),
+        ambiguous_paths: limits.ambiguous_paths,
         request_target: limits.request_target.0.in_memory(),
         request_header_count: limits.request_header_count,
         response_headers: limits.response_headers.0.in_memory(),
+        response_header_count: limits.response_header_count,
         request_body: limits.request_body.0.0,
         decoded_body: decoded_body.unwrap_or(limits.request_body.0.0.saturating_mul(10)),
         policy_body: limits.policy_body.0.in_memory(),

@@ -4,6 +4,8 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use ipnet::IpNet;
+
 use super::config::known_upstream;
 use super::{Report, certificate, path};
 use crate::{ClientAuth, HttpVersions, Listener, Passthrough, Positions, Protocol, Serves, Tls, file};
@@ -20,12 +22,31 @@ pub(super) fn check(path: &str, listener: &file::Listener, content: &file::Confi
     if let Some(tls) = &listener.tls {
         client_certificates(&format!("{path}.tls"), tls, report);
     }
-    if listener.proxy_protocol && content.trusted_proxies.is_empty() {
+    if listener.client_address.is_some() && (listener.tcp.is_some() || listener.tls_passthrough.is_some()) {
+        let path = format!("{path}.client-address");
+        let message = format!("{path}: connections that are forwarded have no fields");
+        report.add(&path, message, "leave it out, or speak HTTP on this listener");
+    }
+    if let Some(client_address) = &listener.client_address
+        && content.trusted_proxies.is_empty()
+    {
+        let path = format!("{path}.client-address");
+        report.add(
+            &path,
+            format!(
+                "{path}: without trusted-proxies nobody's {:?} would be believed",
+                client_address.field.0.0
+            ),
+            "add trusted-proxies = [\"10.0.0.0/8\"] with the networks the proxies in front are in",
+        );
+    }
+    if matches!(listener.proxy_protocol, file::Switch::Is(true)) && content.trusted_proxies.is_empty() {
         let path = format!("{path}.proxy-protocol");
         report.add(
             &path,
             format!("{path}: without trusted-proxies nobody's header would be believed"),
-            "add trusted-proxies = [\"10.0.0.0/8\"] with the networks the proxies in front are in",
+            "add trusted-proxies = [\"10.0.0.0/8\"] with the networks the proxies in front are in, or \
+             proxy-protocol = { trusted = [\"10.0.0.0/8\"] } if they are believed in nothing else",
         );
     }
 }
@@ -120,7 +141,7 @@ fn client_certificates(path: &str, tls: &file::Tls, report: &mut Report<'_>) {
     }
 }
 
-pub(super) fn convert(listener: file::Listener, directory: &Path) -> Listener {
+pub(super) fn convert(listener: file::Listener, trusted_proxies: &[IpNet], directory: &Path) -> Listener {
     let serves = match (listener.tcp, listener.tls_passthrough) {
         (Some(upstream), _) => Serves::Tcp(upstream),
         (None, Some(names)) => Serves::TlsPassthrough(in_order(names)),
@@ -138,7 +159,13 @@ pub(super) fn convert(listener: file::Listener, directory: &Path) -> Listener {
             client_auth: tls.client_auth,
             min_version: tls.min_version,
         }),
-        proxy_protocol: listener.proxy_protocol,
+        proxy_protocol: match listener.proxy_protocol {
+            file::Switch::Is(false) => Vec::new(),
+            file::Switch::Is(true) => trusted_proxies.to_vec(),
+            file::Switch::With(from) => from.trusted.into_iter().map(|network| network.0).collect(),
+        },
+        title_case: listener.header_case == file::HeaderCase::Title,
+        client_field: listener.client_address.map(|address| address.field.0.0),
     }
 }
 

@@ -190,6 +190,8 @@ pub(super) fn convert(upstream: file::Upstream, directory: &Path) -> Upstream {
             response: upstream.timeouts.response.0,
             idle: upstream.timeouts.idle.0,
             queue: upstream.timeouts.queue.0,
+            body_idle: upstream.timeouts.body_idle.map(|time| time.0),
+            stream_idle: upstream.timeouts.stream_idle.map(|time| time.0),
         },
         pool: Pool {
             max_idle: upstream.pool.idle.unwrap_or(if header { 0 } else { file::DEFAULT_IDLE }),
@@ -211,6 +213,10 @@ pub(super) fn convert(upstream: file::Upstream, directory: &Path) -> Upstream {
             client_certificate: tls.client_certificate.map(|pair| certificate(directory, pair)),
         }),
         proxy_protocol: upstream.proxy_protocol,
+        request_body: upstream.request_body.map(|size| size.0.0),
+        max_tunnels: upstream.max_tunnels,
+        via: upstream.via,
+        title_case: upstream.header_case == file::HeaderCase::Title,
         compression: upstream.compression,
     }
 }

@@ -1,5 +1,6 @@
 //! The checked `[files.NAME]`.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// `[files.NAME]`: a directory whose files the proxy serves by itself.
@@ -14,6 +15,14 @@ pub struct Files {
     /// Served in place of what is not found. Segments within the root, none of which is hidden or leads up;
     /// does not start with `/`.
     pub fallback: Option<String>,
+    /// Whether it stands for what can be no page, too.
+    pub fallback_for_all: bool,
+    /// Sent with 404 in place of what is not found; as [`Files::fallback`].
+    pub not_found: Option<String>,
+    /// By ending, in lower case and without its dot: values of `Content-Type`.
+    pub media_types: BTreeMap<String, String>,
+    /// Of `text/*`.
+    pub charset: Option<String>,
     /// The first that matches the file is sent.
     pub cache_control: Vec<CacheControl>,
     /// Whether `NAME.br`, `NAME.zst` and `NAME.gz` stand for `NAME`.

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -16,9 +17,13 @@ pub struct Listener {
     pub serves: Serves,
     /// TLS ends here; `None` = clear text. Always `None` with [`Serves::TlsPassthrough`].
     pub tls: Option<Tls>,
-    /// Whether connections of trusted peers begin with a PROXY protocol header, version 1 or 2; `true` only
-    /// when there are [`Config::trusted_proxies`](crate::Config::trusted_proxies).
-    pub proxy_protocol: bool,
+    /// Peers whose connections begin with a PROXY protocol header, version 1 or 2.
+    pub proxy_protocol: Vec<IpNet>,
+    /// Names of fields are written in title case in HTTP/1.1.
+    pub title_case: bool,
+    /// In lower case: the field in which trusted proxies say who the client is; `None` = `X-Forwarded-For`, else
+    /// `Forwarded`.
+    pub client_field: Option<String>,
 }
 
 /// What a listener does with a connection.

@@ -38,6 +38,8 @@ pub struct Config {
     /// Peers whose `X-Forwarded-For` and `Forwarded` are believed, and whose PROXY protocol header where a
     /// listener expects one. A single address is a network of its own; host bits are cleared.
     pub trusted_proxies: Vec<IpNet>,
+    /// In lower case: further fields that say who the client is, believed of trusted proxies alone.
+    pub identity_headers: Vec<String>,
     /// Where bodies are kept that do not fit in memory, already joined with the directory of the file.
     /// `None` = the system's directory for temporary files.
     pub temporary_directory: Option<PathBuf>,
@@ -64,6 +66,8 @@ pub struct Config {
     pub log: Log,
     /// `[admin]`; `None` = off.
     pub admin: Option<Admin>,
+    /// When `/readyz` says no.
+    pub ready: Ready,
     /// Where each key of the file stands.
     pub positions: Positions,
 }
@@ -89,12 +93,16 @@ pub struct Resolver {
 pub struct Limits {
     /// Bytes of a request line and its fields; over it: 431.
     pub request_headers: usize,
+    /// Requests that servers read in different ways.
+    pub ambiguous_paths: Ambiguous,
     /// Bytes of a request target, at most `request_headers`; over it: 414.
     pub request_target: usize,
     /// Fields of a request; over it: 431.
     pub request_header_count: usize,
     /// Bytes of a response's status line and fields; over it: 502.
     pub response_headers: usize,
+    /// Fields of a response; over it: 502.
+    pub response_header_count: usize,
     /// Bytes of a request body; over it: 413.
     pub request_body: u64,
     /// Bytes of a body without its content codings; over it: 413, or 502 for a response.
@@ -120,6 +128,16 @@ pub struct Limits {
     pub http2_streams: u32,
 }
 
+/// What becomes of a request that could be read in two ways.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ambiguous {
+    /// 400 (`bad-request`), close.
+    Refuse,
+    /// It goes on as it is: rules for paths and hosts then hold for one reading only.
+    Pass,
+}
+
 /// `limits.min-rate`; a rate of 0 is no bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MinRate {
@@ -142,6 +160,8 @@ pub struct Timeouts {
     pub tls_handshake: Duration,
     /// Without a byte of a body moving, in either direction; over it: 408 or reset.
     pub body_idle: Duration,
+    /// The same once the response has begun, and of responses that are streams.
+    pub stream_idle: Duration,
     /// Of a connection without a request; over it: close.
     pub keep_alive: Duration,
     /// Age of a client connection before it is closed in an orderly way.
@@ -194,9 +214,18 @@ pub enum LogFormat {
     Json,
 }
 
+/// `[ready]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ready {
+    /// Upstreams of each of which a server must be up.
+    pub upstreams: Vec<String>,
+}
+
 /// `[admin]`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Admin {
     /// `IP:port`; keep it off public addresses, it has no authentication.
     pub address: SocketAddr,
+    /// Names under which it is asked, beside addresses and names without a dot.
+    pub hosts: Vec<String>,
 }

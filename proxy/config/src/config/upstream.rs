@@ -46,6 +46,14 @@ pub struct Upstream {
     /// The header every connection begins with, before TLS. When it is set, [`Pool::max_idle`] is 0: a
     /// connection that carries one client's address is of no use to the next.
     pub proxy_protocol: Option<ProxyProtocol>,
+    /// Bytes of a request body; `None` = as [`Limits::request_body`](super::Limits::request_body) says.
+    pub request_body: Option<u64>,
+    /// Tunnels through upgraded connections, at least 1; beyond it: 503.
+    pub max_tunnels: usize,
+    /// Whether requests have a `Via`.
+    pub via: bool,
+    /// Names of fields are written in title case in HTTP/1.1.
+    pub title_case: bool,
     /// Whether [`Config::compression`](super::Config::compression) holds for its responses.
     pub compression: bool,
 }
@@ -168,6 +176,10 @@ pub struct UpstreamTimeouts {
     pub idle: Duration,
     /// For a request's turn when [`Upstream::max_in_flight`] is reached; over it: 503.
     pub queue: Duration,
+    /// `None` = as [`Timeouts`](super::Timeouts) say.
+    pub body_idle: Option<Duration>,
+    /// The same.
+    pub stream_idle: Option<Duration>,
 }
 
 /// How long connections to a server are kept, and what they carry.

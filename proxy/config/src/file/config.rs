@@ -10,9 +10,9 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::text::{DnsServer, FilePath, Form, Name, Size, Text};
+use super::text::{DnsServer, FieldName, FilePath, Form, HostField, Name, Size, Text};
 use super::{Compression, Files, Listener, Upstream};
-use crate::{LogFormat, LogLevel};
+use crate::{Ambiguous, LogFormat, LogLevel};
 
 /// The configuration of tidegate.
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
@@ -25,9 +25,13 @@ pub(crate) struct Config {
     /// Threads that serve; `0`: one for each core this process may use. Read at the start only.
     #[schemars(range(max = 1024))]
     pub workers: usize,
-    /// Peers whose `X-Forwarded-For` and `Forwarded` the proxy believes, and whose PROXY protocol header on
-    /// a listener with `proxy-protocol`.
+    /// Peers whose `X-Forwarded-For` and `Forwarded` the proxy believes, or what a listener's `client-address` names,
+    /// and whose PROXY protocol header on a listener with `proxy-protocol = true`.
     pub trusted_proxies: Vec<Text<IpNet>>,
+    /// Further fields that say who the client is. Those of others than `trusted-proxies` are removed, as are
+    /// `X-Forwarded-*`, `X-Real-IP`, `Client-Cert*` (RFC 9440), `X-Client-Cert*`, `SSL-Client-*` and `X-SSL-Client-*`.
+    #[schemars(extend("uniqueItems" = true))]
+    pub identity_headers: Vec<Text<FieldName>>,
     /// Where the temporary files are for bodies that do not fit in memory. The directory must exist and be
     /// writable. Without this key it is the system's: `$TMPDIR`, else `/tmp`; if the proxy cannot write
     /// there, it warns and keeps bodies in memory only. The files have no name: nothing is left of them,
@@ -62,6 +66,17 @@ pub(crate) struct Config {
     pub log: Log,
     /// The admin interface. Without this table it is off. Read at the start only.
     pub admin: Option<Admin>,
+    /// When `/readyz` of the admin interface says no, beside what it always looks at.
+    pub ready: Ready,
+}
+
+/// When `/readyz` says no.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub(crate) struct Ready {
+    /// Upstreams of each of which a server must be up. Without `health` a server is up until requests fail.
+    #[schemars(extend("uniqueItems" = true))]
+    pub upstreams: Vec<String>,
 }
 
 /// Where the proxy looks up the host names in `servers` of upstreams.
@@ -109,6 +124,10 @@ pub(crate) struct Limits {
     /// either.
     #[schemars(extend("x-minimum" = "8KiB", "x-maximum" = "16MiB"))]
     pub request_headers: Text<Size>,
+    /// What becomes of requests whose path or host servers read in different ways: `\` and `%5C`, control characters, a
+    /// dot segment with parameters (`/public/..;/admin`), what is percent-encoded twice (`%252e`), overlong UTF-8 in the
+    /// path; a host that is no name (`a..`, `%69nternal`, `a;x`).
+    pub ambiguous_paths: Ambiguous,
     /// Bytes of a request target, at most `request-headers`. Over it: 414 (`target-too-long`), close.
     #[schemars(extend("x-minimum" = "1B", "x-maximum" = "16MiB"))]
     pub request_target: Text<Size>,
@@ -119,6 +138,9 @@ pub(crate) struct Limits {
     /// cannot add fields beyond it either.
     #[schemars(extend("x-minimum" = "8KiB", "x-maximum" = "16MiB"))]
     pub response_headers: Text<Size>,
+    /// Fields of a response. Over it: 502 (`bad-response`). More than the default costs a little with every response.
+    #[schemars(range(min = 1, max = 10_000))]
+    pub response_header_count: usize,
     /// Bytes of a request body. Over it: 413 (`body-too-large`), close; at once for a declared length, else
     /// when the body passes it.
     pub request_body: Text<Size>,
@@ -196,9 +218,11 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             request_headers: Text(Size(32 << 10)),
+            ambiguous_paths: Ambiguous::Refuse,
             request_target: Text(Size(8 << 10)),
             request_header_count: 100,
             response_headers: Text(Size(64 << 10)),
+            response_header_count: 100,
             request_body: Text(Size(16 << 20)),
             decoded_body: None,
             policy_body: Text(Size(1 << 20)),
@@ -228,6 +252,10 @@ pub(crate) struct Timeouts {
     /// long a client may take nothing of a response; over it the connection is cut. A stream of HTTP/2 is reset where the
     /// client opened no window meanwhile. The kernel tells of what it has taken for a client in pieces of 32 KiB or so.
     pub body_idle: Text<Duration>,
+    /// The same for the request body once the response has begun, and for how long a server may pause in a response of
+    /// gRPC, of server-sent events, or beside such a request: streams on which both sides speak when they have something
+    /// to say. `limits.request-body` does not hold for what comes after the response has begun.
+    pub stream_idle: Text<Duration>,
     /// How long a client connection may be without a request. Over it: close; on HTTP/2 GOAWAY, and a cut
     /// if the client ignores it.
     pub keep_alive: Text<Duration>,
@@ -249,6 +277,7 @@ impl Default for Timeouts {
             request_headers: seconds(10),
             tls_handshake: seconds(10),
             body_idle: seconds(30),
+            stream_idle: seconds(300),
             keep_alive: seconds(75),
             connection_age: seconds(3600),
             tunnel_idle: seconds(3600),
@@ -294,6 +323,11 @@ impl Default for Log {
 pub(crate) struct Admin {
     /// Where it listens; no listener may overlap. It has no authentication: keep it off public addresses.
     pub address: Text<SocketAddr>,
+    /// Names under which it is asked, without ports. Those without a dot, and addresses, need not be among them; with any
+    /// other `Host` it answers 403, so that no page elsewhere can ask it through a name of its own (DNS rebinding).
+    #[serde(default)]
+    #[schemars(extend("uniqueItems" = true, "examples" = [["tidegate.internal.example"]]))]
+    pub hosts: Vec<Text<HostField>>,
 }
 
 fn name_schema() -> schemars::Schema {

@@ -2,10 +2,12 @@
 //!
 //! Documentation comments here are the descriptions of the published schema.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::text::{FieldValue, FileName, FilePath, InnerPath, PathPattern, Text};
+use super::text::{FieldName, FieldValue, FileName, FilePath, InnerPath, PathPattern, Text};
 
 /// A directory whose files the proxy serves itself.
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
@@ -22,6 +24,21 @@ pub(crate) struct Files {
     /// The file sent, with status 200, in place of what is not found: for applications that route in the
     /// browser.
     pub fallback: Option<Text<InnerPath>>,
+    /// What the fallback stands for. `"pages"`: paths whose last segment has no dot, and requests that ask for
+    /// `text/html`, as browsers do for pages and not for scripts, styles and images. `"all"`: everything.
+    #[serde(default)]
+    pub fallback_for: FallbackFor,
+    /// The file sent, with status 404, in place of what is not found and has no fallback.
+    #[schemars(extend("examples" = ["404.html"]))]
+    pub not_found: Option<Text<InnerPath>>,
+    /// Media types of files by the ending of their names, without the dot, in place of those the proxy knows. Sent as
+    /// they are written, with a charset if they have one.
+    #[serde(default)]
+    #[schemars(extend("examples" = [{ "geojson": "application/geo+json" }]))]
+    pub media_types: BTreeMap<String, Text<FieldValue>>,
+    /// What `text/*` is said to be encoded in. `"none"`: nothing is said.
+    #[serde(default = "utf_8")]
+    pub charset: Text<FieldName>,
     /// The `Cache-Control` of a file (RFC 9111 §5.2). The first entry that matches counts.
     #[serde(default)]
     pub cache_control: Vec<CacheControl>,
@@ -48,6 +65,21 @@ pub(crate) struct CacheControl {
     /// The value of the field.
     #[schemars(extend("examples" = ["public, max-age=31536000, immutable"]))]
     pub value: Text<FieldValue>,
+}
+
+/// What the fallback of a file root stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum FallbackFor {
+    /// What may be a page.
+    #[default]
+    Pages,
+    /// Everything.
+    All,
+}
+
+fn utf_8() -> Text<FieldName> {
+    Text(FieldName("utf-8".to_owned()))
 }
 
 fn index() -> Vec<Text<FileName>> {

@@ -5,11 +5,13 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::config::key_schema;
-use super::text::{FilePath, SniPattern, Text};
+use super::text::{FieldName, FilePath, SniPattern, Text};
+use super::{HeaderCase, Switch};
 use crate::{ClientAuth, TlsVersion};
 
 /// An address the proxy accepts connections on.
@@ -37,11 +39,40 @@ pub(crate) struct Listener {
     /// TLS ends here. Without it the listener speaks clear text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
-    /// A connection of a peer in `trusted-proxies` must begin with a PROXY protocol header, version 1 or 2,
-    /// or it is closed; the address in the header is the client's. Other peers are served without one.
-    /// Needs `trusted-proxies`.
+    /// A connection of a trusted peer must begin with a PROXY protocol header, version 1 or 2, or it is closed; the
+    /// address in the header is the client's. Other peers are served without one. `true`: trusted are
+    /// `trusted-proxies`, of which there must be some then.
+    #[serde(default = "no_proxy_protocol")]
+    pub proxy_protocol: Switch<ProxyHeaders>,
+    /// How the names of fields of responses are written in HTTP/1.1. With `http` only.
     #[serde(default)]
-    pub proxy_protocol: bool,
+    pub header_case: HeaderCase,
+    /// Where a request of a peer in `trusted-proxies` says who its client is; without it in `X-Forwarded-For`, else in
+    /// `Forwarded`. With `http` only.
+    pub client_address: Option<ClientAddress>,
+}
+
+/// Whose PROXY protocol headers the proxy believes.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct ProxyHeaders {
+    /// Peers that begin their connections with a PROXY protocol header. Whether the fields of their requests are
+    /// believed is another question: the address in the header has to be in `trusted-proxies`.
+    #[schemars(length(min = 1))]
+    pub trusted: Vec<Text<IpNet>>,
+}
+
+/// Where a trusted proxy says who the client is.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct ClientAddress {
+    /// The field whose value is the client's address. One with another value, or more than one, makes the client
+    /// unknown: it is on no list of addresses. Without the field the client is the peer.
+    pub field: Text<FieldName>,
+}
+
+fn no_proxy_protocol() -> Switch<ProxyHeaders> {
+    Switch::Is(false)
 }
 
 /// An HTTP version.

@@ -11,7 +11,7 @@ mod upstream;
 
 pub(crate) use compression::{Compression, DEFAULT_LEVELS};
 pub(crate) use config::{Config, Limits};
-pub(crate) use files::{CacheControl, Files};
+pub(crate) use files::{CacheControl, FallbackFor, Files};
 pub(crate) use listener::{Certificate, Http, Listener, Tls};
 pub(crate) use plugin::Plugin;
-pub(crate) use upstream::{Buffer, DEFAULT_IDLE, Health, HealthMethod, Server, Switch, Upstream};
+pub(crate) use upstream::{Buffer, DEFAULT_IDLE, HeaderCase, Health, HealthMethod, Server, Switch, Upstream};

@@ -61,6 +61,13 @@ pub(crate) struct Upstream {
     /// goes to the client. 30 in 10 s are always allowed: `"0%"` means these alone.
     #[serde(default = "retry_budget")]
     pub retry_budget: Text<Percent>,
+    /// In place of `request-body` of [`[limits]`](#limits).
+    pub request_body: Option<Text<Size>>,
+    /// Tunnels through upgraded connections (WebSocket). They do not count as in flight once the server has switched
+    /// protocols. Beyond it: 503 (`tunnels-full`) with `retry-after`.
+    #[serde(default = "max_tunnels")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub max_tunnels: usize,
     /// Bytes of a request body kept to be sent again. A request with more is not retried.
     #[serde(default = "retry_buffer")]
     pub retry_buffer: Text<Size>,
@@ -82,9 +89,27 @@ pub(crate) struct Upstream {
     /// address, before TLS if there is any. Such a connection serves one request and is not kept, not even
     /// for the same client, and `protocol` is HTTP/1.1. Not with `protocol = "h2"`.
     pub proxy_protocol: Option<ProxyProtocol>,
+    /// Requests name the proxy in `Via` (RFC 9110 §7.6.3). `false`: they have no `Via` at all, not even that of proxies
+    /// before: servers such as nginx do not compress for a client behind one (`gzip_proxied`).
+    #[serde(default = "yes")]
+    pub via: bool,
+    /// How the names of fields are written in HTTP/1.1; they mean the same (RFC 9110 §5.1).
+    #[serde(default)]
+    pub header_case: HeaderCase,
     /// Responses of the servers are compressed as `[compression]` says; without that table nothing is.
     #[serde(default = "yes")]
     pub compression: bool,
+}
+
+/// How the names of fields are written in HTTP/1.1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum HeaderCase {
+    /// `content-type`.
+    #[default]
+    Lower,
+    /// `Content-Type`, for peers that compare names byte by byte.
+    Title,
 }
 
 /// Off, on, or on with settings.
@@ -256,11 +281,22 @@ pub(crate) struct UpstreamTimeouts {
     /// How long a request may queue when `max-in-flight` is reached. Over it: 503 (`queue-timeout`) with
     /// `retry-after`.
     pub queue: Text<Duration>,
+    /// In place of `body-idle` of [`[timeouts]`](#timeouts), as far as it is about requests for this upstream.
+    pub body_idle: Option<Text<Duration>>,
+    /// In place of `stream-idle` of [`[timeouts]`](#timeouts).
+    pub stream_idle: Option<Text<Duration>>,
 }
 
 impl Default for UpstreamTimeouts {
     fn default() -> Self {
-        Self { connect: seconds(3), response: seconds(30), idle: seconds(60), queue: seconds(3) }
+        Self {
+            connect: seconds(3),
+            response: seconds(30),
+            idle: seconds(60),
+            queue: seconds(3),
+            body_idle: None,
+            stream_idle: None,
+        }
     }
 }
 
@@ -328,6 +364,10 @@ fn max_in_flight() -> usize {
 
 fn max_queued() -> usize {
     256
+}
+
+fn max_tunnels() -> usize {
+    10_000
 }
 
 fn one() -> u32 {

@@ -124,7 +124,10 @@ fn one_mistake_gives_one_problem_at_its_place() {
         ("worker = 1", r#"1:1: unknown key "worker"; did you mean "workers"?"#),
         ("Workers = 1", r#"1:1: unknown key "Workers"; did you mean "workers"?"#),
         ("  [listner.a]\n", r#"1:4: unknown key "listner"; did you mean "listener"?"#),
-        ("request-body = \"1MiB\"", r#"1:1: unknown key "request-body"; it belongs in [limits]"#),
+        (
+            "request-body = \"1MiB\"",
+            r#"1:1: unknown key "request-body"; it belongs in [limits] or [upstream.NAME]"#,
+        ),
         ("log = { colour = 1 }", r#"1:9: unknown key "colour" in log; known keys here: level, format"#),
         ("workers = \"4\"", r#"1:11: workers must be a whole number, not "4"; write 4, without quotes"#),
         ("workers = 1.5", "1:11: workers must be a whole number, not 1.5"),

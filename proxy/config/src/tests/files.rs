@@ -2,6 +2,7 @@
 
 use super::{FULL, problems, read, with_listener};
 use crate::{CacheControl, Files};
+use std::collections::BTreeMap;
 
 #[test]
 fn every_key_arrives() {
@@ -14,6 +15,10 @@ fn every_key_arrives() {
         root: "etc/www".into(),
         index: vec!["index.html".to_owned(), "index.htm".to_owned()],
         fallback: Some("app/index.html".to_owned()),
+        fallback_for_all: false,
+        not_found: None,
+        media_types: BTreeMap::new(),
+        charset: Some("utf-8".to_owned()),
         cache_control: vec![
             entry(&["/assets/**", "/*.js"], "public, max-age=31536000, immutable"),
             entry(&["**"], "no-cache"),
@@ -32,6 +37,10 @@ fn what_is_not_written_has_its_documented_default() {
         root: "/srv/www".into(),
         index: vec!["index.html".to_owned()],
         fallback: None,
+        fallback_for_all: false,
+        not_found: None,
+        media_types: BTreeMap::new(),
+        charset: Some("utf-8".to_owned()),
         cache_control: Vec::new(),
         precompressed: true,
         follow_symlinks: false,
@@ -95,7 +104,7 @@ fn a_file_root_is_checked() {
         (
             "files.a = { root = \"a\", directory-listing = true }",
             "1:25: unknown key \"directory-listing\" in files.a; known keys here: \
-             root, index, fallback, cache-control, precompressed, follow-symlinks, compression"
+             root, index, fallback, fallback-for, not-found, media-types, charset, cache-control, precompressed, follow-symlinks, compression"
                 .to_owned(),
         ),
     ];

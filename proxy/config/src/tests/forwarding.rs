@@ -26,8 +26,8 @@ fn every_key_arrives() {
     let config = read(UPSTREAMS).expect("the example is valid");
     let database = &config.listeners["database"];
     assert_eq!(database.serves, Serves::Tcp("database".to_owned()));
-    assert!(database.tls.is_some() && !database.proxy_protocol);
-    assert!(config.listeners["web"].proxy_protocol);
+    assert!(database.tls.is_some() && database.proxy_protocol.is_empty());
+    assert!(!config.listeners["web"].proxy_protocol.is_empty());
 }
 
 #[test]
@@ -124,11 +124,11 @@ fn a_listener_that_forwards_is_checked() {
         ),
         (
             "proxy-protocol = \"v1\"",
-            r#"10:18: listener.a.proxy-protocol must be true or false, not "v1""#.to_owned(),
+            r#"10:18: listener.a.proxy-protocol must be true, false or a table, not "v1""#.to_owned(),
         ),
         (
             "proxy-protocol = true",
-            r#"10:18: listener.a.proxy-protocol: without trusted-proxies nobody's header would be believed; add trusted-proxies = ["10.0.0.0/8"] with the networks the proxies in front are in"#.to_owned(),
+            r#"10:18: listener.a.proxy-protocol: without trusted-proxies nobody's header would be believed; add trusted-proxies = ["10.0.0.0/8"] with the networks the proxies in front are in, or proxy-protocol = { trusted = ["10.0.0.0/8"] } if they are believed in nothing else"#.to_owned(),
         ),
     ];
     for (lines, problem) in cases {
@@ -152,5 +152,5 @@ fn without_any_upstream_one_is_asked_for() {
 #[test]
 fn a_header_that_is_not_expected_needs_nobody_to_believe() {
     let config = read(&with("proxy-protocol = false")).expect("the text is valid");
-    assert!(!config.listeners["a"].proxy_protocol);
+    assert!(config.listeners["a"].proxy_protocol.is_empty());
 }

@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use http::header::{HeaderMap, HeaderValue};
+use tidegate_message::path;
 use wasmtime::StoreContextMut;
 use wasmtime::component::{LinkerInstance, Resource, ResourceType, WasmList, WasmStr};
 
@@ -126,7 +127,7 @@ fn link_request(http: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
     })?;
     http.func_wrap("[method]request.path-starts-with", |store: Store<'_>, (_, prefix): (Req, WasmStr)| {
         let prefix = prefix.to_str(&store)?;
-        Ok((store.data().exchange()?.request.normalized_path().starts_with(&*prefix),))
+        Ok((store.data().exchange()?.request.normalized_path().starts_with(&*path::spelled(&prefix)),))
     })?;
     http.func_wrap("[method]request.query", |store: Store<'_>, (_,): (Req,)| {
         let state = store.data();

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use tidegate_message::UNKNOWN;
 
 /// Entries of one set. Published lists of networks stay below.
 const MAX_ENTRIES: usize = 100_000;
@@ -38,6 +39,9 @@ impl IpSet {
     }
 
     pub(crate) fn has(&self, address: IpAddr) -> bool {
+        if address == UNKNOWN {
+            return false;
+        }
         match address.to_canonical() {
             IpAddr::V4(address) => self.v4.has(address),
             IpAddr::V6(address) => self.v6.has(address),

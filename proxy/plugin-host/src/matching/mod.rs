@@ -40,7 +40,28 @@ pub(crate) struct Matchers {
 #[derive(Debug, Clone)]
 enum Matcher {
     Ips(Arc<IpSet>),
-    Patterns(Patterns),
+    Patterns(Lists),
+}
+
+/// One list of patterns, as it stands and as it is compared with paths.
+#[derive(Debug, Clone)]
+struct Lists {
+    texts: Patterns,
+    /// `None` where it is the same.
+    paths: Option<Patterns>,
+}
+
+impl Lists {
+    fn new(kind: Kind, patterns: &[String], ignore_case: bool) -> Result<Self, String> {
+        let texts = Patterns::new(kind, patterns, ignore_case)?;
+        // What matches no path may match other texts.
+        let spelled = kind.spell_all(patterns).unwrap_or_else(|_| patterns.to_vec());
+        let paths = match spelled == patterns {
+            true => None,
+            false => Some(Patterns::new(kind, &spelled, ignore_case)?),
+        };
+        Ok(Self { texts, paths })
+    }
 }
 
 /// What a plugin asked for, word by word.
@@ -93,7 +114,7 @@ impl Matchers {
         let matcher = match &definition {
             Definition::Ips(entries) => Matcher::Ips(Arc::new(IpSet::new(entries)?)),
             Definition::Patterns { kind, patterns, ignore_case } => {
-                Matcher::Patterns(Patterns::new(*kind, patterns, *ignore_case)?)
+                Matcher::Patterns(Lists::new(*kind, patterns, *ignore_case)?)
             }
         };
         let id = u32::try_from(self.list.len()).expect("MAX_MATCHERS fits");
@@ -109,9 +130,19 @@ impl Matchers {
         }
     }
 
+    /// To be compared with any text but a path.
     pub(crate) fn patterns(&self, id: u32) -> Result<&Patterns, Unanswered> {
+        self.lists(id).map(|lists| &lists.texts)
+    }
+
+    /// To be compared with a normalised path.
+    pub(crate) fn path_patterns(&self, id: u32) -> Result<&Patterns, Unanswered> {
+        self.lists(id).map(|lists| lists.paths.as_ref().unwrap_or(&lists.texts))
+    }
+
+    fn lists(&self, id: u32) -> Result<&Lists, Unanswered> {
         match self.get(id) {
-            Some(Matcher::Patterns(patterns)) => Ok(patterns),
+            Some(Matcher::Patterns(lists)) => Ok(lists),
             Some(Matcher::Ips(_)) | None => Err(Unanswered::Unknown { id, kind: "list of patterns" }),
         }
     }

@@ -6,6 +6,7 @@ use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use regex::{Regex, RegexBuilder};
+use tidegate_message::path;
 
 use super::affixes::Affixes;
 use super::anywhere::Anywhere;
@@ -51,6 +52,25 @@ pub(crate) enum Kind {
     Glob,
     /// A regular expression, found anywhere unless it is anchored. Matched in linear time.
     Regex,
+}
+
+impl Kind {
+    /// Patterns as they have to be written to be compared with normalised paths. Regexes stay: they say themselves what
+    /// they are compared with.
+    ///
+    /// # Errors
+    /// One can match no path; the text begins with its index.
+    pub(crate) fn spell_all(self, patterns: &[String]) -> Result<Vec<String>, String> {
+        let spell = |(index, pattern): (usize, &String)| match self {
+            Self::Exact if pattern.starts_with('/') => {
+                Ok(path::normalize(pattern).unwrap_or_else(|| pattern.clone()))
+            }
+            Self::Exact | Self::Prefix | Self::Suffix | Self::Contains => Ok(path::spell(pattern)),
+            Self::Glob => path::spell_glob(pattern).map_err(|why| format!("[{index}]: `{pattern}`: {why}")),
+            Self::Regex => Ok(pattern.clone()),
+        };
+        patterns.iter().enumerate().map(spell).collect()
+    }
 }
 
 /// Sorted by what it takes to answer: most lists are only texts to compare with.

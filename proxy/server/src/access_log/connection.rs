@@ -8,7 +8,7 @@ use std::time::Instant;
 use serde::Serialize;
 use tidegate_message::Connection;
 
-use super::{Handle, Timestamp, id_text, micros};
+use super::{Handle, Timestamp, id_text, known, micros};
 
 /// The line in the making. It is written when it is dropped, so that a connection that is cut has one as
 /// well.
@@ -78,6 +78,7 @@ struct Line<'a> {
     time: String,
     id: String,
     listener: &'a str,
+    #[serde(serialize_with = "known")]
     client: IpAddr,
     peer: SocketAddr,
     version: &'static str,

@@ -14,9 +14,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use http::{HeaderValue, Method, Request, StatusCode, Uri, Version, header};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use tidegate_config::AccessLog;
-use tidegate_message::Connection;
+use tidegate_message::{Connection, UNKNOWN};
 use tidegate_upstream::{AttemptEnd, Attempts};
 
 pub(crate) use self::connection::ConnectionRecord;
@@ -153,7 +153,8 @@ pub(crate) struct Record {
 /// The request as it came.
 struct Asked {
     version: Version,
-    method: Method,
+    /// `None` if there was no request.
+    method: Option<Method>,
     uri: Uri,
     host: Option<HeaderValue>,
     user_agent: Option<HeaderValue>,
@@ -169,11 +170,42 @@ impl Record {
     ) -> Self {
         let asked = log.is_some().then(|| Asked {
             version: request.version(),
-            method: request.method().clone(),
+            method: Some(request.method().clone()),
             uri: request.uri().clone(),
             host: request.headers().get(header::HOST).cloned(),
             user_agent: request.headers().get(header::USER_AGENT).cloned(),
         });
+        Self::with(log, id, connection, scheme, asked)
+    }
+
+    /// The line of something that did not become a request.
+    pub(crate) fn unparsed(
+        log: Option<Rc<Handle>>,
+        id: u64,
+        connection: &Connection,
+        scheme: &'static str,
+        (status, failure): (StatusCode, &'static str),
+    ) -> Self {
+        let asked = Asked {
+            version: Version::HTTP_11,
+            method: None,
+            uri: Uri::default(),
+            host: None,
+            user_agent: None,
+        };
+        let asked = log.is_some().then_some(asked);
+        let mut record = Self::with(log, id, connection, scheme, asked);
+        (record.status, record.failure) = (Some(status), Some(failure));
+        record
+    }
+
+    fn with(
+        log: Option<Rc<Handle>>,
+        id: u64,
+        connection: &Connection,
+        scheme: &'static str,
+        asked: Option<Asked>,
+    ) -> Self {
         Self {
             log,
             begun: Instant::now(),
@@ -238,14 +270,18 @@ impl Drop for Record {
             client: self.client,
             peer: self.peer,
             version: version_text(asked.version),
-            method: asked.method.as_str(),
+            method: asked.method.as_ref().map(Method::as_str),
             scheme: self.scheme,
             host: asked
                 .uri
                 .authority()
                 .map(|host| host.as_str().into())
                 .or_else(|| asked.host.as_ref().map(text)),
-            target: asked.uri.path_and_query().map_or("", |target| target.as_str()),
+            target: asked
+                .uri
+                .path_and_query()
+                .filter(|_| asked.method.is_some())
+                .map_or("", |target| target.as_str()),
             status: self.status.map_or(CLIENT_CLOSED, |status| status.as_u16()),
             route: self.route.as_deref(),
             server: self.attempts.last().map(|attempt| &*attempt.server),
@@ -268,10 +304,11 @@ struct Line<'a> {
     id: String,
     request_id: Option<Cow<'a, str>>,
     listener: &'a str,
+    #[serde(serialize_with = "known")]
     client: IpAddr,
     peer: SocketAddr,
     version: &'static str,
-    method: &'a str,
+    method: Option<&'a str>,
     scheme: &'static str,
     host: Option<Cow<'a, str>>,
     target: &'a str,
@@ -319,6 +356,11 @@ fn several(attempts: &Attempts) -> Vec<Tried<'_>> {
 
 fn text(value: &HeaderValue) -> Cow<'_, str> {
     String::from_utf8_lossy(value.as_bytes())
+}
+
+/// The address of a client, if it is known.
+fn known<S: Serializer>(client: &IpAddr, serializer: S) -> Result<S::Ok, S::Error> {
+    if *client == UNKNOWN { serializer.serialize_str("unknown") } else { client.serialize(serializer) }
 }
 
 fn id_text(id: u64) -> String {

@@ -2,28 +2,37 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::{Value, json};
+use tidegate_message::authority;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use crate::reload::{Handle, PolicyStatus, Status};
 
 /// A request head on this interface has this long.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+/// Connections at a time; a further one is closed at once.
+const CONNECTIONS: usize = 64;
+/// However busy it is.
+const CONNECTION_AGE: Duration = Duration::from_secs(300);
 
 /// Listens on `address` and answers in tasks of the current runtime, until that ends.
-pub(crate) async fn start(address: SocketAddr, control: Handle) -> io::Result<()> {
+pub(crate) async fn start(address: SocketAddr, hosts: Vec<String>, control: Handle) -> io::Result<()> {
     let listener = TcpListener::bind(address).await?;
     tracing::info!(target: "listener", listener = %"admin", address = %listener.local_addr()?, "listening");
+    let (hosts, places) = (Arc::<[String]>::from(hosts), Arc::new(Semaphore::new(CONNECTIONS)));
     tokio::spawn(async move {
         loop {
             let Ok((stream, _)) = listener.accept().await else {
@@ -31,21 +40,52 @@ pub(crate) async fn start(address: SocketAddr, control: Handle) -> io::Result<()
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             };
-            let control = control.clone();
+            let Ok(place) = places.clone().try_acquire_owned() else { continue };
+            let (control, hosts) = (control.clone(), hosts.clone());
             let service = service_fn(move |request| {
-                let control = control.clone();
-                async move { Ok::<_, Infallible>(answer(&request, &control).await) }
+                let (control, hosts) = (control.clone(), hosts.clone());
+                async move {
+                    Ok::<_, Infallible>(match refusal(request.headers(), &hosts) {
+                        Some(refusal) => text(StatusCode::FORBIDDEN, refusal),
+                        None => answer(&request, &control).await,
+                    })
+                }
             });
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEADER_TIMEOUT)
                 .serve_connection(TokioIo::new(stream), service);
             // What breaks here, the operator's own client sees.
-            tokio::spawn(async move { drop(connection.await) });
+            tokio::spawn(async move {
+                let _ = timeout(CONNECTION_AGE, connection).await;
+                drop(place);
+            });
         }
     });
     Ok(())
 }
+
+/// Why a request is not answered that a page elsewhere may have made in the browser of somebody who can reach this.
+fn refusal(headers: &HeaderMap, hosts: &[String]) -> Option<String> {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let authority = text(header::HOST).unwrap_or_default();
+    let host = authority::host(authority);
+    let is_address = host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok();
+    let is_local = !host.contains('.') || host.ends_with(".localhost");
+    if !is_address && !is_local && !hosts.iter().any(|known| known.eq_ignore_ascii_case(host)) {
+        return Some(format!("add {host:?} to admin.hosts to ask by this name\n"));
+    }
+    let is_own =
+        |origin: &str| origin.split_once("://").is_some_and(|(_, of)| of.eq_ignore_ascii_case(authority));
+    if headers.contains_key(header::ORIGIN) && !text(header::ORIGIN).is_some_and(is_own) {
+        return Some("pages of another origin are not answered\n".to_owned());
+    }
+    text(SEC_FETCH_SITE)
+        .filter(|site| *site == "cross-site" || *site == "same-site")
+        .map(|_| "pages of another site are not answered\n".to_owned())
+}
+
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 async fn answer(request: &Request<Incoming>, control: &Handle) -> Response<Full<Bytes>> {
     let get = matches!(*request.method(), Method::GET | Method::HEAD);
@@ -83,7 +123,13 @@ async fn answer(request: &Request<Incoming>, control: &Handle) -> Response<Full<
 fn not_ready(status: &Status) -> Vec<String> {
     let draining = status.draining.then(|| "draining".to_owned());
     let policies = status.plugins.iter().filter_map(PolicyStatus::not_ready);
-    draining.into_iter().chain(policies).collect()
+    let needed = status.config.iter().flat_map(|config| &config.ready.upstreams);
+    let down = needed.filter(|name| {
+        let mut upstreams = status.upstreams.iter();
+        !upstreams.any(|cluster| *cluster.name == ***name && cluster.has_server_up())
+    });
+    let down = down.map(|name| format!("upstream {name}: no server is up"));
+    draining.into_iter().chain(policies).chain(down).collect()
 }
 
 fn text(status: StatusCode, text: String) -> Response<Full<Bytes>> {

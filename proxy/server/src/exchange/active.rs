@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use http::{Method, Response, Version};
+use hyper::ext::ReasonPhrase;
 use hyper::upgrade::OnUpgrade;
 use tidegate_body::{Body, End, Progress};
 use tidegate_message::{Coding, Reply, ResponseHead};
@@ -98,6 +99,12 @@ impl ActiveExchange {
         if let Some(head) = &mut self.exchange.response {
             *response.status_mut() = head.status;
             length = head.content_length;
+            if let Some((status, reason)) = head.reason.take()
+                && status == head.status
+                && let Ok(reason) = ReasonPhrase::try_from(reason)
+            {
+                response.extensions_mut().insert(reason);
+            }
             *response.headers_mut() =
                 if seen_later { head.headers.clone() } else { std::mem::take(&mut head.headers) };
         }

@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderValue, Request, Response, Version};
-use hyper::body::Incoming;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version};
 use tidegate_body::{Body, Bounds, Held, MemoryUsedUp, Payer, RequestBody, ResponseBody};
+use tidegate_config::Listener;
+use tidegate_message::fields::Marks;
 use tidegate_message::{Connection, Reply, RequestHead, fields, media_type};
 use tidegate_plugin_host::{Exchange, Slot};
 use tidegate_upstream::Hop;
@@ -17,6 +18,7 @@ use crate::access_log::Record;
 use crate::error::Error;
 use crate::http::connection::{Arrival, HTTP2_STREAM_WINDOW};
 use crate::http::forwarded::Introduction;
+use crate::http::leftover::ClientBody;
 use crate::http::request::Accepted;
 use crate::http::{forwarded, request, websocket};
 use crate::policy::Keeper;
@@ -27,22 +29,37 @@ use crate::worker::Worker;
 /// The other end of a client connection.
 pub(crate) struct Peer {
     connection: Arc<Connection>,
+    /// Among those of its worker.
+    number: u64,
     introduction: Introduction,
+    /// Where trusted proxies say who the client is.
+    client_field: Option<HeaderName>,
     log_phases: LogPhases,
 }
 
 impl Peer {
-    pub(crate) fn new(connection: Connection, log_phases: LogPhases) -> Self {
+    pub(crate) fn new(
+        number: u64,
+        connection: Connection,
+        listener: &Listener,
+        log_phases: LogPhases,
+    ) -> Self {
         let introduction = Introduction::new(connection.source.ip());
-        Self { connection: Arc::new(connection), introduction, log_phases }
+        let client_field = listener.client_field.as_ref().and_then(|name| HeaderName::try_from(name).ok());
+        Self { connection: Arc::new(connection), number, introduction, client_field, log_phases }
     }
+}
+
+/// Notes what the parser refused: it did not become a request.
+pub(crate) fn unparsed(worker: &Worker, peer: &Peer, refusal: (StatusCode, &'static str)) {
+    drop(worker.unparsed(&worker.generation(), &peer.connection, refusal));
 }
 
 /// The exchange before any policy was asked about it, and the body of its request; or the refusal.
 pub(super) fn begin(
     worker: Rc<Worker>,
     peer: &Peer,
-    mut incoming: Request<Incoming>,
+    mut incoming: Request<ClientBody>,
     arrival: Arrival,
 ) -> Result<(Box<ActiveExchange>, RequestBody), Box<Response<ResponseBody>>> {
     let generation = worker.generation();
@@ -51,7 +68,13 @@ pub(super) fn begin(
 
     // No policy sees a request that could be read in two ways.
     let Arrival { content_lengths, marks, .. } = arrival;
-    let accepted = match request::accept(&incoming, content_lengths, marks, &generation.config.limits) {
+    let accepted = match request::accept(
+        &incoming,
+        content_lengths,
+        marks,
+        &generation.config.limits,
+        generation.largest_body,
+    ) {
         Ok(accepted) => accepted,
         Err(error) => return Err(Box::new(refuse(&error, version, record))),
     };
@@ -74,8 +97,10 @@ pub(super) fn begin(
     }
     let config = &generation.config;
     let bounds = Bounds {
-        limit: config.limits.request_body,
+        // Until it is known where it goes.
+        limit: generation.largest_body,
         idle: config.timeouts.body_idle,
+        stream_idle: config.timeouts.stream_idle,
         // A stream of messages is as fast as there are any.
         min_rate: if media_type::is_grpc(&parts.headers) { 0 } else { config.limits.min_rate.request },
         min_rate_after: config.limits.min_rate.request_after,
@@ -85,7 +110,7 @@ pub(super) fn begin(
 
     let method = parts.method.clone();
     let size = size(&parts.headers);
-    let exchange = describe(&worker, &generation, peer, parts, accepted, &mut record);
+    let exchange = describe(&worker, &generation, peer, parts, accepted, marks, &mut record);
     let client = SocketAddr::new(exchange.client, peer.connection.source.port());
     let payer = || generation.memory.payer(client.ip());
     let held = hold_head(size, payer).and_then(|head| Ok((head, RequestBody::new(body, bounds, payer)?)));
@@ -95,7 +120,13 @@ pub(super) fn begin(
     };
     let progress = body.progress();
     let active = ActiveExchange {
-        hop: Hop { upgrade, trailers, client, destination: peer.connection.destination },
+        hop: Hop {
+            upgrade,
+            trailers,
+            connection: peer.number,
+            client,
+            destination: peer.connection.destination,
+        },
         worker,
         generation,
         version,
@@ -153,9 +184,10 @@ fn describe(
     peer: &Peer,
     parts: http::request::Parts,
     accepted: Accepted,
+    marks: Marks,
     record: &mut Record,
 ) -> Box<Exchange> {
-    let Peer { connection, introduction, .. } = peer;
+    let Peer { connection, introduction, client_field, .. } = peer;
     let source = connection.source.ip();
     let mut headers = parts.headers;
     // Host stays although it is the authority: as a rule it is sent on as it is. The client is told to
@@ -164,7 +196,11 @@ fn describe(
     if parts.version == Version::HTTP_2 {
         fields::join_cookies(&mut headers);
     }
-    let client = forwarded::client(source, record.scheme, &headers, &generation.config.trusted_proxies);
+    let trusted = &generation.config.trusted_proxies;
+    let client = forwarded::client(source, record.scheme, &headers, trusted, client_field.as_ref());
+    if marks.claims || !generation.identity.is_empty() {
+        fields::remove_claims(&mut headers, client.source_trusted, &generation.identity);
+    }
     introduction.set(&mut headers, &client, &accepted.authority, parts.version);
     record.client = client.address;
     record.scheme = client.scheme;

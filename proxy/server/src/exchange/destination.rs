@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http::Method;
 use http::header::CONTENT_ENCODING;
-use tidegate_body::{Body, RequestBody, buffer};
+use tidegate_body::{Body, Progress, RequestBody, buffer};
 use tidegate_io::wake;
 use tidegate_message::{RequestHead, ResponseHead, media_type, representation};
 use tidegate_upstream::{self as upstream, Answer, Hop, Outgoing, Upstream};
@@ -26,16 +26,19 @@ struct Request<'a> {
     route: Option<&'a Arc<str>>,
     timeout: Option<Duration>,
     hash_key: Option<&'a str>,
+    /// Of its body.
+    progress: &'a Progress,
 }
 
 /// Has the request answered. A failure is a response as well, which policies see as any other.
 pub(super) async fn send(active: &mut ActiveExchange, body: RequestBody) -> Outcome {
-    let ActiveExchange { generation, hop, exchange, record, opens_websocket, .. } = active;
+    let ActiveExchange { generation, hop, exchange, record, opens_websocket, progress, .. } = active;
     let mut answer = if exchange.has_filters() {
         // They have the exchange meanwhile, so what is sent is a copy.
         let (head, timeout) = (exchange.request.clone(), exchange.timeout);
         let (route, hash_key) = (exchange.route.clone(), exchange.hash_key.clone());
-        let request = Request { head: &head, route: route.as_ref(), timeout, hash_key: hash_key.as_deref() };
+        let (route, hash_key) = (route.as_ref(), hash_key.as_deref());
+        let request = Request { head: &head, route, timeout, hash_key, progress };
         let sent = exchange.lend_while(reach(generation, request, hop, body, record));
         Box::pin(sent).await
     } else {
@@ -44,6 +47,7 @@ pub(super) async fn send(active: &mut ActiveExchange, body: RequestBody) -> Outc
             route: exchange.route.as_ref(),
             timeout: exchange.timeout,
             hash_key: exchange.hash_key.as_deref(),
+            progress,
         };
         reach(generation, request, hop, body, record).await
     };
@@ -99,7 +103,14 @@ async fn forward(
     record: &mut Record,
 ) -> Result<(ResponseHead, Outcome), Error> {
     record.route = Some(upstream.name.clone());
-    let Request { head, timeout, hash_key, .. } = request;
+    let Request { head, timeout, hash_key, progress, .. } = request;
+    if let Some(bounds) = progress.bounds() {
+        let bounds = upstream.bounds(&generation.config, bounds);
+        if head.content_length.is_some_and(|length| length > bounds.limit) {
+            return Err(Error::BodyTooLarge);
+        }
+        progress.bind(bounds);
+    }
     let client = hop.client.ip();
     let body = match upstream.buffer_requests() {
         // What is answered while it is being sent cannot be waited for.

@@ -23,15 +23,15 @@ use std::rc::Rc;
 use http::header::CONTENT_LENGTH;
 use http::{Method, Request, Response, StatusCode};
 use http_body::Body as _;
-use hyper::body::Incoming;
 use tidegate_body::{Body, RequestBody, ResponseBody};
 use tidegate_message::framing;
 
 use self::active::{ActiveExchange, Outcome};
-pub(crate) use self::begin::Peer;
+pub(crate) use self::begin::{Peer, unparsed};
 pub(crate) use self::log_phases::LogPhases;
 use self::policies::Judgement;
 use crate::http::connection::Arrival;
+use crate::http::leftover::ClientBody;
 use crate::response;
 use crate::worker::Worker;
 
@@ -42,7 +42,7 @@ use crate::worker::Worker;
 pub(crate) fn serve(
     worker: Rc<Worker>,
     peer: &Peer,
-    incoming: Request<Incoming>,
+    incoming: Request<ClientBody>,
     arrival: Arrival,
 ) -> impl Future<Output = Response<ResponseBody>> + use<> {
     let begun = begin::begin(worker, peer, incoming, arrival);

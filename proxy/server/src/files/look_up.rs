@@ -18,6 +18,8 @@ use super::sibling::{self, Preferences};
 #[derive(Debug)]
 pub(super) enum Found {
     File(Representation),
+    /// What is sent in place of what is missing, with 404.
+    Instead(Representation),
     /// A directory that has an index, asked for without its slash.
     Directory,
     Missing,
@@ -30,6 +32,8 @@ pub(super) struct Representation {
     pub(super) file: File,
     pub(super) size: u64,
     pub(super) modified: Modified,
+    /// When anything about it was changed.
+    pub(super) touched: Modified,
     /// Of the file itself, even if a sibling is open: its name tells the media type.
     pub(super) path: Vec<u8>,
     pub(super) coding: Option<Coding>,
@@ -49,6 +53,7 @@ struct OpenFile {
     descriptor: OwnedFd,
     size: u64,
     modified: Modified,
+    touched: Modified,
 }
 
 /// What can go wrong that is neither the client's nor the operator's doing.
@@ -59,11 +64,12 @@ pub(super) enum Trouble {
     Io(io::Error),
 }
 
-/// Looks for `wanted`, and for what stands for it. Blocks for as long as `lookup` allows.
+/// Looks for `wanted`, and for what stands for it; `is_page`: the client may be after a page. Blocks for as long as `lookup` allows.
 pub(super) fn look_up(
     root: &Root,
     wanted: &Wanted,
     accepted: Preferences,
+    is_page: bool,
     lookup: Lookup,
 ) -> Result<Found, Trouble> {
     let directory = open::root(&root.path, lookup).map_err(trouble)?;
@@ -74,14 +80,21 @@ pub(super) fn look_up(
         Ok(Opened::File(_) | Opened::Other) => Found::Missing,
         Err(found) => found,
     };
-    match (found, &root.fallback) {
-        (Found::Missing, Some(path)) => match here.open(path)? {
-            Ok(Opened::File(file)) => here.represent(file, path.clone()),
-            Ok(Opened::Directory | Opened::Other) => Ok(Found::Missing),
-            Err(found) => Ok(found),
-        },
-        (found, _) => Ok(found),
+    if !matches!(found, Found::Missing) {
+        return Ok(found);
     }
+    let fallback = root.fallback.as_ref().filter(|_| root.fallback_for_all || is_page);
+    let instead = match (fallback, &root.not_found) {
+        (Some(path), _) => match here.stand_in(path)? {
+            Found::Missing => root.not_found.as_ref(),
+            found => return Ok(found),
+        },
+        (None, not_found) => not_found.as_ref(),
+    };
+    Ok(match instead.map(|path| here.stand_in(path)).transpose()? {
+        Some(Found::File(page)) => Found::Instead(page),
+        Some(_) | None => Found::Missing,
+    })
 }
 
 fn trouble(failure: Failure) -> Trouble {
@@ -122,10 +135,23 @@ impl Here<'_> {
                     seconds: stat.st_mtime,
                     nanoseconds: u32::try_from(stat.st_mtime_nsec).unwrap_or(0),
                 },
+                touched: Modified {
+                    seconds: stat.st_ctime,
+                    nanoseconds: u32::try_from(stat.st_ctime_nsec).unwrap_or(0),
+                },
             }),
             FileType::Directory => Opened::Directory,
             _ => Opened::Other,
         }))
+    }
+
+    /// A file that stands for another.
+    fn stand_in(&self, path: &[u8]) -> Result<Found, Trouble> {
+        match self.open(path)? {
+            Ok(Opened::File(file)) => self.represent(file, path.to_vec()),
+            Ok(Opened::Directory | Opened::Other) => Ok(Found::Missing),
+            Err(found) => Ok(found),
+        }
     }
 
     /// The index of a directory, if it has one and was asked for with its slash.
@@ -180,7 +206,7 @@ impl Here<'_> {
 
 impl OpenFile {
     fn into_representation(self, path: Vec<u8>, coding: Option<Coding>, varies: bool) -> Representation {
-        let Self { descriptor, size, modified } = self;
-        Representation { file: descriptor.into(), size, modified, path, coding, varies }
+        let Self { descriptor, size, modified, touched } = self;
+        Representation { file: descriptor.into(), size, modified, touched, path, coding, varies }
     }
 }

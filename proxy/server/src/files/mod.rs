@@ -28,6 +28,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use tidegate_config::{self as config, Config, Problem};
 use tidegate_message::conditional::{Outcome, Validators};
+use tidegate_message::fields::tokens;
 use tidegate_message::range::{Multipart, Part, Selection};
 use tidegate_message::{RequestHead, ResponseHead};
 use tidegate_plugin_host::PathPatterns;
@@ -35,6 +36,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use self::look_up::{Found, Representation, Trouble, look_up};
+use self::media::MediaTypes;
 use self::open::{Failure, Lookup};
 use self::path::Refusal;
 use self::send::{FileBody, Segment};
@@ -54,6 +56,9 @@ pub(crate) struct Root {
     path: PathBuf,
     index: Vec<String>,
     fallback: Option<Vec<u8>>,
+    fallback_for_all: bool,
+    not_found: Option<Vec<u8>>,
+    media_types: MediaTypes,
     caching: Option<Caching>,
     precompressed: bool,
     follow_symlinks: bool,
@@ -99,6 +104,16 @@ impl Root {
             path: files.root.clone(),
             index: files.index.clone(),
             fallback: files.fallback.clone().map(String::into_bytes),
+            fallback_for_all: files.fallback_for_all,
+            not_found: files.not_found.clone().map(String::into_bytes),
+            media_types: MediaTypes {
+                known: files
+                    .media_types
+                    .iter()
+                    .filter_map(|(ending, kind)| Some((ending.clone(), kind.parse().ok()?)))
+                    .collect(),
+                charset: files.charset.clone(),
+            },
             caching,
             precompressed: files.precompressed,
             follow_symlinks: files.follow_symlinks,
@@ -150,11 +165,12 @@ async fn answer(root: &Arc<Root>, request: &RequestHead) -> Result<(ResponseHead
         Err(Refusal::NotServed) => return Ok(status(StatusCode::NOT_FOUND, None)),
     };
     let accepted = Preferences::of(&request.headers);
-    let found = match look_up(root, &wanted, accepted, Lookup::Cached) {
+    let is_page = is_page(request);
+    let found = match look_up(root, &wanted, accepted, is_page, Lookup::Cached) {
         Err(Trouble::WouldWait) => {
             let patient = {
                 let root = root.clone();
-                spawn_blocking(move || look_up(&root, &wanted, accepted, Lookup::Patient))
+                spawn_blocking(move || look_up(&root, &wanted, accepted, is_page, Lookup::Patient))
             };
             match timeout(PATIENCE, patient).await {
                 Ok(Ok(found)) => found,
@@ -166,8 +182,12 @@ async fn answer(root: &Arc<Root>, request: &RequestHead) -> Result<(ResponseHead
     };
     match found {
         Ok(Found::File(file)) => Ok(respond(root, request, file)),
+        Ok(Found::Instead(file)) => Ok(respond_missing(root, request, file)),
         Ok(Found::Directory) => {
-            let there = path::with_slash(request.normalized_path(), request.target().query());
+            // The client knows nothing of what policies made of its path.
+            let received = request.received();
+            let path = tidegate_message::path::normalize(received.path());
+            let there = path::with_slash(path.as_deref().unwrap_or(received.path()), received.query());
             // Its parts came in a request target, so they are visible ASCII.
             let there = HeaderValue::try_from(there).ok().map(|there| (header::LOCATION, there));
             Ok(status(StatusCode::PERMANENT_REDIRECT, there))
@@ -184,6 +204,13 @@ async fn answer(root: &Arc<Root>, request: &RequestHead) -> Result<(ResponseHead
     }
 }
 
+/// Whether a request may be for a page: browsers say so, and names of pages have no dot as a rule.
+fn is_page(request: &RequestHead) -> bool {
+    let last = request.path().rsplit('/').next().unwrap_or_default();
+    let accepts = || tokens(&request.headers, &header::ACCEPT).any(|range| range.starts_with("text/html"));
+    !last.contains('.') || accepts()
+}
+
 /// A response that only names its status, as those to failures do.
 fn status(status: StatusCode, field: Option<(header::HeaderName, HeaderValue)>) -> (ResponseHead, Body) {
     let text = Bytes::from(format!("{status}\n"));
@@ -196,11 +223,31 @@ fn status(status: StatusCode, field: Option<(header::HeaderName, HeaderValue)>) 
     (head, Body::full(text))
 }
 
+/// The page for what is not there.
+fn respond_missing(root: &Root, request: &RequestHead, page: Representation) -> (ResponseHead, Body) {
+    let mut plain = request.clone();
+    for condition in [
+        header::RANGE,
+        header::IF_MATCH,
+        header::IF_NONE_MATCH,
+        header::IF_MODIFIED_SINCE,
+        header::IF_UNMODIFIED_SINCE,
+    ] {
+        plain.headers.remove(condition);
+    }
+    let (mut found, body) = respond(root, &plain, page);
+    for of_the_page in [header::ETAG, header::LAST_MODIFIED, header::ACCEPT_RANGES, header::CACHE_CONTROL] {
+        found.headers.remove(of_the_page);
+    }
+    found.status = StatusCode::NOT_FOUND;
+    (found, body)
+}
+
 /// The response with a file that was found: all of it, some of it, or that the client has it.
 fn respond(root: &Root, request: &RequestHead, found: Representation) -> (ResponseHead, Body) {
-    let Representation { file, size, modified, path, coding, varies } = found;
+    let Representation { file, size, modified, touched, path, coding, varies } = found;
     let asked = &request.headers;
-    let validators = Validators::new(modified, size, coding, SystemTime::now());
+    let validators = Validators::new(modified, touched, size, coding, SystemTime::now());
     let mut headers = HeaderMap::with_capacity(12);
     headers.insert(header::ETAG, validators.etag());
     if varies {
@@ -216,12 +263,14 @@ fn respond(root: &Root, request: &RequestHead, found: Representation) -> (Respon
         }
         Outcome::Failed => return status(StatusCode::PRECONDITION_FAILED, None),
     }
-    headers.insert(header::LAST_MODIFIED, validators.last_modified());
+    if let Some(date) = validators.last_modified() {
+        headers.insert(header::LAST_MODIFIED, date);
+    }
     headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     if let Some(coding) = coding {
         headers.insert(header::CONTENT_ENCODING, coding.value());
     }
-    let kind = media::of(&path);
+    let kind = root.media_types.of(&path);
     // Ranges are defined for GET alone (RFC 9110 §14.2).
     let selection = match request.method == Method::GET && validators.allow_range(asked) {
         true => Selection::of(asked, size),

@@ -1,5 +1,6 @@
 //! Serves the requests of one client connection and ends it when a limit or a wait says so.
 
+use std::any::Any;
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::Future;
@@ -13,6 +14,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
+use hyper::ext::ReasonPhrase;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -23,6 +25,7 @@ use tokio::task::spawn_local;
 use tokio::time::{sleep_until, timeout};
 
 use super::io::{Activity, Io};
+use super::leftover::{ClientBody, Leftover};
 use super::stream::{Patience, Pieces, Turn};
 use tidegate_body::{BoxError, ResponseBody, longer};
 use tidegate_io::Millis;
@@ -35,6 +38,10 @@ pub(crate) struct Bounds {
     pub(crate) limits: Limits,
     pub(crate) timeouts: Timeouts,
     pub(crate) versions: HttpVersions,
+    /// The client is a trusted proxy: its connection carries the requests of many.
+    pub(crate) many_clients: bool,
+    /// Names of fields in title case, for clients of HTTP/1.1 that compare them byte by byte.
+    pub(crate) title_case: bool,
 }
 
 /// What the driver tells the handler of a request, beside the request.
@@ -62,9 +69,9 @@ pub(crate) struct Held {
     _in_flight: InFlight,
 }
 
-/// HTTP/2 streams the client may open and reset before they are answered, in `RESET_WINDOW`, until
-/// the connection is closed: beyond what h2 bounds itself.
-const MAX_EARLY_RESETS: u32 = 100;
+/// HTTP/2 streams the client may open and reset before they are answered, in `RESET_WINDOW`: beyond what h2 bounds
+/// itself. If they are more than half of its streams, the connection takes no new ones, and with twice as many it is cut.
+const MAX_EARLY_RESETS: u64 = 100;
 const RESET_WINDOW: Duration = Duration::from_secs(10);
 
 /// What is read at once, and what waits to be written; hyper would take 400 KiB of either.
@@ -80,18 +87,24 @@ const HTTP2_WINDOW: u32 = (1 << 31) - 1;
 
 /// Serves `stream` until it ends; `negotiated` is the version ALPN chose, if any.
 ///
-/// `handle` answers one request and is dropped, with the exchange, when the client goes away. When
+/// `counted` is dropped when the connection has ended, and a tunnel that it became.
+///
+/// `handle` answers one request and is dropped, with the exchange, when the client goes away; `unparsed` learns what
+/// was answered to what is no request. When
 /// `drain` becomes true the connection finishes what is in flight and closes (HTTP/2: GOAWAY).
-pub(crate) async fn serve<S, H, F>(
+pub(crate) async fn serve<S, H, F, U>(
     stream: S,
     negotiated: Option<Version>,
     bounds: Bounds,
     mut drain: watch::Receiver<bool>,
     handle: H,
+    unparsed: U,
+    counted: Box<dyn Any>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    H: Fn(Request<Incoming>, Arrival) -> F + 'static,
+    H: Fn(Request<ClientBody>, Arrival) -> F + 'static,
     F: Future<Output = Response<ResponseBody>> + 'static,
+    U: Fn((StatusCode, &'static str)),
 {
     let activity = Activity::new();
     let mut io = Io::new(stream, activity.clone());
@@ -110,7 +123,7 @@ pub(crate) async fn serve<S, H, F>(
             _ = drain.wait_for(|draining| *draining) => return,
         },
     };
-    let state = Rc::new(State::new(activity, bounds, http2));
+    let state = Rc::new(State::new(activity, bounds, http2, counted));
     let service = {
         let state = state.clone();
         service_fn(move |request| serve_request(state.clone(), request, &handle))
@@ -151,6 +164,7 @@ pub(crate) async fn serve<S, H, F>(
     let mut connection = builder
         .max_header_size(bounds.limits.request_headers)
         .max_buf_size(HTTP1_BUFFER.max(bounds.limits.request_headers))
+        .title_case_headers(bounds.title_case)
         .header_read_timeout(None)
         .serve_connection(TokioIo::new(io), service)
         .with_upgrades();
@@ -158,7 +172,12 @@ pub(crate) async fn serve<S, H, F>(
         let next = pin!(state.next(&mut drain));
         tokio::select! {
             biased;
-            _ = &mut connection => return,
+            ended = &mut connection => {
+                if let Some(refusal) = ended.err().as_ref().and_then(refusal) {
+                    unparsed(refusal);
+                }
+                return;
+            }
             next = Beside::new(next) => match next {
                 Next::Check => {}
                 // hyper would wait for a first request.
@@ -169,8 +188,18 @@ pub(crate) async fn serve<S, H, F>(
             },
         }
     }
+    unparsed((StatusCode::REQUEST_TIMEOUT, "request-timeout"));
     if let Some(parts) = connection.into_parts() {
         answer_request_timeout(parts.io.into_inner()).await;
+    }
+}
+
+/// What hyper answered to something it could not parse, and the name of the failure.
+fn refusal(error: &hyper::Error) -> Option<(StatusCode, &'static str)> {
+    if error.is_parse_too_large() {
+        Some((StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "headers-too-large"))
+    } else {
+        error.is_parse().then_some((StatusCode::BAD_REQUEST, "bad-request"))
     }
 }
 
@@ -191,14 +220,20 @@ fn serve_request<H, F>(
     handle: &H,
 ) -> impl Future<Output = Result<Response<Watched>, Infallible>> + use<H, F>
 where
-    H: Fn(Request<Incoming>, Arrival) -> F,
+    H: Fn(Request<ClientBody>, Arrival) -> F,
     F: Future<Output = Response<ResponseBody>>,
 {
     let requests = state.requests.get() + 1;
     state.requests.set(requests);
     let marks = Marks::of(request.headers());
     let content_lengths = if state.http2 { 0 } else { state.activity.begin_request(marks.framed()) };
-    let turn = state.http2.then(Rc::<Turn>::default);
+    let mut leftover = None;
+    let request = request.map(|incoming| {
+        let (body, left) = ClientBody::new(incoming, &state.activity);
+        leftover = left;
+        body
+    });
+    let turn = state.http2.then(|| Rc::new(Turn::new(leftover.clone())));
     state.begun.set(turn.clone());
     let in_flight = InFlight::begin(state.clone());
     let arrival = Arrival { content_lengths, marks, state };
@@ -207,6 +242,13 @@ where
     async move {
         let mut response = answer.await;
         let state = &in_flight.state;
+        if let Some(left) = &leftover
+            && !left.is_read(marks.expect, &state.activity).await
+            && !state.http2
+        {
+            left.forget();
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         if requests >= state.bounds.limits.requests_per_connection {
             if state.http2 {
                 state.order(Next::Close);
@@ -214,9 +256,21 @@ where
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
         }
+        if !state.http2
+            && response.status().canonical_reason().is_none()
+            && response.extensions().get::<ReasonPhrase>().is_none()
+        {
+            // hyper would write `<none>`; the phrase may be empty, and says nothing to anybody (RFC 9112 §4).
+            response.extensions_mut().insert(ReasonPhrase::from_static(b""));
+        }
         in_flight.answered.set(true);
         in_flight.upgraded.set(response.status() == StatusCode::SWITCHING_PROTOCOLS);
-        Ok(response.map(|body| Watched { body, pieces: turn.map(Pieces::new), _in_flight: in_flight }))
+        Ok(response.map(|body| Watched {
+            body,
+            pieces: turn.map(Pieces::new),
+            leftover,
+            _in_flight: in_flight,
+        }))
     }
 }
 
@@ -225,6 +279,8 @@ struct Watched {
     body: ResponseBody,
     /// Over HTTP/2.
     pieces: Option<Pieces>,
+    /// Of its request.
+    leftover: Option<Rc<Leftover>>,
     _in_flight: InFlight,
 }
 
@@ -264,6 +320,9 @@ impl Drop for Watched {
         let rest = self.rest();
         if rest > 0 {
             self.body.break_off(rest);
+        }
+        if let (Some(leftover), None) = (&self.leftover, &self.pieces) {
+            leftover.forget();
         }
     }
 }
@@ -322,19 +381,29 @@ struct State {
     /// The end of the last exchange, or the start of the connection.
     idle_since: Cell<Millis>,
     closing: Cell<bool>,
-    early_resets: Cell<(Instant, u32)>,
+    early_resets: Cell<Resets>,
     /// An order from an exchange to the driver.
     ordered: Cell<Option<Next>>,
     order: Notify,
+    _counted: Box<dyn Any>,
     /// Of the HTTP/2 stream whose request came last, until its task begins.
     begun: Cell<Option<Rc<Turn>>>,
+}
+
+/// Streams that were reset before they were answered.
+#[derive(Debug, Clone, Copy)]
+struct Resets {
+    since: Instant,
+    /// Requests on the connection before.
+    requests: u64,
+    resets: u64,
 }
 
 /// The client's share of an HTTP/2 handshake: the preface and an empty SETTINGS frame (RFC 9113 §3.4).
 const HTTP2_OPENING: u64 = 24 + 9;
 
 impl State {
-    fn new(activity: Arc<Activity>, bounds: Bounds, http2: bool) -> Self {
+    fn new(activity: Arc<Activity>, bounds: Bounds, http2: bool, counted: Box<dyn Any>) -> Self {
         let now = Instant::now();
         Self {
             activity,
@@ -345,9 +414,10 @@ impl State {
             in_flight: Cell::new(0),
             idle_since: Cell::new(Millis::now()),
             closing: Cell::new(false),
-            early_resets: Cell::new((now, 0)),
+            early_resets: Cell::new(Resets { since: now, requests: 0, resets: 0 }),
             ordered: Cell::new(None),
             order: Notify::new(),
+            _counted: counted,
             begun: Cell::default(),
         }
     }
@@ -431,12 +501,20 @@ impl State {
     }
 
     fn count_early_reset(&self) {
-        let (since, count) = self.early_resets.get();
-        let fresh = since.elapsed() >= RESET_WINDOW;
-        let next = if fresh { (Instant::now(), 1) } else { (since, count + 1) };
-        self.early_resets.set(next);
-        if next.1 > MAX_EARLY_RESETS {
-            self.order(Next::Cut);
+        if self.bounds.many_clients {
+            // Each of them may go away at any time.
+            return;
+        }
+        let mut counted = self.early_resets.get();
+        if counted.since.elapsed() >= RESET_WINDOW {
+            counted = Resets { since: Instant::now(), requests: self.requests.get() - 1, resets: 0 };
+        }
+        counted.resets += 1;
+        self.early_resets.set(counted);
+        let Resets { requests, resets, .. } = counted;
+        if resets > MAX_EARLY_RESETS && resets > (self.requests.get() - requests) / 2 {
+            let goes_on = self.closing.get() && resets > 2 * MAX_EARLY_RESETS;
+            self.order(if goes_on { Next::Cut } else { Next::Close });
         }
     }
 }

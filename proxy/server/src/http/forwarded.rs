@@ -6,7 +6,8 @@ use std::net::IpAddr;
 use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
 use ipnet::IpNet;
 
-use tidegate_message::fields::tokens;
+use tidegate_message::UNKNOWN;
+use tidegate_message::fields::{members_from_last, parts, trim};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -30,34 +31,55 @@ pub(crate) struct Client {
 /// peer, or whom a PROXY protocol header names in the peer's place.
 ///
 /// From a trusted source, the addresses it lists are read from the last to the first until one is not a
-/// trusted proxy; that is the client. `X-Forwarded-For` is read if present, else `Forwarded`. Text that
-/// is no address ends the search at the last address that was believed.
-pub(crate) fn client(source: IpAddr, scheme: &'static str, headers: &HeaderMap, trusted: &[IpNet]) -> Client {
+/// trusted proxy; that is the client. `X-Forwarded-For` is read if present, else `Forwarded`; or `field` alone, which
+/// has one address. What cannot be read stands for a client that is [`UNKNOWN`], never for who passed it on.
+pub(crate) fn client(
+    source: IpAddr,
+    scheme: &'static str,
+    headers: &HeaderMap,
+    trusted: &[IpNet],
+    field: Option<&HeaderName>,
+) -> Client {
     let source = source.to_canonical();
     let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(&address));
     if !is_trusted(source) {
         return Client { address: source, scheme, source_trusted: false };
     }
-    let mut address = source;
-    let mut follow = |hop: Option<IpAddr>| match hop {
-        Some(hop) => {
-            address = hop.to_canonical();
-            is_trusted(address)
-        }
-        None => false,
+    let (mut address, mut proto) = (source, None);
+    let mut follow = |hop: Option<IpAddr>| {
+        address = hop.map(|hop| hop.to_canonical()).filter(|hop| !hop.is_unspecified()).unwrap_or(UNKNOWN);
+        is_trusted(address)
     };
-    if headers.contains_key(&X_FORWARDED_FOR) {
-        let _ = tokens(headers, &X_FORWARDED_FOR).rev().all(|hop| follow(node(hop)));
+    // How many hops were believed: what else is said of them is read as far.
+    let mut hops = 0;
+    if let Some(field) = field {
+        let mut values = headers.get_all(field).iter().map(HeaderValue::as_bytes);
+        match (values.next(), values.next()) {
+            (None, _) => {}
+            (Some(value), None) => drop(follow(node(value))),
+            (Some(_), Some(_)) => drop(follow(None)),
+        }
+    } else if headers.contains_key(&X_FORWARDED_FOR) {
+        for hop in members_from_last(headers, &X_FORWARDED_FOR) {
+            hops += 1;
+            if !follow(node(hop)) {
+                break;
+            }
+        }
     } else {
-        let _ =
-            tokens(headers, &header::FORWARDED).rev().all(|hop| follow(parameter(hop, "for").and_then(node)));
+        for hop in members_from_last(headers, &header::FORWARDED) {
+            proto = parameter(hop, "proto").map(<[u8]>::to_vec);
+            if !follow(parameter(hop, "for").and_then(node)) {
+                break;
+            }
+        }
     }
-    let told = tokens(headers, &X_FORWARDED_PROTO)
-        .next()
-        .or_else(|| tokens(headers, &header::FORWARDED).next().and_then(|hop| parameter(hop, "proto")));
+    // One word for all hops, as a rule; else one for each.
+    let told: Vec<&[u8]> = members_from_last(headers, &X_FORWARDED_PROTO).collect();
+    let told = told.get(hops.clamp(1, told.len().max(1)) - 1).copied().or(proto.as_deref());
     let scheme = match told {
-        Some(told) if told.eq_ignore_ascii_case("https") => "https",
-        Some(told) if told.eq_ignore_ascii_case("http") => "http",
+        Some(told) if told.eq_ignore_ascii_case(b"https") => "https",
+        Some(told) if told.eq_ignore_ascii_case(b"http") => "http",
         _ => scheme,
     };
     Client { address, scheme, source_trusted: true }
@@ -91,8 +113,8 @@ impl Introduction {
     pub(crate) fn set(&self, headers: &mut HeaderMap, client: &Client, authority: &str, version: Version) {
         let (host, forwarded) = self.words(authority, client.scheme);
         let believed = |name: HeaderName| client.source_trusted.then(|| joined(headers, &name)).flatten();
-        let with = |before: Option<String>, own: HeaderValue| match before {
-            Some(before) => value(format!("{before}, {}", own.to_str().unwrap_or_default())),
+        let with = |before: Option<Vec<u8>>, own: HeaderValue| match before {
+            Some(before) => value([&before[..], b", ", own.as_bytes()].concat()),
             None => own,
         };
         let hops = with(believed(X_FORWARDED_FOR), self.source_text.clone());
@@ -139,10 +161,9 @@ impl Introduction {
     }
 }
 
-/// What is joined here are values that were fields before, addresses and an accepted authority: all of
-/// them visible ASCII.
-fn value(text: String) -> HeaderValue {
-    HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""))
+/// What is joined here are values that were fields before, addresses and an accepted authority.
+fn value(text: impl Into<Vec<u8>>) -> HeaderValue {
+    HeaderValue::try_from(text.into()).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
 /// Keeps a usable `x-request-id`, or makes one of the process's own number and the exchange's.
@@ -163,22 +184,28 @@ pub(crate) fn request_id(headers: &mut HeaderMap, process: u64, exchange: u64) -
     id
 }
 
-fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
-    let members: Vec<&str> = tokens(headers, name).collect();
-    (!members.is_empty()).then(|| members.join(", "))
+/// All lines of a field in one, as they came.
+fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<Vec<u8>> {
+    let lines: Vec<&[u8]> = headers.get_all(name).iter().map(|line| trim(line.as_bytes())).collect();
+    (!lines.is_empty()).then(|| lines.join(&b", "[..]))
 }
 
-/// One parameter of a `Forwarded` element, without its quotes (RFC 7239 §4).
-fn parameter<'a>(element: &'a str, name: &str) -> Option<&'a str> {
-    element
-        .split(';')
-        .filter_map(|pair| pair.split_once('='))
-        .find(|(key, _)| key.trim().eq_ignore_ascii_case(name))
-        .map(|(_, value)| value.trim().trim_matches('"'))
+/// One parameter of a `Forwarded` element, without its quotes (RFC 7239 §4). `None` if it is not there exactly once.
+fn parameter<'a>(element: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    let mut found = parts(element, b';').filter_map(|pair| {
+        let at = pair.iter().position(|byte| *byte == b'=')?;
+        trim(&pair[..at]).eq_ignore_ascii_case(name.as_bytes()).then(|| trim(&pair[at + 1..]))
+    });
+    found.next().filter(|_| found.next().is_none()).map(unquoted)
+}
+
+fn unquoted(text: &[u8]) -> &[u8] {
+    text.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")).unwrap_or(text)
 }
 
 /// An address as these fields write it: bare, with a port, or in brackets.
-fn node(text: &str) -> Option<IpAddr> {
+fn node(text: &[u8]) -> Option<IpAddr> {
+    let text = str::from_utf8(unquoted(text)).ok()?;
     if let Ok(address) = text.parse() {
         return Some(address);
     }

@@ -2,14 +2,15 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
+use super::linger::Linger;
 use tidegate_io::clock::{Millis, in_millis};
 use tidegate_io::write_together;
 
@@ -28,6 +29,8 @@ pub(crate) struct Activity {
     /// Bytes the client's connection has taken since then.
     taken: AtomicU64,
     bytes_read: AtomicU64,
+    /// Whether a request was given up before its end: the rest of it comes all the same.
+    unread: AtomicBool,
     /// HTTP/2 frames that let more be sent: WINDOW_UPDATE and SETTINGS.
     window_updates: AtomicU64,
     head: Mutex<Head>,
@@ -58,6 +61,7 @@ impl Activity {
             looked: AtomicU64::new(0),
             taken: AtomicU64::new(0),
             bytes_read: AtomicU64::new(0),
+            unread: AtomicBool::new(false),
             window_updates: AtomicU64::new(0),
             head: Mutex::default(),
         })
@@ -107,6 +111,11 @@ impl Activity {
     /// How often an HTTP/2 client has let more be sent.
     pub(crate) fn window_updates(&self) -> u64 {
         self.window_updates.load(Ordering::Relaxed)
+    }
+
+    /// Whether more of a request may come than anybody reads.
+    pub(crate) fn leaves_unread(&self, unread: bool) {
+        self.unread.store(unread, Ordering::Relaxed);
     }
 
     /// Bytes the client has sent so far.
@@ -262,6 +271,8 @@ pub(crate) struct Io<S> {
     /// Bytes already read while the protocol was being recognised.
     prefix: Bytes,
     activity: Arc<Activity>,
+    /// It is closed, and what still comes is thrown away.
+    lingers: Option<Linger>,
 }
 
 /// What opens every HTTP/2 connection (RFC 9113 §3.4).
@@ -269,7 +280,7 @@ const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Io<S> {
     pub(crate) fn new(inner: S, activity: Arc<Activity>) -> Self {
-        Self { inner, prefix: Bytes::new(), activity }
+        Self { inner, prefix: Bytes::new(), activity, lingers: None }
     }
 
     /// Reads until the client has said whether it speaks HTTP/2 by prior knowledge (RFC 9113 §3.3);
@@ -314,7 +325,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Io<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Io<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Io<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.inner).poll_write(cx, bytes);
         self.activity.wrote(&result);
@@ -345,6 +356,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Io<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
+        let this = &mut *self;
+        if this.lingers.is_none() {
+            ready!(Pin::new(&mut this.inner).poll_shutdown(cx))?;
+            if !this.activity.unread.load(Ordering::Relaxed) {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        this.lingers.get_or_insert_with(Linger::begin).poll(&mut this.inner, cx).map(Ok)
     }
 }

@@ -4,6 +4,8 @@
 pub(crate) mod connection;
 pub(crate) mod forwarded;
 mod io;
+pub(crate) mod leftover;
+mod linger;
 pub(crate) mod request;
 mod stream;
 pub(crate) mod websocket;

@@ -2,7 +2,7 @@
 
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version, header};
-use tidegate_config::Limits;
+use tidegate_config::{Ambiguous, Limits};
 use tidegate_message::{authority, path};
 
 use super::websocket;
@@ -21,13 +21,15 @@ pub(crate) struct Accepted {
     pub(crate) content_length: Option<u64>,
 }
 
-/// Checks a request head against RFC 9110, RFC 9112, RFC 9113 and the operator's limits. `content_lengths`
+/// Checks a request head against RFC 9110, RFC 9112, RFC 9113 and the operator's limits. Nobody takes a body over
+/// `largest_body`; some may take less. `content_lengths`
 /// are those the driver saw, `marks` those of the fields. The only CONNECT that is accepted opens a WebSocket.
 pub(crate) fn accept<B>(
     request: &Request<B>,
     content_lengths: usize,
     marks: Marks,
     limits: &Limits,
+    largest_body: u64,
 ) -> Result<Accepted, Error> {
     let headers = request.headers();
     let refused = matches!(*request.method(), Method::CONNECT | Method::TRACE);
@@ -39,8 +41,13 @@ pub(crate) fn accept<B>(
         return Err(Error::HeadersTooLarge("limits.request-header-count"));
     }
     let authority = authority(request)?;
+    if limits.ambiguous_paths == Ambiguous::Refuse
+        && let Some(why) = path::ambiguity(target.path()).or_else(|| authority::ambiguity(&authority))
+    {
+        return Err(Error::BadRequest(why));
+    }
     let content_length = framing(headers, content_lengths, marks)?;
-    if content_length.is_some_and(|length| length > limits.request_body) {
+    if content_length.is_some_and(|length| length > largest_body) {
         return Err(Error::BodyTooLarge);
     }
     let is_met = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");

@@ -16,6 +16,7 @@ use tidegate_io::Millis;
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::io::Activity;
+use super::leftover::Leftover;
 use tidegate_body::BoxError;
 
 /// What is handed on at once, as the client is waited for from one piece to the next: the largest DATA frame that
@@ -23,13 +24,19 @@ use tidegate_body::BoxError;
 const PIECE: usize = 16 << 10;
 
 /// Of a response of which pieces are handed on: the number of the one that the client is waited for to take.
-#[derive(Debug, Default)]
 pub(crate) struct Turn {
     waits_for: Cell<Option<u64>>,
+    /// Of its request, if that has a body.
+    left: Option<Rc<Leftover>>,
+}
+
+impl Turn {
+    pub(crate) fn new(left: Option<Rc<Leftover>>) -> Self {
+        Self { waits_for: Cell::new(None), left }
+    }
 }
 
 /// The body of a response, piece by piece.
-#[derive(Debug, Default)]
 pub(crate) struct Pieces {
     /// What of a frame is still to be handed on.
     rest: Bytes,
@@ -93,17 +100,18 @@ struct Wait {
 
 impl Patience {
     /// Serves `stream` until it is complete, or until the client has taken nothing of its response for too long: it
-    /// is reset then.
+    /// is reset then. What of its request is still to come is taken for a while, lest the client takes the reset of that
+    /// for the end of a response that it has not read yet.
     pub(crate) async fn serve(
         self,
         stream: impl Future<Output = ()>,
         turn: Rc<Turn>,
         activity: Arc<Activity>,
     ) {
-        let mut stream = pin!(stream);
+        let mut stream = pin!(Some(stream));
         let mut wait = None;
         poll_fn(|cx| {
-            if stream.as_mut().poll(cx).is_ready() {
+            if stream.as_mut().as_pin_mut().is_none_or(|stream| stream.poll(cx).is_ready()) {
                 return Poll::Ready(());
             }
             let waits_for = turn.waits_for.get();
@@ -122,6 +130,10 @@ impl Patience {
             )
         })
         .await;
+        stream.set(None);
+        if let Some(left) = &turn.left {
+            left.discard().await;
+        }
     }
 
     fn poll_expired(&self, wait: &mut Wait, activity: &Activity, cx: &mut Context<'_>) -> Poll<()> {

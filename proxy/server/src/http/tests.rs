@@ -16,7 +16,7 @@ fn limits() -> Limits {
 }
 
 fn accept_with(request: &Request<()>, content_lengths: usize) -> Result<request::Accepted, Error> {
-    request::accept(request, content_lengths, Marks::of(request.headers()), &limits())
+    request::accept(request, content_lengths, Marks::of(request.headers()), &limits(), limits().request_body)
 }
 
 fn accept(request: &Request<()>) -> Result<request::Accepted, Error> {
@@ -99,15 +99,55 @@ fn the_client_is_the_last_address_that_is_no_trusted_proxy() {
         ("192.0.2.1", &[("x-forwarded-for", "198.51.100.7")][..], "192.0.2.1"),
         ("10.0.0.1", &[("x-forwarded-for", "198.51.100.7")], "198.51.100.7"),
         ("10.0.0.1", &[("x-forwarded-for", "6.6.6.6, 198.51.100.7, 10.0.0.2")], "198.51.100.7"),
-        ("10.0.0.1", &[("x-forwarded-for", "6.6.6.6, junk, 10.0.0.2")], "10.0.0.2"),
+        ("10.0.0.1", &[("x-forwarded-for", "6.6.6.6, junk, 10.0.0.2")], "::"),
+        ("10.0.0.1", &[("x-forwarded-for", "6.6.6.6, 0.0.0.0")], "::"),
+        ("10.0.0.1", &[("x-forwarded-for", "\", 198.51.100.7")], "198.51.100.7"),
+        ("10.0.0.1", &[("forwarded", "for=6.6.6.6, proto=https")], "::"),
+        ("10.0.0.1", &[("forwarded", "for=6.6.6.6;for=1.1.1.1")], "::"),
+        ("10.0.0.1", &[("forwarded", "for=\"x, for=198.51.100.7;by=y")], "198.51.100.7"),
+        ("10.0.0.1", &[("forwarded", "for=unknown")], "::"),
         ("10.0.0.1", &[("x-forwarded-for", "[2001:db8::1]:4711")], "2001:db8::1"),
         ("10.0.0.1", &[("forwarded", "for=6.6.6.6, for=\"[2001:db8::1]:80\";proto=https")], "2001:db8::1"),
         ("::ffff:10.0.0.1", &[("x-forwarded-for", "198.51.100.7")], "198.51.100.7"),
         ("10.0.0.1", &[], "10.0.0.1"),
     ];
     for (peer, fields, expected) in cases {
-        let client = forwarded::client(address(peer), "http", &headers(fields), &trusted);
+        let client = forwarded::client(address(peer), "http", &headers(fields), &trusted, None);
         assert_eq!(client.address, address(expected), "{peer} {fields:?}");
+    }
+    let field = http::HeaderName::from_static("cf-connecting-ip");
+    for (fields, expected) in [
+        (&[("cf-connecting-ip", "198.51.100.7"), ("x-forwarded-for", "6.6.6.6")][..], "198.51.100.7"),
+        (&[("cf-connecting-ip", "10.0.0.9")], "10.0.0.9"),
+        (&[("cf-connecting-ip", "198.51.100.7"), ("cf-connecting-ip", "6.6.6.6")], "::"),
+        (&[("cf-connecting-ip", "198.51.100.7, 6.6.6.6")], "::"),
+        (&[("x-forwarded-for", "6.6.6.6")], "10.0.0.1"),
+    ] {
+        let headers = headers(fields);
+        let client = forwarded::client(address("10.0.0.1"), "http", &headers, &trusted, Some(&field));
+        assert_eq!(client.address, address(expected), "{fields:?}");
+        let client = forwarded::client(address("192.0.2.1"), "http", &headers, &trusted, Some(&field));
+        assert_eq!(client.address, address("192.0.2.1"), "a stranger says {fields:?}");
+    }
+}
+
+#[test]
+fn the_scheme_is_said_by_the_hop_that_is_believed() {
+    let trusted = ["10.0.0.0/8".parse().expect("a network")];
+    for (fields, expected) in [
+        (&[("x-forwarded-proto", "https")][..], "https"),
+        (
+            &[("x-forwarded-for", "198.51.100.7, 10.0.0.2"), ("x-forwarded-proto", "http, https, http")],
+            "https",
+        ),
+        (&[("x-forwarded-for", "198.51.100.7"), ("x-forwarded-proto", "https, http")], "http"),
+        (&[("x-forwarded-for", "198.51.100.7, 10.0.0.2"), ("x-forwarded-proto", "https")], "https"),
+        (&[("forwarded", "for=6.6.6.6;proto=https, for=198.51.100.7;proto=http")], "http"),
+        (&[("forwarded", "for=198.51.100.7;proto=https, for=10.0.0.2;proto=http")], "https"),
+        (&[("x-forwarded-proto", "junk")], "http"),
+    ] {
+        let client = forwarded::client(address("10.0.0.1"), "http", &headers(fields), &trusted, None);
+        assert_eq!(client.scheme, expected, "{fields:?}");
     }
 }
 
@@ -122,7 +162,7 @@ fn what_a_stranger_says_of_itself_is_replaced_and_what_a_proxy_says_is_kept() {
     let set = |trusted: &[ipnet::IpNet]| {
         let mut headers = headers(said);
         let peer = address("10.0.0.1");
-        let client = forwarded::client(peer, "http", &headers, trusted);
+        let client = forwarded::client(peer, "http", &headers, trusted, None);
         Introduction::new(peer).set(&mut headers, &client, "example.com", Version::HTTP_11);
         headers
     };

@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tidegate_config::Limits;
 
+const PER_CLIENT: &str = "limits.connections-per-client";
+
 /// The connections of all workers. A lock, taken when a connection opens and closes, not per request.
 #[derive(Debug, Default)]
 pub(crate) struct Admission {
@@ -27,20 +29,26 @@ pub(crate) struct Admitted {
 }
 
 impl Admission {
-    /// `None` if the connection is over `limits.connections` or `limits.connections-per-client`.
-    pub(crate) fn admit(self: &Arc<Self>, peer: IpAddr, limits: &Limits, trusted: bool) -> Option<Admitted> {
+    /// # Errors
+    /// The limit that the connection is over.
+    pub(crate) fn admit(
+        self: &Arc<Self>,
+        peer: IpAddr,
+        limits: &Limits,
+        trusted: bool,
+    ) -> Result<Admitted, &'static str> {
         let client = (!trusted).then(|| peer.to_canonical());
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         if counts.all >= limits.connections {
-            return None;
+            return Err("limits.connections");
         }
         if let Some(client) = client
             && !counts.add(client, limits)
         {
-            return None;
+            return Err(PER_CLIENT);
         }
         counts.all += 1;
-        Some(Admitted { admission: self.clone(), client })
+        Ok(Admitted { admission: self.clone(), client })
     }
 }
 
@@ -66,21 +74,23 @@ impl Counts {
 }
 
 impl Admitted {
-    /// Counts the connection for `client` from now on: a proxy made it and says for whom. `None`, and it is
-    /// no longer counted at all, if that is over `limits.connections-per-client`.
-    pub(crate) fn count_for(mut self, client: IpAddr, limits: &Limits) -> Option<Self> {
+    /// Counts the connection for `client` from now on: a proxy made it and says for whom.
+    ///
+    /// # Errors
+    /// The limit that it is over; it is no longer counted at all.
+    pub(crate) fn count_for(mut self, client: IpAddr, limits: &Limits) -> Result<Self, &'static str> {
         let client = client.to_canonical();
         let admission = self.admission.clone();
         let mut counts = admission.counts.lock().unwrap_or_else(PoisonError::into_inner);
         if !counts.add(client, limits) {
             // Dropping `self` takes the lock.
             drop(counts);
-            return None;
+            return Err(PER_CLIENT);
         }
         if let Some(before) = self.client.replace(client) {
             counts.remove(before);
         }
-        Some(self)
+        Ok(self)
     }
 }
 
@@ -111,12 +121,12 @@ mod tests {
         let (admission, limits) = one_per_client();
         let [one, other] = [[10, 0, 0, 1], [10, 0, 0, 2]].map(IpAddr::from);
         let first = admission.admit(one, &limits, false);
-        assert!(first.is_some());
-        assert!(admission.admit(one, &limits, false).is_none());
-        assert!(admission.admit(one, &limits, true).is_some(), "a trusted proxy is not counted");
-        assert!(admission.admit(other, &limits, false).is_some());
+        assert!(first.is_ok());
+        assert!(admission.admit(one, &limits, false).is_err());
+        assert!(admission.admit(one, &limits, true).is_ok(), "a trusted proxy is not counted");
+        assert!(admission.admit(other, &limits, false).is_ok());
         drop(first);
-        assert!(admission.admit(one, &limits, false).is_some());
+        assert!(admission.admit(one, &limits, false).is_ok());
     }
 
     #[test]
@@ -125,11 +135,11 @@ mod tests {
         let [proxy, client] = [[10, 0, 0, 1], [192, 0, 2, 1]].map(IpAddr::from);
         let proxied = || admission.admit(proxy, &limits, true)?.count_for(client, &limits);
         let first = proxied();
-        assert!(first.is_some());
-        assert!(proxied().is_none());
-        assert!(admission.admit(client, &limits, false).is_none(), "with and without a proxy in between");
+        assert!(first.is_ok());
+        assert!(proxied().is_err());
+        assert!(admission.admit(client, &limits, false).is_err(), "with and without a proxy in between");
         drop(first);
-        assert!(admission.admit(client, &limits, false).is_some());
+        assert!(admission.admit(client, &limits, false).is_ok());
         let counts = admission.counts.lock().expect("no panic");
         assert_eq!((counts.all, counts.by_client.len()), (0, 0));
     }

@@ -11,6 +11,7 @@ use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use rustls::{CipherSuite, SignatureAlgorithm};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
@@ -135,31 +136,54 @@ fn ip_address(bytes: &[u8]) -> Option<std::net::IpAddr> {
     v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(Into::into)).ok()
 }
 
-/// Chooses a certificate by the name a client asks for (SNI, RFC 6066 §3).
+/// Chooses a certificate by the name a client asks for (SNI, RFC 6066 §3), and among several by what it can verify.
 pub(crate) struct ByName {
-    names: HashMap<String, Arc<CertifiedKey>>,
-    default: Arc<CertifiedKey>,
+    names: HashMap<String, Vec<Arc<CertifiedKey>>>,
+    /// All of them, in order.
+    all: Vec<Arc<CertifiedKey>>,
 }
 
 impl ByName {
-    /// The first certificate is the default, and where two have a name the first of them has it.
+    /// The first certificate is the default, and where two have a name the first of them goes before the other. `None`
+    /// without any.
     pub(crate) fn new(certificates: &[Certificate]) -> Option<Self> {
-        let default = certificates.first()?.key.clone();
-        let mut names = HashMap::new();
+        let mut names: HashMap<String, Vec<_>> = HashMap::new();
         for certificate in certificates {
             for name in &certificate.names {
-                names.entry(name.clone()).or_insert_with(|| certificate.key.clone());
+                names.entry(name.clone()).or_default().push(certificate.key.clone());
             }
         }
-        Some(Self { names, default })
+        let all: Vec<_> = certificates.iter().map(|certificate| certificate.key.clone()).collect();
+        (!all.is_empty()).then_some(Self { names, all })
     }
 
-    fn find(&self, name: &str) -> &Arc<CertifiedKey> {
-        let name = name.to_ascii_lowercase();
+    /// In the order in which they are tried: those with the name, those with a wildcard for it, all.
+    fn candidates(&self, name: Option<&str>) -> impl Iterator<Item = &Arc<CertifiedKey>> {
+        let name = name.map(str::to_ascii_lowercase).unwrap_or_default();
+        let exact = self.names.get(&name);
         // RFC 6125 §6.4.3: a wildcard stands for exactly the first label.
-        let wildcard = || name.split_once('.').and_then(|(_, parent)| self.names.get(&format!("*.{parent}")));
-        self.names.get(&name).or_else(wildcard).unwrap_or(&self.default)
+        let wildcard = name.split_once('.').and_then(|(_, parent)| self.names.get(&format!("*.{parent}")));
+        [exact, wildcard, Some(&self.all)].into_iter().flatten().flatten()
     }
+}
+
+/// Whether the client that says hello can verify a signature of this key.
+fn suits(key: &CertifiedKey, hello: &ClientHello<'_>) -> bool {
+    let algorithm = key.key.algorithm();
+    let has_suite = hello.cipher_suites().iter().any(|suite| may_sign(*suite, algorithm));
+    has_suite && key.key.choose_scheme(hello.signature_schemes()).is_some()
+}
+
+/// Whether a handshake of this suite may be signed so (RFC 8422 §2). TLS 1.3 leaves it to the signature schemes.
+fn may_sign(suite: CipherSuite, algorithm: SignatureAlgorithm) -> bool {
+    let Some(name) = suite.as_str() else { return false };
+    name.starts_with("TLS13_")
+        || match algorithm {
+            SignatureAlgorithm::RSA => name.contains("_RSA_"),
+            // Ed25519 goes with the suites of ECDSA (RFC 8422 §5.1).
+            SignatureAlgorithm::ECDSA | SignatureAlgorithm::ED25519 => name.contains("_ECDSA_"),
+            _ => false,
+        }
 }
 
 impl fmt::Debug for ByName {
@@ -170,6 +194,10 @@ impl fmt::Debug for ByName {
 
 impl ResolvesServerCert for ByName {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(hello.server_name().map_or(&self.default, |name| self.find(name)).clone())
+        let mut candidates = self.candidates(hello.server_name());
+        let first = candidates.next()?;
+        // Of a client that can verify none the handshake fails in the words of the library.
+        let suitable = std::iter::once(first).chain(candidates).find(|key| suits(key, &hello));
+        Some(suitable.unwrap_or(first).clone())
     }
 }

@@ -2,6 +2,7 @@
 
 use std::mem::discriminant;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use hickory_resolver::config::{
@@ -33,22 +34,72 @@ const HOSTS_TTL: Duration = Duration::from_secs(5);
 /// Where host names are looked up. Clones share the connections to the servers.
 #[derive(Clone)]
 pub(crate) struct Resolver {
+    timeout: Duration,
+    current: Arc<Mutex<Arc<Current>>>,
+}
+
+/// How host names are looked up now.
+struct Current {
     dns: TokioResolver,
     /// Domains that a name may be short for, from /etc/resolv.conf.
     search: Vec<Name>,
     /// A name with fewer dots is completed with them first.
     ndots: usize,
+    /// What it is made of, if that is the system's; `Some(None)`: there is no such file.
+    system: Option<Option<Vec<u8>>>,
 }
+
+const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 impl Resolver {
     /// Asks `servers`, over UDP and, for what does not fit, TCP; if there are none, those that
-    /// /etc/resolv.conf names now. `timeout` is for one try of one question; it is tried three times, as a
+    /// /etc/resolv.conf names at the time. `timeout` is for one try of one question; it is tried three times, as a
     /// round of three servers may have to get past two dead ones (`attempts` in resolv.conf overrides that).
     ///
     /// Call and use within a runtime of tokio.
     pub(crate) fn new(servers: &[SocketAddr], timeout: Duration) -> Result<Self, NetError> {
+        let current = Current::new(servers, timeout)?;
+        Ok(Self { timeout, current: Arc::new(Mutex::new(Arc::new(current))) })
+    }
+
+    /// Looked at before each round of questions, of which there is one a second at most: the system's servers change
+    /// where a machine moves from one network to another.
+    fn current(&self) -> Arc<Current> {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if current.system.as_ref().is_some_and(|system| *system != read_resolv_conf()) {
+            match Current::new(&[], self.timeout) {
+                Ok(changed) => {
+                    tracing::info!(target: "resolver", "{RESOLV_CONF} has changed: names are looked up as it says");
+                    *current = Arc::new(changed);
+                }
+                Err(error) => {
+                    tracing::warn!(target: "resolver", "{RESOLV_CONF} has changed and cannot be used: {error}");
+                }
+            }
+        }
+        current.clone()
+    }
+
+    /// One round of questions.
+    async fn resolve(&self, host: &str) -> Round {
+        self.current().resolve(host).await
+    }
+
+    #[cfg(test)]
+    fn candidates(&self, host: &str) -> Result<Vec<Name>, ProtoError> {
+        self.current().candidates(host)
+    }
+}
+
+fn read_resolv_conf() -> Option<Vec<u8>> {
+    std::fs::read(RESOLV_CONF).ok()
+}
+
+impl Current {
+    fn new(servers: &[SocketAddr], timeout: Duration) -> Result<Self, NetError> {
+        let system = servers.is_empty().then(read_resolv_conf);
         let (config, mut options) =
-            if servers.is_empty() { system() } else { (asking(servers), ResolverOpts::default()) };
+            if servers.is_empty() { system_conf() } else { (asking(servers), ResolverOpts::default()) };
         options.timeout = timeout;
         // Every question is asked because an answer has run out.
         options.cache_size = 0;
@@ -58,7 +109,7 @@ impl Resolver {
         let dns = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
             .with_options(options)
             .build()?;
-        Ok(Self { dns, search, ndots })
+        Ok(Self { dns, search, ndots, system })
     }
 
     /// One round of questions: /etc/hosts, which has the whole answer if it has any, or DNS.
@@ -246,7 +297,7 @@ impl Round {
 
 /// The system's servers and how to ask them. Without a usable file, and for a file without servers,
 /// resolv.conf(5) says to ask the local machine.
-fn system() -> (ResolverConfig, ResolverOpts) {
+fn system_conf() -> (ResolverConfig, ResolverOpts) {
     read_system_conf().unwrap_or_else(|error| {
         tracing::warn!(target: "resolver", "/etc/resolv.conf cannot be used: {error}; asking 127.0.0.1");
         (asking(&[(Ipv4Addr::LOCALHOST, 53).into()]), ResolverOpts::default())

@@ -237,9 +237,13 @@ async fn an_answer_too_long_for_udp_is_asked_for_over_tcp() {
 #[tokio::test]
 async fn a_short_name_is_completed() {
     let dns = Dns::start().await;
-    let mut resolver = resolver(&dns);
-    resolver.search = ["a.test", "b.test"].map(|name| Name::from_ascii(name).expect("a name")).into();
-    resolver.ndots = 2;
+    let resolver = resolver(&dns);
+    {
+        let mut current = resolver.current.lock().expect("no panic");
+        let current = Arc::get_mut(&mut current).expect("nobody asks yet");
+        current.search = ["a.test", "b.test"].map(|name| Name::from_ascii(name).expect("a name")).into();
+        current.ndots = 2;
+    }
     let candidates = |host: &str| -> Vec<String> {
         let names = resolver.candidates(host).expect("a name");
         names.iter().map(Name::to_string).collect()

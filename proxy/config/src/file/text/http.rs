@@ -142,6 +142,30 @@ impl Form for StatusCodes {
     }
 }
 
+/// The name of a field, kept in lower case (RFC 9110 §5.1).
+#[derive(Debug, PartialEq)]
+pub(crate) struct FieldName(pub String);
+
+impl Form for FieldName {
+    const FORMAT: &'static str = "field-name";
+    const EXAMPLE: &'static str = "X-Client-Verified";
+    const NAME: &'static str = "field name";
+    const RULE: &'static str = "The name of a field (RFC 9110 §5.1), in any case";
+
+    fn parse(text: &str) -> Result<Self, Complaint> {
+        let token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+        if text.is_empty() || !text.chars().all(token) {
+            return Err(Complaint::new(format!("{text:?} is not the name of a field"))
+                .help("write letters, digits and hyphens, as in \"X-Client-Verified\""));
+        }
+        Ok(Self(text.to_ascii_lowercase()))
+    }
+
+    fn print(&self) -> String {
+        self.0.clone()
+    }
+}
+
 /// The value of a field, as far as there is no need for more: visible ASCII and spaces (RFC 9110 §5.5).
 #[derive(Debug)]
 pub(crate) struct FieldValue(pub String);

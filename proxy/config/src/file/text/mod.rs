@@ -18,7 +18,7 @@ mod name;
 
 pub(crate) use address::{DnsServer, ServerAddress};
 pub(crate) use host::{HostField, HostPattern, SniPattern, TlsName};
-pub(crate) use http::{FieldValue, MediaRange, Method, PathPattern, RequestTarget, StatusCodes};
+pub(crate) use http::{FieldName, FieldValue, MediaRange, Method, PathPattern, RequestTarget, StatusCodes};
 pub(crate) use measure::{Percent, Size};
 pub(crate) use name::{FileName, FilePath, InnerPath, Name, PluginName};
 
@@ -90,6 +90,7 @@ pub(crate) const FORMS: &[AnyForm] = &[
     AnyForm::of::<HostField>(),
     AnyForm::of::<SniPattern>(),
     AnyForm::of::<TlsName>(),
+    AnyForm::of::<FieldName>(),
     AnyForm::of::<PathPattern>(),
     AnyForm::of::<Method>(),
     AnyForm::of::<RequestTarget>(),
