@@ -1,7 +1,15 @@
 //! Certificates made for one test.
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose,
+    IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SerialNumber,
+};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+/// Of the next certificate.
+static SERIAL: AtomicU64 = AtomicU64::new(1);
 
 /// An authority that signs certificates and is trusted by clients.
 #[derive(Debug)]
@@ -15,6 +23,7 @@ pub struct Authority {
 pub struct Leaf {
     certificate: rcgen::Certificate,
     key: KeyPair,
+    serial: SerialNumber,
 }
 
 impl Authority {
@@ -24,6 +33,7 @@ impl Authority {
         let key = KeyPair::generate().expect("a key");
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         params.distinguished_name.push(DnType::CommonName, "tidegate test authority");
         let certificate = params.self_signed(&key).expect("a certificate");
         Self { certificate, issuer: Issuer::new(params, key) }
@@ -46,8 +56,31 @@ impl Authority {
         let mut params = CertificateParams::new(names).expect("valid names");
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        let serial = SerialNumber::from(SERIAL.fetch_add(1, Ordering::Relaxed));
+        params.serial_number = Some(serial.clone());
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
-        Leaf { certificate, key }
+        Leaf { certificate, key, serial }
+    }
+
+    /// Its revocation list, with these on it, for `client-crl`.
+    #[must_use]
+    pub fn revoke(&self, leaves: &[&Leaf]) -> String {
+        let [then, later] = [rcgen::date_time_ymd(2020, 1, 1), rcgen::date_time_ymd(2100, 1, 1)];
+        let revoked = leaves.iter().map(|leaf| RevokedCertParams {
+            serial_number: leaf.serial.clone(),
+            revocation_time: then,
+            reason_code: None,
+            invalidity_date: None,
+        });
+        let params = CertificateRevocationListParams {
+            this_update: then,
+            next_update: later,
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        params.signed_by(&self.issuer).expect("a list").pem().expect("PEM")
     }
 
     /// Its own certificate, for `client-ca`.

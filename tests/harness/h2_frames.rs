@@ -137,6 +137,14 @@ impl H2Frames {
         self.send_bytes(&[&head[..], &block[..block.len() / 2]].concat()).await;
     }
 
+    /// Sends a request with its whole body in one piece.
+    pub async fn send_together(&mut self, stream: u32, fields: &[(&str, &str)], body: &[u8]) {
+        let block = encoded(fields);
+        let headers = head(FrameType::Headers, flags::END_HEADERS, stream, block.len());
+        let data = head(FrameType::Data, flags::END_STREAM, stream, body.len());
+        self.send_bytes(&[&headers[..], &block, &data[..], body].concat()).await;
+    }
+
     /// Sends the head of a request whose body is to follow.
     pub async fn request_head(&mut self, stream: u32, fields: &[(&str, &str)]) {
         self.send(FrameType::Headers, flags::END_HEADERS, stream, &encoded(fields)).await;

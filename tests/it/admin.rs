@@ -129,7 +129,7 @@ async fn it_is_not_ready_while_an_upstream_that_is_needed_has_no_server() {
         app.server()
     );
     let proxy = Proxy::with_app(&lines).section("[ready]\nupstreams = [\"app\"]").start().await;
-    assert_eq!(proxy.admin("GET", "/readyz").await.status, 200);
+    until("the first check", async || proxy.admin("GET", "/readyz").await.status == 200).await;
     app.stop().await;
     until("a word about the upstream", async || {
         let answer = proxy.admin("GET", "/readyz").await;

@@ -343,3 +343,24 @@ async fn an_upstream_may_take_larger_bodies_than_others() {
         assert_eq!(proxy.send(chunked).await.status, status, "{target} {size} in chunks");
     }
 }
+
+#[tokio::test]
+async fn a_small_body_that_is_there_goes_with_its_length() {
+    let app = Upstream::echo("app").await;
+    let proxy = Proxy::builder(&app).start().await;
+    let mut frames = H2Frames::connect(proxy.address("web")).await;
+    let post = [(":method", "POST"), (":scheme", "http"), (":authority", "a.test"), (":path", "/")];
+    // Both frames in one piece, so that the body is there with the head.
+    frames.send_together(1, &post, b"hello").await;
+    app.until_requests(1).await;
+    let seen = app.only_request();
+    assert_eq!((seen.header("content-length"), seen.count("transfer-encoding")), ("5", 0));
+    // One that is still coming goes in chunks.
+    let (feed, upload) = chunks();
+    let mut client = proxy.http2().await;
+    let asked = request("POST", "/").body(upload).expect("valid");
+    let answer = tokio::spawn(async move { client.send(asked).await });
+    assert!(feed.send("hello").await);
+    drop(feed);
+    assert_eq!(answer.await.expect("no panic").json()["body"], "hello");
+}

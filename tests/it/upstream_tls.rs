@@ -1,6 +1,7 @@
 //! TLS towards servers: whom the proxy trusts, which name it asks for, what it shows of itself.
 
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use tidegate_tests::{Authority, Builder, Leaf, Proxy, Speech, Upstream, body, empty, guest, request};
 
 const HTTP1: &[&str] = &["http/1.1"];
@@ -148,4 +149,44 @@ async fn what_the_failure_is_called_reaches_policies() {
     let answer = proxy.send(request("GET", "/x").body(empty()).expect("valid")).await;
     let line = proxy.access("/x").await;
     assert_eq!(answer.header("x-saw-failure"), line["failure"].as_str().expect("a name"));
+}
+
+#[tokio::test]
+async fn a_server_may_be_known_by_its_certificate_alone() {
+    let stranger = Authority::new();
+    let leaf = stranger.sign(&["other.test"]);
+    let app = secure(&leaf).await;
+    let digest: [u8; 32] = Sha256::digest(leaf.der()).into();
+    let fingerprint = digest.map(|byte| format!("{byte:02X}")).join(":");
+    let with = |tls: &str| {
+        let lines = format!("servers = [\"127.0.0.1:{}\"]\ntls = {{ {tls} }}", app.address().port());
+        Proxy::with_app(&lines)
+    };
+    let proxy = with(&format!("fingerprints = [\"{fingerprint}\"]")).start().await;
+    assert_eq!(proxy.get("/").await.status, 200);
+    let proxy = with("verify = false").start().await;
+    assert_eq!(proxy.get("/").await.status, 200);
+    proxy.log().wait(&["WARN", "tls.verify = false"]).await;
+    let other = format!("fingerprints = [\"{}\"]", "00".repeat(32));
+    let proxy = with(&other).start().await;
+    assert!(matches!(proxy.get("/").await.status, 502 | 503));
+    proxy.log().wait(&["is none of tls.fingerprints", &fingerprint.to_ascii_lowercase()]).await;
+    assert_eq!(app.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn the_log_says_what_to_do_about_a_certificate() {
+    let authority = Authority::new();
+    let app = secure(&authority.sign(&["other.test"])).await;
+    let proxy = trusting(&authority, "localhost", &app, "").start().await;
+    proxy.get("/").await;
+    proxy.log().wait(&["write one of them as tls.server-name"]).await;
+    let lines = format!("servers = [\"localhost:{}\"]\ntls = true", app.address().port());
+    let proxy = Proxy::with_app(&lines).start().await;
+    proxy.get("/").await;
+    proxy.log().wait(&["name the authority with tls.ca"]).await;
+    let clear = Upstream::echo("app").await;
+    let proxy = trusting(&authority, "localhost", &clear, "").start().await;
+    proxy.get("/").await;
+    proxy.log().wait(&["does not seem to speak TLS"]).await;
 }

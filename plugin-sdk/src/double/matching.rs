@@ -48,17 +48,25 @@ pub(crate) fn patterns(kind: PatternKind, patterns: &[String], ignore_case: bool
             .map_err(|error| format!("[{index}]: {error}"))
     };
     let build = |patterns: &[String]| patterns.iter().enumerate().map(build).collect::<Result<_, _>>();
-    let spelled: Vec<String> = patterns.iter().map(|pattern| spelled(kind, pattern)).collect();
+    let spelled: Vec<String> = patterns
+        .iter()
+        .enumerate()
+        .map(|(index, pattern)| spelled(kind, pattern, index))
+        .collect::<Result<_, _>>()?;
     Ok(add(Built::Patterns { texts: build(patterns)?, paths: build(&spelled)? }))
 }
 
-fn spelled(kind: PatternKind, pattern: &str) -> String {
-    match kind {
+fn spelled(kind: PatternKind, pattern: &str, index: usize) -> Result<String, String> {
+    Ok(match kind {
         PatternKind::Exact if pattern.starts_with('/') => path::normalize(pattern),
-        PatternKind::Glob => path::spell_glob(pattern).unwrap_or_else(|| pattern.to_owned()),
+        PatternKind::Glob => path::spell_glob(pattern).ok_or_else(|| {
+            format!(
+                "[{index}]: `{pattern}`: `..` after a wildcard matches nothing, and paths are compared without the query"
+            )
+        })?,
         PatternKind::Regex => pattern.to_owned(),
         _ => path::spell(pattern),
-    }
+    })
 }
 
 pub(crate) fn match_text(patterns: Matcher, text: &str) -> Option<u32> {

@@ -44,6 +44,9 @@ pub(crate) fn spell(piece: &str) -> String {
 
 /// A glob as it is compared with normalised paths; `None`: it matches none of them.
 pub(crate) fn spell_glob(glob: &str) -> Option<String> {
+    if glob.starts_with('/') && glob.split_once('?').is_some_and(|(_, query)| query.contains('=')) {
+        return None;
+    }
     let pieces = glob.split_inclusive(['*', '?']).map(|piece| {
         let literal = piece.trim_end_matches(['*', '?']);
         spell(literal) + &piece[literal.len()..]

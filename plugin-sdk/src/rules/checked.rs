@@ -83,10 +83,16 @@ impl Rule {
             }
         }
         for (position, method) in conditions.methods.iter().enumerate() {
-            if !is_token(method) {
-                let reason = format!("`{method}` is not a method");
-                return Err(Error::at(format!("methods[{position}]"), reason));
-            }
+            let upper = method.to_ascii_uppercase();
+            let known = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
+            let reason = if !is_token(method) {
+                format!("`{method}` is not a method")
+            } else if upper != *method && known.contains(&upper.as_str()) {
+                format!("`{method}` is not a method, as their case matters; did you mean `{upper}`?")
+            } else {
+                continue;
+            };
+            return Err(Error::at(format!("methods[{position}]"), reason));
         }
         let headers = conditions.headers.iter().map(|(name, pattern)| {
             let key = format!("headers.{name}");

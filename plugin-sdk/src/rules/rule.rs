@@ -147,15 +147,24 @@ const CONDITIONS: [(&str, Condition); 5] = [
 
 impl Conditions {
     fn read<'de, M: MapAccess<'de>>(&mut self, key: Condition, table: &mut M) -> Result<(), M::Error> {
-        match key {
-            Condition::Hosts => self.hosts = table.next_value()?,
-            Condition::Paths => self.paths = table.next_value()?,
-            Condition::Methods => self.methods = table.next_value()?,
-            Condition::Headers => self.headers = table.next_value()?,
-            Condition::UserAgents => self.user_agents = table.next_value()?,
-        }
-        Ok(())
+        let (list, name) = match key {
+            Condition::Hosts => (&mut self.hosts, "hosts"),
+            Condition::Paths => (&mut self.paths, "paths"),
+            Condition::Methods => (&mut self.methods, "methods"),
+            Condition::UserAgents => (&mut self.user_agents, "user-agents"),
+            Condition::Headers => {
+                self.headers = table.next_value()?;
+                return if self.headers.is_empty() { Err(empty("headers")) } else { Ok(()) };
+            }
+        };
+        *list = table.next_value()?;
+        // A rule that was meant for nothing would hold for everything.
+        if list.is_empty() || list.iter().any(String::is_empty) { Err(empty(name)) } else { Ok(()) }
     }
+}
+
+fn empty<E: de::Error>(name: &str) -> E {
+    E::custom(format_args!("`{name}` is empty, or has an empty text: leave it out where any will do"))
 }
 
 /// Reads a key while the table still knows which one it is, so that an error names it.

@@ -240,3 +240,22 @@ fn the_schema_describes_conditions_and_action() {
         assert!(property["description"].is_string(), "{key} has no comment");
     }
 }
+
+#[test]
+fn what_would_hold_for_everything_or_for_nothing_is_refused() {
+    for (rule, reason) in [
+        (json!({ "to": "a", "paths": [] }), "`paths` is empty"),
+        (json!({ "to": "a", "hosts": [] }), "`hosts` is empty"),
+        (json!({ "to": "a", "user-agents": [""] }), "has an empty text"),
+        (json!({ "to": "a", "headers": {} }), "`headers` is empty"),
+        (json!({ "to": "a", "methods": ["get"] }), "did you mean `GET`?"),
+        (json!({ "to": "a", "paths": ["/a/*/../b"] }), "`..` after a wildcard"),
+        (json!({ "to": "a", "paths": ["/a?x=1"] }), "without the query"),
+    ] {
+        let error = match read::<Route>(json!([rule.clone()])) {
+            Err(error) => error.to_string(),
+            Ok(rules) => Rules::build("rules", rules, Ok).expect_err("it is refused").to_string(),
+        };
+        assert!(error.contains(reason) && error.contains("rules[0]"), "{rule}: {error}");
+    }
+}

@@ -1,5 +1,6 @@
 //! A body that is still coming, and what of it is kept to be sent again.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -21,6 +22,9 @@ pub(crate) struct Arriving {
     /// What is kept, on the client's account.
     held: Held,
     window: Option<Window>,
+    /// What was looked at before it was asked for, and whether that is all.
+    ahead: VecDeque<Frame<Bytes>>,
+    all_ahead: bool,
 }
 
 /// What a client may have sent although it was not asked for: counted as held while nobody knows better.
@@ -50,6 +54,24 @@ impl Window {
     }
 }
 
+/// What is looked at ahead, about.
+const AHEAD: usize = 16 << 10;
+
+/// A body that broke off.
+struct Failed(Option<BoxError>);
+
+impl http_body::Body for Failed {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        Poll::Ready(self.0.take().map(Err))
+    }
+}
+
 /// How much of a body was sent by one handle to it.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Position {
@@ -60,7 +82,16 @@ pub(crate) struct Position {
 impl Arriving {
     /// Nothing of it is kept until [`Arriving::keep`].
     pub(crate) fn new(body: Body, window: Option<Window>, payer: &Payer) -> Self {
-        Self { body, kept: Chunks::default(), trailers: None, room: None, held: payer.hold(), window }
+        Self {
+            body,
+            kept: Chunks::default(),
+            trailers: None,
+            room: None,
+            held: payer.hold(),
+            window,
+            ahead: VecDeque::new(),
+            all_ahead: false,
+        }
     }
 
     /// Has up to `bytes` kept from now on.
@@ -90,7 +121,11 @@ impl Arriving {
         position: &mut Position,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        let polled = match self.ahead.pop_front() {
+            Some(frame) => Poll::Ready(Some(Ok(frame))),
+            None if self.all_ahead => Poll::Ready(None),
+            None => Pin::new(&mut self.body).poll_frame(cx),
+        };
         if let Some(Err(error)) = self.window.as_mut().map(|window| window.look(&polled)) {
             return Poll::Ready(Some(Err(error.into())));
         }
@@ -111,13 +146,44 @@ impl Arriving {
         polled
     }
 
+    /// Takes what of the body is there already, up to [`AHEAD`]: of one that is all there the length is known then.
+    pub(crate) fn look_ahead(&mut self, cx: &mut Context<'_>) {
+        let mut length = 0;
+        while length < AHEAD && !self.all_ahead {
+            match Pin::new(&mut self.body).poll_frame(cx) {
+                // One with trailers goes in chunks anyway.
+                Poll::Ready(Some(Ok(frame))) if frame.is_trailers() => {
+                    self.ahead.push_back(frame);
+                    return;
+                }
+                Poll::Ready(Some(Ok(frame))) => {
+                    length += frame.data_ref().map_or(0, Bytes::len);
+                    self.ahead.push_back(frame);
+                    self.all_ahead = self.body.is_end_stream();
+                }
+                Poll::Ready(None) => self.all_ahead = true,
+                // It is broken for whoever asks next.
+                Poll::Ready(Some(Err(error))) => {
+                    self.body = Body::boxed(Failed(Some(error)));
+                    return;
+                }
+                Poll::Pending => return,
+            }
+        }
+    }
+
+    fn length_ahead(&self) -> usize {
+        self.ahead.iter().filter_map(Frame::data_ref).map(Bytes::len).sum()
+    }
+
     pub(crate) fn is_end_stream(&self, position: Position) -> bool {
         let again = position.bytes < self.kept.len() || self.trailers.is_some() && !position.trailers;
-        !again && self.body.is_end_stream()
+        !again && self.ahead.is_empty() && (self.all_ahead || self.body.is_end_stream())
     }
 
     pub(crate) fn size_hint(&self, position: Position) -> SizeHint {
-        longer(self.body.size_hint(), self.kept.len().saturating_sub(position.bytes))
+        let rest = if self.all_ahead { SizeHint::with_exact(0) } else { self.body.size_hint() };
+        longer(rest, self.length_ahead() + self.kept.len().saturating_sub(position.bytes))
     }
 }
 

@@ -199,6 +199,14 @@ impl RequestBody {
         Ok(Self::next(origin, handle.payer.clone(), &handle.progress))
     }
 
+    /// Finds out the length of a body that is all there: it goes with a length then, and not in chunks, which some
+    /// servers do not take.
+    pub fn look_ahead(&self, cx: &mut Context<'_>) {
+        if let Some(Handle { origin: Origin::Arriving { body, .. }, .. }) = self.0.as_deref() {
+            body.borrow_mut().look_ahead(cx);
+        }
+    }
+
     /// Whether fields follow it, which HTTP/1.1 can only send after chunks (RFC 9112 §7.1.2).
     pub fn has_trailers(&self) -> bool {
         self.0.as_ref().is_some_and(|handle| match &handle.origin {

@@ -89,9 +89,42 @@ impl Validator<'_, '_> {
     }
 
     fn unknown(&mut self, properties: &Map<String, Value>, name: &str, at: usize, path: &str) {
+        let elsewhere = tables_with(self.root, name);
+        let is_top = !path.is_empty() && self.root.pointer(&format!("/properties/{name}")).is_some();
+        let has = |key: &str| properties.contains_key(key);
+        let known = match name {
+            "chain" | "key" | "cert" | "certificate" if has("certificates") => {
+                Some("write certificates = [{ chain = \"FILE.pem\", key = \"FILE.key\" }]".to_owned())
+            }
+            "cert" | "certificate" if has("chain") => Some("did you mean \"chain\"?".to_owned()),
+            "listen" | "bind" | "port" if has("address") => {
+                Some("write address = \"0.0.0.0:8080\"".to_owned())
+            }
+            "format" if path == "access-log" => {
+                Some("its lines are JSON, and cannot be anything else".to_owned())
+            }
+            // What is right at the top is most likely meant there: a table ends with the next one alone.
+            _ if is_top => Some(format!("it stands before the first [table]: move {name} to the top")),
+            _ if path.is_empty() && has("config") && has("on-error") && elsewhere.is_empty() => {
+                let near = suggest::nearest(name, properties.keys().map(String::as_str));
+                let help = format!(
+                    "what the policy itself is told stands under [config]: write [config] above {name}"
+                );
+                near.is_none().then_some(help)
+            }
+            // The same word in another table is nearer than another word in this one.
+            _ if !elsewhere.is_empty() && path == "timeouts" => {
+                Some(format!("it belongs in {}", elsewhere.join(" or ")))
+            }
+            _ => None,
+        };
+        if let Some(help) = known {
+            self.report.add(at, format!("unknown key {}{}", shown(name), inside(path)), Some(help));
+            return;
+        }
         let help = match suggest::nearest(name, properties.keys().map(String::as_str)) {
             Some(meant) => format!("did you mean {meant:?}?"),
-            None => match tables_with(self.root, name).as_slice() {
+            None => match elsewhere.as_slice() {
                 [] => {
                     let known: Vec<_> = properties.keys().map(String::as_str).collect();
                     format!("known keys here: {}", known.join(", "))

@@ -14,6 +14,11 @@ impl Config {
     /// A server that is a host name is not counted as a single one: it may have many addresses.
     pub fn warnings(&self, routable: impl Fn(&str) -> bool) -> Vec<Problem> {
         let mut found = Vec::new();
+        if self.trusted_proxies.iter().any(|network| network.prefix_len() == 0) {
+            let message = "trusted-proxies: everybody is believed about who the client is".to_owned();
+            let help = "name the networks that the proxies in front are in";
+            found.push(self.positions.problem("trusted-proxies", message).with_help(help));
+        }
         for (name, upstream) in &self.upstreams {
             let path = format!("upstream.{}", Positions::segment(name));
             let mut warn = |key: &str, message: &str, help: &str| {
@@ -29,13 +34,23 @@ impl Config {
             }
             if let Some(buffer) = upstream.buffer_requests
                 && let kept = buffer.disk.saturating_add(buffer.memory as u64)
-                && kept < self.limits.request_body
+                && let allowed = upstream.request_body.unwrap_or(self.limits.request_body)
+                && kept < allowed
             {
-                let (kept, allowed) = (print_size(kept), print_size(self.limits.request_body));
+                let key =
+                    if upstream.request_body.is_some() { "request-body" } else { "limits.request-body" };
+                let (kept, allowed) = (print_size(kept), print_size(allowed));
                 warn(
                     ".buffer-requests",
-                    &format!("a body of more than {kept} gets 413 although limits.request-body is {allowed}"),
-                    "raise buffer-requests.disk, or lower limits.request-body",
+                    &format!("a body of more than {kept} gets 413 although {key} is {allowed}"),
+                    &format!("raise buffer-requests.disk, or lower {key}"),
+                );
+            }
+            if upstream.tls.as_ref().is_some_and(|tls| !tls.verify) {
+                warn(
+                    ".tls.verify",
+                    "the certificates of its servers are not looked at: whoever stands between can read everything",
+                    "name their authority with ca, or their own with fingerprints",
                 );
             }
             if upstream.compression

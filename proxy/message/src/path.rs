@@ -76,8 +76,11 @@ pub fn spell(piece: &str) -> String {
 /// and dot segments.
 ///
 /// # Errors
-/// It has a `..` after a wildcard, and matches nothing.
+/// It has a `..` after a wildcard, or a query, and matches nothing.
 pub fn spell_glob(glob: &str) -> Result<String, &'static str> {
+    if glob.starts_with('/') && glob.split_once('?').is_some_and(|(_, query)| query.contains('=')) {
+        return Err("paths are compared without the query: `?` is one character");
+    }
     let mut spelled = String::with_capacity(glob.len());
     let mut rest = glob;
     while let Some(at) = rest.find(['*', '?']) {
@@ -276,7 +279,7 @@ mod tests {
         ] {
             assert_eq!(spell_glob(written).as_deref(), Ok(expected), "{written}");
         }
-        assert!(spell_glob("/a*/../b").is_err());
+        assert!(spell_glob("/a*/../b").is_err() && spell_glob("/a?x=1").is_err());
     }
 
     #[test]

@@ -82,6 +82,10 @@ impl Activation {
     }
 }
 
+/// Methods that are sent (RFC 9110 §9.3, RFC 5789).
+const KNOWN_METHODS: [&str; 9] =
+    ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
+
 /// Conditions of one side; `None` leaves a kind open.
 ///
 /// Errors begin with the index of the entry in brackets.
@@ -131,6 +135,12 @@ impl Narrowing {
 
     pub(crate) fn only_methods(&mut self, methods: &[String]) -> Result<(), String> {
         let parse = |(index, method): (usize, &String)| {
+            let upper = method.to_ascii_uppercase();
+            if upper != *method && KNOWN_METHODS.contains(&upper.as_str()) {
+                return Err(format!(
+                    "[{index}]: `{method}` is not a method, as their case matters; did you mean `{upper}`?"
+                ));
+            }
             Method::from_bytes(method.as_bytes())
                 .map_err(|_| format!("[{index}]: `{method}` is not a method"))
         };

@@ -12,7 +12,7 @@ use tidegate_plugin_host::Host;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::admin;
-use crate::listener::Admission;
+use crate::listener::{self, Admission};
 use crate::log;
 use crate::regular;
 use crate::reload::{self, Started};
@@ -65,7 +65,7 @@ pub(crate) fn run(file: PathBuf) -> Result<ExitCode, Error> {
     let whole = runtime.block_on(async {
         if let Some(settings) = config.admin.clone() {
             admin::start(settings.address, settings.hosts, handle.clone()).await.map_err(|error| {
-                let message = format!("cannot listen on {}: {error}", settings.address);
+                let message = listener::refused(settings.address, &error);
                 Error::Config(vec![config.positions.problem("admin.address", message)])
             })?;
         }

@@ -209,9 +209,11 @@ async fn read_proxy_header(
         // The peer speaks for itself.
         Ok(Header::Local) => Some(admitted),
         Err(error) => {
-            // As with a handshake that fails: a port scan of the peer's would do.
             let Connection { listener, peer, .. } = connection;
-            tracing::debug!(target: "listener", %listener, %peer, "{error}");
+            // Only peers that are trusted can cause it: it is a mistake of the operator's, on either side.
+            if worker.failures.allow("proxy-protocol") {
+                tracing::warn!(target: "listener", %listener, %peer, "closed a connection: {error}");
+            }
             None
         }
     }

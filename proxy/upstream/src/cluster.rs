@@ -293,10 +293,13 @@ impl Cluster {
         Status { name: self.name.clone(), servers: current.chain(leaving).collect() }
     }
 
-    /// Whether requests have a server to go to that is not known to fail.
+    /// Whether requests have a server to go to that is not known to fail; where servers are checked, one that has passed
+    /// a check.
     pub fn has_server_up(&self) -> bool {
         let now = Millis::now();
-        self.members().list.iter().any(|member| member.health.state(now) == State::Up)
+        let unchecked = self.config.health.is_none();
+        let is_up = |health: &Health| health.state(now) == State::Up && (unchecked || health.was_well());
+        self.members().list.iter().any(|member| is_up(&member.health))
     }
 
     fn resolved(&self) -> MutexGuard<'_, HashMap<String, Vec<IpAddr>>> {

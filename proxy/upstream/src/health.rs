@@ -33,6 +33,8 @@ pub(crate) struct Health {
     ejections: AtomicU32,
     /// It was ejected, and nothing succeeded since.
     on_probation: AtomicBool,
+    /// A health check has passed.
+    was_well: AtomicBool,
 }
 
 /// When a server is ejected, and for how long.
@@ -179,9 +181,15 @@ impl Health {
     /// A health check passed; after `rise` in a row the server is up again, with a slow start. That ends
     /// an ejection as well: the server is known to be another one than the one that failed.
     pub(crate) fn check_passed(&self, rise: u32, now: Millis) -> Option<Transition> {
+        self.was_well.store(true, Relaxed);
         let checks = self.count_check(false, rise)?;
         self.begin_again(now);
         Some(Transition::Up { checks })
+    }
+
+    /// Whether any health check has passed so far.
+    pub(crate) fn was_well(&self) -> bool {
+        self.was_well.load(Relaxed)
     }
 
     /// A health check failed; after `fall` in a row the server is down.

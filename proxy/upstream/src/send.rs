@@ -3,7 +3,7 @@
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Poll, ready};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,6 +14,7 @@ use hyper::ext::ReasonPhrase;
 use hyper::upgrade::OnUpgrade;
 use tidegate_body::{Progress, Replay, RequestBody};
 use tidegate_io::proxy_protocol::Header;
+use tidegate_io::wake;
 use tidegate_message::{RequestHead, ResponseHead, fields, framing, media_type};
 use tokio::time::{Instant, sleep};
 
@@ -253,6 +254,10 @@ impl Request<'_> {
             (self.deadline.is_none() && !body.is_end_stream()).then_some((&self.progress, allowed));
         if upgrade.is_some() || !body.is_end_stream() {
             lease.spawn_driver();
+        }
+        if !lease.is_http2() && !body.is_end_stream() && self.head.content_length.is_none() {
+            let waker = wake::waker().await;
+            body.look_ahead(&mut Context::from_waker(&waker));
         }
         let wording = Wording {
             http2: lease.is_http2(),

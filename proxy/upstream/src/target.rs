@@ -108,8 +108,43 @@ impl Target {
             Offer::Http1 => connector.with_alpn(vec![b"http/1.1".to_vec()]).connect(name, stream),
             Offer::Nothing => connector.with_alpn(Vec::new()).connect(name, stream),
         };
-        let stream = connecting.await?;
+        let stream = connecting.await.map_err(explain)?;
         let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         Ok(Connected { stream: Stream::new(stream), http2 })
     }
+}
+
+/// Says what an operator can do about a handshake that failed; the library's words name the kind of fault alone.
+fn explain(error: io::Error) -> io::Error {
+    use rustls::{CertificateError as Certificate, Error as Tls};
+    let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<Tls>()) else {
+        return match error.kind() {
+            io::ErrorKind::UnexpectedEof => {
+                io::Error::other("the server closed the connection during the TLS handshake")
+            }
+            _ => error,
+        };
+    };
+    let help = match tls {
+        Tls::InvalidCertificate(Certificate::UnknownIssuer) => {
+            "nobody who is believed has signed its certificate: name the authority with tls.ca, or the certificate \
+             itself with tls.fingerprints"
+        }
+        Tls::InvalidCertificate(
+            Certificate::NotValidForName | Certificate::NotValidForNameContext { .. },
+        ) => "its certificate is for other names: write one of them as tls.server-name",
+        Tls::InvalidCertificate(Certificate::Expired | Certificate::ExpiredContext { .. }) => {
+            "its certificate has expired"
+        }
+        Tls::InvalidCertificate(Certificate::NotValidYet | Certificate::NotValidYetContext { .. }) => {
+            "its certificate is not valid yet: compare the clocks"
+        }
+        Tls::InvalidMessage(_) => "it does not seem to speak TLS: leave tls out, or name its TLS port",
+        Tls::AlertReceived(_) => "the server ended the TLS handshake",
+        Tls::NoApplicationProtocol => {
+            "the server speaks none of the protocols it was offered (ALPN): see protocol"
+        }
+        _ => return error,
+    };
+    io::Error::other(format!("{help} ({tls})"))
 }

@@ -30,6 +30,17 @@ pub(crate) fn check(document: Document<file::Config>, file: &Path) -> Result<Con
     if let Some(value) = &content.compression {
         compression::check(value, &mut report);
     }
+    for (index, name) in content.identity_headers.iter().enumerate() {
+        let at = format!("identity-headers[{index}]");
+        let name = &name.0.0;
+        if name.contains('*') {
+            let message = format!("{at}: {name:?} stands for one field, whose name has a `*`");
+            report.add(&at, message, "write the names one by one");
+        } else if matches!(name.as_str(), "host" | "content-length" | "transfer-encoding" | "connection") {
+            let message = format!("{at}: {name:?} says nothing of who the client is");
+            report.add(&at, message, "leave it out: the proxy sees to it");
+        }
+    }
     for (index, name) in content.ready.upstreams.iter().enumerate() {
         known_upstream(&format!("ready.upstreams[{index}]"), name, &content, &mut report);
     }
@@ -97,7 +108,7 @@ pub(crate) fn check(document: Document<file::Config>, file: &Path) -> Result<Con
         ready: Ready { upstreams: ready.upstreams },
         admin: admin.map(|admin| Admin {
             address: admin.address.0,
-            hosts: admin.hosts.into_iter().map(|host| host.0.0).collect(),
+            hosts: admin.hosts.into_iter().map(|host| host_alone(host.0.0)).collect(),
         }),
         positions,
     })
@@ -215,5 +226,15 @@ fn limits(limits: &file::Limits) -> Limits {
         connections_per_client: limits.connections_per_client,
         requests_per_connection: limits.requests_per_connection,
         http2_streams: limits.http2_streams,
+    }
+}
+
+/// Without its port.
+fn host_alone(host: String) -> String {
+    match host.rsplit_once(':') {
+        Some((name, port)) if !name.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) => {
+            name.to_owned()
+        }
+        _ => host,
     }
 }

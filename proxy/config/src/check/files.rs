@@ -24,6 +24,23 @@ pub(super) fn check(name: &str, content: &file::Config, report: &mut Report<'_>)
 }
 
 fn media_types(name: &str, files: &file::Files, report: &mut Report<'_>) {
+    if files.fallback_for == file::FallbackFor::All && files.fallback.is_none() {
+        let at = format!("files.{name}.fallback-for");
+        report.add(&at, format!("{at} is of no use without fallback"), "add fallback = \"index.html\"");
+    }
+    for (ending, kind) in &files.media_types {
+        let bare = kind.0.0.split(';').next().unwrap_or_default();
+        let token = |text: &str| !text.is_empty() && !text.contains([' ', '/', ',']);
+        if !bare.trim_end().split_once('/').is_some_and(|(kind, subtype)| token(kind) && token(subtype)) {
+            let at = format!("files.{name}.media-types.{}", Positions::segment(ending));
+            let message = format!("{at}: {:?} is not a media type", kind.0.0);
+            report.add(
+                &at,
+                message,
+                "write it as in \"application/geo+json\" or \"text/plain; charset=utf-8\"",
+            );
+        }
+    }
     for ending in files.media_types.keys() {
         let at = format!("files.{name}.media-types.{}", Positions::segment(ending));
         let bare = ending.trim_start_matches('.');

@@ -22,12 +22,17 @@ pub(super) fn check(path: &str, listener: &file::Listener, content: &file::Confi
     if let Some(tls) = &listener.tls {
         client_certificates(&format!("{path}.tls"), tls, report);
     }
-    if listener.client_address.is_some() && (listener.tcp.is_some() || listener.tls_passthrough.is_some()) {
-        let path = format!("{path}.client-address");
-        let message = format!("{path}: connections that are forwarded have no fields");
-        report.add(&path, message, "leave it out, or speak HTTP on this listener");
+    let forwards = listener.tcp.is_some() || listener.tls_passthrough.is_some();
+    let title = listener.header_case == file::HeaderCase::Title;
+    for (key, is_written) in [("client-address", listener.client_address.is_some()), ("header-case", title)] {
+        if forwards && is_written {
+            let path = format!("{path}.{key}");
+            let message = format!("{path}: connections that are forwarded have no fields");
+            report.add(&path, message, "leave it out, or speak HTTP on this listener");
+        }
     }
-    if let Some(client_address) = &listener.client_address
+    if !forwards
+        && let Some(client_address) = &listener.client_address
         && content.trusted_proxies.is_empty()
     {
         let path = format!("{path}.client-address");
@@ -126,6 +131,13 @@ fn passthrough(
 }
 
 fn client_certificates(path: &str, tls: &file::Tls, report: &mut Report<'_>) {
+    if tls.client_crl.is_some() && tls.client_ca.is_none() {
+        report.add(
+            &format!("{path}.client-crl"),
+            format!("{path}: client-crl is of no use without client-ca"),
+            "add client-ca = \"FILE.pem\" and client-auth, or leave client-crl out",
+        );
+    }
     match (&tls.client_ca, tls.client_auth) {
         (None, ClientAuth::Optional | ClientAuth::Required) => report.add(
             &format!("{path}.client-auth"),
@@ -156,6 +168,7 @@ pub(super) fn convert(listener: file::Listener, trusted_proxies: &[IpNet], direc
         tls: listener.tls.map(|tls| Tls {
             certificates: tls.certificates.into_iter().map(|pair| certificate(directory, pair)).collect(),
             client_ca: tls.client_ca.map(|file| path(directory, file)),
+            client_crl: tls.client_crl.map(|file| path(directory, file)),
             client_auth: tls.client_auth,
             min_version: tls.min_version,
         }),

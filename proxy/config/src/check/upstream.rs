@@ -21,6 +21,18 @@ pub(super) fn check(path: &str, upstream: &file::Upstream, directory: &Path, rep
         at_most(&path, ("time", eject.time.0), ("max-time", eject.max_time.0), report);
     }
     server_name(path, upstream, report);
+    if let file::Switch::With(tls) = &upstream.tls {
+        let is_written = [("ca", tls.ca.is_some()), ("fingerprints", !tls.fingerprints.is_empty())];
+        let trust: Vec<&str> = is_written.iter().filter(|(_, is)| *is).map(|(key, _)| *key).collect();
+        let path = format!("{path}.tls");
+        if trust.len() == 2 {
+            let message = format!("{path}: fingerprints cannot stand beside ca");
+            report.add(&format!("{path}.fingerprints"), message, "leave one of them out");
+        } else if let (false, [key]) = (tls.verify, &trust[..]) {
+            let message = format!("{path}: {key} is of no use with verify = false");
+            report.add(&format!("{path}.{key}"), message, "leave verify out, so that it is looked at");
+        }
+    }
     proxy_protocol(path, upstream, report);
 }
 
@@ -210,6 +222,8 @@ pub(super) fn convert(upstream: file::Upstream, directory: &Path) -> Upstream {
         tls: upstream.tls.on().map(|tls| UpstreamTls {
             ca: tls.ca.map(|file| path(directory, file)),
             server_name: tls.server_name.map(|name| name.0.0),
+            fingerprints: tls.fingerprints.into_iter().map(|digest| digest.0.0).collect(),
+            verify: tls.verify,
             client_certificate: tls.client_certificate.map(|pair| certificate(directory, pair)),
         }),
         proxy_protocol: upstream.proxy_protocol,

@@ -67,6 +67,8 @@ pub struct Tls {
     /// PEM file of the authorities that sign client certificates. Set exactly when `client_auth`
     /// is not [`ClientAuth::None`].
     pub client_ca: Option<PathBuf>,
+    /// PEM file of revocation lists. Only where there is a `client_ca`.
+    pub client_crl: Option<PathBuf>,
     /// Whether a client has to show a certificate.
     pub client_auth: ClientAuth,
     /// Older versions fail in the handshake.

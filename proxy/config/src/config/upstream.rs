@@ -229,7 +229,7 @@ pub enum Protocol {
 }
 
 /// `tls = { … }` of an upstream. The files are read by the server, not here.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UpstreamTls {
     /// PEM file of the authorities that sign the servers' certificates; `None` = the system's.
     pub ca: Option<PathBuf>,
@@ -237,8 +237,18 @@ pub struct UpstreamTls {
     /// certificate, in lower case. `None` = the host or IP address of the server; there is a name when
     /// a server is a Unix socket.
     pub server_name: Option<String>,
+    /// SHA-256 digests of certificates, of which a server must show one; empty = the authorities decide.
+    pub fingerprints: Vec<[u8; 32]>,
+    /// `false`: any certificate will do.
+    pub verify: bool,
     /// What the proxy shows to a server that asks.
     pub client_certificate: Option<Certificate>,
+}
+
+impl Default for UpstreamTls {
+    fn default() -> Self {
+        Self { ca: None, server_name: None, fingerprints: Vec::new(), verify: true, client_certificate: None }
+    }
 }
 
 /// A version of the PROXY protocol.

@@ -74,7 +74,8 @@ pub(crate) struct Config {
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub(crate) struct Ready {
-    /// Upstreams of each of which a server must be up. Without `health` a server is up until requests fail.
+    /// Upstreams of each of which a server must be up: with `health` one that has passed a check, without it one whose
+    /// requests do not fail.
     #[schemars(extend("uniqueItems" = true))]
     pub upstreams: Vec<String>,
 }
@@ -323,7 +324,7 @@ impl Default for Log {
 pub(crate) struct Admin {
     /// Where it listens; no listener may overlap. It has no authentication: keep it off public addresses.
     pub address: Text<SocketAddr>,
-    /// Names under which it is asked, without ports. Those without a dot, and addresses, need not be among them; with any
+    /// Names under which it is asked; ports do not count. Those without a dot, and addresses, need not be among them; with any
     /// other `Host` it answers 403, so that no page elsewhere can ask it through a name of its own (DNS rebinding).
     #[serde(default)]
     #[schemars(extend("uniqueItems" = true, "examples" = [["tidegate.internal.example"]]))]

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::text::{FieldName, FieldValue, FileName, FilePath, InnerPath, PathPattern, Text};
+use super::text::{Charset, FieldValue, FileName, FilePath, InnerPath, PathPattern, Text};
 
 /// A directory whose files the proxy serves itself.
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
@@ -38,7 +38,7 @@ pub(crate) struct Files {
     pub media_types: BTreeMap<String, Text<FieldValue>>,
     /// What `text/*` is said to be encoded in. `"none"`: nothing is said.
     #[serde(default = "utf_8")]
-    pub charset: Text<FieldName>,
+    pub charset: Text<Charset>,
     /// The `Cache-Control` of a file (RFC 9111 §5.2). The first entry that matches counts.
     #[serde(default)]
     pub cache_control: Vec<CacheControl>,
@@ -78,8 +78,8 @@ pub(crate) enum FallbackFor {
     All,
 }
 
-fn utf_8() -> Text<FieldName> {
-    Text(FieldName("utf-8".to_owned()))
+fn utf_8() -> Text<Charset> {
+    Text(Charset("utf-8".to_owned()))
 }
 
 fn index() -> Vec<Text<FileName>> {

@@ -97,6 +97,10 @@ pub(crate) struct Tls {
     /// `"none"`, and not allowed without.
     #[schemars(extend("examples" = ["certs/clients.pem"]))]
     pub client_ca: Option<Text<FilePath>>,
+    /// PEM file of the revocation lists (RFC 5280 §5) of these authorities. A client whose certificate is on its
+    /// authority's list is refused, and one whose authority has no list in the file. Needs `client-ca`.
+    #[schemars(extend("examples" = ["certs/clients.crl"]))]
+    pub client_crl: Option<Text<FilePath>>,
     /// Whether a client has to show a certificate.
     #[serde(default = "no_client_auth")]
     pub client_auth: ClientAuth,

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::Certificate;
 use super::config::seconds;
 use super::text::{
-    FilePath, HostField, Percent, RequestTarget, ServerAddress, Size, StatusCodes, Text, TlsName,
+    FilePath, Fingerprint, HostField, Percent, RequestTarget, ServerAddress, Size, StatusCodes, Text, TlsName,
 };
 use crate::{Address, Balance, Protocol, ProxyProtocol};
 
@@ -108,7 +108,7 @@ pub(crate) enum HeaderCase {
     /// `content-type`.
     #[default]
     Lower,
-    /// `Content-Type`, for peers that compare names byte by byte.
+    /// `Content-Type`, for peers that compare names byte by byte: each part begins with a capital (`Etag`, `Www-Authenticate`).
     Title,
 }
 
@@ -329,7 +329,7 @@ impl Default for Pool {
 }
 
 /// TLS towards the servers.
-#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub(crate) struct UpstreamTls {
     /// PEM file of the authorities that sign the servers' certificates; without it those of the system.
@@ -338,8 +338,23 @@ pub(crate) struct UpstreamTls {
     /// Sent as SNI, unless it is an IP address (RFC 6066 §3), and looked for in the certificate; without it
     /// the host or IP address of the server. Required if a server is a Unix socket.
     pub server_name: Option<Text<TlsName>>,
+    /// SHA-256 fingerprints of the servers' own certificates, of which each server must show one: for certificates that
+    /// nobody has signed. Names, validity and authorities are not looked at then. Not beside `ca`.
+    #[serde(default)]
+    #[schemars(extend("uniqueItems" = true))]
+    pub fingerprints: Vec<Text<Fingerprint>>,
+    /// `false`: any certificate will do, and whoever stands between can read and change everything. For trials; `check`
+    /// and the log warn.
+    #[serde(default = "yes")]
+    pub verify: bool,
     /// What the proxy shows to a server that asks for a certificate.
     pub client_certificate: Option<Certificate>,
+}
+
+impl Default for UpstreamTls {
+    fn default() -> Self {
+        Self { ca: None, server_name: None, fingerprints: Vec::new(), verify: true, client_certificate: None }
+    }
 }
 
 fn yes() -> bool {

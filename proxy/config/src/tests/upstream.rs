@@ -52,6 +52,8 @@ fn every_key_arrives() {
     let database = &config.upstreams["database"];
     assert_eq!((database.balance, database.eject), (Balance::RandomTwo, None));
     let tls = UpstreamTls {
+        fingerprints: Vec::new(),
+        verify: true,
         ca: Some("etc/certs/ca.pem".into()),
         server_name: Some("db.internal".to_owned()),
         client_certificate: Some(Certificate {

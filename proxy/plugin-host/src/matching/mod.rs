@@ -54,8 +54,7 @@ struct Lists {
 impl Lists {
     fn new(kind: Kind, patterns: &[String], ignore_case: bool) -> Result<Self, String> {
         let texts = Patterns::new(kind, patterns, ignore_case)?;
-        // What matches no path may match other texts.
-        let spelled = kind.spell_all(patterns).unwrap_or_else(|_| patterns.to_vec());
+        let spelled = kind.spell_all(patterns)?;
         let paths = match spelled == patterns {
             true => None,
             false => Some(Patterns::new(kind, &spelled, ignore_case)?),

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use http::{HeaderValue, Method, Request, StatusCode, Uri, Version, header};
 use serde::{Serialize, Serializer};
-use tidegate_config::AccessLog;
+use tidegate_config::{AccessLog, Config, Problem};
 use tidegate_message::{Connection, UNKNOWN};
 use tidegate_upstream::{AttemptEnd, Attempts};
 
@@ -74,6 +74,24 @@ enum Output {
 
 fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().append(true).create(true).open(path)
+}
+
+/// Whether the file of `access-log` can be written, without making it.
+pub(crate) fn check(config: &Config) -> Option<Problem> {
+    let AccessLog::File(path) = &config.access_log else { return None };
+    let error = match OpenOptions::new().append(true).open(path) {
+        Ok(_) => return None,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+            let parent = parent.unwrap_or(Path::new("."));
+            rustix::fs::access(parent, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK)
+                .err()?
+                .into()
+        }
+        Err(error) => error,
+    };
+    let message = format!("access-log.path: cannot write {}: {error}", path.display());
+    Some(config.positions.problem("access-log.path", message))
 }
 
 fn write_lines(queue: &Queue<Reopen>, mut output: Output) {

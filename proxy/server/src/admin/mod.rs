@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -45,6 +45,10 @@ pub(crate) async fn start(address: SocketAddr, hosts: Vec<String>, control: Hand
             let service = service_fn(move |request| {
                 let (control, hosts) = (control.clone(), hosts.clone());
                 async move {
+                    if !request.headers().contains_key(header::HOST) && request.version() == Version::HTTP_11
+                    {
+                        return Ok(text(StatusCode::BAD_REQUEST, "no Host (RFC 9112 §3.2)\n".to_owned()));
+                    }
                     Ok::<_, Infallible>(match refusal(request.headers(), &hosts) {
                         Some(refusal) => text(StatusCode::FORBIDDEN, refusal),
                         None => answer(&request, &control).await,

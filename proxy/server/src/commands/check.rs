@@ -10,6 +10,7 @@ use tidegate_plugin_host::{Host, HostError};
 use tokio::sync::mpsc;
 
 use super::print;
+use crate::access_log;
 use crate::files;
 use crate::regular;
 use crate::reload::{Directory, Look, Scan};
@@ -68,6 +69,7 @@ fn look(file: &Path) -> Result<Findings, HostError> {
             None
         }
     };
+    problems.extend(access_log::check(&config));
     let mut warnings = match plugins(&config)? {
         Ok(scan) => {
             problems.extend(scan.problems);
@@ -79,6 +81,7 @@ fn look(file: &Path) -> Result<Findings, HostError> {
         }
     };
     warnings.extend(temporary);
+    warnings.extend(files::warnings(&config));
     Ok(Findings { problems, warnings })
 }
 

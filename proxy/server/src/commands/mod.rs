@@ -24,15 +24,13 @@ struct Arguments {
 enum Command {
     /// Serve until SIGTERM (drain, then exit 0); SIGHUP reloads.
     Run {
-        /// The configuration.
-        #[arg(long, value_name = "FILE", default_value = "tidegate.toml")]
-        config: PathBuf,
+        #[command(flatten)]
+        config: ConfigFile,
     },
     /// Report every problem of the files, the certificates and the plugins; exit 1 if there is any.
     Check {
-        /// The configuration.
-        #[arg(long, value_name = "FILE", default_value = "tidegate.toml")]
-        config: PathBuf,
+        #[command(flatten)]
+        config: ConfigFile,
     },
     /// Run a self-contained edge: own certificate, three small origins, the stock policies.
     Demo {
@@ -50,6 +48,22 @@ enum Command {
     Schema,
 }
 
+#[derive(clap::Args)]
+struct ConfigFile {
+    /// The configuration.
+    #[arg(long, value_name = "FILE", default_value = "tidegate.toml")]
+    config: PathBuf,
+    /// The same, without the word.
+    #[arg(value_name = "FILE", conflicts_with = "config", hide = true)]
+    file: Option<PathBuf>,
+}
+
+impl ConfigFile {
+    fn path(self) -> PathBuf {
+        self.file.unwrap_or(self.config)
+    }
+}
+
 #[derive(Subcommand)]
 enum PluginCommand {
     /// Show what a plugin exports, wants and says of itself.
@@ -63,8 +77,8 @@ enum PluginCommand {
 #[expect(clippy::print_stderr, reason = "an error of a command is for who called it, not for the log")]
 pub(crate) fn main() -> ExitCode {
     let result = match Arguments::parse().command {
-        Command::Run { config } => server::run(config).map_err(|error| error.to_string()),
-        Command::Check { config } => check::run(&config),
+        Command::Run { config } => server::run(config.path()).map_err(|error| error.to_string()),
+        Command::Check { config } => check::run(&config.path()),
         Command::Demo { plugins, port } => demo::run(plugins, port),
         Command::Plugin(PluginCommand::Inspect { file }) => inspect::run(&file),
         Command::Schema => schema(),

@@ -88,6 +88,31 @@ pub(crate) fn load(config: &Config, problems: &mut Vec<Problem>) -> Roots {
     roots
 }
 
+/// Links in roots that are not followed, which look like files that are there, and pages that are not there.
+pub(crate) fn warnings(config: &Config) -> Vec<Problem> {
+    let unfollowed = |(name, files): (&String, &config::Files)| {
+        let mut entries = std::fs::read_dir(&files.root).ok().filter(|_| !files.follow_symlinks)?.flatten();
+        let link = entries.find(|entry| entry.file_type().is_ok_and(|kind| kind.is_symlink()))?;
+        let link = link.file_name();
+        let message = format!("files.{name}: {} is a symbolic link, which is not followed", link.display());
+        let problem = config.positions.problem(&format!("files.{name}.root"), message);
+        Some(problem.with_help("add follow-symlinks = true, or put the files themselves there"))
+    };
+    let missing = |(name, files): (&String, &config::Files)| {
+        let pages = [("fallback", files.fallback.clone()), ("not-found", files.not_found.clone())];
+        let gone = pages.into_iter().filter_map(|(key, page)| {
+            let page = page.filter(|page| !files.root.join(page).is_file())?;
+            let message = format!("files.{name}.{key}: there is no file {page:?} in root");
+            let help = "until there is one, what is not found gets a line of text";
+            Some(config.positions.problem(&format!("files.{name}.{key}"), message).with_help(help))
+        });
+        gone.collect::<Vec<_>>()
+    };
+    let mut found: Vec<Problem> = config.files.iter().filter_map(unfollowed).collect();
+    found.extend(config.files.iter().flat_map(missing));
+    found
+}
+
 impl Root {
     /// The error is a key and what is wrong with it.
     fn new(name: &str, files: &config::Files) -> Result<Self, (&'static str, String)> {

@@ -36,6 +36,22 @@ pub(crate) fn bind(address: SocketAddr, count: usize, join: bool) -> io::Result<
     Ok(sockets)
 }
 
+/// Why an address cannot be listened on, and what to do about it.
+pub(crate) fn refused(address: SocketAddr, error: &io::Error) -> String {
+    let help = match error.kind() {
+        io::ErrorKind::PermissionDenied if address.port() < 1024 => {
+            "; ports below 1024 need the capability CAP_NET_BIND_SERVICE (systemd: \
+             AmbientCapabilities=CAP_NET_BIND_SERVICE), or a lower net.ipv4.ip_unprivileged_port_start"
+        }
+        io::ErrorKind::AddrInUse => "; another process listens there: `ss -ltnp` names it",
+        io::ErrorKind::AddrNotAvailable => {
+            "; no interface of this machine has the address: `ip address` lists them"
+        }
+        _ => "",
+    };
+    format!("cannot listen on {address}: {error}{help}")
+}
+
 fn socket(address: SocketAddr, reuse_port: bool) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // Connections of a previous process in TIME_WAIT must not keep a new one from starting.

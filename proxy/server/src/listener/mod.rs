@@ -6,4 +6,4 @@ mod bind;
 
 pub(crate) use self::accept::{Listening, listen};
 pub(crate) use self::admission::{Admission, Admitted};
-pub(crate) use self::bind::bind;
+pub(crate) use self::bind::{bind, refused};

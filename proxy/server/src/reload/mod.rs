@@ -489,7 +489,7 @@ impl Control {
             match listener::bind(listener.address, self.workers.len(), join) {
                 Ok(sockets) => opened.push((Arc::from(name.as_str()), sockets)),
                 Err(error) => {
-                    let message = format!("cannot listen on {}: {error}", listener.address);
+                    let message = listener::refused(listener.address, &error);
                     problems.push(config.positions.problem(&format!("listener.{name}.address"), message));
                 }
             }

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{CipherSuite, SignatureAlgorithm};
@@ -84,6 +84,18 @@ pub(crate) fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, 
     match certificates.map_err(|error| pem_fault(&error)) {
         Ok(certificates) if certificates.is_empty() => {
             Err("there is no certificate in it: no `BEGIN CERTIFICATE` line".to_owned())
+        }
+        other => other,
+    }
+}
+
+/// The revocation lists of a PEM file, at least one.
+pub(crate) fn revocation_lists(file: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, String> {
+    let text = read(file)?;
+    let lists: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(&text).collect();
+    match lists.map_err(|error| pem_fault(&error)) {
+        Ok(lists) if lists.is_empty() => {
+            Err("there is no revocation list in it: no `BEGIN X509 CRL` line".to_owned())
         }
         other => other,
     }

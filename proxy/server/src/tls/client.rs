@@ -4,8 +4,10 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use sha2::{Digest, Sha256};
 use tidegate_config::{Config, Problem, Protocol, UpstreamTls};
 
@@ -75,6 +77,7 @@ impl ClientLoader {
             problems.push(config.positions.problem(&place(key), message));
         };
         let roots = match &tls.ca {
+            _ if !tls.verify || !tls.fingerprints.is_empty() => Ok(RootCertStore::empty()),
             Some(ca) => authorities(ca).map_err(|what| report(".ca", format!("{}: {what}", ca.display()))),
             None => system_authorities().map_err(|what| report("", what)),
         };
@@ -102,6 +105,14 @@ impl ClientLoader {
         let builder = ClientConfig::builder_with_provider(self.provider.clone())
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12]);
         let builder = match builder {
+            Ok(builder) if !tls.verify || !tls.fingerprints.is_empty() => {
+                let pinned = tls.verify.then(|| tls.fingerprints.clone());
+                if pinned.is_none() {
+                    tracing::warn!(target: "tls", upstream, "tls.verify = false: the certificates of its servers are not looked at");
+                }
+                let verifier = Pinned { fingerprints: pinned, provider: self.provider.clone() };
+                builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
+            }
             Ok(builder) => builder.with_root_certificates(roots),
             Err(error) => {
                 report("", format!("TLS is not available: {error}"));
@@ -118,6 +129,59 @@ impl ClientLoader {
             Protocol::H2 => vec![ALPN_HTTP2.to_vec()],
         };
         Some(Arc::new(built))
+    }
+}
+
+/// Looks at the certificate itself and at nothing else: not at names, dates or authorities.
+#[derive(Debug)]
+struct Pinned {
+    /// `None`: any certificate will do.
+    fingerprints: Option<Vec<[u8; 32]>>,
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for Pinned {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let digest: [u8; 32] = Sha256::digest(certificate).into();
+        match &self.fingerprints {
+            Some(known) if !known.contains(&digest) => {
+                let shown = digest.map(|byte| format!("{byte:02x}")).join(":");
+                Err(rustls::Error::General(format!("its certificate {shown} is none of tls.fingerprints")))
+            }
+            _ => Ok(ServerCertVerified::assertion()),
+        }
+    }
+
+    // That the server has the key of the certificate is what makes it the server.
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signature, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }
 

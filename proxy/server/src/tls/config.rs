@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use tidegate_config::{ClientAuth, Config, HttpVersions, Problem, Serves, Tls, TlsVersion};
 
 use super::alpn::{ALPN_HTTP1, ALPN_HTTP2};
-use super::certificates::{ByName, Certificate, Fault, certificates};
+use super::certificates::{ByName, Certificate, Fault, certificates, revocation_lists};
 
 /// Whether a client that does not use ALPN has to speak HTTP/2.
 pub(crate) fn speaks_only_http2(config: &ServerConfig) -> bool {
@@ -25,7 +25,7 @@ pub(crate) fn files(config: &Config) -> impl Iterator<Item = PathBuf> {
     let tables = config.listeners.values().filter_map(|listener| listener.tls.as_ref());
     let listeners = tables.flat_map(|tls| {
         let certificates = tls.certificates.iter().flat_map(|one| [&one.chain, &one.key]);
-        certificates.chain(&tls.client_ca).cloned()
+        certificates.chain(&tls.client_ca).chain(&tls.client_crl).cloned()
     });
     let upstreams = config.upstreams.values().filter_map(|upstream| upstream.tls.as_ref());
     listeners.chain(upstreams.flat_map(super::client::files))
@@ -119,11 +119,11 @@ impl Loader {
         }
         let verifier = match &tls.client_ca {
             None => Some(WebPkiClientVerifier::no_client_auth()),
-            Some(ca) => match self.client_verifier(ca, tls.client_auth) {
+            Some(ca) => match self.client_verifier(ca, tls.client_crl.as_deref(), tls.client_auth) {
                 Ok(verifier) => Some(verifier),
-                Err(what) => {
-                    let message = format!("{}: {what}", ca.display());
-                    findings.problems.push(config.positions.problem(&path("client-ca"), message));
+                Err((key, file, what)) => {
+                    let message = format!("{}: {what}", file.display());
+                    findings.problems.push(config.positions.problem(&path(key), message));
                     None
                 }
             },
@@ -159,26 +159,40 @@ impl Loader {
         }
     }
 
-    fn client_verifier(&self, ca: &Path, auth: ClientAuth) -> Result<Arc<dyn ClientCertVerifier>, String> {
+    /// The error is a key, its file and what is wrong with it.
+    fn client_verifier<'p>(
+        &self,
+        ca: &'p Path,
+        crl: Option<&'p Path>,
+        auth: ClientAuth,
+    ) -> Result<Arc<dyn ClientCertVerifier>, (&'static str, &'p Path, String)> {
+        let of_ca = |what: String| ("client-ca", ca, what);
         let mut roots = RootCertStore::empty();
-        for certificate in certificates(ca)? {
-            roots
-                .add(certificate)
-                .map_err(|error| format!("a certificate in it is no authority: {error}"))?;
+        for certificate in certificates(ca).map_err(of_ca)? {
+            let added = roots.add(certificate);
+            added.map_err(|error| of_ca(format!("a certificate in it is no authority: {error}")))?;
         }
+        let lists = match crl {
+            Some(file) => revocation_lists(file).map_err(|what| ("client-crl", file, what))?,
+            None => Vec::new(),
+        };
         let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), self.provider.clone());
         let builder = match auth {
             ClientAuth::Required => builder,
             ClientAuth::Optional | ClientAuth::None => builder.allow_unauthenticated(),
         };
-        builder.build().map_err(|error| error.to_string())
+        let builder = builder.with_crls(lists).only_check_end_entity_revocation();
+        builder.build().map_err(|error| match crl {
+            Some(file) => ("client-crl", file, format!("cannot be used: {error}")),
+            None => of_ca(error.to_string()),
+        })
     }
 }
 
 impl Inputs {
     fn of(tls: &Tls, http: Option<HttpVersions>) -> Self {
         let certificates = tls.certificates.iter().flat_map(|one| [&one.chain, &one.key]);
-        let files = certificates.chain(&tls.client_ca).map(|file| {
+        let files = certificates.chain(&tls.client_ca).chain(&tls.client_crl).map(|file| {
             let digest = crate::regular::read(file).ok().map(|bytes| Sha256::digest(bytes).into());
             (file.clone(), digest)
         });

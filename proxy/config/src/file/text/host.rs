@@ -172,3 +172,35 @@ pub(super) fn host_name(host: &str, text: &str) -> Result<String, Complaint> {
     }
     Ok(host.to_ascii_lowercase())
 }
+
+/// A SHA-256 digest in hexadecimal digits, with or without colons, as OpenSSL prints it.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Fingerprint(pub [u8; 32]);
+
+impl Form for Fingerprint {
+    const FORMAT: &'static str = "sha256-fingerprint";
+    const EXAMPLE: &'static str =
+        "ba:78:16:bf:8f:01:cf:ea:41:41:40:de:5d:ae:22:23:b0:03:61:a3:96:17:7a:9c:b4:10:ff:61:f2:00:15:ad";
+    const NAME: &'static str = "fingerprint";
+    const RULE: &'static str = "The SHA-256 digest of a certificate: 64 hexadecimal digits, with or without colons, as \
+         `openssl x509 -noout -fingerprint -sha256` prints them";
+
+    fn parse(text: &str) -> Result<Self, Complaint> {
+        let bare = text.rsplit('=').next().unwrap_or_default().replace(':', "");
+        let digits: Option<Vec<u8>> = bare
+            .as_bytes()
+            .chunks(2)
+            .map(|pair| u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok())
+            .collect();
+        let digest = digits.filter(|_| bare.len() == 64 && bare.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        match digest.and_then(|digest| digest.try_into().ok()) {
+            Some(digest) => Ok(Self(digest)),
+            None => Err(Complaint::new(format!("{text:?} is not a SHA-256 fingerprint"))
+                .help("write what `openssl x509 -noout -fingerprint -sha256 -in FILE.pem` prints")),
+        }
+    }
+
+    fn print(&self) -> String {
+        self.0.map(|byte| format!("{byte:02x}")).join(":")
+    }
+}

@@ -142,6 +142,30 @@ impl Form for StatusCodes {
     }
 }
 
+/// The name of a character encoding (RFC 9110 §8.3.2).
+#[derive(Debug, PartialEq)]
+pub(crate) struct Charset(pub String);
+
+impl Form for Charset {
+    const FORMAT: &'static str = "charset";
+    const EXAMPLE: &'static str = "utf-8";
+    const NAME: &'static str = "charset";
+    const RULE: &'static str = "The name of a character encoding (RFC 9110 §8.3.2), or `\"none\"`";
+
+    fn parse(text: &str) -> Result<Self, Complaint> {
+        let known = |c: char| c.is_ascii_alphanumeric() || "-_.:+".contains(c);
+        if text.is_empty() || !text.chars().all(known) {
+            return Err(Complaint::new(format!("{text:?} is not the name of a charset"))
+                .help("write it as in \"utf-8\", or \"none\" to leave it unsaid"));
+        }
+        Ok(Self(text.to_ascii_lowercase()))
+    }
+
+    fn print(&self) -> String {
+        self.0.clone()
+    }
+}
+
 /// The name of a field, kept in lower case (RFC 9110 §5.1).
 #[derive(Debug, PartialEq)]
 pub(crate) struct FieldName(pub String);

@@ -17,8 +17,10 @@ mod measure;
 mod name;
 
 pub(crate) use address::{DnsServer, ServerAddress};
-pub(crate) use host::{HostField, HostPattern, SniPattern, TlsName};
-pub(crate) use http::{FieldName, FieldValue, MediaRange, Method, PathPattern, RequestTarget, StatusCodes};
+pub(crate) use host::{Fingerprint, HostField, HostPattern, SniPattern, TlsName};
+pub(crate) use http::{
+    Charset, FieldName, FieldValue, MediaRange, Method, PathPattern, RequestTarget, StatusCodes,
+};
 pub(crate) use measure::{Percent, Size};
 pub(crate) use name::{FileName, FilePath, InnerPath, Name, PluginName};
 
@@ -90,7 +92,9 @@ pub(crate) const FORMS: &[AnyForm] = &[
     AnyForm::of::<HostField>(),
     AnyForm::of::<SniPattern>(),
     AnyForm::of::<TlsName>(),
+    AnyForm::of::<Charset>(),
     AnyForm::of::<FieldName>(),
+    AnyForm::of::<Fingerprint>(),
     AnyForm::of::<PathPattern>(),
     AnyForm::of::<Method>(),
     AnyForm::of::<RequestTarget>(),

@@ -87,6 +87,10 @@ fn served(name: &str) -> Result<(), Complaint> {
     if name.is_empty() {
         return Err(Complaint::new("a file name must not be empty"));
     }
+    if name == ".." || name == "." {
+        return Err(Complaint::new(format!("{name:?} leads out of the directory, or nowhere"))
+            .help("write the path from root on"));
+    }
     if name.starts_with('.') {
         return Err(Complaint::new(format!("{name:?} is hidden, and hidden files are not served"))
             .help("name a file that does not begin with \".\""));

@@ -240,6 +240,10 @@ fn load_problem(wasm: &Path, file: &PluginFile, error: &LoadError) -> Problem {
         Some(_) => {
             file.positions.problem(&path, format!("the plugin refuses its configuration: {complaint}"))
         }
-        None => problem(wasm, error.to_string()),
+        None => {
+            let table = wasm.with_extension("toml");
+            let help = format!("write [config] with its keys in {}", table.display());
+            problem(wasm, error.to_string()).with_help(&help)
+        }
     }
 }
