@@ -4,7 +4,8 @@ use http::Response;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tidegate_tests::{
-    ErrorCode, FrameType, H2Frames, Proxy, Setting, Upstream, Zeros, assert_status, body, request,
+    ErrorCode, FrameType, H2Frames, Proxy, Setting, Upstream, Zeros, assert_status, body, chunked, flags,
+    request,
 };
 
 const GET: [(&str, &str); 4] = H2Frames::GET;
@@ -59,6 +60,41 @@ async fn a_stream_whose_client_takes_a_byte_at_a_time_ends_too() {
         assert_eq!(reset.error_code(), ErrorCode::Cancel);
         assert!(taken >= bytes.min(1), "{taken} bytes");
         assert_eq!(proxy.access("/").await["failure"], "broken-off");
+    }
+}
+
+#[tokio::test]
+async fn the_last_piece_is_waited_for_like_any_other() {
+    for length in [2, 5, 8000, 20_000] {
+        for known in [true, false] {
+            let app = Upstream::serve(move |_| async move {
+                let bytes = "x".repeat(length);
+                Response::new(if known { body(bytes) } else { chunked([bytes]) })
+            })
+            .await;
+            let proxy = Proxy::builder(&app).section("[timeouts]\nbody-idle = \"300ms\"").start().await;
+            let mut frames = H2Frames::connect_bare(proxy.address("web")).await;
+            frames.send_bytes(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
+            frames.send_settings(&[(Setting::InitialWindowSize, 1)]).await;
+            frames.request(1, &GET).await;
+            let reset = frames.next_of(&[FrameType::RstStream]).await.expect("a reset");
+            assert_eq!(reset.error_code(), ErrorCode::Cancel, "{length} {known}");
+            let line = proxy.access("/").await;
+            assert_eq!(line["failure"], "broken-off", "{length} {known}");
+            // One that opens its window has all of it.
+            frames.request(3, &GET).await;
+            frames.open_window(3, 1 << 20).await;
+            let mut taken = 0;
+            loop {
+                let frame = frames.next_of(&[FrameType::Data, FrameType::RstStream]).await.expect("a frame");
+                assert_eq!(frame.kind, FrameType::Data);
+                taken += frame.payload.len();
+                if frame.flags & flags::END_STREAM != 0 {
+                    break;
+                }
+            }
+            assert_eq!(taken, length);
+        }
     }
 }
 

@@ -346,5 +346,55 @@ async fn a_connection_that_a_server_authenticated_is_nobody_elses() {
             assert_eq!(alice.get("/").await.text(), "alice", "{scheme}");
         }
         assert_eq!(app.connections(), 2);
+        // A proxy's connection carries several clients.
+        let proxy = Proxy::builder(&app).top(TRUST).start().await;
+        let mut front = proxy.http1().await;
+        let from = |client: &str, credentials: &str| {
+            let fields = [("x-forwarded-for", client), ("authorization", credentials)];
+            let fields = if credentials.is_empty() { &fields[..1] } else { &fields[..] };
+            request_with("GET", "/", fields).body(empty()).expect("valid")
+        };
+        front.send(from("1.1.1.1", &format!("{scheme}\tT3"))).await.assert_is(200, "alice");
+        front.send(from("2.2.2.2", "")).await.assert_is(200, "");
+        front.send(from("1.1.1.1", "")).await.assert_is(200, "alice");
+        drop(front);
+        // They end with the client's.
+        app.until_closed(1).await;
     }
+}
+
+#[tokio::test]
+async fn connection_has_no_say_in_who_the_client_is() {
+    let app = Upstream::echo("app").await;
+    let proxy = Proxy::builder(&app)
+        .top(TRUST)
+        .plugin("1-access", stock("access-control"), ADMIN_ALONE)
+        .start()
+        .await;
+    for fields in [
+        "X-Forwarded-For: 8.8.8.8\r\nConnection: close, X-Forwarded-For",
+        "X-Forwarded-For: 8.8.8.8\r\nForwarded: for=127.9.9.9\r\nConnection: X-Forwarded-For",
+        "Forwarded: for=8.8.8.8\r\nConnection: forwarded",
+    ] {
+        let mut raw = proxy.raw().await;
+        raw.send(format!("GET /admin/ HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n")).await;
+        assert_status(&raw.read_head().await, 403);
+    }
+    assert!(app.requests().is_empty());
+}
+
+#[tokio::test]
+async fn trailers_say_nothing_of_who_the_client_is() {
+    let app = Upstream::echo("app").await;
+    let proxy = Proxy::builder(&app).start().await;
+    let names = "x-sum, x-forwarded-for, x_forwarded_for, x-real-ip, connection";
+    let mut raw = proxy.raw().await;
+    raw.send(format!(
+        "POST / HTTP/1.1\r\nHost: a\r\nTrailer: {names}\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\
+         x-sum: 1\r\nx-forwarded-for: 6.6.6.6\r\nx_forwarded_for: 6.6.6.6\r\nx-real-ip: 6.6.6.6\r\nconnection: x\r\n\r\n"
+    ))
+    .await;
+    let (_, body) = raw.read_response().await;
+    let seen: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+    assert_eq!(seen["trailers"], json!({ "x-sum": "1" }));
 }

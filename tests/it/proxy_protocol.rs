@@ -112,7 +112,7 @@ async fn a_trusted_peer_without_a_header_is_not_served() {
         assert!(raw.is_closed_silently().await, "{bytes}");
     }
     proxy.log().wait(&["WARN listener", "no PROXY header", "GET "]).await;
-    proxy.log().wait(&["DEBUG listener", "malformed PROXY header"]).await;
+    proxy.log().wait(&["WARN listener", "malformed PROXY header"]).await;
     assert!(app.requests().is_empty());
 }
 

@@ -116,3 +116,26 @@ async fn each_describes_its_configuration() {
         assert_eq!(plugin["description"]["name"], name);
     }
 }
+
+#[tokio::test]
+async fn no_spelling_brings_a_dot_segment_through_a_rewrite() {
+    let app = Upstream::echo("app").await;
+    let deny = "[config]\nrules = [{ paths = [\"/app/admin/**\", \"/admin/**\"], deny = true }]";
+    let rewrite = "[config]\nrules = [\n\
+        { path = '^/public/(.*)$', to = '/app/public/$1' },\n\
+        { path = '^/u/([^/]*)/([^/]*)/(.*)$', to = '/$1$2/$3' },\n]";
+    let proxy = Proxy::builder(&app)
+        .section("[limits]\nambiguous-paths = \"pass\"")
+        .plugin("10-access", stock("access-control"), deny)
+        .plugin("20-rewrite", stock("rewrite"), rewrite)
+        .start()
+        .await;
+    for (asked, got) in [
+        ("/public/%%32%65%%32%65/admin/x", "/app/public/%252e%252e/admin/x"),
+        ("/public/%%36%31dmin", "/app/public/%2561dmin"),
+        ("/u/%/2e/admin/x", "/%252e/admin/x"),
+    ] {
+        let answer = proxy.get(asked).await;
+        assert_eq!(answer.json()["target"], got, "{asked}");
+    }
+}

@@ -1,7 +1,7 @@
 //! The normalised form of a path, as the proxy makes it.
 
 /// What may stand in a segment as it is does so, and all else is a triplet in upper case (RFC 3986 §3.3, §6.2.2); empty
-/// segments merged, dot segments removed (§5.2.4), in this order. A `%` that begins no triplet is kept.
+/// segments merged, dot segments removed (§5.2.4), in this order. A `%` that begins no triplet is `%25`.
 pub(crate) fn normalize(path: &str) -> String {
     if !path.starts_with('/') {
         return path.to_owned(); // `*` has no segments
@@ -31,7 +31,6 @@ pub(crate) fn spell(piece: &str) -> String {
         let coded = digits.and_then(|digits| u8::from_str_radix(str::from_utf8(digits).ok()?, 16).ok());
         rest = if coded.is_some() { &after[2..] } else { after };
         match (byte, coded.unwrap_or(byte)) {
-            (b'%', b'%') if coded.is_none() => spelled.push('%'),
             (b'/', _) => spelled.push('/'),
             (_, plain) if plain.is_ascii_alphanumeric() || b"-._~!$&'()+,;=:@".contains(&plain) => {
                 spelled.push(char::from(plain));

@@ -107,9 +107,8 @@ impl Validator<'_, '_> {
             _ if is_top => Some(format!("it stands before the first [table]: move {name} to the top")),
             _ if path.is_empty() && has("config") && has("on-error") && elsewhere.is_empty() => {
                 let near = suggest::nearest(name, properties.keys().map(String::as_str));
-                let help = format!(
-                    "what the policy itself is told stands under [config]: write [config] above {name}"
-                );
+                let help =
+                    "what the policy itself is told stands under [config]: write that above it".to_owned();
                 near.is_none().then_some(help)
             }
             // The same word in another table is nearer than another word in this one.

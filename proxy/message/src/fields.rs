@@ -43,8 +43,8 @@ impl Marks {
 
 /// Removes what `Connection` names and every other hop-by-hop field.
 ///
-/// `Content-Length` and `Host` stay even if `Connection` names them: they are framing and routing, and
-/// a client has no say in whether they are passed on.
+/// `Content-Length`, `Host` and what says who the client is stay even if `Connection` names them: a client has no say in
+/// whether they are passed on.
 pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
     remove(headers, is_hop_by_hop);
 }
@@ -80,7 +80,7 @@ fn named_by_connection(headers: &HeaderMap, unwanted: fn(&str) -> bool) -> Vec<H
     tokens(headers, &header::CONNECTION)
         .filter(|token| !unwanted(token) && *token != "close")
         .filter_map(|token| HeaderName::from_bytes(token.as_bytes()).ok())
-        .filter(|name| *name != header::CONTENT_LENGTH && *name != header::HOST)
+        .filter(|name| *name != header::CONTENT_LENGTH && *name != header::HOST && !says_who(name.as_str()))
         .collect()
 }
 
@@ -115,16 +115,14 @@ const IDENTITY: [&str; 6] =
 /// anybody it removes names that servers take for one of these, or for another that the proxy sets: CGI and its
 /// successors put `_` in place of every character that is neither a letter nor a digit (RFC 3875 §4.1.18).
 pub fn remove_claims(headers: &mut HeaderMap, believed: bool, further: &[HeaderName]) {
-    let is_identity = |name: &str| {
-        IDENTITY.iter().any(|start| name.starts_with(start)) || further.iter().any(|other| other == name)
-    };
+    let is_identity = |name: &str| says_who(name) || further.iter().any(|other| other == name);
     let is_claim = |name: &str| {
         if is_odd(name) {
             let plain = name.replace(|c: char| !c.is_ascii_alphanumeric(), "-");
             let plain = plain.as_str();
             is_identity(plain)
                 || is_hop_by_hop(plain)
-                || matches!(plain, "content-length" | "forwarded" | "x-request-id" | "x-forwarded")
+                || matches!(plain, "content-length" | "x-request-id" | "x-forwarded")
         } else {
             !believed && is_identity(name)
         }
@@ -133,6 +131,21 @@ pub fn remove_claims(headers: &mut HeaderMap, believed: bool, further: &[HeaderN
     for name in claims {
         headers.remove(name);
     }
+}
+
+fn says_who(name: &str) -> bool {
+    name == "forwarded" || IDENTITY.iter().any(|start| name.starts_with(start))
+}
+
+/// Removes from the trailers of a request what has no place there: framing, routing, the fields of a connection, and
+/// whatever says who the client is, which was looked for in the head (RFC 9110 §6.5.1).
+pub fn remove_from_trailers(trailers: &mut HeaderMap) {
+    let misplaced: Vec<HeaderName> =
+        trailers.keys().filter(|name| is_owned_by_proxy(name) || says_who(name.as_str())).cloned().collect();
+    for name in misplaced {
+        trailers.remove(name);
+    }
+    remove_claims(trailers, false, &[]);
 }
 
 /// Whether a name has another character than letters, digits and hyphens.

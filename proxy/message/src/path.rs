@@ -6,7 +6,8 @@
 //! are merged, dot segments removed (RFC 3986 §5.2.4) — in that order, so that `%2e%2e` counts as `..`
 //! and `/a//..` as `/a/..`. `%2F` stays as it is: whether it separates segments is the business of
 //! the server behind, and merging the two would make different resources look alike. `*` is always `%2A`, as in a glob it
-//! would mean something else. A `%` that does not begin a triplet is kept.
+//! would mean something else, and a `%` that does not begin a triplet is `%25`: it must not begin one when what follows
+//! has been decoded.
 
 use std::borrow::Cow;
 
@@ -56,8 +57,8 @@ pub fn spell(piece: &str) -> String {
                 rest = &after[2..];
                 octet
             }
-            (b'%' | b'/', _) => {
-                out.push(char::from(byte));
+            (b'/', _) => {
+                out.push('/');
                 continue;
             }
             _ => byte,
@@ -133,21 +134,32 @@ pub fn ambiguity(path: &str) -> Option<&'static str> {
         let octet = match byte {
             b'\\' => return Some("`\\` in the path, which some servers take for `/`"),
             b'%' => triplet(&bytes[at + 1..]),
-            _ => None,
+            _ => continue,
         };
+        // What stands behind a `%` that is one, by itself or in a triplet, must not make another triplet of it.
+        let behind = match octet {
+            Some(b'%') => Some(at + 3),
+            None => Some(at + 1),
+            Some(_) => None,
+        };
+        if let Some(behind) = behind {
+            let again = spell(path.get(behind..path.len().min(behind + 6)).unwrap_or_default());
+            let again = again.get(..2).and_then(|digits| triplet(digits.as_bytes()));
+            if again.is_some_and(|octet| is_unreserved(octet) || b"/\\%;".contains(&octet)) {
+                return Some("a path that is percent-encoded twice");
+            }
+        }
         match octet {
             Some(b'\\') => return Some("`%5C` in the path, which some servers take for `/`"),
             Some(0..=0x1f | 0x7f) => return Some("a control character in the path"),
-            Some(b'%') => {
-                let again = spell(path.get(at + 3..path.len().min(at + 9)).unwrap_or_default());
-                let again = again.get(..2).and_then(|digits| triplet(digits.as_bytes()));
-                if matches!(again, Some(b'.' | b'/' | b'\\' | b'%' | b';')) {
-                    return Some("a path that is percent-encoded twice");
-                }
-            }
-            // Two octets for one of seven bits (RFC 3629 §3).
-            Some(0xc0 | 0xc1) if bytes.get(at + 3) == Some(&b'%') => {
-                if matches!(triplet(&bytes[at + 4..]), Some(0x80..=0xbf)) {
+            // More octets than it takes (RFC 3629 §3).
+            Some(first @ (0xc0 | 0xc1 | 0xe0 | 0xf0)) if bytes.get(at + 3) == Some(&b'%') => {
+                let most = match first {
+                    0xe0 => 0x9f,
+                    0xf0 => 0x8f,
+                    _ => 0xbf,
+                };
+                if triplet(&bytes[at + 4..]).is_some_and(|second| (0x80..=most).contains(&second)) {
                     return Some("an overlong UTF-8 sequence in the path");
                 }
             }
@@ -155,8 +167,8 @@ pub fn ambiguity(path: &str) -> Option<&'static str> {
         }
     }
     let spelled = spell(path);
-    let is_dotted = |segment: &str| matches!(segment.split_once(';'), Some(("." | "..", _)));
-    spelled.split('/').any(is_dotted).then_some("a dot segment with parameters")
+    let is_dotted = |segment: &str| matches!(segment.split_once(';'), Some(("" | "." | "..", _)));
+    spelled.split('/').any(is_dotted).then_some("a dot segment, or an empty one, with parameters")
 }
 
 /// Nearly every path is: one pass without an allocation.
@@ -186,6 +198,11 @@ fn is_plain(octet: u8) -> bool {
         plain
     };
     PLAIN[usize::from(octet)]
+}
+
+/// RFC 3986 §2.3: nobody has a reason to encode these.
+fn is_unreserved(octet: u8) -> bool {
+    octet.is_ascii_alphanumeric() || b"-._~".contains(&octet)
 }
 
 /// The octet that stands behind a `%`.
@@ -230,8 +247,9 @@ mod tests {
             ("/a\"b|c", "/a%22b%7Cc"),
             ("/a*b%2ac", "/a%2Ab%2Ac"),
             ("/a%25", "/a%25"),
-            ("/100%", "/100%"),
-            ("/%zz/%4", "/%zz/%4"),
+            ("/100%", "/100%25"),
+            ("/%zz/%4", "/%25zz/%254"),
+            ("/%%32%65%%32%65/admin", "/%252e%252e/admin"),
             ("/.well-known/x", "/.well-known/x"),
             ("/a/...", "/a/..."),
             ("/a..b/c", "/a..b/c"),
@@ -245,7 +263,15 @@ mod tests {
 
     #[test]
     fn a_second_pass_changes_nothing() {
-        for path in ["/a/%2e%2e//b/%2F/%zz", "/%25%32%65", "/x/..%2f..", "//", "/é*"] {
+        for path in [
+            "/a/%2e%2e//b/%2F/%zz",
+            "/%25%32%65",
+            "/x/..%2f..",
+            "//",
+            "/é*",
+            "/%%32%65%%32%65/x",
+            "/%%%36%31",
+        ] {
             let once = normalized(path);
             assert_eq!(normalized(&once), once);
         }
@@ -295,6 +321,12 @@ mod tests {
             "/a%252fb",
             "/a%25%32%66b",
             "/a%25252e",
+            "/%2561dmin",
+            "/x/%%32%65%%32%65/admin",
+            "/%%361dmin",
+            "/;/admin",
+            "/;x=1/admin",
+            "/%e0%80%ae%e0%80%ae/a",
             "/a%00b",
             "/a%0d%0a",
             "/%c0%ae%c0%ae/a",

@@ -244,7 +244,7 @@ async fn serve_stream<S>(
                 title_case: listener.title_case,
             };
             let draining = worker.draining.subscribe();
-            let peer = Rc::new(Peer::new(worker.next_id(), connection, listener, log_phases));
+            let peer = Rc::new(Peer::new(&worker, connection, listener, log_phases));
             // Each request takes the generation of its own time.
             drop((generation, config));
             let unparsed = {

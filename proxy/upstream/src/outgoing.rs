@@ -8,6 +8,7 @@ use tidegate_body::RequestBody;
 use tidegate_message::RequestHead;
 use tokio::time::Instant;
 
+use crate::pool::Owner;
 use crate::target::Target;
 
 /// A request and what is to be known about sending it.
@@ -37,6 +38,13 @@ pub struct Hop {
     pub client: SocketAddr,
     /// The address it connected to.
     pub destination: SocketAddr,
+}
+
+impl Hop {
+    /// Whom a server may authenticate by this connection.
+    pub(crate) fn owner(&self) -> Owner {
+        Owner { connection: self.connection, client: self.client.ip() }
+    }
 }
 
 /// What a connection asks of a request.

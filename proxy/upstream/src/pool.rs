@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -34,6 +35,8 @@ const READ_BUFFER: usize = 64 << 10;
 /// 64 KiB would slow down every response over a long link. A connection may have as much for each of its
 /// streams: with less, a few clients that do not read would hold up all others.
 const STREAM_WINDOW: u32 = 256 << 10;
+/// Connections to a server that belong to connections of one client.
+const OWNED_BY_ONE: usize = 8;
 /// Fields of a head that hyper takes at most where it is not told otherwise.
 const HTTP1_FIELDS: usize = 100;
 /// Stands for the number of streams that a server allows until it has said it in its SETTINGS; no server
@@ -88,7 +91,14 @@ struct Http1 {
     made: Millis,
     idle_since: Millis,
     /// The client's connection that it belongs to: the server has authenticated that one, not each request.
-    owner: Option<u64>,
+    owner: Option<Owner>,
+}
+
+/// Whom a server has authenticated: a connection of a client, and if a proxy's connection carries several, one of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Owner {
+    pub(crate) connection: u64,
+    pub(crate) client: IpAddr,
 }
 
 struct Http2 {
@@ -173,7 +183,7 @@ impl Server {
     /// `in_use`, to be given to [`Self::lease`].
     pub(crate) fn lend(
         self: &Rc<Self>,
-        client: u64,
+        client: Owner,
         only_http1: bool,
         in_use: InUse,
     ) -> Result<Lease, InUse> {
@@ -242,11 +252,16 @@ impl Server {
     }
 
     /// Whether a connection waits for this client's connection alone.
-    pub(crate) fn has_owned(&self, client: u64) -> bool {
+    pub(crate) fn has_owned(&self, client: Owner) -> bool {
         self.owned.borrow().iter().any(|connection| connection.owner == Some(client))
     }
 
-    fn take_owned(&self, client: u64) -> Option<Box<Http1>> {
+    /// A client's connection has ended.
+    pub(crate) fn forget(&self, connection: u64) {
+        self.owned.borrow_mut().retain(|one| one.owner.is_none_or(|owner| owner.connection != connection));
+    }
+
+    fn take_owned(&self, client: Owner) -> Option<Box<Http1>> {
         let mut owned = self.owned.borrow_mut();
         let at = owned.iter().position(|connection| connection.owner == Some(client))?;
         let mut connection = owned.swap_remove(at);
@@ -466,7 +481,7 @@ impl Lease {
     }
 
     /// From now on the connection serves this client's connection alone.
-    pub(crate) fn belong_to(&mut self, client: u64) {
+    pub(crate) fn belong_to(&mut self, client: Owner) {
         if let Kind::Http1(connection) = &mut self.kind {
             connection.owner = Some(client);
         }
@@ -487,8 +502,18 @@ impl Lease {
     pub(crate) fn release(self) {
         let Self { server, kind, .. } = self;
         let Kind::Http1(mut connection) = kind else { return };
-        let kept = if connection.owner.is_some() { &server.owned } else { &server.idle };
-        let mut idle = kept.borrow_mut();
+        let mut owned = server.owned.borrow_mut();
+        if let Some(owner) = connection.owner {
+            let of_client = |one: &Http1| one.owner.is_some_and(|other| other.client == owner.client);
+            let count = owned.iter().filter(|one| of_client(one)).count();
+            // The oldest stand first. One client fills its own places and not those of others.
+            if count >= OWNED_BY_ONE
+                && let Some(oldest) = owned.iter().position(|one| of_client(one))
+            {
+                owned.remove(oldest);
+            }
+        }
+        let mut idle = if connection.owner.is_some() { owned } else { server.idle.borrow_mut() };
         if idle.len() < server.bounds.pool.max_idle {
             connection.idle_since = Millis::now();
             idle.push(connection);

@@ -68,8 +68,8 @@ pub async fn send(
     let request = Request { upstream, head, hop, deadline, progress: body.progress(), replay };
     let mut tried = Vec::new();
     loop {
-        let owned = || view.servers.iter().position(|server| server.has_owned(hop.connection));
-        let owned = if upstream.has_owned.get() && tried.is_empty() { owned() } else { None };
+        let owned = || view.servers.iter().position(|server| server.has_owned(hop.owner()));
+        let owned = if upstream.servers.have_owned.get() && tried.is_empty() { owned() } else { None };
         let index = owned.or_else(|| view.choose(&key, &tried)).ok_or_else(|| upstream.no_server())?;
         let server = &view.servers[index];
         attempts.begin(server.target.name.clone());
@@ -230,8 +230,7 @@ impl Request<'_> {
         };
         let upgrade = self.hop.upgrade.as_ref().filter(|_| self.upstream.can_upgrade());
         let client = Header::Proxied { source: self.hop.client, destination: self.hop.destination };
-        let kept =
-            if fresh { Err(in_use) } else { server.lend(self.hop.connection, upgrade.is_some(), in_use) };
+        let kept = if fresh { Err(in_use) } else { server.lend(self.hop.owner(), upgrade.is_some(), in_use) };
         let leased = match kept {
             Ok(lease) => Ok(lease),
             // Boxed: every request would have room for this future, and is moved more than once.
@@ -275,8 +274,8 @@ impl Request<'_> {
         match result {
             Some(Ok(response)) => {
                 if authenticates_connection(&self.head.headers, &response) {
-                    lease.belong_to(self.hop.connection);
-                    self.upstream.has_owned.set(true);
+                    lease.belong_to(self.hop.owner());
+                    self.upstream.servers.have_owned.set(true);
                 }
                 Ok(Received { response, lease })
             }
@@ -337,10 +336,11 @@ impl Request<'_> {
 /// MS-NTHT): then it must not be another client's.
 fn authenticates_connection(request: &HeaderMap, response: &Response<Incoming>) -> bool {
     let is_such = |value: &HeaderValue| {
-        let scheme = value.as_bytes().split(|byte| *byte == b' ').next().unwrap_or_default();
+        let scheme = value.as_bytes().split(|byte| matches!(byte, b' ' | b'\t' | b','));
+        let scheme = scheme.into_iter().next().unwrap_or_default();
         scheme.eq_ignore_ascii_case(b"ntlm") || scheme.eq_ignore_ascii_case(b"negotiate")
     };
-    request.get(header::AUTHORIZATION).is_some_and(is_such)
+    request.get_all(header::AUTHORIZATION).iter().any(is_such)
         || response.status() == StatusCode::UNAUTHORIZED
             && response.headers().get_all(header::WWW_AUTHENTICATE).iter().any(is_such)
 }

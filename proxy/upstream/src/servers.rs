@@ -1,6 +1,6 @@
 //! Every server that one worker has connections to.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -11,12 +11,16 @@ use crate::target::{Endpoint, Target};
 /// Every server a worker has connections to. It outlives generations, so that a reload costs no
 /// connection; a server that no generation uses any more closes its idle ones.
 #[derive(Default)]
-pub struct Servers(RefCell<HashMap<Endpoint, Vec<Weak<Server>>>>);
+pub struct Servers {
+    by_place: RefCell<HashMap<Endpoint, Vec<Weak<Server>>>>,
+    /// Some connection belongs to one client's.
+    pub(crate) have_owned: Cell<bool>,
+}
 
 impl Servers {
     /// Servers at the same place with other bounds or another TLS keep apart.
     pub(crate) fn get(&self, target: &Arc<Target>, bounds: Bounds) -> Rc<Server> {
-        let mut servers = self.0.borrow_mut();
+        let mut servers = self.by_place.borrow_mut();
         let here = servers.entry(target.endpoint.clone()).or_default();
         let known = here
             .iter()
@@ -29,9 +33,17 @@ impl Servers {
         })
     }
 
+    /// A client's connection has ended: what servers took for authenticated by it is of no use to anybody.
+    pub fn forget(&self, connection: u64) {
+        if self.have_owned.get() {
+            let servers = self.by_place.borrow();
+            servers.values().flatten().filter_map(Weak::upgrade).for_each(|server| server.forget(connection));
+        }
+    }
+
     /// Closes connections that have been idle for too long or grown too old; called every second.
     pub fn sweep(&self) {
-        self.0.borrow_mut().retain(|_, here| {
+        self.by_place.borrow_mut().retain(|_, here| {
             here.retain(|server| match server.upgrade() {
                 Some(server) => {
                     server.sweep();

@@ -1,6 +1,6 @@
 //! An upstream as one worker of one generation uses it: its servers as the worker sees them, and its limits.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -27,10 +27,8 @@ pub struct Upstream {
     bounds: Bounds,
     /// How long a stream may be silent.
     pub(crate) stream_idle: Duration,
-    /// Some connection to a server belongs to one client's connection.
-    pub(crate) has_owned: Cell<bool>,
     view: RefCell<Rc<View>>,
-    servers: Rc<Servers>,
+    pub(crate) servers: Rc<Servers>,
     worker: usize,
 }
 
@@ -69,7 +67,6 @@ impl Upstream {
             stream_idle: cluster.config.timeouts.stream_idle.unwrap_or(config.timeouts.stream_idle),
             cluster,
             bounds,
-            has_owned: Cell::new(false),
             view,
             servers: servers.clone(),
             worker,

@@ -14,6 +14,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::{Value, json};
+use socket2::SockRef;
 use tidegate_message::authority;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -25,6 +26,8 @@ use crate::reload::{Handle, PolicyStatus, Status};
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Connections at a time; a further one is closed at once.
 const CONNECTIONS: usize = 64;
+/// For a client to take what is sent.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// However busy it is.
 const CONNECTION_AGE: Duration = Duration::from_secs(300);
 
@@ -40,6 +43,8 @@ pub(crate) async fn start(address: SocketAddr, hosts: Vec<String>, control: Hand
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             };
+            // Who reads no answers keeps no place.
+            let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(WRITE_TIMEOUT));
             let Ok(place) = places.clone().try_acquire_owned() else { continue };
             let (control, hosts) = (control.clone(), hosts.clone());
             let service = service_fn(move |request| {

@@ -10,7 +10,7 @@ use tidegate_config::Listener;
 use tidegate_message::fields::Marks;
 use tidegate_message::{Connection, Reply, RequestHead, fields, media_type};
 use tidegate_plugin_host::{Exchange, Slot};
-use tidegate_upstream::Hop;
+use tidegate_upstream::{Hop, Servers};
 
 use super::active::{ActiveExchange, ClientSide};
 use super::log_phases::LogPhases;
@@ -31,22 +31,30 @@ pub(crate) struct Peer {
     connection: Arc<Connection>,
     /// Among those of its worker.
     number: u64,
+    servers: Rc<Servers>,
     introduction: Introduction,
     /// Where trusted proxies say who the client is.
     client_field: Option<HeaderName>,
     log_phases: LogPhases,
 }
 
+impl Drop for Peer {
+    fn drop(&mut self) {
+        self.servers.forget(self.number);
+    }
+}
+
 impl Peer {
     pub(crate) fn new(
-        number: u64,
+        worker: &Worker,
         connection: Connection,
         listener: &Listener,
         log_phases: LogPhases,
     ) -> Self {
+        let (number, servers) = (worker.next_id(), worker.servers.clone());
         let introduction = Introduction::new(connection.source.ip());
         let client_field = listener.client_field.as_ref().and_then(|name| HeaderName::try_from(name).ok());
-        Self { connection: Arc::new(connection), number, introduction, client_field, log_phases }
+        Self { connection: Arc::new(connection), number, servers, introduction, client_field, log_phases }
     }
 }
 
@@ -190,16 +198,22 @@ fn describe(
     let Peer { connection, introduction, client_field, .. } = peer;
     let source = connection.source.ip();
     let mut headers = parts.headers;
+    // Before anything is removed: `Connection` has no say in who the client is.
+    let trusted = &generation.config.trusted_proxies;
+    let client = forwarded::client(source, record.scheme, &headers, trusted, client_field.as_ref());
+    if !client.source_trusted
+        && let Some(field) = client_field
+    {
+        headers.remove(field);
+    }
+    if marks.claims || !generation.identity.is_empty() {
+        fields::remove_claims(&mut headers, client.source_trusted, &generation.identity);
+    }
     // Host stays although it is the authority: as a rule it is sent on as it is. The client is told to
     // continue when the upstream begins to take the body.
     fields::remove_of_request(&mut headers);
     if parts.version == Version::HTTP_2 {
         fields::join_cookies(&mut headers);
-    }
-    let trusted = &generation.config.trusted_proxies;
-    let client = forwarded::client(source, record.scheme, &headers, trusted, client_field.as_ref());
-    if marks.claims || !generation.identity.is_empty() {
-        fields::remove_claims(&mut headers, client.source_trusted, &generation.identity);
     }
     introduction.set(&mut headers, &client, &accepted.authority, parts.version);
     record.client = client.address;

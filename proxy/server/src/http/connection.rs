@@ -242,9 +242,8 @@ where
     async move {
         let mut response = answer.await;
         let state = &in_flight.state;
-        if let Some(left) = &leftover
+        if let Some(left) = leftover.as_ref().filter(|_| !state.http2)
             && !left.is_read(marks.expect, &state.activity).await
-            && !state.http2
         {
             left.forget();
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -265,12 +264,8 @@ where
         }
         in_flight.answered.set(true);
         in_flight.upgraded.set(response.status() == StatusCode::SWITCHING_PROTOCOLS);
-        Ok(response.map(|body| Watched {
-            body,
-            pieces: turn.map(Pieces::new),
-            leftover,
-            _in_flight: in_flight,
-        }))
+        let pieces = turn.map(|turn| Pieces::new(turn, state.activity.clone()));
+        Ok(response.map(|body| Watched { body, pieces, leftover, _in_flight: in_flight }))
     }
 }
 
@@ -293,10 +288,9 @@ impl http_body::Body for Watched {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let Self { body, pieces, .. } = &mut *self;
-        let poll = || Pin::new(body).poll_frame(cx);
         match pieces {
-            Some(pieces) => pieces.poll(poll),
-            None => poll(),
+            Some(pieces) => pieces.poll(body, cx),
+            None => Pin::new(body).poll_frame(cx),
         }
     }
 
@@ -317,9 +311,9 @@ impl Watched {
 
 impl Drop for Watched {
     fn drop(&mut self) {
-        let rest = self.rest();
-        if rest > 0 {
-            self.body.break_off(rest);
+        let untaken = self.pieces.as_ref().map_or(0, Pieces::untaken);
+        if untaken > 0 {
+            self.body.break_off(untaken);
         }
         if let (Some(leftover), None) = (&self.leftover, &self.pieces) {
             leftover.forget();

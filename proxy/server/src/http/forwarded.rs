@@ -60,13 +60,16 @@ pub(crate) fn client(
             (Some(_), Some(_)) => drop(follow(None)),
         }
     } else if headers.contains_key(&X_FORWARDED_FOR) {
+        // Until a member says more: an empty list is one that cannot be read.
+        follow(None);
         for hop in members_from_last(headers, &X_FORWARDED_FOR) {
             hops += 1;
             if !follow(node(hop)) {
                 break;
             }
         }
-    } else {
+    } else if headers.contains_key(header::FORWARDED) {
+        follow(None);
         for hop in members_from_last(headers, &header::FORWARDED) {
             proto = parameter(hop, "proto").map(<[u8]>::to_vec);
             if !follow(parameter(hop, "for").and_then(node)) {
@@ -209,8 +212,10 @@ fn node(text: &[u8]) -> Option<IpAddr> {
     if let Ok(address) = text.parse() {
         return Some(address);
     }
-    if let Some((address, _)) = text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        return address.parse().ok();
-    }
-    text.split_once(':').and_then(|(address, _)| address.parse().ok())
+    let (address, port) = match text.strip_prefix('[') {
+        Some(rest) => rest.split_once(']')?,
+        None => text.split_at(text.find(':')?),
+    };
+    let is_port = |port: &str| port.parse::<u16>().is_ok() && port.bytes().all(|byte| byte.is_ascii_digit());
+    (port.is_empty() || port.strip_prefix(':').is_some_and(is_port)).then(|| address.parse().ok())?
 }

@@ -33,6 +33,11 @@ pub(crate) struct Activity {
     unread: AtomicBool,
     /// HTTP/2 frames that let more be sent: WINDOW_UPDATE and SETTINGS.
     window_updates: AtomicU64,
+    /// What an HTTP/2 client lets be sent on a new stream, and what it has let be sent on all streams together.
+    initial_window: AtomicU64,
+    granted: AtomicU64,
+    /// Bytes of response bodies that were handed over to be sent.
+    handed: AtomicU64,
     head: Mutex<Head>,
 }
 
@@ -63,6 +68,9 @@ impl Activity {
             bytes_read: AtomicU64::new(0),
             unread: AtomicBool::new(false),
             window_updates: AtomicU64::new(0),
+            initial_window: AtomicU64::new(FIRST_WINDOW),
+            granted: AtomicU64::new(FIRST_WINDOW),
+            handed: AtomicU64::new(0),
             head: Mutex::default(),
         })
     }
@@ -113,6 +121,15 @@ impl Activity {
         self.window_updates.load(Ordering::Relaxed)
     }
 
+    /// Notes bytes of a response body that are handed over; true if the client surely lets them be sent, `before` of the
+    /// same stream included. What it has granted single streams later is not known.
+    pub(crate) fn hand_over(&self, before: u64, bytes: u64) -> bool {
+        let handed = self.handed.load(Ordering::Relaxed) + bytes;
+        self.handed.store(handed, Ordering::Relaxed);
+        before + bytes <= self.initial_window.load(Ordering::Relaxed)
+            && handed <= self.granted.load(Ordering::Relaxed)
+    }
+
     /// Whether more of a request may come than anybody reads.
     pub(crate) fn leaves_unread(&self, unread: bool) {
         self.unread.store(unread, Ordering::Relaxed);
@@ -135,6 +152,8 @@ impl Activity {
         if let Some(frames) = &mut head.frames {
             let incomplete = frames.read(bytes);
             self.window_updates.store(frames.window_updates, Ordering::Relaxed);
+            self.initial_window.store(frames.initial_window, Ordering::Relaxed);
+            self.granted.store(frames.granted, Ordering::Relaxed);
             head.since = incomplete.then(|| head.since.unwrap_or_else(Millis::now));
             return;
         }
@@ -180,6 +199,9 @@ impl Activity {
     }
 }
 
+/// What may be sent before the client says anything about it (RFC 9113 §6.9.2).
+const FIRST_WINDOW: u64 = 65_535;
+
 /// Lines of the head, before the empty line that ends it, that start with `content-length:`. A head
 /// whose beginning came together with the body before it (pipelining) is seen from where it was read
 /// on: a line may be missed, never invented. Missing it is harmless, as the parser then decides alone:
@@ -193,6 +215,9 @@ fn content_lengths(head: &[u8]) -> usize {
         .filter(|line| line.len() >= NAME.len() && line[..NAME.len()].eq_ignore_ascii_case(NAME))
         .count()
 }
+
+/// Bytes of a SETTINGS frame that is looked at: there are a dozen settings, of six bytes each.
+const MAX_SETTINGS: usize = 1 << 10;
 
 /// Follows HTTP/2 frames (RFC 9113 §4.1) just far enough to know whether a request head is incomplete, for the rest
 /// of which hyper waits for ever, and whether the client lets more be sent.
@@ -208,6 +233,10 @@ struct Frames {
     /// The frame whose payload is being skipped ends the head.
     ends_head: bool,
     window_updates: u64,
+    initial_window: u64,
+    granted: u64,
+    /// The payload that is being skipped, if it is looked at: of SETTINGS, or of WINDOW_UPDATE for the connection.
+    payload: Option<(u8, Vec<u8>)>,
 }
 
 impl Default for Frames {
@@ -219,6 +248,9 @@ impl Default for Frames {
             in_head: false,
             ends_head: false,
             window_updates: 0,
+            initial_window: FIRST_WINDOW,
+            granted: FIRST_WINDOW,
+            payload: None,
         }
     }
 }
@@ -228,12 +260,16 @@ impl Frames {
     const SETTINGS: u8 = 4;
     const WINDOW_UPDATE: u8 = 8;
     const END_HEADERS: u8 = 4;
+    const INITIAL_WINDOW_SIZE: u16 = 4;
 
     /// Takes the next bytes; true if they end within a request head or a frame header.
     fn read(&mut self, mut bytes: &[u8]) -> bool {
         while !bytes.is_empty() {
             if self.skip > 0 {
                 let skipped = self.skip.min(bytes.len());
+                if let Some((_, payload)) = &mut self.payload {
+                    payload.extend_from_slice(&bytes[..skipped]);
+                }
                 bytes = &bytes[skipped..];
                 self.skip -= skipped;
                 self.end_frame();
@@ -245,11 +281,14 @@ impl Frames {
             bytes = &bytes[taken..];
             if self.filled == self.header.len() {
                 self.filled = 0;
-                let [a, b, c, kind, flags, ..] = self.header;
+                let [a, b, c, kind, flags, stream @ ..] = self.header;
                 self.skip = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
                 self.in_head |= kind == Self::HEADERS;
                 self.window_updates += u64::from(matches!(kind, Self::SETTINGS | Self::WINDOW_UPDATE));
                 self.ends_head = self.in_head && flags & Self::END_HEADERS != 0;
+                let of_connection = u32::from_be_bytes(stream) & 0x7fff_ffff == 0;
+                let is_read = matches!(kind, Self::SETTINGS | Self::WINDOW_UPDATE) && of_connection;
+                self.payload = (is_read && self.skip <= MAX_SETTINGS).then(|| (kind, Vec::new()));
                 self.end_frame();
             }
         }
@@ -260,6 +299,24 @@ impl Frames {
         if self.skip == 0 && self.ends_head {
             self.in_head = false;
             self.ends_head = false;
+        }
+        if self.skip > 0 {
+            return;
+        }
+        match self.payload.take() {
+            Some((Self::WINDOW_UPDATE, payload)) => {
+                if let Ok(increment) = payload.try_into() {
+                    self.granted += u64::from(u32::from_be_bytes(increment) & 0x7fff_ffff);
+                }
+            }
+            Some((_, payload)) => {
+                for [a, b, value @ ..] in payload.as_chunks::<6>().0 {
+                    if u16::from_be_bytes([*a, *b]) == Self::INITIAL_WINDOW_SIZE {
+                        self.initial_window = u32::from_be_bytes(*value).into();
+                    }
+                }
+            }
+            None => {}
         }
     }
 }

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use tidegate_message::fields;
 use tokio::time::timeout;
 
 use super::io::Activity;
@@ -55,8 +56,16 @@ impl Body for ClientBody {
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let Some(incoming) = &mut self.incoming else { return Poll::Ready(None) };
         let polled = Pin::new(incoming).poll_frame(cx);
-        if let Poll::Ready(None | Some(Err(_))) = polled {
-            self.incoming = None;
+        match polled {
+            Poll::Ready(None | Some(Err(_))) => self.incoming = None,
+            Poll::Ready(Some(Ok(frame))) if frame.is_trailers() => {
+                let trailers = frame.into_trailers().map(|mut trailers| {
+                    fields::remove_from_trailers(&mut trailers);
+                    Frame::trailers(trailers)
+                });
+                return Poll::Ready(Some(Ok(trailers.unwrap_or_else(|frame| frame))));
+            }
+            _ => {}
         }
         polled
     }
@@ -82,8 +91,8 @@ impl Drop for ClientBody {
 }
 
 impl Leftover {
-    /// Before the response is sent: true if nothing is left to be read of the request. `waits`: the client waits to be
-    /// told to continue, which would be the wrong word now.
+    /// Before the response to a request of HTTP/1.1 is sent: true if nothing is left to be read of the request. `waits`:
+    /// the client waits to be told to continue, which would be the wrong word now.
     pub(crate) async fn is_read(&self, waits: bool, activity: &Activity) -> bool {
         let Some(mut incoming) = self.0.take() else { return true };
         let is_read = !waits

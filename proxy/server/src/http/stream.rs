@@ -10,29 +10,32 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body::Frame;
+use http_body::{Body as _, Frame};
 use tidegate_config::MinRate;
 use tidegate_io::Millis;
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::io::Activity;
 use super::leftover::Leftover;
-use tidegate_body::BoxError;
+use tidegate_body::{BoxError, ResponseBody};
 
 /// What is handed on at once, as the client is waited for from one piece to the next: the largest DATA frame that
 /// every peer takes (RFC 9113 §4.2).
 const PIECE: usize = 16 << 10;
 
-/// Of a response of which pieces are handed on: the number of the one that the client is waited for to take.
+/// What the task of a stream and the body of its response tell each other.
 pub(crate) struct Turn {
+    /// The number of the piece that the client is waited for to take.
     waits_for: Cell<Option<u64>>,
+    /// It was waited for in vain.
+    is_cut: Cell<bool>,
     /// Of its request, if that has a body.
     left: Option<Rc<Leftover>>,
 }
 
 impl Turn {
     pub(crate) fn new(left: Option<Rc<Leftover>>) -> Self {
-        Self { waits_for: Cell::new(None), left }
+        Self { waits_for: Cell::new(None), is_cut: Cell::new(false), left }
     }
 }
 
@@ -40,13 +43,17 @@ impl Turn {
 pub(crate) struct Pieces {
     /// What of a frame is still to be handed on.
     rest: Bytes,
-    handed: u64,
+    /// The length of the last piece, the number of pieces and of bytes so far.
+    last: usize,
+    pieces: u64,
+    bytes: u64,
     turn: Rc<Turn>,
+    activity: Arc<Activity>,
 }
 
 impl Pieces {
-    pub(crate) fn new(turn: Rc<Turn>) -> Self {
-        Self { rest: Bytes::new(), handed: 0, turn }
+    pub(crate) fn new(turn: Rc<Turn>, activity: Arc<Activity>) -> Self {
+        Self { rest: Bytes::new(), last: 0, pieces: 0, bytes: 0, turn, activity }
     }
 
     /// Bytes that were taken from the body and not handed on.
@@ -54,15 +61,21 @@ impl Pieces {
         self.rest.len()
     }
 
-    /// The next piece of what `poll` gives.
+    /// Bytes of the body that the client has not taken for sure: none, if the body is over in good order.
+    pub(crate) fn untaken(&self) -> usize {
+        self.rest.len() + if self.turn.is_cut.get() { self.last } else { 0 }
+    }
+
+    /// The next piece of `body`.
     pub(crate) fn poll(
         &mut self,
-        poll: impl FnOnce() -> Poll<Option<Result<Frame<Bytes>, BoxError>>>,
+        body: &mut ResponseBody,
+        cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         self.turn.waits_for.set(None);
         let mut piece = std::mem::take(&mut self.rest);
         if piece.is_empty() {
-            piece = match ready!(poll()) {
+            piece = match ready!(Pin::new(&mut *body).poll_frame(cx)) {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => data,
                     Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
@@ -73,8 +86,18 @@ impl Pieces {
         if piece.len() > PIECE {
             self.rest = piece.split_off(PIECE);
         }
-        self.handed += 1;
-        self.turn.waits_for.set(Some(self.handed));
+        let may_be_last =
+            self.rest.is_empty() && (body.is_end_stream() || body.size_hint().exact().is_none());
+        let is_granted = self.activity.hand_over(self.bytes, piece.len() as u64);
+        if may_be_last && !is_granted && piece.len() > 1 {
+            // hyper is done with a stream once it has taken the last piece, and waits for room for one byte alone: so
+            // the last byte goes when there is room for all before it.
+            self.rest = piece.split_off(piece.len() - 1);
+        }
+        self.last = piece.len();
+        self.pieces += 1;
+        self.bytes += piece.len() as u64;
+        self.turn.waits_for.set(Some(self.pieces));
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 }
@@ -117,7 +140,7 @@ impl Patience {
             let waits_for = turn.waits_for.get();
             wait.take_if(|wait: &mut Wait| waits_for != Some(wait.piece));
             let Some(piece) = waits_for else { return Poll::Pending };
-            self.poll_expired(
+            let expired = self.poll_expired(
                 wait.get_or_insert_with(|| Wait {
                     piece,
                     since: Millis::now(),
@@ -127,7 +150,9 @@ impl Patience {
                 }),
                 &activity,
                 cx,
-            )
+            );
+            turn.is_cut.set(expired.is_ready());
+            expired
         })
         .await;
         stream.set(None);

@@ -106,6 +106,14 @@ fn the_client_is_the_last_address_that_is_no_trusted_proxy() {
         ("10.0.0.1", &[("forwarded", "for=6.6.6.6;for=1.1.1.1")], "::"),
         ("10.0.0.1", &[("forwarded", "for=\"x, for=198.51.100.7;by=y")], "198.51.100.7"),
         ("10.0.0.1", &[("forwarded", "for=unknown")], "::"),
+        ("10.0.0.1", &[("x-forwarded-for", "")], "::"),
+        ("10.0.0.1", &[("x-forwarded-for", " , ,")], "::"),
+        ("10.0.0.1", &[("forwarded", "")], "::"),
+        ("10.0.0.1", &[("x-forwarded-for", "10.0.0.5:9 8.8.8.8")], "::"),
+        ("10.0.0.1", &[("x-forwarded-for", "[10.0.0.5]x")], "::"),
+        ("10.0.0.1", &[("x-forwarded-for", "198.51.100.7:80")], "198.51.100.7"),
+        ("10.0.0.1", &[("x-forwarded-for", "198.51.100.7:")], "::"),
+        ("10.0.0.1", &[("x-forwarded-for", "[2001:db8::1]")], "2001:db8::1"),
         ("10.0.0.1", &[("x-forwarded-for", "[2001:db8::1]:4711")], "2001:db8::1"),
         ("10.0.0.1", &[("forwarded", "for=6.6.6.6, for=\"[2001:db8::1]:80\";proto=https")], "2001:db8::1"),
         ("::ffff:10.0.0.1", &[("x-forwarded-for", "198.51.100.7")], "198.51.100.7"),
@@ -121,6 +129,8 @@ fn the_client_is_the_last_address_that_is_no_trusted_proxy() {
         (&[("cf-connecting-ip", "10.0.0.9")], "10.0.0.9"),
         (&[("cf-connecting-ip", "198.51.100.7"), ("cf-connecting-ip", "6.6.6.6")], "::"),
         (&[("cf-connecting-ip", "198.51.100.7, 6.6.6.6")], "::"),
+        (&[("cf-connecting-ip", "10.0.0.5:1, 6.6.6.6")], "::"),
+        (&[("cf-connecting-ip", "[10.0.0.5], 6.6.6.6")], "::"),
         (&[("x-forwarded-for", "6.6.6.6")], "10.0.0.1"),
     ] {
         let headers = headers(fields);
