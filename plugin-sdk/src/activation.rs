@@ -48,6 +48,12 @@ pub fn pure() {
     host::activation::pure();
 }
 
+/// Tells of every destination that the policy names in [`route_to`](crate::Request::route_to), so that the operator learns
+/// of those that do not exist.
+pub fn routes(destinations: impl IntoIterator<Item = impl Into<String>>) {
+    host::activation::routes(&strings(destinations));
+}
+
 fn strings(items: impl IntoIterator<Item = impl Into<String>>) -> Vec<String> {
     items.into_iter().map(Into::into).collect()
 }

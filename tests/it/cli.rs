@@ -232,3 +232,17 @@ async fn check_finds_what_would_hurt_later() {
     assert!(checked.status.success(), "{checked}");
     assert!(checked.stdout.contains("etc is a symbolic link, which is not followed"), "{checked}");
 }
+
+#[tokio::test]
+async fn a_route_that_leads_nowhere_is_told_of() {
+    let app = Upstream::echo("app").await;
+    let rules = "[config]\nrules = [{ paths = [\"/a\"], to = \"ap\" }, { to = \"app\" }]";
+    let checked = Proxy::builder(&app).plugin("1-router", stock("router"), rules).check();
+    assert!(checked.status.success(), "{checked}");
+    assert!(
+        checked.stdout.contains("1-router.toml: it routes to \"ap\", and there is no upstream"),
+        "{checked}"
+    );
+    let proxy = Proxy::builder(&app).plugin("1-router", stock("router"), rules).start().await;
+    proxy.log().wait(&["WARN reload", "it routes to \"ap\""]).await;
+}

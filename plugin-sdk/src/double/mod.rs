@@ -89,6 +89,8 @@ pub(crate) mod activation {
 
     pub(crate) fn pure() {}
 
+    pub(crate) fn routes(_: &[String]) {}
+
     fn refuse(items: &[String], why: &str, valid: impl Fn(&str) -> bool) -> Result<(), String> {
         match items.iter().position(|item| !valid(item)) {
             Some(index) => Err(format!("[{index}]: `{}` {why}", items[index])),

@@ -28,12 +28,14 @@ impl Policy for Router {
     type Config = Config;
 
     fn configure(config: Config) -> Result<Self, Error> {
+        let destinations: Vec<String> = config.rules.iter().map(|rule| rule.action.to.clone()).collect();
         let rules = Rules::build("rules", config.rules, |route| match route.to.as_str() {
             "" => Err(Error::at("to", "names no upstream or file root")),
             _ => Ok(route),
         })?;
         rules.narrow()?;
         activation::pure();
+        activation::routes(destinations);
         Ok(Self { rules })
     }
 

@@ -77,6 +77,11 @@ impl Activation {
         self.policy.pure
     }
 
+    /// Destinations that the policy says it names, whether or not there are any of these names.
+    pub fn routes(&self) -> &[String] {
+        &self.policy.routes
+    }
+
     pub(crate) fn narrowed(self, policy: Narrowing) -> Self {
         Self { policy, ..self }
     }
@@ -96,6 +101,8 @@ pub(crate) struct Narrowing {
     methods: Option<Vec<Method>>,
     headers: Option<Vec<HeaderName>>,
     pure: bool,
+    /// Destinations the policy names.
+    routes: Vec<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -159,6 +166,10 @@ impl Narrowing {
 
     pub(crate) fn pure(&mut self) {
         self.pure = true;
+    }
+
+    pub(crate) fn routes(&mut self, destinations: Vec<String>) {
+        self.routes = destinations;
     }
 
     fn holds(&self, exchange: &Exchange) -> bool {

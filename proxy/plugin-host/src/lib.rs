@@ -55,7 +55,7 @@ pub use code::Code;
 pub use engine::Host;
 pub use error::{CallError, HostError, LoadError};
 pub use exchange::{Destinations, EditLimits, Exchange};
-pub use instances::Instances;
+pub use instances::{Instances, settle};
 pub use limits::Limits;
 pub use matching::PathPatterns;
 pub use phase::{Phase, Verdict};

@@ -19,7 +19,8 @@ use crate::reload::{self, Started};
 use crate::thread::{self, Command};
 use tidegate_upstream::Supervisor;
 
-/// When the process ends, the writers of access logs have this long: a reader that stopped is not waited for.
+/// When the process ends, the writers of access logs have this long: a reader that stopped is not waited for. So have
+/// instances that are being made.
 const FAREWELL: Duration = Duration::from_secs(5);
 
 /// Why the proxy did not start or did not end well.
@@ -82,6 +83,7 @@ pub(crate) fn run(file: PathBuf) -> Result<ExitCode, Error> {
         let drained = move || workers.into_iter().all(|worker| worker.thread.join().is_ok());
         Ok::<_, Error>(tokio::task::spawn_blocking(drained).await.unwrap_or(false))
     })?;
+    tidegate_plugin_host::settle(FAREWELL);
     // The writers of access logs end when the last exchange is written.
     drop((handle, runtime));
     let writers: Vec<JoinHandle<()>> = thread.join().unwrap_or_default();

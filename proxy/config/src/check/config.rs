@@ -210,7 +210,7 @@ fn limits(limits: &file::Limits) -> Limits {
         request_target: limits.request_target.0.in_memory(),
         request_header_count: limits.request_header_count,
         response_headers: limits.response_headers.0.in_memory(),
-        response_header_count: limits.response_header_count,
+        response_header_count: limits.response_header_count.unwrap_or(limits.request_header_count),
         request_body: limits.request_body.0.0,
         decoded_body: decoded_body.unwrap_or(limits.request_body.0.0.saturating_mul(10)),
         policy_body: limits.policy_body.0.in_memory(),

@@ -139,9 +139,10 @@ pub(crate) struct Limits {
     /// cannot add fields beyond it either.
     #[schemars(extend("x-minimum" = "8KiB", "x-maximum" = "16MiB"))]
     pub response_headers: Text<Size>,
-    /// Fields of a response. Over it: 502 (`bad-response`). More than the default costs a little with every response.
+    /// Fields of a response; default as `request-header-count`. Over it: 502 (`bad-response`). More than 100 cost a little
+    /// with every response.
     #[schemars(range(min = 1, max = 10_000))]
-    pub response_header_count: usize,
+    pub response_header_count: Option<usize>,
     /// Bytes of a request body. Over it: 413 (`body-too-large`), close; at once for a declared length, else
     /// when the body passes it.
     pub request_body: Text<Size>,
@@ -223,7 +224,7 @@ impl Default for Limits {
             request_target: Text(Size(8 << 10)),
             request_header_count: 100,
             response_headers: Text(Size(64 << 10)),
-            response_header_count: 100,
+            response_header_count: None,
             request_body: Text(Size(16 << 20)),
             decoded_body: None,
             policy_body: Text(Size(1 << 20)),

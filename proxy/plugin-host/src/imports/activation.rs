@@ -28,6 +28,12 @@ pub(super) fn link(activation: &mut LinkerInstance<'_, State>) -> wasmtime::Resu
             narrowing.pure();
         }
         Ok(())
+    })?;
+    activation.func_wrap("routes", |mut store: Store<'_>, (destinations,): (Vec<String>,)| {
+        if let Stage::Defining(narrowing) = &mut store.data_mut().stage {
+            narrowing.routes(destinations);
+        }
+        Ok(())
     })
 }
 

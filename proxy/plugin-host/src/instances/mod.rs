@@ -14,6 +14,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
 use self::starts::Starts;
+pub use self::starts::settle;
 use crate::bodies::{BodyMode, Side};
 use crate::capacity::{Capacity, Permit};
 use crate::chunk::Chunk;

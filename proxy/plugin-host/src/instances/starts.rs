@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
@@ -51,6 +52,33 @@ impl Drop for Start {
     }
 }
 
+/// Threads of the process that make instances.
+static RUNNING: AtomicUsize = AtomicUsize::new(0);
+
+/// One of them, until all it had is dropped.
+struct Running;
+
+impl Running {
+    fn begin() -> Self {
+        RUNNING.fetch_add(1, Ordering::AcqRel);
+        Self
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        RUNNING.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// Waits until no instance is being made, or for `limit`: at the end of the process, which no plugin should outlast.
+pub fn settle(limit: Duration) {
+    let until = Instant::now() + limit;
+    while RUNNING.load(Ordering::Acquire) > 0 && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 impl Starts {
     /// How many are being made.
     pub(super) fn under_way(&self) -> usize {
@@ -92,7 +120,12 @@ impl Starts {
             start.finish(made);
         };
         let thread = std::thread::Builder::new().name("plugin-start".to_owned());
-        if let Err(error) = thread.spawn(make) {
+        let running = Running::begin();
+        let run = move || {
+            make();
+            drop(running);
+        };
+        if let Err(error) = thread.spawn(run) {
             self.made()
                 .push(Err(CallError::Configure(format!("no thread to start an instance on: {error}"))));
         }

@@ -382,7 +382,7 @@ fn what_is_slow_to_start_is_made_beside_the_traffic() {
             assert_eq!(runtime.block_on(calls), (Ok(Verdict::Next), Ok(Verdict::Next), Ok(Verdict::Next)));
         }
         // Whoever needs one that is not there waits without holding the thread.
-        let mut slots: Vec<_> = (0..3).map(|_| Slot::new(request())).collect();
+        let mut slots: Vec<_> = (0..40).map(|_| Slot::new(request())).collect();
         let _runtime = runtime.enter();
         let mut waits = 0;
         let mut calls: Vec<_> =
@@ -391,6 +391,8 @@ fn what_is_slow_to_start_is_made_beside_the_traffic() {
             waits += usize::from(begins(call.as_mut()).is_none());
         }
         assert!(waits > 0, "{isolation:?}");
+        drop(calls);
+        super::settle(Duration::from_secs(30));
     }
 }
 

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use super::print;
 use crate::access_log;
 use crate::files;
+use crate::policy;
 use crate::regular;
 use crate::reload::{Directory, Look, Scan};
 use crate::tls;
@@ -73,7 +74,10 @@ fn look(file: &Path) -> Result<Findings, HostError> {
     let mut warnings = match plugins(&config)? {
         Ok(scan) => {
             problems.extend(scan.problems);
-            config.warnings(|destination| scan.links.iter().any(|link| link.may_route_to(destination)))
+            let routes = policy::warnings(&scan.links, &config);
+            let found =
+                config.warnings(|destination| scan.links.iter().any(|link| link.may_route_to(destination)));
+            found.into_iter().chain(routes).collect()
         }
         Err(problem) => {
             problems.push(problem);

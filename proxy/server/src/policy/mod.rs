@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use serde::Serialize;
-use tidegate_config::{BodyOverflow, OnError};
+use tidegate_config::{BodyOverflow, Config, OnError, Problem};
 use tidegate_message::Reply;
 use tidegate_plugin_host::{Activation, CallError, Chunk, Exchange, Instances, Phase, Plugin, Slot, Verdict};
 
@@ -70,6 +70,18 @@ impl Link {
         }
     }
 
+    /// Destinations that the policy names and that do not exist.
+    pub(crate) fn missing_routes<'a>(
+        &'a self,
+        exists: impl Fn(&str) -> bool + 'a,
+    ) -> impl Iterator<Item = &'a str> {
+        let named = match &self.policy {
+            Policy::Serving(plugin) => plugin.activation().routes(),
+            Policy::Refused(_) => &[],
+        };
+        named.iter().map(String::as_str).filter(move |name| !exists(name))
+    }
+
     /// Whether both are the same version of the same policy under the same rule for failures.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         let same_policy = match (&self.policy, &other.policy) {
@@ -83,6 +95,25 @@ impl Link {
             && self.required == other.required
             && self.body_overflow == other.body_overflow
     }
+}
+
+/// Policies that name destinations which do not exist: their requests fail one by one.
+pub(crate) fn warnings(links: &[Link], config: &Config) -> Vec<Problem> {
+    let exists = |name: &str| config.upstreams.contains_key(name) || config.files.contains_key(name);
+    let missing = links.iter().flat_map(|link| link.missing_routes(exists).map(move |to| (&link.name, to)));
+    let problem = |(name, to): (&Arc<str>, &str)| Problem {
+        file: config.plugin_directory.join(format!("{name}.toml")),
+        position: None,
+        message: format!("it routes to {to:?}, and there is no upstream or file root of this name"),
+        help: Some(format!("add [upstream.{to}], or name one that there is")),
+    };
+    let mut found: Vec<Problem> = Vec::new();
+    for problem in missing.map(problem) {
+        if !found.contains(&problem) {
+            found.push(problem);
+        }
+    }
+    found
 }
 
 /// What stands at a place of the chain.

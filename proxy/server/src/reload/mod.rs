@@ -24,6 +24,7 @@ use crate::access_log;
 use crate::files;
 use crate::listener;
 use crate::machine;
+use crate::policy;
 use crate::regular;
 use crate::snapshot::Snapshot;
 use crate::thread::Command;
@@ -421,6 +422,7 @@ impl Control {
             .into_iter()
             .chain(temporary)
             .chain(config.warnings(routable))
+            .chain(policy::warnings(&scan.links, &config))
             .collect::<Vec<_>>();
         for warning in warnings.iter().filter(|warning| !self.warned.contains(warning)) {
             tracing::warn!(target: "reload", "{warning}");
