@@ -28,19 +28,9 @@ impl Idle {
 
     /// Ready when nothing came for as long as may be.
     pub fn poll_expired(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let after = self.after;
-        self.poll_expired_within(|| after, cx)
-    }
-
-    /// The same with a bound of the wait that begins now, asked for once; the shorter one counts.
-    pub fn poll_expired_within(
-        &mut self,
-        at_most: impl FnOnce() -> Duration,
-        cx: &mut Context<'_>,
-    ) -> Poll<()> {
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep(self.after)));
         if !self.armed {
-            sleep.as_mut().reset(Instant::now() + self.after.min(at_most()));
+            sleep.as_mut().reset(Instant::now() + self.after);
             self.armed = true;
         }
         sleep.as_mut().poll(cx)

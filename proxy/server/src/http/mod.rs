@@ -3,6 +3,7 @@
 
 pub(crate) mod connection;
 pub(crate) mod forwarded;
+mod frames;
 mod io;
 pub(crate) mod leftover;
 mod linger;
