@@ -62,8 +62,8 @@ fn socket(address: SocketAddr, reuse_port: bool) -> io::Result<TcpListener> {
         // on the system.
         socket.set_only_v6(true)?;
     }
-    // Handed down to the connections that are accepted.
-    socket.set_tcp_notsent_lowat(UNSENT)?;
+    // Handed down to the connections that are accepted. Without it only slow readers are seen less well.
+    let _ = socket.set_tcp_notsent_lowat(UNSENT);
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
