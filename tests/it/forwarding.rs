@@ -190,16 +190,16 @@ async fn the_host_the_client_asked_for_is_passed_on() {
     assert_eq!(app.only_request().header("host"), "Mixed.Case.test:1234");
 }
 
-const ADMIN_ALONE: &str = "[config]\nrules = [{ paths = [\"/admin/**\"], allow = [\"127.0.0.0/8\"] }]";
+/// Its `/admin/` is for this machine only.
+async fn admin_alone(app: &Upstream) -> Proxy {
+    let rules = "[config]\nrules = [{ paths = [\"/admin/**\"], allow = [\"127.0.0.0/8\"] }]";
+    Proxy::builder(app).top(TRUST).plugin("1-access", stock("access-control"), rules).start().await
+}
 
 #[tokio::test]
 async fn a_byte_that_cannot_be_read_makes_nobody_a_trusted_proxy() {
     let app = Upstream::echo("app").await;
-    let proxy = Proxy::builder(&app)
-        .top(TRUST)
-        .plugin("1-access", stock("access-control"), ADMIN_ALONE)
-        .start()
-        .await;
+    let proxy = admin_alone(&app).await;
     for (fields, client) in [
         (&b"X-Forwarded-For: \xe9, 203.0.113.9"[..], "203.0.113.9"),
         (b"X-Forwarded-For: \xe9\r\nX-Forwarded-For: 203.0.113.9", "203.0.113.9"),
@@ -366,11 +366,7 @@ async fn a_connection_that_a_server_authenticated_is_nobody_elses() {
 #[tokio::test]
 async fn connection_has_no_say_in_who_the_client_is() {
     let app = Upstream::echo("app").await;
-    let proxy = Proxy::builder(&app)
-        .top(TRUST)
-        .plugin("1-access", stock("access-control"), ADMIN_ALONE)
-        .start()
-        .await;
+    let proxy = admin_alone(&app).await;
     for fields in [
         "X-Forwarded-For: 8.8.8.8\r\nConnection: close, X-Forwarded-For",
         "X-Forwarded-For: 8.8.8.8\r\nForwarded: for=127.9.9.9\r\nConnection: X-Forwarded-For",

@@ -14,11 +14,13 @@ use crate::double::path;
 /// Numbers are positions. A matcher belongs to the thread that made it, as a test does.
 enum Built {
     Ips(Vec<IpNet>),
-    /// As they stand, and as they are compared with paths.
-    Patterns {
-        texts: Vec<Regex>,
-        paths: Vec<Regex>,
-    },
+    Patterns(Vec<Pattern>),
+}
+
+struct Pattern {
+    text: Regex,
+    /// As it is compared with paths.
+    path: Regex,
 }
 
 thread_local! {
@@ -41,27 +43,23 @@ pub(crate) fn ip_set_has_client(set: Matcher, request: &Request) -> bool {
 }
 
 pub(crate) fn patterns(kind: PatternKind, patterns: &[String], ignore_case: bool) -> Result<Matcher, String> {
-    let build = |(index, pattern): (usize, &String)| {
-        RegexBuilder::new(&to_regex(kind, pattern))
-            .case_insensitive(ignore_case)
-            .build()
-            .map_err(|error| format!("[{index}]: {error}"))
+    let regex = |pattern: &str| {
+        let built = RegexBuilder::new(&to_regex(kind, pattern)).case_insensitive(ignore_case).build();
+        built.map_err(|error| error.to_string())
     };
-    let build = |patterns: &[String]| patterns.iter().enumerate().map(build).collect::<Result<_, _>>();
-    let spelled: Vec<String> = patterns
-        .iter()
-        .enumerate()
-        .map(|(index, pattern)| spelled(kind, pattern, index))
-        .collect::<Result<_, _>>()?;
-    Ok(add(Built::Patterns { texts: build(patterns)?, paths: build(&spelled)? }))
+    let build = |pattern: &str| Ok(Pattern { text: regex(pattern)?, path: regex(&spelled(kind, pattern)?)? });
+    let at = |(index, pattern): (usize, &String)| {
+        build(pattern).map_err(|what: String| format!("[{index}]: {what}"))
+    };
+    Ok(add(Built::Patterns(patterns.iter().enumerate().map(at).collect::<Result<_, _>>()?)))
 }
 
-fn spelled(kind: PatternKind, pattern: &str, index: usize) -> Result<String, String> {
+fn spelled(kind: PatternKind, pattern: &str) -> Result<String, String> {
     Ok(match kind {
         PatternKind::Exact if pattern.starts_with('/') => path::normalize(pattern),
         PatternKind::Glob => path::spell_glob(pattern).ok_or_else(|| {
             format!(
-                "[{index}]: `{pattern}`: `..` after a wildcard matches nothing, and paths are compared without the query"
+                "`{pattern}`: `..` after a wildcard matches nothing, and paths are compared without the query"
             )
         })?,
         PatternKind::Regex => pattern.to_owned(),
@@ -70,15 +68,12 @@ fn spelled(kind: PatternKind, pattern: &str, index: usize) -> Result<String, Str
 }
 
 pub(crate) fn match_text(patterns: Matcher, text: &str) -> Option<u32> {
-    first_match(patterns, |pattern| pattern.is_match(text))
+    first_match(patterns, |pattern| pattern.text.is_match(text))
 }
 
 pub(crate) fn match_path(patterns: Matcher, request: &Request) -> Option<u32> {
     let path = request.normalized_path();
-    MATCHERS.with_borrow(|matchers| match matchers.get(patterns as usize) {
-        Some(Built::Patterns { paths, .. }) => first(paths, |pattern| pattern.is_match(&path)),
-        _ => panic!("{patterns} is no list of patterns made in this thread"),
-    })
+    first_match(patterns, |pattern| pattern.path.is_match(&path))
 }
 
 pub(crate) fn match_header(patterns: Matcher, request: &Request, name: &str) -> Option<u32> {
@@ -95,7 +90,7 @@ pub(crate) fn match_body(patterns: Matcher, body: &Body) -> Option<u32> {
 
 fn match_values(patterns: Matcher, values: &[Vec<u8>]) -> Option<u32> {
     first_match(patterns, |pattern| {
-        values.iter().any(|value| pattern.is_match(&String::from_utf8_lossy(value)))
+        values.iter().any(|value| pattern.text.is_match(&String::from_utf8_lossy(value)))
     })
 }
 
@@ -113,15 +108,13 @@ fn has(set: Matcher, address: IpAddr) -> bool {
     })
 }
 
-fn first_match(patterns: Matcher, matches: impl Fn(&Regex) -> bool) -> Option<u32> {
+fn first_match(patterns: Matcher, matches: impl Fn(&Pattern) -> bool) -> Option<u32> {
     MATCHERS.with_borrow(|matchers| match matchers.get(patterns as usize) {
-        Some(Built::Patterns { texts, .. }) => first(texts, matches),
+        Some(Built::Patterns(patterns)) => {
+            (0..).zip(patterns).find(|(_, pattern)| matches(pattern)).map(|(index, _)| index)
+        }
         _ => panic!("{patterns} is no list of patterns made in this thread"),
     })
-}
-
-fn first(patterns: &[Regex], matches: impl Fn(&Regex) -> bool) -> Option<u32> {
-    (0..).zip(patterns).find(|(_, pattern)| matches(pattern)).map(|(index, _)| index)
 }
 
 /// An IPv6 block of IPv4 addresses is an IPv4 block.

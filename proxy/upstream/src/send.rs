@@ -57,10 +57,8 @@ pub async fn send(
     attempts: &mut Attempts,
 ) -> Result<Answer, Error> {
     let Outgoing { head, hop, hash_key, mut body, deadline } = outgoing;
-    let tunnel = match hop.upgrade.as_ref().filter(|_| upstream.can_upgrade()) {
-        Some(_) => Some(upstream.enter_tunnel()?),
-        None => None,
-    };
+    let may_switch = hop.upgrade.is_some() && upstream.can_upgrade();
+    let tunnel = may_switch.then(|| upstream.enter_tunnel()).transpose()?;
     let permit = upstream.enter(deadline).await?;
     let view = upstream.view();
     let key = upstream.hash_key(hash_key, hop.client);
@@ -336,8 +334,8 @@ impl Request<'_> {
 /// MS-NTHT): then it must not be another client's.
 fn authenticates_connection(request: &HeaderMap, response: &Response<Incoming>) -> bool {
     let is_such = |value: &HeaderValue| {
-        let scheme = value.as_bytes().split(|byte| matches!(byte, b' ' | b'\t' | b','));
-        let scheme = scheme.into_iter().next().unwrap_or_default();
+        let mut words = value.as_bytes().split(|byte| matches!(byte, b' ' | b'\t' | b','));
+        let scheme = words.next().unwrap_or_default();
         scheme.eq_ignore_ascii_case(b"ntlm") || scheme.eq_ignore_ascii_case(b"negotiate")
     };
     request.get_all(header::AUTHORIZATION).iter().any(is_such)

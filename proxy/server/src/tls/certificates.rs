@@ -11,7 +11,7 @@ use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use rustls::{CipherSuite, SignatureAlgorithm};
+use rustls::{CipherSuite, RootCertStore, SignatureAlgorithm};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
@@ -79,23 +79,30 @@ impl Certificate {
 
 /// The certificates of a PEM file, at least one.
 pub(crate) fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let text = read(file)?;
-    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
-    match certificates.map_err(|error| pem_fault(&error)) {
-        Ok(certificates) if certificates.is_empty() => {
-            Err("there is no certificate in it: no `BEGIN CERTIFICATE` line".to_owned())
-        }
-        other => other,
+    sections(file, "certificate", "CERTIFICATE")
+}
+
+/// The certificates of a PEM file, as those whose signature is believed.
+pub(super) fn authorities(file: &Path) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(file)? {
+        roots.add(certificate).map_err(|error| format!("a certificate in it is no authority: {error}"))?;
     }
+    Ok(roots)
 }
 
 /// The revocation lists of a PEM file, at least one.
 pub(crate) fn revocation_lists(file: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, String> {
+    sections(file, "revocation list", "X509 CRL")
+}
+
+/// The sections of one kind in a PEM file, at least one.
+fn sections<T: PemObject>(file: &Path, what: &str, label: &str) -> Result<Vec<T>, String> {
     let text = read(file)?;
-    let lists: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(&text).collect();
-    match lists.map_err(|error| pem_fault(&error)) {
-        Ok(lists) if lists.is_empty() => {
-            Err("there is no revocation list in it: no `BEGIN X509 CRL` line".to_owned())
+    let sections: Result<Vec<_>, _> = T::pem_slice_iter(&text).collect();
+    match sections.map_err(|error| pem_fault(&error)) {
+        Ok(sections) if sections.is_empty() => {
+            Err(format!("there is no {what} in it: no `BEGIN {label}` line"))
         }
         other => other,
     }

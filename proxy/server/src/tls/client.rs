@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use tidegate_config::{Config, Problem, Protocol, UpstreamTls};
 
 use super::alpn::{ALPN_HTTP1, ALPN_HTTP2};
-use super::certificates::{Certificate, Fault, certificates};
+use super::certificates::{Certificate, Fault, authorities};
 
 /// Builds the client side of TLS for one generation after another. One whose table and files are
 /// unchanged is kept, and with it the connections and sessions.
@@ -189,14 +189,6 @@ impl ServerCertVerifier for Pinned {
 pub(super) fn files(tls: &UpstreamTls) -> impl Iterator<Item = PathBuf> {
     let certificate = tls.client_certificate.iter().flat_map(|one| [one.chain.clone(), one.key.clone()]);
     tls.ca.iter().cloned().chain(certificate).collect::<Vec<_>>().into_iter()
-}
-
-fn authorities(ca: &std::path::Path) -> Result<RootCertStore, String> {
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(ca)? {
-        roots.add(certificate).map_err(|error| format!("a certificate in it is no authority: {error}"))?;
-    }
-    Ok(roots)
 }
 
 /// Whom this machine believes: what OpenSSL would, including SSL_CERT_FILE and SSL_CERT_DIR.

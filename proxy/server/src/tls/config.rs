@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustls::RootCertStore;
 use rustls::ServerConfig;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::WebPkiClientVerifier;
@@ -13,7 +12,7 @@ use sha2::{Digest, Sha256};
 use tidegate_config::{ClientAuth, Config, HttpVersions, Problem, Serves, Tls, TlsVersion};
 
 use super::alpn::{ALPN_HTTP1, ALPN_HTTP2};
-use super::certificates::{ByName, Certificate, Fault, certificates, revocation_lists};
+use super::certificates::{ByName, Certificate, Fault, authorities, revocation_lists};
 
 /// Whether a client that does not use ALPN has to speak HTTP/2.
 pub(crate) fn speaks_only_http2(config: &ServerConfig) -> bool {
@@ -167,11 +166,7 @@ impl Loader {
         auth: ClientAuth,
     ) -> Result<Arc<dyn ClientCertVerifier>, (&'static str, &'p Path, String)> {
         let of_ca = |what: String| ("client-ca", ca, what);
-        let mut roots = RootCertStore::empty();
-        for certificate in certificates(ca).map_err(of_ca)? {
-            let added = roots.add(certificate);
-            added.map_err(|error| of_ca(format!("a certificate in it is no authority: {error}")))?;
-        }
+        let roots = authorities(ca).map_err(of_ca)?;
         let lists = match crl {
             Some(file) => revocation_lists(file).map_err(|what| ("client-crl", file, what))?,
             None => Vec::new(),
