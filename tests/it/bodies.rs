@@ -243,12 +243,17 @@ async fn an_early_answer_reaches_a_client_that_is_still_sending() {
 #[tokio::test]
 async fn a_body_that_falls_silent_is_given_up() {
     let app = Upstream::echo("app").await;
-    let proxy = Proxy::builder(&app).section("[timeouts]\nbody-idle = \"200ms\"").start().await;
-    let mut raw = proxy.raw().await;
-    raw.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nonly this").await;
-    let answer = raw.read_to_end().await;
-    assert_status(&answer, 408);
-    assert_eq!(proxy.access("/").await["failure"], "body-timeout");
+    let everywhere = Proxy::builder(&app).section("[timeouts]\nbody-idle = \"200ms\"");
+    let here = format!("servers = [\"{}\"]\ntimeouts = {{ body-idle = \"200ms\" }}", app.server());
+    let here = Proxy::with_app(&here).section("[timeouts]\nbody-idle = \"1h\"");
+    for builder in [everywhere, here] {
+        let proxy = builder.start().await;
+        let mut raw = proxy.raw().await;
+        raw.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nonly this").await;
+        let answer = raw.read_to_end().await;
+        assert_status(&answer, 408);
+        assert_eq!(proxy.access("/").await["failure"], "body-timeout");
+    }
 }
 
 #[tokio::test]

@@ -143,18 +143,27 @@ async fn a_server_that_does_not_answer_is_504() {
 
 #[tokio::test]
 async fn a_server_that_falls_silent_in_its_body_is_given_up() {
-    let app = Upstream::script(async |mut stream: TcpStream, _| {
-        read_head(&mut stream).await;
-        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nonly this").await;
-        std::future::pending::<()>().await;
-    })
-    .await;
-    let proxy = with_app(&format!("servers = [\"{}\"]\ntimeouts = {{ idle = \"200ms\" }}", app.address()))
-        .start()
+    let everywhere = "[timeouts]\nstream-idle = \"200ms\"";
+    let nowhere = "[timeouts]\nstream-idle = \"1h\"";
+    for (media_type, own, timeouts) in [
+        ("text/plain", "idle = \"200ms\"", nowhere),
+        ("text/event-stream", "idle = \"1h\"", everywhere),
+        ("text/event-stream", "idle = \"1h\", stream-idle = \"200ms\"", nowhere),
+    ] {
+        let app = Upstream::script(move |mut stream: TcpStream, _| async move {
+            read_head(&mut stream).await;
+            let head =
+                format!("HTTP/1.1 200 OK\r\ncontent-type: {media_type}\r\ncontent-length: 100\r\n\r\n");
+            let _ = stream.write_all(format!("{head}only this").as_bytes()).await;
+            std::future::pending::<()>().await;
+        })
         .await;
-    let request = request("GET", "/x").body(empty()).expect("valid");
-    proxy.http1().await.try_send(request).await.expect_err("a body that is cut");
-    assert_eq!(proxy.access("/x").await["failure"], "broken-off");
+        let lines = format!("servers = [\"{}\"]\ntimeouts = {{ {own} }}", app.address());
+        let proxy = with_app(&lines).section(timeouts).start().await;
+        let request = request("GET", "/x").body(empty()).expect("valid");
+        proxy.http1().await.try_send(request).await.expect_err("a body that is cut");
+        assert_eq!(proxy.access("/x").await["failure"], "broken-off", "{media_type} {own}");
+    }
 }
 
 #[tokio::test]
