@@ -7,13 +7,7 @@ pub mod imports {
         path: "../wit",
         inline: "
             package tidegate:sdk;
-            world imports {
-                import tidegate:policy/http@0.1.0;
-                import tidegate:policy/log@0.1.0;
-                import tidegate:policy/environment@0.1.0;
-                import tidegate:policy/activation@0.1.0;
-                import tidegate:policy/matching@0.1.0;
-            }
+            world imports { include tidegate:policy/imports@0.2.0; }
         ",
         world: "tidegate:sdk/imports",
         generate_all,
@@ -25,7 +19,7 @@ pub mod imports {
 pub mod lifecycle {
     wit_bindgen::generate!({
         path: "../wit",
-        inline: "package tidegate:sdk; world lifecycle { export tidegate:policy/lifecycle@0.1.0; }",
+        inline: "package tidegate:sdk; world lifecycle { export tidegate:policy/lifecycle@0.2.0; }",
         world: "tidegate:sdk/lifecycle",
         pub_export_macro: true,
         export_macro_name: "export_lifecycle",
@@ -39,12 +33,12 @@ pub mod lifecycle {
 pub mod request {
     wit_bindgen::generate!({
         path: "../wit",
-        inline: "package tidegate:sdk; world request { export tidegate:policy/request-phase@0.1.0; }",
+        inline: "package tidegate:sdk; world request { export tidegate:policy/request-phase@0.2.0; }",
         world: "tidegate:sdk/request",
         pub_export_macro: true,
         export_macro_name: "export_request",
         default_bindings_module: "::tidegate_plugin_sdk::bindings::request",
-        with: { "tidegate:policy/http@0.1.0": crate::bindings::imports::tidegate::policy::http },
+        with: { "tidegate:policy/types@0.2.0": crate::bindings::imports::tidegate::policy::types },
         generate_all,
     });
 }
@@ -54,12 +48,12 @@ pub mod request {
 pub mod response {
     wit_bindgen::generate!({
         path: "../wit",
-        inline: "package tidegate:sdk; world response { export tidegate:policy/response-phase@0.1.0; }",
+        inline: "package tidegate:sdk; world response { export tidegate:policy/response-phase@0.2.0; }",
         world: "tidegate:sdk/response",
         pub_export_macro: true,
         export_macro_name: "export_response",
         default_bindings_module: "::tidegate_plugin_sdk::bindings::response",
-        with: { "tidegate:policy/http@0.1.0": crate::bindings::imports::tidegate::policy::http },
+        with: { "tidegate:policy/types@0.2.0": crate::bindings::imports::tidegate::policy::types },
         generate_all,
     });
 }
@@ -69,12 +63,12 @@ pub mod response {
 pub mod request_body {
     wit_bindgen::generate!({
         path: "../wit",
-        inline: "package tidegate:sdk; world request-body { export tidegate:policy/request-body-phase@0.1.0; }",
+        inline: "package tidegate:sdk; world request-body { export tidegate:policy/request-body-phase@0.2.0; }",
         world: "tidegate:sdk/request-body",
         pub_export_macro: true,
         export_macro_name: "export_request_body",
         default_bindings_module: "::tidegate_plugin_sdk::bindings::request_body",
-        with: { "tidegate:policy/http@0.1.0": crate::bindings::imports::tidegate::policy::http },
+        with: { "tidegate:policy/types@0.2.0": crate::bindings::imports::tidegate::policy::types },
         generate_all,
     });
 }
@@ -84,12 +78,12 @@ pub mod request_body {
 pub mod request_chunk {
     wit_bindgen::generate!({
         path: "../wit",
-        inline: "package tidegate:sdk; world request-chunk { export tidegate:policy/request-chunk-phase@0.1.0; }",
+        inline: "package tidegate:sdk; world request-chunk { export tidegate:policy/request-chunk-phase@0.2.0; }",
         world: "tidegate:sdk/request-chunk",
         pub_export_macro: true,
         export_macro_name: "export_request_chunk",
         default_bindings_module: "::tidegate_plugin_sdk::bindings::request_chunk",
-        with: { "tidegate:policy/http@0.1.0": crate::bindings::imports::tidegate::policy::http },
+        with: { "tidegate:policy/types@0.2.0": crate::bindings::imports::tidegate::policy::types },
         generate_all,
     });
 }
@@ -99,12 +93,12 @@ pub mod request_chunk {
 pub mod response_body {
     wit_bindgen::generate!({
         path: "../wit",
-        inline: "package tidegate:sdk; world response-body { export tidegate:policy/response-body-phase@0.1.0; }",
+        inline: "package tidegate:sdk; world response-body { export tidegate:policy/response-body-phase@0.2.0; }",
         world: "tidegate:sdk/response-body",
         pub_export_macro: true,
         export_macro_name: "export_response_body",
         default_bindings_module: "::tidegate_plugin_sdk::bindings::response_body",
-        with: { "tidegate:policy/http@0.1.0": crate::bindings::imports::tidegate::policy::http },
+        with: { "tidegate:policy/types@0.2.0": crate::bindings::imports::tidegate::policy::types },
         generate_all,
     });
 }
@@ -114,12 +108,12 @@ pub mod response_body {
 pub mod response_chunk {
     wit_bindgen::generate!({
         path: "../wit",
-        inline: "package tidegate:sdk; world response-chunk { export tidegate:policy/response-chunk-phase@0.1.0; }",
+        inline: "package tidegate:sdk; world response-chunk { export tidegate:policy/response-chunk-phase@0.2.0; }",
         world: "tidegate:sdk/response-chunk",
         pub_export_macro: true,
         export_macro_name: "export_response_chunk",
         default_bindings_module: "::tidegate_plugin_sdk::bindings::response_chunk",
-        with: { "tidegate:policy/http@0.1.0": crate::bindings::imports::tidegate::policy::http },
+        with: { "tidegate:policy/types@0.2.0": crate::bindings::imports::tidegate::policy::types },
         generate_all,
     });
 }
@@ -129,12 +123,25 @@ pub mod response_chunk {
 pub mod log {
     wit_bindgen::generate!({
         path: "../wit",
-        inline: "package tidegate:sdk; world log { export tidegate:policy/log-phase@0.1.0; }",
+        inline: "package tidegate:sdk; world log { export tidegate:policy/log-phase@0.2.0; }",
         world: "tidegate:sdk/log",
         pub_export_macro: true,
         export_macro_name: "export_log",
         default_bindings_module: "::tidegate_plugin_sdk::bindings::log",
-        with: { "tidegate:policy/http@0.1.0": crate::bindings::imports::tidegate::policy::http },
+        generate_all,
+    });
+}
+
+/// `timer-phase`.
+#[cfg(target_family = "wasm")]
+pub mod timer {
+    wit_bindgen::generate!({
+        path: "../wit",
+        inline: "package tidegate:sdk; world timer { export tidegate:policy/timer-phase@0.2.0; }",
+        world: "tidegate:sdk/timer",
+        pub_export_macro: true,
+        export_macro_name: "export_timer",
+        default_bindings_module: "::tidegate_plugin_sdk::bindings::timer",
         generate_all,
     });
 }
@@ -149,4 +156,5 @@ pub mod phases {
     pub use super::response::export_response;
     pub use super::response_body::export_response_body;
     pub use super::response_chunk::export_response_chunk;
+    pub use super::timer::export_timer;
 }

@@ -4,14 +4,13 @@ use std::ops::Range;
 
 use crate::host;
 use crate::http::EditError;
+use crate::matching::BodyPatterns;
 
 /// A whole body or one piece of it.
 ///
 /// The bytes lie in the proxy: what is not read is not copied. Every method works on them as the edits of this
 /// call left them, and edits from front to back are cheap in any number. The proxy keeps `content-length`,
 /// trailers and digests true. Tests make one with [`testing::Body`](crate::testing::Body).
-#[cfg_attr(target_family = "wasm", derive(ref_cast::RefCast))]
-#[repr(transparent)]
 pub struct Body(pub(crate) host::http::Body);
 
 impl Body {
@@ -40,6 +39,13 @@ impl Body {
     /// of many patterns, use [`Patterns::matches_body`](crate::matching::Patterns::matches_body).
     pub fn find(&self, needle: impl AsRef<[u8]>, from: usize) -> Option<usize> {
         self.0.find(needle.as_ref(), from as u64).map(to_usize)
+    }
+
+    /// Where one of the patterns next stands, from `from` on, and which: the match that begins first, and of those the
+    /// pattern that comes first in the list. Searched in the proxy; nothing is copied.
+    pub fn find_pattern(&self, patterns: &BodyPatterns, from: usize) -> Option<(Range<usize>, usize)> {
+        let found = self.0.find_pattern(patterns.0, from as u64)?;
+        Some((to_usize(found.start)..to_usize(found.end), to_usize(found.pattern.into())))
     }
 
     /// Puts these bytes in its place.

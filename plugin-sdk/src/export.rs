@@ -5,10 +5,8 @@ use std::marker::PhantomData;
 use std::panic::PanicHookInfo;
 use std::thread::LocalKey;
 
-use ref_cast::RefCast;
-
 use crate::bindings::{
-    lifecycle, log, request, request_body, request_chunk, response, response_body, response_chunk,
+    lifecycle, log, request, request_body, request_chunk, response, response_body, response_chunk, timer,
 };
 use crate::host;
 use crate::log::Level;
@@ -56,68 +54,57 @@ impl<P: Exported> lifecycle::exports::tidegate::policy::lifecycle::Guest for Exp
 }
 
 impl<P: Exported> request::exports::tidegate::policy::request_phase::Guest for Export<P> {
-    fn on_request(request: &host::http::Request) -> Verdict {
-        with_instance(Verdict::Fail, |policy: &P| policy.on_request(Request::ref_cast(request)))
+    fn on_request() -> Verdict {
+        with_instance(Verdict::Fail, |policy: &P| policy.on_request(&REQUEST))
     }
 }
 
 impl<P: Exported> response::exports::tidegate::policy::response_phase::Guest for Export<P> {
-    fn on_response(request: &host::http::Request, response: &host::http::Response) -> Verdict {
-        with_instance(Verdict::Fail, |policy: &P| {
-            policy.on_response(Request::ref_cast(request), Response::ref_cast(response))
-        })
+    fn on_response() -> Verdict {
+        with_instance(Verdict::Fail, |policy: &P| policy.on_response(&REQUEST, &RESPONSE))
     }
 }
 
 impl<P: Exported> request_body::exports::tidegate::policy::request_body_phase::Guest for Export<P> {
-    fn on_request_body(request: &host::http::Request, body: &host::http::Body) -> Verdict {
-        with_instance(Verdict::Fail, |policy: &P| {
-            policy.on_request_body(Request::ref_cast(request), Body::ref_cast(body))
-        })
+    fn on_request_body() -> Verdict {
+        with_instance(Verdict::Fail, |policy: &P| policy.on_request_body(&REQUEST, &BODY))
     }
 }
 
 impl<P: Exported> request_chunk::exports::tidegate::policy::request_chunk_phase::Guest for Export<P> {
-    fn on_request_chunk(request: &host::http::Request, chunk: &host::http::Body) -> Verdict {
-        with_instance(Verdict::Fail, |policy: &P| {
-            policy.on_request_chunk(Request::ref_cast(request), Body::ref_cast(chunk))
-        })
+    fn on_request_chunk() -> Verdict {
+        with_instance(Verdict::Fail, |policy: &P| policy.on_request_chunk(&REQUEST, &BODY))
     }
 }
 
 impl<P: Exported> response_body::exports::tidegate::policy::response_body_phase::Guest for Export<P> {
-    fn on_response_body(
-        request: &host::http::Request,
-        response: &host::http::Response,
-        body: &host::http::Body,
-    ) -> Verdict {
-        with_instance(Verdict::Fail, |policy: &P| {
-            let (request, response) = (Request::ref_cast(request), Response::ref_cast(response));
-            policy.on_response_body(request, response, Body::ref_cast(body))
-        })
+    fn on_response_body() -> Verdict {
+        with_instance(Verdict::Fail, |policy: &P| policy.on_response_body(&REQUEST, &RESPONSE, &BODY))
     }
 }
 
 impl<P: Exported> response_chunk::exports::tidegate::policy::response_chunk_phase::Guest for Export<P> {
-    fn on_response_chunk(
-        request: &host::http::Request,
-        response: &host::http::Response,
-        chunk: &host::http::Body,
-    ) -> Verdict {
-        with_instance(Verdict::Fail, |policy: &P| {
-            let (request, response) = (Request::ref_cast(request), Response::ref_cast(response));
-            policy.on_response_chunk(request, response, Body::ref_cast(chunk))
-        })
+    fn on_response_chunk() -> Verdict {
+        with_instance(Verdict::Fail, |policy: &P| policy.on_response_chunk(&REQUEST, &RESPONSE, &BODY))
     }
 }
 
 impl<P: Exported> log::exports::tidegate::policy::log_phase::Guest for Export<P> {
-    fn on_log(request: &host::http::Request, response: &host::http::Response) {
-        with_instance((), |policy: &P| {
-            policy.on_log(Request::ref_cast(request), Response::ref_cast(response))
-        });
+    fn on_log() {
+        with_instance((), |policy: &P| policy.on_log(&REQUEST, &RESPONSE));
     }
 }
+
+impl<P: Exported> timer::exports::tidegate::policy::timer_phase::Guest for Export<P> {
+    fn on_timer() -> Result<(), String> {
+        with_instance(Err("called before configure".to_owned()), |policy: &P| policy.on_timer())
+    }
+}
+
+/// What a call is about lies in the proxy: these carry nothing.
+const REQUEST: Request = Request(host::http::Request);
+const RESPONSE: Response = Response(host::http::Response);
+const BODY: Body = Body(host::http::Body);
 
 /// `otherwise` if the host skipped `configure`, which the contract rules out.
 fn with_instance<P: Exported, T>(otherwise: T, phase: impl FnOnce(&P) -> T) -> T {

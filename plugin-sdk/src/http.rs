@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use thiserror::Error;
 
-pub use crate::bindings::imports::tidegate::policy::http::{BodyMode, TlsInfo, Verdict, Version};
+pub use crate::bindings::imports::tidegate::policy::types::{BodyMode, Verdict, Version};
 use crate::host;
 
 /// A response made by a policy: `Reply::new(403).text("not from here\n")`.
@@ -127,6 +127,30 @@ impl From<host::http::RouteError> for RouteError {
         match error {
             host::http::RouteError::Unknown => Self::Unknown,
             host::http::RouteError::NotGranted => Self::NotGranted,
+        }
+    }
+}
+
+/// Why a request is not sent once more. The response stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum RetryError {
+    /// No upstream or file root of this name in the running configuration.
+    #[error("no upstream or file root has this name")]
+    Unknown,
+    /// Not among `grants.routes` of this plugin.
+    #[error("the operator did not grant this route")]
+    NotGranted,
+    /// It was done before, the body is gone, or this is not `on_response`.
+    #[error("the request cannot be sent again")]
+    NotPossible,
+}
+
+impl From<host::http::RetryError> for RetryError {
+    fn from(error: host::http::RetryError) -> Self {
+        match error {
+            host::http::RetryError::Unknown => Self::Unknown,
+            host::http::RetryError::NotGranted => Self::NotGranted,
+            host::http::RetryError::NotPossible => Self::NotPossible,
         }
     }
 }

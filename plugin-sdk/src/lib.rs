@@ -68,7 +68,10 @@ pub mod testing;
 
 // Everything above calls `host`: the imported functions in a plugin, a double of them in tests.
 #[cfg(target_family = "wasm")]
-use bindings::imports::tidegate::policy as host;
+#[macro_use]
+mod current;
+#[cfg(target_family = "wasm")]
+use current as host;
 #[cfg(not(target_family = "wasm"))]
 mod double;
 #[cfg(not(target_family = "wasm"))]
@@ -87,7 +90,7 @@ pub mod prelude {
     pub use schemars::JsonSchema;
     pub use serde::Deserialize;
 
-    pub use crate::http::{EditError, RouteError};
+    pub use crate::http::{EditError, RetryError, RouteError};
     pub use crate::matching::{IpSet, Patterns};
     #[cfg(not(target_family = "wasm"))]
     pub use crate::testing;

@@ -131,6 +131,11 @@ impl Patterns {
         host::matching::match_body(self.0, &body.0).map(index)
     }
 
+    /// Makes patterns for [`Patterns::matches_path`], written as people see paths.
+    pub const fn for_paths() -> ForPaths {
+        ForPaths { ignore_case: false }
+    }
+
     /// Makes patterns that do not regard case.
     pub const fn ignore_case() -> IgnoreCase {
         IgnoreCase(())
@@ -149,6 +154,72 @@ impl Patterns {
 /// The constructors of [`Patterns`] for patterns that do not regard case.
 #[derive(Debug, Clone, Copy)]
 pub struct IgnoreCase(());
+
+/// The constructors of [`Patterns`] for paths. They are brought into the form of normalised paths (`/café` becomes
+/// `/caf%C3%A9`, in regexes too, classes excepted), and one that can match no path is refused with the spelling that
+/// would.
+#[derive(Debug, Clone, Copy)]
+pub struct ForPaths {
+    ignore_case: bool,
+}
+
+impl ForPaths {
+    /// Makes patterns that do not regard case.
+    #[must_use]
+    pub const fn ignore_case(self) -> Self {
+        Self { ignore_case: true }
+    }
+
+    fn build(
+        self,
+        kind: PatternKind,
+        patterns: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Result<Patterns, Error> {
+        let patterns: Vec<String> = patterns.into_iter().map(Into::into).collect();
+        host::matching::path_patterns(kind, &patterns, self.ignore_case)
+            .map(Patterns)
+            .map_err(Error::from_host)
+    }
+}
+
+/// A list of patterns to be found in bodies with [`Body::find_pattern`].
+#[derive(Debug)]
+pub struct BodyPatterns(pub(crate) host::matching::Matcher);
+
+impl BodyPatterns {
+    /// Plain texts.
+    ///
+    /// # Errors
+    ///
+    /// Names the pattern at fault ([`Error::within`] adds the key); also when called outside `configure`.
+    pub fn contains(
+        patterns: impl IntoIterator<Item = impl Into<String>>,
+        ignore_case: bool,
+    ) -> Result<Self, Error> {
+        Self::build(PatternKind::Contains, patterns, ignore_case)
+    }
+
+    /// Regexes; bytes that are not UTF-8 match no character, unless it says `(?-u)`.
+    ///
+    /// # Errors
+    ///
+    /// As [`BodyPatterns::contains`].
+    pub fn regex(
+        patterns: impl IntoIterator<Item = impl Into<String>>,
+        ignore_case: bool,
+    ) -> Result<Self, Error> {
+        Self::build(PatternKind::Regex, patterns, ignore_case)
+    }
+
+    fn build(
+        kind: PatternKind,
+        patterns: impl IntoIterator<Item = impl Into<String>>,
+        ignore_case: bool,
+    ) -> Result<Self, Error> {
+        let patterns: Vec<String> = patterns.into_iter().map(Into::into).collect();
+        host::matching::body_patterns(kind, &patterns, ignore_case).map(Self).map_err(Error::from_host)
+    }
+}
 
 macro_rules! constructors {
     ($($(#[$doc:meta])* $name:ident $kind:ident)*) => {
@@ -171,6 +242,17 @@ macro_rules! constructors {
             /// Names the pattern that does not parse ([`Error::within`] adds the key); also when called outside `configure`.
             pub fn $name(self, patterns: impl IntoIterator<Item = impl Into<String>>) -> Result<Patterns, Error> {
                 Patterns::build(PatternKind::$kind, patterns, true)
+            })*
+        }
+
+        impl ForPaths {
+            $($(#[$doc])*
+            ///
+            /// # Errors
+            ///
+            /// Names the pattern at fault ([`Error::within`] adds the key); also when called outside `configure`.
+            pub fn $name(self, patterns: impl IntoIterator<Item = impl Into<String>>) -> Result<Patterns, Error> {
+                self.build(PatternKind::$kind, patterns)
             })*
         }
     };

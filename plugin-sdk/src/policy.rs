@@ -87,6 +87,16 @@ pub trait Policy: Sized + 'static {
     fn on_log(&self, request: &Request, response: &Response) {
         let _ = (request, response);
     }
+
+    /// A period of the operator's `timer` has passed, or the plugin was just loaded. Runs in one instance of the whole
+    /// proxy, never twice at a time, and about no exchange: leave what it finds in the [`store`](crate::store).
+    ///
+    /// # Errors
+    ///
+    /// What could not be done; it is logged and counted.
+    fn on_timer(&self) -> Result<(), String> {
+        Ok(())
+    }
 }
 
 /// Why a configuration was refused, and at which key.

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::http::{EditError, Reply, RouteError, TlsInfo, Verdict, Version};
+use crate::http::{EditError, Reply, RouteError, Verdict, Version};
 use crate::{host, log};
 
 /// One request, and the facts of the connection it came on.
@@ -15,14 +15,12 @@ use crate::{host, log};
 /// Its header fields, and whether its body is seen, are methods of [`Message`](crate::Message), since a response has them
 /// too. Edits count in `on_request` and `on_request_body`; elsewhere they are refused with [`EditError::Forbidden`].
 /// Tests make one with [`testing::Request`](crate::testing::Request).
-#[cfg_attr(target_family = "wasm", derive(ref_cast::RefCast))]
-#[repr(transparent)]
 pub struct Request(pub(crate) host::http::Request);
 
 /// The connection.
 impl Request {
-    /// Unique in this process; also in the access log and in `x-request-id`.
-    pub fn id(&self) -> u64 {
+    /// Unique in this process: 16 hexadecimal digits, also in the access log and within `x-request-id`.
+    pub fn id(&self) -> String {
         self.0.id()
     }
 
@@ -47,14 +45,35 @@ impl Request {
         self.0.peer_address()
     }
 
-    /// `None` on clear text.
-    pub fn tls(&self) -> Option<TlsInfo> {
-        self.0.tls()
+    /// The proxy's own end of the connection, `ip:port`; what the client connected to where a trusted proxy says so with
+    /// the PROXY protocol.
+    pub fn local_address(&self) -> String {
+        self.0.local_address()
+    }
+
+    /// The client came over TLS.
+    pub fn is_tls(&self) -> bool {
+        self.0.is_tls()
+    }
+
+    /// As on the wire: 0x0303 is TLS 1.2, 0x0304 is TLS 1.3; `None` on clear text.
+    pub fn tls_version(&self) -> Option<u16> {
+        self.0.tls_version()
+    }
+
+    /// IANA cipher suite number.
+    pub fn tls_cipher_suite(&self) -> Option<u16> {
+        self.0.tls_cipher_suite()
     }
 
     /// The name the client asked for in its TLS handshake (SNI).
     pub fn server_name(&self) -> Option<String> {
         self.0.server_name()
+    }
+
+    /// The client gave a certificate, and it was verified against the listener's client CA.
+    pub fn client_verified(&self) -> bool {
+        self.0.client_verified()
     }
 
     /// SHA-256 of the client certificate, 32 bytes; `None` if it gave none.
@@ -67,9 +86,24 @@ impl Request {
         self.0.client_certificate_names()
     }
 
+    /// The subject of the client certificate (RFC 4514): `CN=alice,O=Example`.
+    pub fn client_certificate_subject(&self) -> Option<String> {
+        self.0.client_certificate_subject()
+    }
+
+    /// Its serial number, hexadecimal in lower case without leading zeros.
+    pub fn client_certificate_serial(&self) -> Option<String> {
+        self.0.client_certificate_serial()
+    }
+
+    /// The client certificate itself, DER.
+    pub fn client_certificate(&self) -> Option<Vec<u8>> {
+        self.0.client_certificate()
+    }
+
     /// The HTTP version the client spoke.
     pub fn version(&self) -> Version {
-        self.0.version()
+        self.0.http_version()
     }
 }
 
@@ -136,6 +170,22 @@ impl Request {
         self.0.query()
     }
 
+    /// The first parameter of this name in the query, decoded as forms are: `+` is a space, and bytes that are not UTF-8
+    /// become U+FFFD. `a` and `a=` are both there and empty.
+    pub fn query_param(&self, name: &str) -> Option<String> {
+        self.0.query_param(name)
+    }
+
+    /// All of them, in order.
+    pub fn query_params(&self, name: &str) -> Vec<String> {
+        self.0.query_params(name)
+    }
+
+    /// Path and query as the client sent them, whatever policies made of them since.
+    pub fn original_target(&self) -> String {
+        self.0.original_target()
+    }
+
     /// Path and query to send upstream; later policies see them as well.
     ///
     /// # Errors
@@ -152,6 +202,12 @@ impl Request {
     /// Whether any value contains the text, with regard to case.
     pub fn header_contains(&self, name: &str, text: &str) -> bool {
         self.0.header_contains(name, text)
+    }
+
+    /// The first cookie of this name (RFC 6265 §4.2.1), without quotation marks around it and not decoded further;
+    /// `None` if absent or not UTF-8.
+    pub fn cookie(&self, name: &str) -> Option<String> {
+        self.0.cookie(name)
     }
 }
 
@@ -181,6 +237,21 @@ impl Request {
         self.0.set_hash_key(key);
     }
 
+    /// Refuses a body of more bytes than this with 413, if that is less than the operator allows. Only in `on_request`.
+    pub fn limit_body(&self, bytes: u64) {
+        self.0.limit_body(bytes);
+    }
+
+    /// The request has a body, or may have one: it did not end with its head.
+    pub fn has_body(&self) -> bool {
+        self.0.has_body()
+    }
+
+    /// Bytes of the body that came from the client; 0 before `on_log`.
+    pub fn bytes_received(&self) -> u64 {
+        self.0.bytes_received()
+    }
+
     /// Answers now: return the verdict. In `on_request_chunk` it comes too late if the response has begun: then
     /// the exchange is broken off. A reply that is not valid HTTP is logged and becomes
     /// [`Verdict::Fail`].
@@ -203,6 +274,20 @@ impl Request {
     /// What [`Request::token`] returns from now on, in later phases too.
     pub fn set_token(&self, value: u64) {
         self.0.set_token(value);
+    }
+
+    /// Bytes private to this policy and this exchange, by name; never logged. `None` at first.
+    pub fn note(&self, name: &str) -> Option<Vec<u8>> {
+        self.0.note(name)
+    }
+
+    /// What [`Request::note`] returns from now on, in later phases too.
+    ///
+    /// # Errors
+    ///
+    /// [`EditError::TooLarge`] over 16 notes, 64 bytes of a name or 64 KiB in all.
+    pub fn set_note(&self, name: &str, value: impl AsRef<[u8]>) -> Result<(), EditError> {
+        Ok(self.0.set_note(name, value.as_ref())?)
     }
 
     /// Visible to every policy of the exchange and to the access log; `None` if nobody set it.

@@ -3,15 +3,13 @@
 use std::time::Duration;
 
 use crate::host;
-use crate::http::{EditError, Reply, Verdict};
+use crate::http::{EditError, Reply, RetryError, Verdict};
 use crate::request::refused_reply;
 
 /// The response on its way back to the client.
 ///
 /// Its header fields, and whether its body is seen, are methods of [`Message`](crate::Message), since a request has them
 /// too. Edits count in `on_response` and `on_response_body`. Tests make one with [`testing::Response`](crate::testing::Response).
-#[cfg_attr(target_family = "wasm", derive(ref_cast::RefCast))]
-#[repr(transparent)]
 pub struct Response(pub(crate) host::http::Response);
 
 impl Response {
@@ -39,13 +37,39 @@ impl Response {
         }
     }
 
+    /// Drops this response and sends the request once more, to this upstream or file root, when the phase returns
+    /// [`Verdict::Next`] or [`Verdict::Finish`]; the response to that goes through `on_response` from the beginning.
+    ///
+    /// # Errors
+    ///
+    /// The name is unknown or not granted; or it is not possible: it was done before in this exchange, the request's
+    /// body is gone, or this is not `on_response`.
+    pub fn retry_at(&self, destination: &str) -> Result<(), RetryError> {
+        Ok(self.0.retry_at(destination)?)
+    }
+
     /// Where it came from: an upstream, a file root, the cache; `None` when a policy or the proxy
     /// made it.
     pub fn origin(&self) -> Option<String> {
         self.0.origin()
     }
 
-    /// Why the proxy made it, for example `connect-timeout`.
+    /// The server that answered, `ip:port`.
+    pub fn server(&self) -> Option<String> {
+        self.0.server()
+    }
+
+    /// How often servers were tried for it.
+    pub fn attempts(&self) -> u32 {
+        self.0.attempts()
+    }
+
+    /// Bytes of the body that were sent to the client; 0 before `on_log`.
+    pub fn bytes_sent(&self) -> u64 {
+        self.0.bytes_sent()
+    }
+
+    /// Why the proxy made it, for example `connect-timeout`; in `on_log` also why the exchange was broken off.
     pub fn failure(&self) -> Option<String> {
         self.0.failure()
     }

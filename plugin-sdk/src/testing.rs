@@ -32,9 +32,9 @@ use std::net::IpAddr;
 use std::ops::Deref;
 use std::time::Duration;
 
-use crate::bindings::imports::tidegate::policy::http::{TlsInfo, Version};
+use crate::bindings::imports::tidegate::policy::types::Version;
 use crate::double::body::BodyFacts;
-use crate::double::http::{Fields, RequestFacts, ResponseFacts};
+use crate::double::http::{ClientCertificate, Fields, RequestFacts, ResponseFacts};
 use crate::log::Level;
 use crate::policy::read_config;
 use crate::{BodyMode, Policy, Reply, Verdict, double};
@@ -76,11 +76,15 @@ impl Request {
             scheme: "http",
             authority: "example.com".to_owned(),
             target: target.to_owned(),
+            original_target: target.to_owned(),
+            has_body: false,
             headers: Fields::default(),
             routes: None,
             route: None,
             timeout_milliseconds: None,
             hash_key: None,
+            body_limit: None,
+            notes: Vec::new(),
             reply: None,
             body_mode: BodyMode::Skip,
             decodes_body: false,
@@ -128,22 +132,30 @@ impl Request {
         self.with(|facts| facts.version = version)
     }
 
-    /// Over TLS, with the name the client asked for.
+    /// Over TLS 1.3, with the name the client asked for.
     #[must_use]
-    pub fn with_tls(self, tls: TlsInfo, server_name: Option<&str>) -> Self {
+    pub fn with_tls(self, server_name: Option<&str>) -> Self {
         self.with(|facts| {
-            facts.tls = Some(tls);
+            facts.tls = Some((0x0304, 0x1301));
             facts.server_name = server_name.map(str::to_owned);
             facts.scheme = "https";
         })
     }
 
-    /// With a client certificate of this SHA-256 and these names (`DNS:…`); whether it was verified is said in
-    /// [`Request::with_tls`].
+    /// With a verified client certificate of this subject (`CN=alice`), this SHA-256 and these names (`DNS:…`).
     #[must_use]
-    pub fn with_client_certificate(self, sha256: [u8; 32], names: &[&str]) -> Self {
+    pub fn with_client_certificate(self, subject: &str, sha256: [u8; 32], names: &[&str]) -> Self {
         let names = names.iter().map(|&name| name.to_owned()).collect();
-        self.with(|facts| facts.client_certificate = Some((sha256.to_vec(), names)))
+        let (sha256, subject) = (sha256.to_vec(), subject.to_owned());
+        self.with(|facts| {
+            facts.client_certificate = Some(ClientCertificate { sha256, names, subject, is_verified: true });
+        })
+    }
+
+    /// With a body that is to come.
+    #[must_use]
+    pub fn with_body(self) -> Self {
+        self.with(|facts| facts.has_body = true)
     }
 
     /// The destinations that exist and are granted; without this, every name is.
@@ -177,6 +189,11 @@ impl Request {
     /// What [`set_hash_key`](crate::Request::set_hash_key) set.
     pub fn hash_key(&self) -> Option<String> {
         self.0.0.0.borrow().hash_key.clone()
+    }
+
+    /// What [`limit_body`](crate::Request::limit_body) set.
+    pub fn body_limit(&self) -> Option<u64> {
+        self.0.0.0.borrow().body_limit
     }
 
     /// What [`set_body_mode`](crate::Message::set_body_mode) set.
@@ -216,6 +233,7 @@ impl Response {
             origin: Some("test".to_owned()),
             failure: None,
             elapsed_microseconds: 1000,
+            retry: Some(None),
             reply: None,
             body_mode: BodyMode::Skip,
             decodes_body: false,
@@ -245,6 +263,17 @@ impl Response {
             facts.failure = Some(reason.to_owned());
             facts.origin = None;
         })
+    }
+
+    /// To a request that cannot be sent again.
+    #[must_use]
+    pub fn without_retry(self) -> Self {
+        self.with(|facts| facts.retry = None)
+    }
+
+    /// Where [`retry_at`](crate::Response::retry_at) sent the request.
+    pub fn retry(&self) -> Option<String> {
+        self.0.0.0.borrow().retry.clone().flatten()
     }
 
     /// Since the request head was complete; whole microseconds count.

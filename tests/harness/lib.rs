@@ -45,7 +45,7 @@ pub use head::{assert_status, head_field, read_head};
 pub use json::assert_values;
 pub use log::Lines;
 pub use place::FullPort;
-pub use plugins::{Plugin, guest, guest_if_built, stock};
+pub use plugins::{Plugin, guest, guest_if_built, older, stock};
 pub use process::{Ended, Process, command};
 pub use proxy::{Builder, Proxy};
 pub use raw::Raw;

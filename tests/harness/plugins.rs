@@ -11,6 +11,13 @@ pub fn stock(name: &str) -> Plugin {
     read(&folder("TIDEGATE_PLUGINS"), name)
 }
 
+/// A stock policy as it was built for an older version of the contract.
+#[must_use]
+pub fn older(version: &str, name: &str) -> Plugin {
+    let folder = format!("{}/fixtures/policies-{version}", env!("CARGO_MANIFEST_DIR"));
+    read(std::path::Path::new(&folder), name)
+}
+
 /// A plugin by the name of its folder in `tests/guests/`.
 #[must_use]
 pub fn guest(name: &str) -> Plugin {

@@ -9,6 +9,7 @@ mod body_policies;
 mod buffering;
 mod cli;
 mod compression;
+mod contract;
 mod discovery;
 mod docs;
 mod files;

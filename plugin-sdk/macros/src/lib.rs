@@ -32,7 +32,7 @@ pub fn policy(arguments: TokenStream, item: TokenStream) -> TokenStream {
 }
 
 /// Phase methods of `Policy` and the macros that export them.
-const PHASES: [(&str, &str); 7] = [
+const PHASES: [(&str, &str); 8] = [
     ("on_request", "export_request"),
     ("on_request_body", "export_request_body"),
     ("on_request_chunk", "export_request_chunk"),
@@ -40,6 +40,7 @@ const PHASES: [(&str, &str); 7] = [
     ("on_response_body", "export_response_body"),
     ("on_response_chunk", "export_response_chunk"),
     ("on_log", "export_log"),
+    ("on_timer", "export_timer"),
 ];
 
 /// Phases that see a body only after another one asked for it.
@@ -82,7 +83,7 @@ fn exports(arguments: &Tokens, block: &ItemImpl) -> Result<Tokens> {
     if phases.is_empty() {
         return Err(Error::new_spanned(
             &block.self_ty,
-            "a policy needs a phase: on_request, on_response or on_log",
+            "a policy needs a phase: on_request, on_response, on_log or on_timer",
         ));
     }
 

@@ -2,7 +2,9 @@
 
 use std::cell::RefCell;
 
+use crate::bindings::imports::tidegate::policy::body::Found;
 use crate::double::http::EditError;
+use crate::double::matching::{self, Matcher};
 
 /// Has the methods of the bindings' `Body`.
 pub(crate) struct Body(pub(crate) RefCell<BodyFacts>);
@@ -36,6 +38,11 @@ impl Body {
         let rest = bytes.get(offset..)?;
         let mut places = 0..=rest.len().checked_sub(needle.len())?;
         places.find(|&at| rest[at..].starts_with(needle)).map(|at| (offset + at) as u64)
+    }
+
+    pub(crate) fn find_pattern(&self, patterns: Matcher, offset: u64) -> Option<Found> {
+        let found = matching::find_pattern(patterns, &self.0.borrow().bytes, clamp(offset));
+        found.map(|(start, end, pattern)| Found { start: start as u64, end: end as u64, pattern })
     }
 
     pub(crate) fn replace(&self, bytes: &[u8]) -> Result<(), EditError> {

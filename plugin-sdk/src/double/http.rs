@@ -7,8 +7,9 @@ use http::header::{CONTENT_ENCODING, CONTENT_RANGE};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
-pub(crate) use crate::bindings::imports::tidegate::policy::http::{
-    BodyMode, EditError, IpAddress, RouteError, TlsInfo, Version,
+pub(crate) use crate::bindings::imports::tidegate::policy::response::RetryError;
+pub(crate) use crate::bindings::imports::tidegate::policy::types::{
+    BodyMode, EditError, IpAddress, RouteError, Version,
 };
 pub(crate) use crate::double::body::Body;
 use crate::double::path;
@@ -22,20 +23,25 @@ pub(crate) struct Request(pub(crate) RefCell<RequestFacts>);
 pub(crate) struct RequestFacts {
     pub(crate) listener: String,
     pub(crate) client: IpAddr,
-    pub(crate) tls: Option<TlsInfo>,
+    /// Version and cipher suite.
+    pub(crate) tls: Option<(u16, u16)>,
     pub(crate) server_name: Option<String>,
-    pub(crate) client_certificate: Option<(Vec<u8>, Vec<String>)>,
+    pub(crate) client_certificate: Option<ClientCertificate>,
     pub(crate) version: Version,
     pub(crate) method: String,
     pub(crate) scheme: &'static str,
     pub(crate) authority: String,
     pub(crate) target: String,
+    pub(crate) original_target: String,
+    pub(crate) has_body: bool,
     pub(crate) headers: Fields,
     /// `None` = every name is known and granted.
     pub(crate) routes: Option<Vec<String>>,
     pub(crate) route: Option<String>,
     pub(crate) timeout_milliseconds: Option<u32>,
     pub(crate) hash_key: Option<String>,
+    pub(crate) body_limit: Option<u64>,
+    pub(crate) notes: Vec<(String, Vec<u8>)>,
     pub(crate) reply: Option<Reply>,
     pub(crate) body_mode: BodyMode,
     pub(crate) decodes_body: bool,
@@ -43,13 +49,22 @@ pub(crate) struct RequestFacts {
     pub(crate) attributes: Vec<(String, String)>,
 }
 
+/// What a test says of the client's certificate.
+#[derive(Debug)]
+pub(crate) struct ClientCertificate {
+    pub(crate) sha256: Vec<u8>,
+    pub(crate) names: Vec<String>,
+    pub(crate) subject: String,
+    pub(crate) is_verified: bool,
+}
+
 impl Request {
     pub(crate) fn client(&self) -> IpAddr {
         self.0.borrow().client.to_canonical()
     }
 
-    pub(crate) fn id(&self) -> u64 {
-        1
+    pub(crate) fn id(&self) -> String {
+        "0000000000000001".to_owned()
     }
 
     pub(crate) fn listener(&self) -> String {
@@ -68,23 +83,54 @@ impl Request {
         std::net::SocketAddr::new(self.client(), 50000).to_string()
     }
 
-    pub(crate) fn tls(&self) -> Option<TlsInfo> {
-        self.0.borrow().tls
+    pub(crate) fn local_address(&self) -> String {
+        let port = if self.is_tls() { 443 } else { 80 };
+        format!("192.0.2.254:{port}")
+    }
+
+    pub(crate) fn is_tls(&self) -> bool {
+        self.0.borrow().tls.is_some()
+    }
+
+    pub(crate) fn tls_version(&self) -> Option<u16> {
+        self.0.borrow().tls.map(|(version, _)| version)
+    }
+
+    pub(crate) fn tls_cipher_suite(&self) -> Option<u16> {
+        self.0.borrow().tls.map(|(_, suite)| suite)
     }
 
     pub(crate) fn server_name(&self) -> Option<String> {
         self.0.borrow().server_name.clone()
     }
 
+    pub(crate) fn client_verified(&self) -> bool {
+        self.0.borrow().client_certificate.as_ref().is_some_and(|certificate| certificate.is_verified)
+    }
+
     pub(crate) fn client_certificate_sha256(&self) -> Option<Vec<u8>> {
-        self.0.borrow().client_certificate.as_ref().map(|(digest, _)| digest.clone())
+        self.0.borrow().client_certificate.as_ref().map(|certificate| certificate.sha256.clone())
     }
 
     pub(crate) fn client_certificate_names(&self) -> Vec<String> {
-        self.0.borrow().client_certificate.as_ref().map(|(_, names)| names.clone()).unwrap_or_default()
+        let facts = self.0.borrow();
+        facts.client_certificate.as_ref().map(|certificate| certificate.names.clone()).unwrap_or_default()
     }
 
-    pub(crate) fn version(&self) -> Version {
+    pub(crate) fn client_certificate_subject(&self) -> Option<String> {
+        self.0.borrow().client_certificate.as_ref().map(|certificate| certificate.subject.clone())
+    }
+
+    pub(crate) fn client_certificate_serial(&self) -> Option<String> {
+        self.0.borrow().client_certificate.as_ref().map(|_| "1".to_owned())
+    }
+
+    /// No certificate at all: tests that need one have their own.
+    pub(crate) fn client_certificate(&self) -> Option<Vec<u8>> {
+        self.0.borrow().client_certificate.as_ref().map(|_| Vec::new())
+    }
+
+    pub(crate) fn http_version(&self) -> Version {
         self.0.borrow().version
     }
 
@@ -134,6 +180,59 @@ impl Request {
 
     pub(crate) fn query(&self) -> Option<String> {
         self.0.borrow().target.split_once('?').map(|(_, query)| query.to_owned())
+    }
+
+    pub(crate) fn query_param(&self, name: &str) -> Option<String> {
+        self.query_params(name).into_iter().next()
+    }
+
+    pub(crate) fn query_params(&self, name: &str) -> Vec<String> {
+        let query = self.query().unwrap_or_default();
+        let pairs = form_urlencoded::parse(query.as_bytes());
+        pairs.filter(|(key, _)| key == name).map(|(_, value)| value.into_owned()).collect()
+    }
+
+    pub(crate) fn original_target(&self) -> String {
+        self.0.borrow().original_target.clone()
+    }
+
+    pub(crate) fn cookie(&self, name: &str) -> Option<String> {
+        for value in self.header_values("cookie") {
+            for pair in value.split(|byte| *byte == b';') {
+                let Some(at) = pair.iter().position(|byte| *byte == b'=') else { continue };
+                if pair[..at].trim_ascii() == name.as_bytes() {
+                    let value = pair[at + 1..].trim_ascii();
+                    let bare = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\""));
+                    return String::from_utf8(bare.unwrap_or(value).to_vec()).ok();
+                }
+            }
+        }
+        None
+    }
+
+    pub(crate) fn has_body(&self) -> bool {
+        self.0.borrow().has_body
+    }
+
+    pub(crate) fn bytes_received(&self) -> u64 {
+        0
+    }
+
+    pub(crate) fn limit_body(&self, bytes: u64) {
+        let limit = &mut self.0.borrow_mut().body_limit;
+        *limit = Some(limit.map_or(bytes, |old| old.min(bytes)));
+    }
+
+    pub(crate) fn note(&self, name: &str) -> Option<Vec<u8>> {
+        let facts = self.0.borrow();
+        facts.notes.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone())
+    }
+
+    pub(crate) fn set_note(&self, name: &str, value: &[u8]) -> Result<(), EditError> {
+        let notes = &mut self.0.borrow_mut().notes;
+        notes.retain(|(known, _)| known != name);
+        notes.push((name.to_owned(), value.to_vec()));
+        Ok(())
     }
 
     pub(crate) fn set_target(&self, path_and_query: &str) -> Result<(), EditError> {
@@ -259,6 +358,8 @@ pub(crate) struct ResponseFacts {
     pub(crate) origin: Option<String>,
     pub(crate) failure: Option<String>,
     pub(crate) elapsed_microseconds: u64,
+    /// `None` = the request cannot be sent again; otherwise where a policy wants it to go.
+    pub(crate) retry: Option<Option<String>>,
     pub(crate) reply: Option<Reply>,
     pub(crate) body_mode: BodyMode,
     pub(crate) decodes_body: bool,
@@ -323,6 +424,28 @@ impl Response {
         let codings = facts.headers.codings().filter(|codings| *codings == 0 || !is_part);
         facts.decodes_body |= codings.is_some_and(|codings| codings > 0);
         codings.is_some()
+    }
+
+    pub(crate) fn retry_at(&self, destination: &str) -> Result<(), RetryError> {
+        match &mut self.0.borrow_mut().retry {
+            None => Err(RetryError::NotPossible),
+            Some(to) => {
+                *to = Some(destination.to_owned());
+                Ok(())
+            }
+        }
+    }
+
+    pub(crate) fn server(&self) -> Option<String> {
+        self.0.borrow().origin.as_ref().map(|_| "192.0.2.80:80".to_owned())
+    }
+
+    pub(crate) fn attempts(&self) -> u32 {
+        self.0.borrow().origin.is_some().into()
+    }
+
+    pub(crate) fn bytes_sent(&self) -> u64 {
+        0
     }
 
     pub(crate) fn origin(&self) -> Option<String> {

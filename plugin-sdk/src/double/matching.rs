@@ -15,6 +15,7 @@ use crate::double::path;
 enum Built {
     Ips(Vec<IpNet>),
     Patterns(Vec<Pattern>),
+    Search(Vec<regex::bytes::Regex>),
 }
 
 struct Pattern {
@@ -64,6 +65,63 @@ fn spelled(kind: PatternKind, pattern: &str) -> Result<String, String> {
         })?,
         PatternKind::Regex => pattern.to_owned(),
         _ => path::spell(pattern),
+    })
+}
+
+pub(crate) fn path_patterns(
+    kind: PatternKind,
+    patterns: &[String],
+    ignore_case: bool,
+) -> Result<Matcher, String> {
+    let anchored = matches!(kind, PatternKind::Exact | PatternKind::Prefix | PatternKind::Glob);
+    for (index, pattern) in patterns.iter().enumerate() {
+        let is_wild = kind == PatternKind::Glob && pattern.starts_with('*');
+        if anchored && !pattern.is_empty() && !pattern.starts_with('/') && !is_wild {
+            return Err(format!(
+                "[{index}]: `{pattern}` matches no path: paths begin with `/`, write `/{pattern}`"
+            ));
+        }
+    }
+    let spelled: Vec<String> = match kind {
+        PatternKind::Regex => patterns.iter().map(|pattern| crate::matching::path_regex(pattern)).collect(),
+        _ => patterns.to_vec(),
+    };
+    self::patterns(kind, &spelled, ignore_case)
+}
+
+pub(crate) fn body_patterns(
+    kind: PatternKind,
+    patterns: &[String],
+    ignore_case: bool,
+) -> Result<Matcher, String> {
+    let build = |(index, pattern): (usize, &String)| {
+        let source = match kind {
+            PatternKind::Contains => regex::escape(pattern),
+            PatternKind::Regex => pattern.clone(),
+            _ => return Err(format!("[{index}]: in a body only `contains` and `regex` are looked for")),
+        };
+        let built = regex::bytes::RegexBuilder::new(&source).case_insensitive(ignore_case).build();
+        let built = built.map_err(|error| format!("[{index}]: {error}"))?;
+        match built.is_match(b"") {
+            true => Err(format!("[{index}]: `{pattern}` matches where there is nothing")),
+            false => Ok(built),
+        }
+    };
+    Ok(add(Built::Search(patterns.iter().enumerate().map(build).collect::<Result<_, _>>()?)))
+}
+
+/// The match that begins first from `offset` on, and of those the one of the first pattern.
+pub(crate) fn find_pattern(patterns: Matcher, bytes: &[u8], offset: usize) -> Option<(usize, usize, u32)> {
+    MATCHERS.with_borrow(|matchers| match matchers.get(patterns as usize) {
+        Some(Built::Search(patterns)) if offset <= bytes.len() => {
+            let found = (0..).zip(patterns).filter_map(|(index, pattern)| {
+                let found = pattern.find_at(bytes, offset)?;
+                Some((found.start(), found.end(), index))
+            });
+            found.min_by_key(|(start, _, index)| (*start, *index))
+        }
+        Some(Built::Search(_)) => None,
+        _ => panic!("{patterns} is no list of patterns for bodies made in this thread"),
     })
 }
 

@@ -42,6 +42,14 @@ impl RequestBody {
 }
 
 impl Replay {
+    /// Whether there is a body to be had from [`Replay::body`].
+    pub fn is_whole(&self) -> bool {
+        match self.0.as_ref().map(|again| &again.kept) {
+            Some(Kept::Arriving(body)) => body.borrow().is_kept(),
+            Some(Kept::Stored(_)) | None => true,
+        }
+    }
+
     /// The body from its beginning, unless more of it was sent than was to be kept. What was sent of it
     /// before ends.
     pub fn body(&self) -> Option<RequestBody> {

@@ -28,10 +28,23 @@ pub struct TlsFacts {
     pub cipher_suite: u16,
     /// The name the client asked for (SNI).
     pub server_name: Option<String>,
-    /// Of the client's own certificate in DER form.
-    pub client_certificate_sha256: Option<[u8; 32]>,
-    /// Subject alternative names with their kind: `DNS:…`, `URI:…`, `IP:…`.
-    pub client_certificate_names: Vec<String>,
+    /// `None` if the client gave none.
+    pub client_certificate: Option<Box<ClientCertificate>>,
     /// The certificate was verified against the listener's client CA.
     pub client_verified: bool,
+}
+
+/// The client's own certificate.
+#[derive(Debug, Clone)]
+pub struct ClientCertificate {
+    /// Of `der`.
+    pub sha256: [u8; 32],
+    /// Subject alternative names with their kind: `DNS:…`, `URI:…`, `IP:…`.
+    pub names: Vec<String>,
+    /// As text (RFC 4514).
+    pub subject: String,
+    /// Hexadecimal in lower case, without leading zeros.
+    pub serial: String,
+    /// The certificate itself.
+    pub der: Vec<u8>,
 }

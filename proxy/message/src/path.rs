@@ -117,6 +117,63 @@ pub fn spell_glob(glob: &str) -> Result<String, &'static str> {
     Ok(out)
 }
 
+/// A regex over normalised paths, with what people write for the path they see: `^/café/(.*)$` becomes
+/// `^/(?:caf%C3%A9)/(.*)$` in effect. Characters outside ASCII, spaces and quotation marks are spelled as triplets, and
+/// triplets as normalised paths have them; classes (`[…]`) stay as they are.
+pub fn spell_regex(source: &str) -> String {
+    let verbose = source.contains("(?x") || source.contains("x)");
+    let mut spelled = String::with_capacity(source.len());
+    let (mut rest, mut class) = (source, 0_u32);
+    while let Some(character) = rest.chars().next() {
+        let (this, after) = rest.split_at(character.len_utf8());
+        rest = after;
+        match character {
+            '\\' => {
+                let escaped = rest.chars().next().map_or(0, char::len_utf8);
+                spelled.push_str(this);
+                spelled.push_str(&rest[..escaped]);
+                rest = &rest[escaped..];
+            }
+            '[' => {
+                class += 1;
+                spelled.push('[');
+            }
+            ']' => {
+                class = class.saturating_sub(1);
+                spelled.push(']');
+            }
+            _ if class > 0 => spelled.push(character),
+            '%' => match rest.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+                Some(octet) if octet.is_ascii_alphanumeric() || b"-_~!&',;=:@".contains(&octet) => {
+                    spelled.push(char::from(octet));
+                    rest = &rest[2..];
+                }
+                // These mean something in a regex.
+                Some(octet) if b".$()+".contains(&octet) => {
+                    spelled.push('\\');
+                    spelled.push(char::from(octet));
+                    rest = &rest[2..];
+                }
+                Some(_) => {
+                    spelled.push('%');
+                    spelled.push_str(&rest[..2].to_ascii_uppercase());
+                    rest = &rest[2..];
+                }
+                None => spelled.push('%'),
+            },
+            ' ' if verbose => spelled.push(' '),
+            ' ' | '"' => spelled.push_str(&format!("(?:%{:02X})", u32::from(character))),
+            plain if plain.is_ascii() => spelled.push(plain),
+            other => {
+                let triplets: String =
+                    other.encode_utf8(&mut [0; 4]).bytes().map(|byte| format!("%{byte:02X}")).collect();
+                spelled.push_str(&format!("(?:{triplets})"));
+            }
+        }
+    }
+    spelled
+}
+
 /// Whether a request may carry this target: visible ASCII and nothing else (RFC 9112 §3.2, RFC 3986 §2). Everything
 /// else is percent-encoded by whoever makes the target; sent raw, servers read it in different ways.
 pub fn is_sendable(target: &str) -> bool {

@@ -14,8 +14,10 @@ pub enum BodyMode {
     /// None of it. Default.
     #[default]
     Skip,
-    /// Each chunk as it passes.
+    /// Each chunk as it passes, by whatever instance is free.
     Chunks,
+    /// Each chunk as it passes, all of them by the instance that asked.
+    StatefulChunks,
     /// All of it at once.
     Whole,
 }
@@ -62,6 +64,10 @@ impl Bodies {
     /// Returns what it was.
     pub(crate) fn set_decoded(&mut self, side: Side, decoded: bool) -> bool {
         std::mem::replace(&mut self.of_mut(side).decoded, decoded)
+    }
+
+    pub(crate) fn forget_response(&mut self) {
+        self.response = Wanted::default();
     }
 
     fn of(&self, side: Side) -> &Wanted {

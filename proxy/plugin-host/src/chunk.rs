@@ -3,7 +3,7 @@
 use bytes::{Buf, Bytes};
 use memchr::memmem;
 
-use crate::bindings::tidegate::policy::http::EditError;
+use crate::refusal::EditError;
 
 /// A chunk of a body as it passes; a whole body counts as one.
 #[derive(Debug, Default)]

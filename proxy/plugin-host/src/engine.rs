@@ -9,8 +9,8 @@ use wasmtime::component::Linker;
 use wasmtime::{Config, Engine};
 
 use crate::clock::Clock;
+use crate::contract::{self, Offered};
 use crate::error::HostError;
-use crate::imports;
 use crate::settings::{Settings, Shared};
 use crate::state::State;
 
@@ -32,6 +32,8 @@ pub struct Host(Arc<Inner>);
 
 struct Inner {
     engine: Engine,
+    /// What the contract offers here.
+    offered: Offered,
     /// Links the contract.
     plain: Linker<State>,
     /// Links the contract and WASI; its functions may wait.
@@ -53,12 +55,14 @@ impl Host {
         let set_up = |error: wasmtime::Error| HostError::Engine(format!("{error:#}"));
         let engine = Engine::new(&config()).map_err(set_up)?;
         let mut plain = Linker::new(&engine);
-        imports::link(&mut plain).map_err(set_up)?;
+        let mut offered = Offered::default();
+        contract::link(&mut plain, &mut offered).map_err(set_up)?;
         let mut wasi = plain.clone();
-        imports::link_wasi(&mut wasi).map_err(set_up)?;
+        contract::link_wasi(&mut wasi).map_err(set_up)?;
         let clock = Clock::start(engine.clone()).map_err(HostError::Clock)?;
         Ok(Self(Arc::new(Inner {
             engine,
+            offered,
             plain,
             wasi,
             started: Instant::now(),
@@ -69,6 +73,10 @@ impl Host {
 
     pub(crate) fn engine(&self) -> &Engine {
         &self.0.engine
+    }
+
+    pub(crate) fn offered(&self) -> &Offered {
+        &self.0.offered
     }
 
     pub(crate) fn linker(&self, wasi: bool) -> &Linker<State> {

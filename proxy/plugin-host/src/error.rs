@@ -29,23 +29,41 @@ pub enum LoadError {
          (core module) or `wasm32-wasip2` (component)"
     )]
     Preview1,
-    /// A capability of the contract that this version cannot grant.
-    #[error("imports `{0}`, which this version of tidegate does not offer")]
-    Unavailable(String),
+    /// Something that a newer contract may have.
+    #[error(
+        "wants {what} of `tidegate:policy@{theirs}`, and this tidegate offers version {ours} without it: \
+         use a newer tidegate, or build the plugin for {ours}"
+    )]
+    Newer {
+        /// The interface or function.
+        what: String,
+        /// The version it is built for.
+        theirs: String,
+        /// The newest there is.
+        ours: String,
+    },
+    /// Version 0.1 had the name and no more.
+    #[error("imports `{0}` of contract 0.1, where it was never offered: build the plugin for 0.2")]
+    OnlyInNewer(String),
+    /// A plugin is written for one of them.
+    #[error("exports interfaces of `tidegate:policy` {0} and {1}: build all of it for one version")]
+    SeveralVersions(&'static str, &'static str),
     /// Imports that this version does not know.
-    #[error("imports what tidegate does not know: {}; plugins may import `tidegate:policy` 0.1 and WASI 0.2", .0.join(", "))]
+    #[error("imports what tidegate does not know: {}; plugins may import `tidegate:policy` 0.1 and 0.2, and WASI 0.2", .0.join(", "))]
     UnknownImports(Vec<String>),
     /// A phase of the contract that this version does not run, or a newer contract's.
     #[error("exports `{0}`, which this version of tidegate does not run")]
     UnknownExport(String),
     /// Types or functions differ from the contract.
-    #[error("does not fit the contract `tidegate:policy@0.1`: {0}")]
+    #[error("does not fit the contract `tidegate:policy`: {0}")]
     Mismatch(String),
     /// The interface every plugin needs.
     #[error("does not export `tidegate:policy/lifecycle`; is this a tidegate policy?")]
     NoLifecycle,
     /// There would never be a reason to call it.
-    #[error("exports no phase: it needs at least one of `request-phase`, `response-phase`, `log-phase`")]
+    #[error(
+        "exports no phase: it needs at least one of `request-phase`, `response-phase`, `log-phase`, `timer-phase`"
+    )]
     NoPhase,
     /// Only a head phase can ask for a body.
     #[error("exports `{body}` but not `{head}`, the phase in which it would ask for the body")]

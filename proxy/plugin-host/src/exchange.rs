@@ -32,6 +32,14 @@ pub struct Exchange {
     pub timeout: Option<Duration>,
     /// Key for an upstream balanced by `hash`, as policies set it.
     pub hash_key: Option<String>,
+    /// Bytes of the request's body, as policies limit it; `None` = as configured.
+    pub body_limit: Option<u64>,
+    /// The request did not end with its head.
+    pub has_body: bool,
+    /// Whether and where the request is sent once more.
+    pub retry: Retry,
+    /// What became of the exchange so far.
+    pub tally: Tally,
     /// The response a policy made. Set exactly when the last call returned
     /// [`Verdict::Respond`](crate::Verdict::Respond); the server takes it out.
     pub reply: Option<Reply>,
@@ -47,6 +55,35 @@ pub struct Exchange {
     pub(crate) bodies: Bodies,
     /// 64 bits per plugin that used them. A handful at most, so a scan beats a map.
     tokens: Vec<(u64, u64)>,
+    /// By plugin and name; few, likewise.
+    notes: Vec<(u64, String, Vec<u8>)>,
+}
+
+/// Whether a request can be sent once more, and where a policy wants it to go.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Retry {
+    /// It was, or cannot be.
+    #[default]
+    Impossible,
+    /// All of it is still there.
+    Possible,
+    /// A policy asked for it: to this destination.
+    At(Arc<str>),
+}
+
+/// What became of an exchange; most of it is known at its end.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// Of the request's body.
+    pub bytes_received: u64,
+    /// Of the response's body.
+    pub bytes_sent: u64,
+    /// The server that answered.
+    pub server: Option<Arc<str>>,
+    /// How often servers were tried.
+    pub attempts: u32,
+    /// Why it was broken off.
+    pub failure: Option<&'static str>,
 }
 
 impl Exchange {
@@ -69,6 +106,10 @@ impl Exchange {
             route: None,
             timeout: None,
             hash_key: None,
+            body_limit: None,
+            has_body: false,
+            retry: Retry::Impossible,
+            tally: Tally::default(),
             reply: None,
             attributes: Vec::new(),
             started,
@@ -76,6 +117,7 @@ impl Exchange {
             limits,
             bodies: Bodies::default(),
             tokens: Vec::new(),
+            notes: Vec::new(),
         })
     }
 
@@ -88,6 +130,26 @@ impl Exchange {
     /// [`Coding::of`](tidegate_message::Coding::of) knew them.
     pub fn decodes_body(&self, side: Side) -> bool {
         self.bodies.decoded(side)
+    }
+
+    /// Another response takes the place of the one there was, if any; what policies wanted of the body of that is void.
+    pub fn replace_response(&mut self, response: ResponseHead) {
+        self.response = Some(response);
+        self.bodies.forget_response();
+    }
+
+    /// Whether a policy asked for the request to be sent once more.
+    pub fn is_retried(&self) -> bool {
+        matches!(self.retry, Retry::At(_))
+    }
+
+    /// The request goes where a policy wants it to, if one does; the response is given up.
+    pub fn begin_again(&mut self) {
+        if let Retry::At(destination) = std::mem::take(&mut self.retry) {
+            self.route = Some(destination);
+            self.response = None;
+            self.bodies.forget_response();
+        }
     }
 
     /// What a policy noted under this key.
@@ -110,6 +172,24 @@ impl Exchange {
     pub(crate) fn token(&self, plugin: u64) -> u64 {
         let found = self.tokens.iter().find(|(of, _)| *of == plugin);
         found.map_or(0, |(_, token)| *token)
+    }
+
+    /// What a plugin noted for itself.
+    pub(crate) fn note(&self, plugin: u64, name: &str) -> Option<&[u8]> {
+        let mut notes = self.notes.iter();
+        notes.find(|(of, known, _)| *of == plugin && known == name).map(|(_, _, value)| value.as_slice())
+    }
+
+    /// Replaces, adds or removes it.
+    pub(crate) fn put_note(&mut self, plugin: u64, name: String, value: Option<Vec<u8>>) {
+        self.notes.retain(|(of, known, _)| !(*of == plugin && *known == name));
+        self.notes.extend(value.map(|value| (plugin, name, value)));
+    }
+
+    /// How many notes a plugin has, and their bytes with those of their names.
+    pub(crate) fn noted(&self, plugin: u64) -> (usize, usize) {
+        let notes = self.notes.iter().filter(|(of, _, _)| *of == plugin);
+        notes.fold((0, 0), |(count, size), (_, name, value)| (count + 1, size + name.len() + value.len()))
     }
 
     pub(crate) fn set_token(&mut self, plugin: u64, token: u64) {

@@ -9,14 +9,13 @@ use wasmtime::component::{ComponentNamedList, Lift, Lower, TypedFunc};
 use wasmtime::{Store, Trap, WasmBacktrace};
 
 use crate::activation::Narrowing;
-use crate::bindings::exports::tidegate::policy::lifecycle;
 use crate::capacity::{Permit, Share};
 use crate::code::Code;
 use crate::error::{CallError, LoadError};
 use crate::exchange::Exchange;
 
 use crate::chunk::{Chunk, Draft, HeldTooMuch};
-use crate::exports::Functions;
+use crate::contract::Exports;
 use crate::limits::{Breach, Meter};
 use crate::matching::Matchers;
 use crate::memo::Memo;
@@ -43,8 +42,7 @@ const NEARLY: u64 = 100;
 /// a crash leaves in its memory is not to be trusted.
 pub(crate) struct Instance {
     store: Store<State>,
-    lifecycle: lifecycle::Guest,
-    functions: Functions,
+    exports: Exports,
     /// Calls left until it is replaced; 0 = no longer usable.
     calls_left: u64,
     waits: bool,
@@ -84,10 +82,9 @@ impl Instance {
         let instance = instance.map_err(|error| failed_load(&mut store, during, &error))?;
 
         let mismatch = |error: wasmtime::Error| LoadError::Mismatch(format!("{error:#}"));
-        let lifecycle = code.lifecycle.load(&mut store, &instance).map_err(mismatch)?;
-        let functions = code.exports.load(&mut store, &instance).map_err(mismatch)?;
+        let exports = code.exports.load(&mut store, &instance).map_err(mismatch)?;
         let calls_left = draw_calls(shared.limits.reuse, code.phases());
-        Ok(Self { store, lifecycle, functions, calls_left, waits, permit: None, share: None })
+        Ok(Self { store, exports, calls_left, waits, permit: None, share: None })
     }
 
     /// Counts as one of its worker's instances from here on.
@@ -102,7 +99,7 @@ impl Instance {
 
     /// What the plugin says about itself.
     pub(crate) async fn describe(&mut self) -> Result<Vec<(String, String)>, LoadError> {
-        let describe = self.lifecycle.func_describe();
+        let describe = self.exports.describe();
         let (description,) = prepare(&mut self.store, self.waits, "describe", describe, ()).await?;
         Ok(description)
     }
@@ -110,7 +107,7 @@ impl Instance {
     /// Hands the configuration over. `stage` says what becomes of what it defines.
     pub(crate) async fn configure(&mut self, stage: Stage) -> Result<(), LoadError> {
         self.store.data_mut().stage = stage;
-        let configure = self.lifecycle.func_configure();
+        let configure = self.exports.configure();
         let shared = self.store.data().plugin.clone();
         let config = (shared.config.as_str(),);
         let (configured,) = prepare(&mut self.store, self.waits, "configure", configure, config).await?;
@@ -122,7 +119,7 @@ impl Instance {
         let state = self.store.into_data();
         let narrowing = match state.stage {
             Stage::Defining(narrowing) => *narrowing,
-            Stage::Starting | Stage::Configuring | Stage::Serving(_) => Narrowing::default(),
+            Stage::Starting | Stage::Configuring | Stage::Serving => Narrowing::default(),
         };
         (Arc::unwrap_or_clone(state.matchers), narrowing)
     }
@@ -139,9 +136,9 @@ impl Instance {
         if !self.waits {
             return self.serve_now(phase, exchange, chunk, waited, None);
         }
-        let (calls_left, time) = self.lend(phase, exchange, chunk.as_deref_mut(), waited);
+        let (calls_left, time) = self.lend(phase, exchange, chunk.as_deref_mut(), waited, false);
         let meter = self.store.data().budget.meter.clone();
-        let call = metered(&meter, self.functions.call_async(&mut self.store, phase));
+        let call = metered(&meter, self.exports.call_async(&mut self.store, phase));
         let called = match tokio::time::timeout(time, call).await {
             Ok(called) => called.map_err(|error| self.diagnose(&error).into()),
             Err(_) => Err(CallError::Time),
@@ -159,14 +156,13 @@ impl Instance {
         waited: Duration,
         memo: Option<&Memo>,
     ) -> Result<Verdict, CallError> {
-        let (calls_left, _) = self.lend(phase, exchange, chunk.as_deref_mut(), waited);
-        self.store.data_mut().recorder.begin(memo.is_some());
-        let called = match self.functions.call(&mut self.store, phase) {
+        let (calls_left, _) = self.lend(phase, exchange, chunk.as_deref_mut(), waited, memo.is_some());
+        let called = match self.exports.call(&mut self.store, phase) {
             Ok(verdict) => Ok(verdict),
             Err(error) => Err(self.diagnose(&error).into()),
         };
         if let (Some(memo), Ok(verdict)) = (memo, &called) {
-            memo.learn(phase, &mut self.store.data_mut().recorder, *verdict);
+            memo.learn(phase, self.store.data_mut().call.recorder(), *verdict);
         }
         self.take_back(phase, exchange, chunk, called, calls_left)
     }
@@ -180,15 +176,15 @@ impl Instance {
         exchange: &mut Option<Box<Exchange>>,
         chunk: Option<&mut Chunk>,
         waited: Duration,
+        remembers: bool,
     ) -> (u64, Duration) {
         let mut exchange = exchange.take().expect("calls follow each other, and each puts the exchange back");
         exchange.reply = None;
         let calls_left = std::mem::replace(&mut self.calls_left, 0);
         let state = self.store.data_mut();
         let limits = state.plugin.limits;
-        state.stage = Stage::Serving(phase);
-        state.chunk = chunk.map(|chunk| Draft::new(std::mem::take(chunk), exchange.limits.body));
-        state.exchange = Some(exchange);
+        state.stage = Stage::Serving;
+        state.call.begin(phase, exchange, chunk.map(std::mem::take), remembers);
         let time = limits.time.saturating_sub(waited);
         begin(&mut self.store, limits.cpu, time);
         (calls_left, time)
@@ -203,7 +199,7 @@ impl Instance {
         calls_left: u64,
     ) -> Result<Verdict, CallError> {
         let state = self.store.data_mut();
-        let lent = state.exchange.take();
+        let (lent, draft) = state.call.end();
         let exchange = exchange.insert(lent.expect("was lent before, and nothing else takes it"));
         if called.is_ok() {
             // An instance lasts for a number of exchanges, each of which may have any number of chunks.
@@ -214,15 +210,15 @@ impl Instance {
             Ok(Verdict::Respond) if exchange.reply.is_none() => Err(CallError::NoReply),
             other => other,
         };
-        if let (Some(draft), Some(chunk)) = (state.chunk.take(), chunk) {
+        if let (Some(draft), Some(chunk)) = (draft, chunk) {
             (*chunk, result) = settle(draft, phase, result);
         }
         if !matches!(result, Ok(Verdict::Respond)) {
             exchange.reply = None;
         }
         match result {
-            Ok(Verdict::Fail) | Err(_) => state.journal.revert(state.plugin.id, exchange),
-            Ok(_) => state.journal.commit(),
+            Ok(Verdict::Fail) | Err(_) => state.call.journal().revert(state.plugin.id, exchange),
+            Ok(_) => state.call.journal().commit(),
         }
         result
     }

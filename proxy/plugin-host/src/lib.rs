@@ -21,28 +21,27 @@
 //! What they may use: `limits`; `imports`, the functions they call, one file for each interface; `log` and `wasi`.
 
 mod activation;
-mod bindings;
 mod bodies;
 mod capacity;
 mod chunk;
 mod clock;
 mod code;
+mod contract;
 mod edit;
 mod engine;
 mod error;
 mod exchange;
-mod exports;
-mod imports;
 mod instance;
 mod instances;
 mod limits;
 mod log;
 mod matching;
 mod memo;
+mod observe;
 mod phase;
 mod plugin;
+mod refusal;
 mod settings;
-mod slot;
 mod state;
 #[cfg(test)]
 mod vectors;
@@ -54,11 +53,10 @@ pub use chunk::Chunk;
 pub use code::Code;
 pub use engine::Host;
 pub use error::{CallError, HostError, LoadError};
-pub use exchange::{Destinations, EditLimits, Exchange};
-pub use instances::{Instances, settle};
+pub use exchange::{Destinations, EditLimits, Exchange, Retry, Tally};
+pub use instances::{Instances, Slot, settle};
 pub use limits::Limits;
 pub use matching::PathPatterns;
 pub use phase::{Phase, Verdict};
 pub use plugin::Plugin;
-pub use settings::{Isolation, Settings};
-pub use slot::Slot;
+pub use settings::{Isolation, Secrets, Settings};

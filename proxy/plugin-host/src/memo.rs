@@ -7,248 +7,23 @@
 //! edits it passes, and has the verdict without entering the plugin. A path that is not in the tree
 //! leads to a call, which adds it.
 //!
-//! Edits are questions too, since a policy may act on their outcome. What is not listed in [`Question`]
-//! (texts of any value, clocks, log lines, responses) makes a call unfit to be remembered, and a phase that
+//! What is no [`Question`] (clocks, log lines, client addresses) makes a call unfit to be remembered, and a phase that
 //! sees a body is never remembered.
 
-use std::borrow::Cow;
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::sync::Arc;
 
-use http::header::{HeaderName, HeaderValue};
-use http::uri::PathAndQuery;
-
-use crate::bindings::tidegate::policy::http::{EditError, RouteError};
-use crate::bodies::{BodyMode, Side};
 use crate::edit::{Editor, Journal};
 use crate::exchange::Exchange;
 use crate::limits::Allowance;
-use crate::matching::{Matchers, OverBudget, Unanswered, Watch};
+use crate::matching::{Matchers, Watch};
+use crate::observe::{Answer, Asker, Question, Recorder, Subject};
 use crate::phase::{Phase, Verdict};
 use crate::settings::Shared;
 
 /// Nodes of one policy on one worker: some hundred texts, each followed by a handful of questions. A hundred
 /// bytes or two each. At the limit the memo begins anew; what is asked for often is soon in it again.
 const MAX_NODES: usize = 4096;
-/// Questions of one call; more are cheaper to ask than to remember.
-const MAX_QUESTIONS: usize = 64;
-/// Longest text that is kept as an answer, bytes: a host name has at most 253, and a path that is longer is
-/// hardly one that many ask for.
-const MAX_TEXT: usize = 260;
-
-/// Something a policy asked the host, or did through it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Question {
-    MatchPath(u32),
-    MatchHeader(u32, Side, Box<str>),
-    HasClient(u32),
-    Method,
-    MethodIs(Box<str>),
-    Scheme,
-    Authority,
-    Path,
-    NormalizedPath,
-    Query,
-    Header(Box<str>),
-    HeaderCount(Side, Box<str>),
-    Status,
-    SetHeader(Side, HeaderName, HeaderValue),
-    AppendHeader(Side, HeaderName, HeaderValue),
-    RemoveHeader(Side, HeaderName),
-    SetTarget(PathAndQuery),
-    RouteTo(Box<str>),
-    SetBodyMode(Side, BodyMode),
-    DecodeBody(Side),
-    Token,
-    SetToken(u64),
-}
-
-/// What came of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Answer<'a> {
-    Index(Option<u32>),
-    Is(bool),
-    Count(u32),
-    Text(Cow<'a, str>),
-    /// There is no such text.
-    NoText,
-    Token(u64),
-    Edited(Result<u32, EditError>),
-    Routed(Result<(), RouteError>),
-}
-
-impl<'a> Answer<'a> {
-    pub(crate) fn of_text(text: Option<&'a str>) -> Self {
-        text.map_or(Self::NoText, |text| Self::Text(text.into()))
-    }
-}
-
-impl Answer<'_> {
-    pub(crate) fn into_owned(self) -> Answer<'static> {
-        match self {
-            Self::Index(index) => Answer::Index(index),
-            Self::Is(is) => Answer::Is(is),
-            Self::Count(count) => Answer::Count(count),
-            Self::Text(text) => Answer::Text(text.into_owned().into()),
-            Self::NoText => Answer::NoText,
-            Self::Token(token) => Answer::Token(token),
-            Self::Edited(edited) => Answer::Edited(edited),
-            Self::Routed(routed) => Answer::Routed(routed),
-        }
-    }
-}
-
-impl Question {
-    /// Puts the question to the host. An edit is made, and noted in the editor's journal.
-    ///
-    /// # Errors
-    ///
-    /// Only for matches.
-    pub(crate) fn ask<'e>(
-        &self,
-        editor: &'e mut Editor<'_>,
-        matchers: &Matchers,
-        watch: &dyn Watch,
-    ) -> Result<Answer<'e>, Unanswered> {
-        let exchange = &*editor.exchange;
-        Ok(match self {
-            Self::MatchPath(patterns) => Answer::Index(match_path(matchers, *patterns, exchange, watch)?),
-            Self::MatchHeader(patterns, side, name) => {
-                Answer::Index(match_header(matchers, *patterns, exchange, *side, name, watch)?)
-            }
-            Self::HasClient(set) => Answer::Is(has_client(matchers, *set, exchange)?),
-            Self::Method => Answer::Text(editor.exchange.request.method.as_str().into()),
-            Self::MethodIs(method) => Answer::Is(exchange.request.method.as_str() == &**method),
-            Self::Scheme => Answer::Text(exchange.request.scheme.into()),
-            Self::Authority => Answer::Text(editor.exchange.request.authority.as_str().into()),
-            Self::Path => Answer::Text(editor.exchange.request.path().into()),
-            Self::NormalizedPath => Answer::Text(editor.exchange.request.normalized_path().into()),
-            Self::Query => Answer::of_text(editor.exchange.request.target().query()),
-            Self::Header(name) => Answer::of_text(header(editor.exchange, name)),
-            Self::HeaderCount(side, name) => Answer::Count(header_count(exchange, *side, name)),
-            Self::Status => {
-                let response = exchange.response.as_ref();
-                Answer::Count(response.map_or(0, |response| response.status.as_u16().into()))
-            }
-            Self::SetHeader(side, name, value) => {
-                Answer::Edited(editor.set_field(*side, name.clone(), value.clone()).map(|()| 0))
-            }
-            Self::AppendHeader(side, name, value) => {
-                Answer::Edited(editor.append_field(*side, name.clone(), value.clone()).map(|()| 0))
-            }
-            Self::RemoveHeader(side, name) => Answer::Edited(editor.remove_field(*side, name)),
-            Self::SetTarget(target) => Answer::Edited(editor.set_parsed_target(target.clone()).map(|()| 0)),
-            Self::RouteTo(name) => Answer::Routed(editor.route_to(name)),
-            Self::SetBodyMode(side, mode) => {
-                editor.set_body_mode(*side, *mode);
-                Answer::Is(true)
-            }
-            Self::DecodeBody(side) => Answer::Is(editor.decode_body(*side)),
-            Self::Token => Answer::Token(exchange.token(editor.plugin)),
-            Self::SetToken(token) => {
-                editor.set_token(*token);
-                Answer::Is(true)
-            }
-        })
-    }
-}
-
-pub(crate) fn match_path(
-    matchers: &Matchers,
-    patterns: u32,
-    exchange: &Exchange,
-    watch: &dyn Watch,
-) -> Result<Option<u32>, Unanswered> {
-    Ok(matchers.path_patterns(patterns)?.first_match(exchange.request.normalized_path(), watch)?)
-}
-
-pub(crate) fn match_header(
-    matchers: &Matchers,
-    patterns: u32,
-    exchange: &Exchange,
-    side: Side,
-    name: &str,
-    watch: &dyn Watch,
-) -> Result<Option<u32>, Unanswered> {
-    let patterns = matchers.patterns(patterns)?;
-    let mut first = None::<u32>;
-    // Bytes that are not UTF-8 must not hide the rest of a value from a pattern.
-    let mut match_value = |value: &[u8]| -> Result<(), OverBudget> {
-        let found = patterns.first_match(&String::from_utf8_lossy(value), watch)?;
-        first = [first, found].into_iter().flatten().min();
-        Ok(())
-    };
-    match side {
-        Side::Request => exchange.request.values(name).try_for_each(&mut match_value)?,
-        Side::Response => {
-            let mut values = exchange.response.iter().flat_map(|response| response.headers.get_all(name));
-            values.try_for_each(|value| match_value(value.as_bytes()))?;
-        }
-    }
-    Ok(first)
-}
-
-pub(crate) fn has_client(matchers: &Matchers, set: u32, exchange: &Exchange) -> Result<bool, Unanswered> {
-    Ok(matchers.ips(set)?.has(exchange.client))
-}
-
-/// The first value of a field of the request, if it is text.
-pub(crate) fn header<'e>(exchange: &'e Exchange, name: &str) -> Option<&'e str> {
-    exchange.request.values(name).next().and_then(|value| str::from_utf8(value).ok())
-}
-
-pub(crate) fn header_count(exchange: &Exchange, side: Side, name: &str) -> u32 {
-    let count = match (side, &exchange.response) {
-        (Side::Request, _) => exchange.request.values(name).count(),
-        (Side::Response, Some(response)) => response.headers.get_all(name).iter().count(),
-        (Side::Response, None) => 0,
-    };
-    u32::try_from(count).unwrap_or(u32::MAX)
-}
-
-/// Notes the questions of one call.
-#[derive(Debug, Default)]
-pub(crate) struct Recorder {
-    /// The call is of a pure plugin.
-    recording: bool,
-    /// Something was asked or done that cannot be remembered. A cell, since reading does not change
-    /// the store.
-    unfit: Cell<bool>,
-    questions: RefCell<Vec<(Question, Answer<'static>)>>,
-}
-
-impl Recorder {
-    pub(crate) fn begin(&mut self, recording: bool) {
-        self.recording = recording;
-        self.unfit.set(false);
-        self.questions.get_mut().clear();
-    }
-
-    pub(crate) fn is_recording(&self) -> bool {
-        self.recording && !self.unfit.get()
-    }
-
-    /// The call does something that cannot be remembered.
-    pub(crate) fn give_up(&self) {
-        self.unfit.set(true);
-    }
-
-    pub(crate) fn note(&self, question: impl FnOnce() -> Question, answer: &Answer<'_>) {
-        if !self.is_recording() {
-            return;
-        }
-        let mut questions = self.questions.borrow_mut();
-        let too_long = matches!(answer, Answer::Text(text) if text.len() > MAX_TEXT);
-        if too_long || questions.len() == MAX_QUESTIONS {
-            return self.give_up();
-        }
-        questions.push((question(), answer.clone().into_owned()));
-    }
-
-    fn take(&mut self) -> Option<Vec<(Question, Answer<'static>)>> {
-        (self.recording && !self.unfit.get()).then(|| std::mem::take(self.questions.get_mut()))
-    }
-}
 
 /// The decisions of one pure policy on one worker.
 pub(crate) struct Memo {
@@ -268,7 +43,7 @@ struct Trees {
 
 #[derive(Debug)]
 enum Node {
-    Ask(Question, Edges),
+    Ask(Question<'static>, Edges),
     Decided(Verdict),
 }
 
@@ -277,22 +52,47 @@ enum Node {
 struct Edges {
     /// Sorted: there may be hundreds.
     texts: Vec<(Box<str>, usize)>,
-    others: Vec<(Answer<'static>, usize)>,
+    others: Vec<(Answer, usize)>,
 }
 
 impl Edges {
-    fn follow(&self, answer: &Answer<'_>) -> Option<usize> {
+    fn follow(&self, answer: &Answer) -> Option<usize> {
         match answer {
-            Answer::Text(text) => self.find(text).ok().map(|at| self.texts[at].1),
+            Answer::Text(text) => self.follow_text(Some(text)),
             other => self.others.iter().find(|(known, _)| known == other).map(|(_, next)| *next),
         }
     }
 
-    fn add(&mut self, answer: Answer<'static>, next: usize) {
+    fn follow_text(&self, text: Option<&str>) -> Option<usize> {
+        match text {
+            Some(text) => self.find(text).ok().map(|at| self.texts[at].1),
+            None => self.follow(&Answer::NoText),
+        }
+    }
+
+    /// Where the answer leads that the host gives now. A change is made.
+    fn ask(&self, question: &Question<'_>, editor: &mut Editor<'_>, asker: Asker<'_>) -> Option<usize> {
+        let answer = match question {
+            Question::Text(text) => {
+                let subject = Subject { exchange: editor.exchange, asker };
+                return self.follow_text(text.ask(&subject).as_deref());
+            }
+            // What takes too long will do so for the plugin as well, and then has the name that it should.
+            Question::Fact(fact) => Answer::Is(fact.ask(&Subject { exchange: editor.exchange, asker }).ok()?),
+            Question::Number(number) => {
+                Answer::Number(number.ask(&Subject { exchange: editor.exchange, asker }).ok()?)
+            }
+            Question::Change(change) => Answer::Changed(change.apply(editor)),
+            Question::Route(route) => Answer::Routed(editor.route_to(&route.0)),
+        };
+        self.follow(&answer)
+    }
+
+    fn add(&mut self, answer: Answer, next: usize) {
         match answer {
             Answer::Text(text) => {
                 if let Err(at) = self.find(&text) {
-                    self.texts.insert(at, (text.into(), next));
+                    self.texts.insert(at, (text, next));
                 }
             }
             other => self.others.push((other, next)),
@@ -331,9 +131,14 @@ impl Memo {
                         plugin: self.plugin.id,
                         routes: self.plugin.routes.as_deref(),
                     };
-                    // What takes too long will do so for the plugin as well, and then has the name that it should.
-                    let answer = question.ask(&mut editor, &self.matchers, &allowance).ok();
-                    match answer.and_then(|answer| edges.follow(&answer)) {
+                    let watch: &dyn Watch = &allowance;
+                    let asker = Asker {
+                        plugin: self.plugin.id,
+                        routes: editor.routes,
+                        matchers: &self.matchers,
+                        watch,
+                    };
+                    match edges.ask(question, &mut editor, asker) {
                         Some(next) => at = next,
                         None => {
                             journal.revert(self.plugin.id, exchange);
@@ -347,7 +152,14 @@ impl Memo {
 
     /// Remembers a call that ended with a verdict, if it is fit for that.
     pub(crate) fn learn(&self, phase: Phase, recorder: &mut Recorder, verdict: Verdict) {
-        let (Some(root), Some(questions)) = (root(phase), recorder.take()) else { return };
+        let Some(root) = root(phase) else { return };
+        let questions = match recorder.take() {
+            Ok(questions) => questions,
+            Err(why) => {
+                tracing::debug!(target: "plugin", plugin = %self.plugin.name, "a call cannot be remembered: {why}");
+                return;
+            }
+        };
         // A response of the policy's own is not among what is noted, and a failure is no decision.
         if !matches!(verdict, Verdict::Next | Verdict::Finish) {
             return;
@@ -361,8 +173,8 @@ impl Memo {
 }
 
 impl Trees {
-    fn insert(&mut self, root: usize, questions: Vec<(Question, Answer<'static>)>, verdict: Verdict) {
-        let mut from: Option<(usize, Answer<'static>)> = None;
+    fn insert(&mut self, root: usize, questions: Vec<(Question<'static>, Answer)>, verdict: Verdict) {
+        let mut from: Option<(usize, Answer)> = None;
         for (question, answer) in questions {
             let known = self.next(root, from.as_ref());
             let at = match known {
@@ -381,7 +193,7 @@ impl Trees {
         }
     }
 
-    fn next(&self, root: usize, from: Option<&(usize, Answer<'static>)>) -> Option<usize> {
+    fn next(&self, root: usize, from: Option<&(usize, Answer)>) -> Option<usize> {
         match from {
             None => self.roots[root],
             Some((node, answer)) => match &self.nodes[*node] {
@@ -391,7 +203,7 @@ impl Trees {
         }
     }
 
-    fn add(&mut self, root: usize, from: Option<(usize, Answer<'static>)>, node: Node) -> usize {
+    fn add(&mut self, root: usize, from: Option<(usize, Answer)>, node: Node) -> usize {
         let new = self.nodes.len();
         self.nodes.push(node);
         match from {
@@ -414,16 +226,21 @@ fn root(phase: Phase) -> Option<usize> {
         | Phase::RequestChunk
         | Phase::ResponseBody
         | Phase::ResponseChunk
-        | Phase::Log => None,
+        | Phase::Log
+        | Phase::Timer => None,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
+    use crate::bodies::Side;
     use crate::engine::Host;
     use crate::exchange::tests::exchange;
     use crate::matching::{Definition, Kind, Unwatched};
+    use crate::observe::{Call, Change, Number, Route, Text};
     use crate::settings::{Isolation, Settings};
 
     /// Stands in for a pure policy: marks what is below `/old` and sends `/images` where they are.
@@ -446,50 +263,46 @@ mod tests {
                 isolation: Isolation::Worker,
                 routes: None,
                 matching: crate::activation::Match::default(),
+                secrets: crate::settings::Secrets::default(),
             };
             let shared = Host::new().expect("an engine").share(settings);
             Self { memo: Memo::new(shared, Arc::new(matchers)), paths, calls: Cell::new(0) }
         }
 
-        fn decide(&self, exchange: &mut Exchange) -> Verdict {
-            if let Some(verdict) = self.memo.recall(Phase::Request, exchange) {
-                return verdict;
+        fn decide(&self, exchange: Box<Exchange>) -> (Verdict, Box<Exchange>) {
+            let mut exchange = exchange;
+            if let Some(verdict) = self.memo.recall(Phase::Request, &mut exchange) {
+                return (verdict, exchange);
             }
             self.calls.set(self.calls.get() + 1);
-            let mut recorder = Recorder::default();
-            recorder.begin(true);
-            let mut journal = Journal::default();
-            let mut ask = |question: Question| {
-                let (plugin, phase) = (self.memo.plugin.id, Phase::Request);
-                let mut editor =
-                    Editor { exchange: &mut *exchange, journal: &mut journal, phase, plugin, routes: None };
-                let answer = question.ask(&mut editor, &self.memo.matchers, &Unwatched);
-                let answer = answer.expect("nobody watches").into_owned();
-                recorder.note(|| question, &answer);
-                answer
-            };
-            let mark = || HeaderValue::from_static("yes");
-            match ask(Question::MatchPath(self.paths)) {
-                Answer::Index(Some(0)) => {
-                    ask(Question::SetHeader(Side::Request, HeaderName::from_static("x-old"), mark()));
-                    let Answer::Text(path) = ask(Question::NormalizedPath) else { unreachable!("a text") };
-                    let target = path.replacen("/old", "/new", 1).parse().expect("a target");
-                    ask(Question::SetTarget(target));
+            let mut call = Call::default();
+            call.begin(Phase::Request, exchange, None, true);
+            let watch: &dyn Watch = &Unwatched;
+            let asker =
+                Asker { plugin: self.memo.plugin.id, routes: None, matchers: &self.memo.matchers, watch };
+            match call.number(asker, Number::MatchPath(self.paths)).expect("an answer") {
+                Some(0) => {
+                    let mark = Change::set_header(Side::Request, "x-old", b"yes".to_vec());
+                    let _ = call.change(asker, mark).expect("an exchange");
+                    let path = call.text(asker, Text::NormalizedPath).expect("an exchange").expect("a path");
+                    let target = Change::set_target(path.replacen("/old", "/new", 1));
+                    let _ = call.change(asker, target).expect("an exchange");
                 }
-                Answer::Index(Some(1)) => {
-                    ask(Question::Authority);
-                    ask(Question::RouteTo("images".into()));
+                Some(1) => {
+                    call.text(asker, Text::Authority).expect("an exchange");
+                    let _ = call.route_to(asker, Route("images".into())).expect("an exchange");
                 }
                 _ => {}
             }
-            self.memo.learn(Phase::Request, &mut recorder, Verdict::Next);
-            Verdict::Next
+            self.memo.learn(Phase::Request, call.recorder(), Verdict::Next);
+            let (exchange, _) = call.end();
+            (Verdict::Next, exchange.expect("it was lent"))
         }
     }
 
     fn decided(policy: &Policy, host: &str, path: &str) -> (Option<String>, bool) {
-        let mut exchange = exchange("GET", host, path);
-        assert_eq!(policy.decide(&mut exchange), Verdict::Next);
+        let (verdict, exchange) = policy.decide(exchange("GET", host, path));
+        assert_eq!(verdict, Verdict::Next);
         (exchange.route.as_deref().map(str::to_owned), exchange.request.headers.contains_key("x-old"))
     }
 
@@ -510,8 +323,7 @@ mod tests {
     fn a_policy_that_reads_the_path_is_remembered_for_each_path() {
         let policy = Policy::new();
         for path in ["/old/1", "/old/22", "/old/2", "/old/1", "/old/2", "/old/22"] {
-            let mut exchange = exchange("GET", "a", path);
-            policy.decide(&mut exchange);
+            let (_, exchange) = policy.decide(exchange("GET", "a", path));
             assert_eq!(exchange.request.path(), path.replace("old", "new"));
         }
         assert_eq!(policy.calls.get(), 3);
@@ -530,11 +342,10 @@ mod tests {
     #[test]
     fn what_cannot_be_remembered_is_not() {
         let policy = Policy::new();
-        let mut recorder = Recorder::default();
-        recorder.begin(true);
-        recorder.note(|| Question::Scheme, &Answer::Text("http".into()));
-        recorder.give_up();
-        policy.memo.learn(Phase::Request, &mut recorder, Verdict::Next);
+        let mut call = Call::default();
+        call.begin(Phase::Request, exchange("GET", "a", "/"), None, true);
+        call.exchange().expect("it was lent");
+        policy.memo.learn(Phase::Request, call.recorder(), Verdict::Next);
         assert_eq!(policy.memo.recall(Phase::Request, &mut exchange("GET", "a", "/")), None);
     }
 

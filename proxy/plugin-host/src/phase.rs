@@ -1,6 +1,5 @@
 //! When policies are called, and what they decide.
 
-use crate::bindings::tidegate::policy::http;
 use crate::bodies::{BodyMode, Side};
 
 /// A moment in an exchange at which policies are called.
@@ -20,10 +19,12 @@ pub enum Phase {
     ResponseChunk,
     /// After the exchange.
     Log,
+    /// A period has passed; there is no exchange.
+    Timer,
 }
 
 impl Phase {
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Request,
         Self::RequestBody,
         Self::RequestChunk,
@@ -31,6 +32,7 @@ impl Phase {
         Self::ResponseBody,
         Self::ResponseChunk,
         Self::Log,
+        Self::Timer,
     ];
 
     /// `request-body`, say: the name of its interface without `-phase`.
@@ -43,6 +45,7 @@ impl Phase {
             Self::ResponseBody => "response-body",
             Self::ResponseChunk => "response-chunk",
             Self::Log => "log",
+            Self::Timer => "timer",
         }
     }
 
@@ -59,9 +62,9 @@ impl Phase {
         match (side, mode) {
             (_, BodyMode::Skip) => None,
             (Side::Request, BodyMode::Whole) => Some(Self::RequestBody),
-            (Side::Request, BodyMode::Chunks) => Some(Self::RequestChunk),
+            (Side::Request, BodyMode::Chunks | BodyMode::StatefulChunks) => Some(Self::RequestChunk),
             (Side::Response, BodyMode::Whole) => Some(Self::ResponseBody),
-            (Side::Response, BodyMode::Chunks) => Some(Self::ResponseChunk),
+            (Side::Response, BodyMode::Chunks | BodyMode::StatefulChunks) => Some(Self::ResponseChunk),
         }
     }
 
@@ -70,7 +73,7 @@ impl Phase {
         match self {
             Self::RequestBody | Self::RequestChunk => Some(Self::Request),
             Self::ResponseBody | Self::ResponseChunk => Some(Self::Response),
-            Self::Request | Self::Response | Self::Log => None,
+            Self::Request | Self::Response | Self::Log | Self::Timer => None,
         }
     }
 
@@ -106,17 +109,6 @@ impl Verdict {
             Self::Finish => "finish",
             Self::Respond => "respond",
             Self::Fail => "fail",
-        }
-    }
-}
-
-impl From<http::Verdict> for Verdict {
-    fn from(verdict: http::Verdict) -> Self {
-        match verdict {
-            http::Verdict::Next => Self::Next,
-            http::Verdict::Finish => Self::Finish,
-            http::Verdict::Respond => Self::Respond,
-            http::Verdict::Fail => Self::Fail,
         }
     }
 }

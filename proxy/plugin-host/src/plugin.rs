@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use crate::instance::Instance;
 use crate::limits::{Limits, thread_cpu_time};
 use crate::matching::Matchers;
 use crate::phase::Phase;
-use crate::settings::{Isolation, Settings, Shared};
+use crate::settings::{Isolation, Secrets, Settings, Shared};
 use crate::state::Stage;
 
 /// A plugin that can serve. Cheap to clone; shared by all workers.
@@ -111,10 +112,20 @@ impl Plugin {
             && granted.is_none_or(|granted| granted.iter().any(|name| name == destination))
     }
 
+    /// Whether it may want a request to be sent once more.
+    pub fn may_retry(&self) -> bool {
+        self.0.code.retries()
+    }
+
     /// True if a call may wait: it imports WASI. Other calls end within the poll that begins them,
     /// unless all instances are busy.
     pub fn is_async(&self) -> bool {
         self.0.code.is_async()
+    }
+
+    /// True once it asked to see all of a body with one instance.
+    pub(crate) fn keeps_state(&self) -> bool {
+        self.0.shared.keeps_state.load(Ordering::Relaxed)
     }
 
     /// True for clones of one plugin. A reloaded plugin is another one.
@@ -160,6 +171,7 @@ impl Code {
             isolation: Isolation::default(),
             routes: None,
             matching: Match::default(),
+            secrets: Secrets::default(),
         };
         let shared = self.0.host.share(settings);
         complete(self, async { Instance::start(self, &shared, Arc::default()).await?.describe().await })

@@ -1,6 +1,9 @@
 //! What the operator decided about a plugin, and what its instances know of that.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use crate::activation::Match;
@@ -23,6 +26,31 @@ pub struct Settings {
     pub routes: Option<Vec<String>>,
     /// Which requests it is called for; the plugin itself may narrow that further.
     pub matching: Match,
+    /// What the operator gave it to keep to itself.
+    pub secrets: Secrets,
+}
+
+/// Values that are never shown, by name.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Secrets(BTreeMap<String, Vec<u8>>);
+
+impl Secrets {
+    pub(crate) fn get(&self, name: &str) -> Option<&[u8]> {
+        self.0.get(name).map(Vec::as_slice)
+    }
+}
+
+impl FromIterator<(String, Vec<u8>)> for Secrets {
+    fn from_iter<I: IntoIterator<Item = (String, Vec<u8>)>>(secrets: I) -> Self {
+        Self(secrets.into_iter().collect())
+    }
+}
+
+/// The names alone.
+impl fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
 }
 
 /// Whether exchanges share instances of a plugin.
@@ -51,6 +79,9 @@ pub(crate) struct Shared {
     pub(crate) limits: Limits,
     pub(crate) isolation: Isolation,
     pub(crate) routes: Option<Vec<String>>,
+    pub(crate) secrets: Secrets,
+    /// It asked to see all of a body with one instance.
+    pub(crate) keeps_state: AtomicBool,
     pub(crate) log: Log,
 }
 
@@ -68,6 +99,8 @@ impl Shared {
             limits: settings.limits,
             isolation: settings.isolation,
             routes: settings.routes,
+            secrets: settings.secrets,
+            keeps_state: AtomicBool::new(false),
         })
     }
 }

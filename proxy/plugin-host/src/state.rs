@@ -1,20 +1,22 @@
 //! What belongs to one instance: the data of its store.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use tidegate_message::ResponseHead;
 use wasmtime_wasi::{WasiCtxView, WasiView};
 
 use crate::activation::Narrowing;
+use crate::bodies::Side;
 use crate::chunk::Draft;
-use crate::edit::{Editor, Journal};
+use crate::edit::Editor;
 use crate::exchange::Exchange;
 use crate::limits::{Budget, MemoryLimiter};
-use crate::matching::Matchers;
-use crate::memo::{Answer, Question, Recorder};
-use crate::phase::Phase;
+use crate::matching::{Found, Matchers};
+use crate::observe::{self, Asker, Call, Change, Fact, Number, Refused, Route, Text};
+use crate::refusal::{EditError, RouteError};
 use crate::settings::Shared;
 use crate::wasi::Wasi;
+use tidegate_message::ResponseHead;
 
 /// The data of one instance's store.
 pub(crate) struct State {
@@ -22,14 +24,8 @@ pub(crate) struct State {
     pub(crate) stage: Stage,
     /// Empty in a plugin's first instance until it defines them; frozen in all others.
     pub(crate) matchers: Arc<Matchers>,
-    /// For the length of a call.
-    pub(crate) exchange: Option<Box<Exchange>>,
-    /// For the length of a call of a body phase.
-    pub(crate) chunk: Option<Draft>,
-    /// What the call has changed so far.
-    pub(crate) journal: Journal,
-    /// What the call asked, if it is to be remembered.
-    pub(crate) recorder: Recorder,
+    /// What the instance is called about.
+    pub(crate) call: Call,
     pub(crate) budget: Budget,
     pub(crate) memory: MemoryLimiter,
     /// The last error the call logged: a panic says why there, before it traps.
@@ -48,9 +44,10 @@ pub(crate) enum Stage {
     /// Configure itself like the first instance did.
     Configuring,
     /// Look at an exchange.
-    Serving(Phase),
+    Serving,
 }
 
+/// What the functions of a contract do about the exchange. They trap where there is none.
 impl State {
     pub(crate) fn new(plugin: Arc<Shared>, matchers: Arc<Matchers>, wasi: bool) -> Self {
         Self {
@@ -60,93 +57,100 @@ impl State {
             plugin,
             stage: Stage::Starting,
             matchers,
-            exchange: None,
-            chunk: None,
-            journal: Journal::default(),
-            recorder: Recorder::default(),
+            call: Call::default(),
             last_words: None,
         }
     }
 
-    /// The exchange of the call. No handle to it exists outside of one, so a failure here would be
-    /// a flaw of the host; it becomes a trap of the guest rather than a panic.
-    ///
-    /// What is read of it here cannot be remembered; [`State::noted_exchange`] is for what can.
+    pub(crate) fn text(&self, question: Text<'_>) -> wasmtime::Result<Option<Cow<'_, str>>> {
+        self.call.text(asker(&self.plugin, &self.matchers, &self.budget), question)
+    }
+
+    /// A text that is always there.
+    pub(crate) fn some_text(&self, question: Text<'_>) -> wasmtime::Result<String> {
+        Ok(self.text(question)?.unwrap_or_default().into_owned())
+    }
+
+    pub(crate) fn is(&self, question: Fact<'_>) -> wasmtime::Result<bool> {
+        self.call.is(asker(&self.plugin, &self.matchers, &self.budget), question)
+    }
+
+    pub(crate) fn number(&self, question: Number<'_>) -> wasmtime::Result<Option<u64>> {
+        self.call.number(asker(&self.plugin, &self.matchers, &self.budget), question)
+    }
+
+    /// Index of a pattern.
+    pub(crate) fn index(&self, question: Number<'_>) -> wasmtime::Result<Option<u32>> {
+        // Lists are shorter than that.
+        Ok(self.number(question)?.map(|index| u32::try_from(index).unwrap_or(u32::MAX)))
+    }
+
+    pub(crate) fn change(
+        &mut self,
+        change: Result<Change<'_>, Refused>,
+    ) -> wasmtime::Result<Result<u32, EditError>> {
+        self.call.change(asker(&self.plugin, &self.matchers, &self.budget), change)
+    }
+
+    /// A change that is without effect where it cannot be made.
+    pub(crate) fn change_at_will(&mut self, change: Change<'_>) -> wasmtime::Result<()> {
+        self.change(Ok(change)).map(drop)
+    }
+
+    /// Whether a body is seen decoded.
+    pub(crate) fn decode_body(&mut self, side: Side) -> wasmtime::Result<bool> {
+        Ok(self.change(Ok(Change::DecodeBody(side)))?.is_ok_and(|decodes| decodes > 0))
+    }
+
+    pub(crate) fn route_to(&mut self, name: &str) -> wasmtime::Result<Result<(), RouteError>> {
+        self.call.route_to(asker(&self.plugin, &self.matchers, &self.budget), Route(name.into()))
+    }
+
+    /// For what is not remembered.
     pub(crate) fn exchange(&self) -> wasmtime::Result<&Exchange> {
-        self.recorder.give_up();
-        self.noted_exchange()
+        self.call.exchange()
     }
 
-    /// The same for those who note what they read in [`State::recorder`].
-    pub(crate) fn noted_exchange(&self) -> wasmtime::Result<&Exchange> {
-        self.exchange
-            .as_deref()
-            .ok_or_else(|| wasmtime::Error::msg("there is no exchange outside of a phase"))
-    }
-
+    /// For what is not remembered.
     pub(crate) fn response(&self) -> wasmtime::Result<&ResponseHead> {
-        self.recorder.give_up();
-        self.noted_response()
+        self.exchange()?.response.as_ref().ok_or_else(observe::no_response)
     }
 
-    pub(crate) fn noted_response(&self) -> wasmtime::Result<&ResponseHead> {
-        let response = self.noted_exchange()?.response.as_ref();
-        response.ok_or_else(|| wasmtime::Error::msg("there is no response in this phase"))
+    /// For changes that are not remembered.
+    pub(crate) fn edit(&mut self) -> wasmtime::Result<Editor<'_>> {
+        self.call.edit(asker(&self.plugin, &self.matchers, &self.budget))
     }
 
     /// The body or chunk of the call.
     pub(crate) fn chunk(&self) -> wasmtime::Result<&Draft> {
-        self.chunk.as_ref().ok_or_else(no_body)
+        self.call.chunk()
     }
 
     pub(crate) fn chunk_mut(&mut self) -> wasmtime::Result<&mut Draft> {
-        self.chunk.as_mut().ok_or_else(no_body)
+        self.call.chunk_mut()
     }
 
-    /// For changes to the exchange that cannot be remembered.
-    pub(crate) fn editor(&mut self) -> wasmtime::Result<Editor<'_>> {
-        self.recorder.give_up();
-        match (&mut self.exchange, &self.stage) {
-            (Some(exchange), Stage::Serving(phase)) => Ok(Editor {
-                exchange,
-                journal: &mut self.journal,
-                phase: *phase,
-                plugin: self.plugin.id,
-                routes: self.plugin.routes.as_deref(),
-            }),
-            _ => Err(wasmtime::Error::msg("there is no exchange outside of a phase")),
-        }
+    /// Index of the first pattern that matches the body as it stands now.
+    pub(crate) fn match_body(&mut self, patterns: u32) -> wasmtime::Result<Option<u32>> {
+        let chunk = self.call.chunk_mut()?;
+        // As in fields, bytes that are not UTF-8 must not hide the rest. Text is not copied.
+        let text = String::from_utf8_lossy(chunk.contiguous());
+        Ok(self.matchers.patterns(patterns)?.first_match(&text, &self.budget)?)
     }
 
-    /// Makes an edit that can be remembered, and notes it. Answers `None` where nothing is remembered: the
-    /// edit is still to be made then, with [`State::editor`].
-    pub(crate) fn noted_edit(
-        &mut self,
-        question: impl FnOnce() -> Option<Question>,
-    ) -> Option<Answer<'static>> {
-        if !self.recorder.is_recording() {
-            return None;
-        }
-        let (Some(exchange), Stage::Serving(phase), Some(question)) =
-            (&mut self.exchange, &self.stage, question())
-        else {
-            return None;
+    /// Where one of the patterns next stands in the body as it stands now.
+    pub(crate) fn find_pattern(&mut self, patterns: u32, offset: u64) -> wasmtime::Result<Option<Found>> {
+        let bytes = self.call.chunk_mut()?.contiguous();
+        let search = self.matchers.search(patterns)?;
+        let Some(offset) = usize::try_from(offset).ok().filter(|offset| *offset <= bytes.len()) else {
+            return Ok(None);
         };
-        let mut editor = Editor {
-            exchange,
-            journal: &mut self.journal,
-            phase: *phase,
-            plugin: self.plugin.id,
-            routes: self.plugin.routes.as_deref(),
-        };
-        let answer = question.ask(&mut editor, &self.matchers, &self.budget).ok()?.into_owned();
-        self.recorder.note(|| question, &answer);
-        Some(answer)
+        Ok(search.find(bytes, offset, &self.budget)?)
     }
 }
 
-pub(crate) fn no_body() -> wasmtime::Error {
-    wasmtime::Error::msg("there is no body in this phase")
+fn asker<'a>(plugin: &'a Shared, matchers: &'a Matchers, budget: &'a Budget) -> Asker<'a> {
+    Asker { plugin: plugin.id, routes: plugin.routes.as_deref(), matchers, watch: budget }
 }
 
 impl WasiView for State {

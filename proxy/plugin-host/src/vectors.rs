@@ -9,12 +9,13 @@ use tidegate_message::{Coding, authority, path};
 
 use self::form::{AddressSet, Addresses, HostPattern, Hosts, PatternList, Patterns, RefusedList, RefusedSet};
 use crate::activation::{Activation, Match, Narrowing};
-use crate::bindings::tidegate::policy::http::EditError;
 use crate::bodies::Side;
 use crate::edit::{Editor, Journal};
 use crate::exchange::tests::exchange;
 use crate::matching::{IpSet, Kind, Patterns as Matcher};
+use crate::observe::{Change, Refused};
 use crate::phase::Phase;
+use crate::refusal::EditError;
 
 #[test]
 fn every_spelling_of_a_path_has_one_form() {
@@ -124,12 +125,15 @@ fn edits_are_judged_alike() {
                 plugin: 1,
                 routes: None,
             };
+            let mut apply = |change: Result<Change<'_>, Refused>| {
+                change.map_err(|refused| refused.error)?.apply(&mut editor).map(|_| ())
+            };
             let edited = match what.as_str() {
-                "field-name" => editor.set_header(Side::Request, &text, b"1".to_vec()),
-                "field-value" => editor.set_header(Side::Request, "x", text.clone().into_bytes()),
+                "field-name" => apply(Change::set_header(Side::Request, &text, b"1".to_vec())),
+                "field-value" => apply(Change::set_header(Side::Request, "x", text.clone().into_bytes())),
+                "target" => apply(Change::set_target(text.clone())),
                 "method" => editor.set_method(&text),
                 "authority" => editor.set_authority(text.clone()),
-                "target" => editor.set_target(text.clone()),
                 "attribute" => editor.set_attribute(text.clone(), "1".to_owned()),
                 "status" => {
                     let status = text.parse().expect("a number");

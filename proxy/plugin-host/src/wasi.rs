@@ -13,7 +13,7 @@ use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, async_trait};
 
-use crate::bindings::tidegate::policy::log::Level;
+use crate::log::Level;
 use crate::settings::Shared;
 
 /// Longest line held back for its end; longer ones are logged in chunks.

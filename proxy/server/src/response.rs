@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Version, header};
-use tidegate_message::Reply;
+use tidegate_message::{Reply, ResponseHead};
 
 use crate::error::{Consequences, Error};
 
@@ -27,6 +27,14 @@ pub(crate) fn of_error(error: &Error) -> Reply {
         _ => format!("{status}\n").into(),
     };
     Reply { status, headers, body: Bytes::from(text.into_owned()) }
+}
+
+/// Head and body of a response made here.
+pub(crate) fn of_reply(reply: Reply) -> (ResponseHead, Bytes) {
+    let Reply { status, headers, body } = reply;
+    let mut head = ResponseHead::new(status, headers);
+    head.content_length = Some(body.len() as u64);
+    (head, body)
 }
 
 /// Closes an HTTP/1 connection after this response (RFC 9112 §9.6). HTTP/2 resets the stream itself.

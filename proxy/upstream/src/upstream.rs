@@ -83,6 +83,11 @@ impl Upstream {
         self.cluster.config.buffer_requests
     }
 
+    /// How much of a request body is kept so that it can be sent again, bytes.
+    pub fn retry_buffer(&self) -> usize {
+        self.cluster.config.retries.buffer
+    }
+
     /// What a request body for it keeps to, of all that `config` and the upstream itself say.
     pub fn bounds(&self, config: &Config, bounds: tidegate_body::Bounds) -> tidegate_body::Bounds {
         let own = &self.cluster.config;

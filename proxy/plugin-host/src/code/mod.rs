@@ -11,21 +11,14 @@ use wasmtime::component::{Component, InstancePre};
 use wasmtime::{Engine, Module};
 use wit_component::ComponentEncoder;
 
-use crate::bindings::exports::tidegate::policy::lifecycle;
+use crate::contract::{Indices, PACKAGE, Version};
 use crate::engine::Host;
 use crate::error::LoadError;
-use crate::exports::Indices;
 use crate::phase::Phase;
 use crate::state::State;
 
-/// The package of the contract.
-const POLICY: &str = "tidegate:policy/";
-/// The contract's version. Within 0.1 functions are only added.
-const POLICY_VERSION: &str = "0.1.";
-/// Interfaces of the contract that plugins may import.
-const OFFERED: [&str; 5] = ["activation", "environment", "http", "log", "matching"];
-/// Interfaces of the contract that wait for a later version.
-const UNAVAILABLE: [&str; 4] = ["callout", "metrics", "rate-limit", "store"];
+/// Capabilities of contract 0.1 that came with 0.2.
+const ONLY_IN_0_2: [&str; 4] = ["callout", "metrics", "rate-limit", "store"];
 /// What wasmtime-wasi links.
 const WASI: [&str; 6] =
     ["wasi:cli/", "wasi:clocks/", "wasi:filesystem/", "wasi:io/", "wasi:random/", "wasi:sockets/"];
@@ -38,12 +31,13 @@ pub struct Code(pub(crate) Arc<Inner>);
 pub(crate) struct Inner {
     pub(crate) host: Host,
     pub(crate) pre: InstancePre<State>,
-    pub(crate) lifecycle: lifecycle::GuestIndices,
     pub(crate) exports: Indices,
     phases: Vec<Phase>,
     capabilities: Vec<String>,
-    /// It imports the function that chooses a destination.
+    /// It imports a function that chooses a destination.
     routes: bool,
+    /// It imports the function that sends a request once more.
+    retries: bool,
     wasi: bool,
 }
 
@@ -73,19 +67,19 @@ impl Host {
         let invalid = |error: wasmtime::Error| LoadError::Invalid(format!("{error:#}"));
         let component = Component::from_binary(self.engine(), component).map_err(invalid)?;
         let capabilities = check_imports(self, &component)?;
-        let phases = check_exports(self, &component)?;
+        let (version, phases) = check_exports(self, &component)?;
 
         let mismatch = |error: wasmtime::Error| LoadError::Mismatch(format!("{error:#}"));
         let wasi = capabilities.iter().any(|name| name.starts_with("wasi:"));
         let pre = self.linker(wasi).instantiate_pre(&component).map_err(mismatch)?;
         Ok(Code(Arc::new(Inner {
             host: self.clone(),
-            lifecycle: lifecycle::GuestIndices::new(&pre).map_err(mismatch)?,
-            exports: Indices::find(&pre, &phases).map_err(mismatch)?,
+            exports: Indices::find(version, &pre, &phases).map_err(mismatch)?,
             pre,
             phases,
             capabilities,
-            routes: chooses_routes(self, &component),
+            routes: imports(self, &component, &ROUTE) || imports(self, &component, &RETRY),
+            retries: imports(self, &component, &RETRY),
             wasi,
         })))
     }
@@ -105,6 +99,11 @@ impl Code {
     /// Whether it can send requests to a destination of its choice.
     pub(crate) fn chooses_routes(&self) -> bool {
         self.0.routes
+    }
+
+    /// Whether it can send requests once more.
+    pub(crate) fn retries(&self) -> bool {
+        self.0.retries
     }
 
     /// True if it may wait: it imports WASI.
@@ -158,18 +157,12 @@ fn check_imports(host: &Host, component: &Component) -> Result<Vec<String>, Load
     let ty = component.component_type();
     let mut names = Vec::new();
     let mut unknown = Vec::new();
-    for (name, _) in ty.imports(host.engine()) {
+    for (name, item) in ty.imports(host.engine()) {
         names.push(name.to_owned());
         let (interface, version) = name.split_once('@').unwrap_or((name, ""));
-        if let Some(of_policy) =
-            interface.strip_prefix(POLICY).filter(|_| version.starts_with(POLICY_VERSION))
-        {
-            if UNAVAILABLE.contains(&of_policy) {
-                return Err(LoadError::Unavailable(interface.to_owned()));
-            }
-            if OFFERED.contains(&of_policy) {
-                continue;
-            }
+        if let Some(of_policy) = interface.strip_prefix(PACKAGE) {
+            check_interface(host, of_policy, version, &item.ty)?;
+            continue;
         }
         let is_wasi = WASI.iter().any(|package| interface.starts_with(package));
         if !(is_wasi && version.starts_with(WASI_VERSION)) {
@@ -184,37 +177,73 @@ fn check_imports(host: &Host, component: &Component) -> Result<Vec<String>, Load
     Ok(names)
 }
 
-/// Whether the component imports the function that chooses a destination.
-fn chooses_routes(host: &Host, component: &Component) -> bool {
-    let ty = component.component_type();
-    ty.imports(host.engine()).any(|(name, item)| match item.ty {
-        ComponentItem::ComponentInstance(interface) if name.starts_with("tidegate:policy/http@") => {
-            interface.exports(host.engine()).any(|(function, _)| function == "[method]request.route-to")
+/// Whether all that the component wants of an interface of the contract is there.
+fn check_interface(host: &Host, name: &str, version: &str, item: &ComponentItem) -> Result<(), LoadError> {
+    let newer = |what: String, ours: String| LoadError::Newer { what, theirs: version.to_owned(), ours };
+    let Some(known) = Version::of(version) else {
+        let ours = Version::ALL.map(Version::newest).join(" and ");
+        return Err(newer(format!("the interface `{name}`"), ours));
+    };
+    let Some(offered) = host.offered().functions(name, known.line()) else {
+        return Err(if known == Version::V0_1 && ONLY_IN_0_2.contains(&name) {
+            LoadError::OnlyInNewer(format!("{PACKAGE}{name}"))
+        } else {
+            newer(format!("the interface `{name}`"), known.newest().to_owned())
+        });
+    };
+    let ComponentItem::ComponentInstance(interface) = item else { return Ok(()) };
+    let mut functions = interface.exports(host.engine());
+    let missing = functions.find(|(function, item)| {
+        matches!(item.ty, ComponentItem::ComponentFunc(_)) && !offered.contains(function)
+    });
+    match missing {
+        Some((function, _)) => {
+            Err(newer(format!("the function `{function}` of `{name}`"), known.newest().to_owned()))
         }
-        _ => false,
+        None => Ok(()),
+    }
+}
+
+/// Functions that choose where a request goes, by interface.
+const ROUTE: [(&str, &str); 2] = [("http", "[method]request.route-to"), ("request", "route-to")];
+const RETRY: [(&str, &str); 1] = [("response", "retry-at")];
+
+/// Whether the component imports one of these functions.
+fn imports(host: &Host, component: &Component, wanted: &[(&str, &str)]) -> bool {
+    let ty = component.component_type();
+    ty.imports(host.engine()).any(|(name, item)| {
+        let interface = name.strip_prefix(PACKAGE).and_then(|name| name.split_once('@'));
+        match (interface, item.ty) {
+            (Some((interface, _)), ComponentItem::ComponentInstance(functions)) => {
+                functions.exports(host.engine()).any(|(function, _)| wanted.contains(&(interface, function)))
+            }
+            _ => false,
+        }
     })
 }
 
-/// The phases the component exports.
-fn check_exports(host: &Host, component: &Component) -> Result<Vec<Phase>, LoadError> {
+/// The version of the contract it is written for, and the phases it exports.
+fn check_exports(host: &Host, component: &Component) -> Result<(Version, Vec<Phase>), LoadError> {
     let ty = component.component_type();
     let mut phases = Vec::new();
-    let mut lifecycle = false;
+    let mut lifecycle = None;
+    let mut lines = Vec::new();
     for (name, item) in ty.exports(host.engine()) {
         let (interface, version) = name.split_once('@').unwrap_or((name, ""));
-        let Some(of_policy) = interface.strip_prefix(POLICY) else { continue };
-        let known =
-            version.starts_with(POLICY_VERSION) && matches!(item.ty, ComponentItem::ComponentInstance(_));
+        let Some(of_policy) = interface.strip_prefix(PACKAGE) else { continue };
+        let known = Version::of(version).filter(|_| matches!(item.ty, ComponentItem::ComponentInstance(_)));
         let phase = of_policy.strip_suffix("-phase");
         let phase = phase.and_then(|name| Phase::ALL.into_iter().find(|phase| phase.as_str() == name));
-        match (of_policy, phase) {
-            ("lifecycle", _) if known => lifecycle = true,
-            (_, Some(phase)) if known => phases.push(phase),
+        match (of_policy, known, phase) {
+            ("lifecycle", Some(version), _) => lifecycle = Some(version),
+            (_, Some(version), Some(phase)) if version.has(phase) => phases.push(phase),
             _ => return Err(LoadError::UnknownExport(name.to_owned())),
         }
+        lines.extend(known.map(Version::line));
     }
-    if !lifecycle {
-        return Err(LoadError::NoLifecycle);
+    let version = lifecycle.ok_or(LoadError::NoLifecycle)?;
+    if let Some(other) = lines.iter().find(|line| **line != version.line()) {
+        return Err(LoadError::SeveralVersions(version.line(), other));
     }
     if phases.is_empty() {
         return Err(LoadError::NoPhase);
@@ -226,5 +255,5 @@ fn check_exports(host: &Host, component: &Component) -> Result<Vec<Phase>, LoadE
             return Err(LoadError::NeverAsks { body: name(*phase), head: name(head) });
         }
     }
-    Ok(phases)
+    Ok((version, phases))
 }

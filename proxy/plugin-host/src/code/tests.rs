@@ -6,15 +6,25 @@ use wit_component::{StringEncoding, dummy_module, embed_component_metadata};
 use wit_parser::{ManglingAndAbi, Resolve};
 
 use super::Phase;
+use crate::contract::Version;
 use crate::engine::Host;
 use crate::error::LoadError;
 use crate::settings::Settings;
 
-/// A core module that imports and exports what the world says and crashes when it is called.
+/// A core module that imports and exports what the world says and crashes when it is called. The contract is as it is
+/// in `wit/`, and what `more` adds.
 fn module(world: &str) -> Vec<u8> {
+    module_of(world, |resolve| {
+        for version in ["../../wit/0.1", "../../wit"] {
+            let contract = Path::new(env!("CARGO_MANIFEST_DIR")).join(version);
+            resolve.push_path(contract).expect("the contract parses");
+        }
+    })
+}
+
+fn module_of(world: &str, contract: impl FnOnce(&mut Resolve)) -> Vec<u8> {
     let mut resolve = Resolve::default();
-    let contract = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wit");
-    resolve.push_path(contract).expect("the contract parses");
+    contract(&mut resolve);
     let package = resolve
         .push_str("test.wit", &format!("package test:test;\nworld test {{ {world} }}"))
         .expect("the world parses");
@@ -34,30 +44,107 @@ const REQUEST: &str = "export tidegate:policy/request-phase@0.1.0;";
 #[test]
 fn every_function_offered_is_linked() {
     let host = Host::new().expect("a host");
-    let offered = super::OFFERED.map(|name| format!("import tidegate:policy/{name}@0.1.0;")).concat();
-    let phases = ["log", "response-chunk", "response-body", "response", "request-chunk", "request-body"]
-        .map(|name| format!("export tidegate:policy/{name}-phase@0.1.0;"))
-        .concat();
-    let code = host.compile(&module(&[&offered, &phases, LIFECYCLE, REQUEST].concat())).expect("it fits");
-    assert_eq!(code.phases(), Phase::ALL);
-    let expected = super::OFFERED.map(|name| format!("tidegate:policy/{name}@0.1.0"));
-    assert_eq!(code.capabilities(), expected);
-    assert!(!code.is_async());
-    assert!(matches!(code.describe(), Err(LoadError::Trap { during: "describe", .. })));
-}
-
-#[test]
-fn capabilities_of_later_versions_are_named() {
-    for name in super::UNAVAILABLE {
-        let error = refused(&format!("import tidegate:policy/{name}@0.1.0; {LIFECYCLE} {REQUEST}"));
-        assert_eq!(error, LoadError::Unavailable(format!("tidegate:policy/{name}")));
+    for version in Version::ALL {
+        let at = version.newest();
+        let line = format!("@{}", version.line());
+        let offered: Vec<_> =
+            host.offered().interfaces().filter_map(|name| name.strip_suffix(&line)).collect();
+        // `types` has no functions, and a component does not import it for itself.
+        let offered = offered.into_iter().filter(|name| *name != "types").collect::<Vec<_>>();
+        let imports: String =
+            offered.iter().map(|name| format!("import tidegate:policy/{name}@{at};")).collect();
+        let phases = Phase::ALL.into_iter().filter(|phase| version.has(*phase));
+        let phases: Vec<_> = phases.collect();
+        let exports: String = phases
+            .iter()
+            .map(|phase| format!("export tidegate:policy/{}-phase@{at};", phase.as_str()))
+            .collect();
+        let world = format!("{imports} {exports} export tidegate:policy/lifecycle@{at};");
+        let code = host.compile(&module(&world)).expect("it fits");
+        assert_eq!(code.phases(), phases);
+        let wanted = code.capabilities();
+        for name in offered {
+            assert!(wanted.contains(&format!("tidegate:policy/{name}@{at}")), "{name} of {wanted:?}");
+        }
+        assert!(matches!(code.describe(), Err(LoadError::Trap { during: "describe", .. })));
     }
 }
 
 #[test]
-fn phases_of_later_versions_are_named() {
+fn every_function_of_the_contract_is_offered() {
+    let host = Host::new().expect("a host");
+    for (version, folder) in [(Version::V0_1, "../../wit/0.1"), (Version::V0_2, "../../wit")] {
+        let mut resolve = Resolve::default();
+        let contract = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+        let (package, _) = resolve.push_path(contract).expect("the contract parses");
+        for (name, id) in &resolve.packages[package].interfaces {
+            let is_export = name == "lifecycle" || name.ends_with("-phase");
+            let never = version == Version::V0_1 && super::ONLY_IN_0_2.contains(&name.as_str());
+            if is_export || never {
+                continue;
+            }
+            let offered = host.offered().functions(name, version.line()).expect(name);
+            for function in resolve.interfaces[*id].functions.keys() {
+                assert!(offered.contains(function.as_str()), "{name} {function}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_a_newer_contract_has_is_named_with_both_versions() {
+    let newer = |package: &'static str, import: &str| {
+        let world = format!(
+            "import tidegate:policy/{import}; export tidegate:policy/lifecycle@{package}; \
+             export tidegate:policy/request-phase@{package};"
+        );
+        let module = module_of(&world, |resolve| {
+            let contract = format!(
+                "package tidegate:policy@{package};
+                interface request {{ path: func() -> string; weather: func() -> string; }}
+                interface moon {{ phase: func() -> u32; }}
+                interface lifecycle {{
+                    describe: func() -> list<tuple<string, string>>;
+                    configure: func(config: string) -> result<_, string>;
+                }}
+                interface request-phase {{
+                    enum verdict {{ next, finish, respond, fail }}
+                    on-request: func() -> verdict;
+                }}"
+            );
+            resolve.push_str("newer.wit", &contract).expect("it parses");
+        });
+        Host::new().expect("a host").compile(&module).expect_err("it is from the future").to_string()
+    };
+    assert_eq!(
+        newer("0.2.7", "request@0.2.7"),
+        "wants the function `weather` of `request` of `tidegate:policy@0.2.7`, and this tidegate offers version 0.2.0 \
+         without it: use a newer tidegate, or build the plugin for 0.2.0"
+    );
+    assert!(
+        newer("0.2.7", "moon@0.2.7").starts_with("wants the interface `moon` of `tidegate:policy@0.2.7`")
+    );
+    assert_eq!(
+        newer("0.3.0", "moon@0.3.0"),
+        "wants the interface `moon` of `tidegate:policy@0.3.0`, and this tidegate offers version 0.1.0 and 0.2.0 \
+         without it: use a newer tidegate, or build the plugin for 0.1.0 and 0.2.0"
+    );
+}
+
+#[test]
+fn capabilities_that_0_1_only_announced_are_named() {
+    for name in super::ONLY_IN_0_2 {
+        let error = refused(&format!("import tidegate:policy/{name}@0.1.0; {LIFECYCLE} {REQUEST}"));
+        assert_eq!(error, LoadError::OnlyInNewer(format!("tidegate:policy/{name}")));
+    }
+}
+
+#[test]
+fn a_plugin_is_written_for_one_version() {
     let error = refused(&format!("{LIFECYCLE} {REQUEST} export tidegate:policy/timer-phase@0.1.0;"));
     assert_eq!(error, LoadError::UnknownExport("tidegate:policy/timer-phase@0.1.0".to_owned()));
+    let error = refused(&format!("{LIFECYCLE} {REQUEST} export tidegate:policy/timer-phase@0.2.0;"));
+    assert_eq!(error, LoadError::SeveralVersions("0.1", "0.2"));
 }
 
 #[test]
@@ -117,6 +204,7 @@ fn a_crash_while_loading_says_where() {
         isolation: crate::settings::Isolation::Worker,
         routes: None,
         matching: crate::activation::Match::default(),
+        secrets: crate::settings::Secrets::default(),
     };
     let error = host.load(&code, settings.clone()).expect_err("it crashes");
     assert!(matches!(error, LoadError::Trap { during: "describe", .. }), "{error}");

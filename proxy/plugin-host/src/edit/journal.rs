@@ -12,7 +12,7 @@ use http::uri::PathAndQuery;
 use http::{Method, StatusCode};
 
 use crate::bodies::{BodyMode, Side};
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, Retry};
 
 /// Different fields or attributes one call may change. Far beyond any policy; bounds what the
 /// journal may hold while a plugin runs wild within its CPU budget.
@@ -34,7 +34,10 @@ pub(crate) struct Journal {
     decoded: Option<(Side, bool)>,
     request_headers: Fields,
     response_headers: Fields,
+    body_limit: Option<Option<u64>>,
+    retry: Option<Retry>,
     attributes: Vec<(String, Option<String>)>,
+    notes: Vec<(String, Option<Vec<u8>>)>,
 }
 
 impl Journal {
@@ -86,8 +89,17 @@ impl Journal {
         if let Some((side, decoded)) = old.decoded {
             exchange.bodies.set_decoded(side, decoded);
         }
+        if let Some(limit) = old.body_limit {
+            exchange.body_limit = limit;
+        }
+        if let Some(retry) = old.retry {
+            exchange.retry = retry;
+        }
         for (key, value) in old.attributes {
             exchange.put_attribute(key, value);
+        }
+        for (name, value) in old.notes {
+            exchange.put_note(plugin, name, value);
         }
     }
 
@@ -119,6 +131,24 @@ impl Journal {
     pub(crate) fn hash_key(&mut self, old: Option<String>) {
         self.touched = true;
         self.hash_key.get_or_insert(old);
+    }
+
+    pub(crate) fn body_limit(&mut self, old: Option<u64>) {
+        self.touched = true;
+        self.body_limit.get_or_insert(old);
+    }
+
+    pub(crate) fn retry(&mut self, old: Retry) {
+        self.touched = true;
+        self.retry.get_or_insert(old);
+    }
+
+    /// A policy has a handful of them at most.
+    pub(crate) fn note(&mut self, name: &str, old: Option<&[u8]>) {
+        if !self.notes.iter().any(|(known, _)| known == name) {
+            self.touched = true;
+            self.notes.push((name.to_owned(), old.map(<[u8]>::to_vec)));
+        }
     }
 
     pub(crate) fn status(&mut self, old: StatusCode) {

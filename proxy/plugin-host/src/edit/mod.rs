@@ -4,6 +4,7 @@ mod journal;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,10 +13,10 @@ use http::uri::PathAndQuery;
 use http::{Method, StatusCode};
 use tidegate_message::{Coding, Reply, authority, fields, path};
 
-use crate::bindings::tidegate::policy::http::{EditError, RouteError};
 use crate::bodies::{BodyMode, Side};
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, Retry};
 use crate::phase::Phase;
+use crate::refusal::{EditError, RetryError, RouteError};
 
 pub(crate) use journal::Journal;
 
@@ -23,6 +24,10 @@ pub(crate) use journal::Journal;
 const MAX_ATTRIBUTES: usize = 64;
 const MAX_ATTRIBUTE_KEY: usize = 128;
 const MAX_ATTRIBUTE_VALUE: usize = 4 << 10;
+/// Notes of one policy about one exchange, and what they may hold together, bytes.
+const MAX_NOTES: usize = 16;
+const MAX_NOTE_NAME: usize = 64;
+const MAX_NOTED: usize = 64 << 10;
 /// A longer key tells upstream servers apart no better.
 const MAX_HASH_KEY: usize = 1 << 10;
 /// A host name has at most 253 characters, a port 5.
@@ -74,14 +79,6 @@ impl Editor<'_> {
         Ok(())
     }
 
-    pub(crate) fn set_target(&mut self, target: String) -> Edit {
-        self.may_edit(Side::Request)?;
-        if target.len() > self.exchange.limits.request_target {
-            return Err(EditError::TooLarge);
-        }
-        self.set_parsed_target(valid_target(target)?)
-    }
-
     /// `target` is one of [`valid_target`].
     pub(crate) fn set_parsed_target(&mut self, target: PathAndQuery) -> Edit {
         self.may_edit(Side::Request)?;
@@ -91,22 +88,6 @@ impl Editor<'_> {
         let old = self.exchange.request.set_target(target);
         self.journal.target(old);
         Ok(())
-    }
-
-    pub(crate) fn set_header(&mut self, side: Side, name: &str, value: Vec<u8>) -> Edit {
-        self.may_edit(side)?;
-        self.set_field(side, editable_name(name)?, valid_value(value)?)
-    }
-
-    pub(crate) fn append_header(&mut self, side: Side, name: &str, value: Vec<u8>) -> Edit {
-        self.may_edit(side)?;
-        self.append_field(side, editable_name(name)?, valid_value(value)?)
-    }
-
-    /// Returns how many values were removed.
-    pub(crate) fn remove_header(&mut self, side: Side, name: &str) -> Edit<u32> {
-        self.may_edit(side)?;
-        self.remove_field(side, &editable_name(name)?)
     }
 
     /// `name` is one of [`editable_name`].
@@ -125,7 +106,7 @@ impl Editor<'_> {
         Ok(())
     }
 
-    /// `name` is one of [`editable_name`].
+    /// `name` is one of [`editable_name`]. Returns how many values were removed.
     pub(crate) fn remove_field(&mut self, side: Side, name: &HeaderName) -> Edit<u32> {
         self.may_edit(side)?;
         let count = self.map(side)?.get_all(name).iter().count();
@@ -149,21 +130,46 @@ impl Editor<'_> {
         if self.may_edit(Side::Request).is_err() {
             return Err(RouteError::NotGranted);
         }
-        let destination = self.exchange.destinations.get(name).ok_or(RouteError::Unknown)?;
-        if let Some(granted) = self.routes
-            && !granted.iter().any(|granted| granted == name)
-        {
-            return Err(RouteError::NotGranted);
-        }
-        let old = self.exchange.route.replace(destination.clone());
+        let destination = self.destination(name)?;
+        let old = self.exchange.route.replace(destination);
         self.journal.route(old);
         Ok(())
     }
 
-    /// 0 means as configured. Without effect when the request may be on its way.
-    pub(crate) fn set_timeout(&mut self, milliseconds: u32) {
+    /// Only about a response that has just come, and as long as the request is there.
+    pub(crate) fn retry_at(&mut self, name: &str) -> Result<(), RetryError> {
+        let destination = self.destination(name).map_err(|error| match error {
+            RouteError::Unknown => RetryError::Unknown,
+            RouteError::NotGranted => RetryError::NotGranted,
+        })?;
+        if self.phase != Phase::Response || self.exchange.retry == Retry::Impossible {
+            return Err(RetryError::NotPossible);
+        }
+        let old = std::mem::replace(&mut self.exchange.retry, Retry::At(destination));
+        self.journal.retry(old);
+        Ok(())
+    }
+
+    /// One that exists and that was granted.
+    fn destination(&self, name: &str) -> Result<Arc<str>, RouteError> {
+        let destination = self.exchange.destinations.get(name).ok_or(RouteError::Unknown)?;
+        match self.routes {
+            Some(granted) if !granted.iter().any(|granted| granted == name) => Err(RouteError::NotGranted),
+            _ => Ok(destination.clone()),
+        }
+    }
+
+    /// Without effect outside of `on-request`, and where there is a narrower limit.
+    pub(crate) fn limit_body(&mut self, bytes: u64) {
+        if self.phase == Phase::Request && self.exchange.body_limit.is_none_or(|limit| bytes < limit) {
+            let old = self.exchange.body_limit.replace(bytes);
+            self.journal.body_limit(old);
+        }
+    }
+
+    /// `None` means as configured. Without effect when the request may be on its way.
+    pub(crate) fn set_timeout(&mut self, timeout: Option<Duration>) {
         if self.may_edit(Side::Request).is_ok() {
-            let timeout = (milliseconds > 0).then(|| Duration::from_millis(milliseconds.into()));
             let old = std::mem::replace(&mut self.exchange.timeout, timeout);
             self.journal.timeout(old);
         }
@@ -239,6 +245,22 @@ impl Editor<'_> {
         self.exchange.set_token(self.plugin, token);
     }
 
+    /// Allowed in every phase.
+    pub(crate) fn set_note(&mut self, name: String, value: Vec<u8>) -> Edit {
+        let old = self.exchange.note(self.plugin, &name);
+        let (count, size) = self.exchange.noted(self.plugin);
+        let (count, size) = match old {
+            Some(old) => (count, size - old.len() + value.len()),
+            None => (count + 1, size + name.len() + value.len()),
+        };
+        if count > MAX_NOTES || name.len() > MAX_NOTE_NAME || size > MAX_NOTED {
+            return Err(EditError::TooLarge);
+        }
+        self.journal.note(&name, old);
+        self.exchange.put_note(self.plugin, name, Some(value));
+        Ok(())
+    }
+
     /// Allowed in every phase: the access log comes last.
     pub(crate) fn set_attribute(&mut self, key: String, value: String) -> Edit {
         if key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -257,7 +279,7 @@ impl Editor<'_> {
     }
 
     /// The request may be changed until it is sent, the response until it is.
-    fn may_edit(&self, side: Side) -> Edit {
+    pub(crate) fn may_edit(&self, side: Side) -> Edit {
         match (side, self.phase) {
             (Side::Request, Phase::Request | Phase::RequestBody)
             | (Side::Response, Phase::Response | Phase::ResponseBody) => Ok(()),
@@ -321,6 +343,10 @@ pub(crate) fn editable_name(name: &str) -> Edit<HeaderName> {
 /// Path and query that a policy may set.
 pub(crate) fn valid_target(target: String) -> Edit<PathAndQuery> {
     // A fragment is never sent (RFC 9110 §7.1), and the parser would drop it without a word.
+    // The longest that the parser takes.
+    if target.len() >= usize::from(u16::MAX) {
+        return Err(EditError::TooLarge);
+    }
     if !target.starts_with('/') || target.contains('#') || !path::is_sendable(&target) {
         return Err(EditError::Invalid);
     }

@@ -1,15 +1,18 @@
 //! What a policy may change, and that a failed call changed nothing.
 
+use std::time::Duration;
+
 use http::header::HeaderValue;
 use http::{HeaderMap, StatusCode};
 use tidegate_message::ResponseHead;
 
 use super::{Editor, Journal, MAX_ATTRIBUTES, MAX_COPY, MAX_FIELDS};
-use crate::bindings::tidegate::policy::http::{EditError, RouteError};
 use crate::bodies::{BodyMode, Side};
 use crate::exchange::tests::exchange;
-use crate::exchange::{EditLimits, Exchange};
+use crate::exchange::{EditLimits, Exchange, Retry};
+use crate::observe::{Change, Refused};
 use crate::phase::Phase;
+use crate::refusal::{EditError, RetryError, RouteError};
 
 const PLUGIN: u64 = 7;
 
@@ -48,10 +51,39 @@ impl Call {
         let response = response.as_ref().map(|response| (response.status, &response.headers));
         let bodies = &self.exchange.bodies;
         let token = self.exchange.token(PLUGIN);
+        let (limit, retry, note) =
+            (self.exchange.body_limit, &self.exchange.retry, self.exchange.note(PLUGIN, "seen"));
         let normalized = request.normalized_path();
         format!(
-            "{request:?} {normalized} {response:?} {route:?} {timeout:?} {hash_key:?} {attributes:?} {bodies:?} {token}"
+            "{request:?} {normalized} {response:?} {route:?} {timeout:?} {hash_key:?} {attributes:?} {bodies:?} {token} {limit:?} \
+             {retry:?} {note:?}"
         )
+    }
+}
+
+/// Edits as the functions of a contract ask for them.
+impl Editor<'_> {
+    fn apply(&mut self, change: Result<Change<'_>, Refused>) -> Result<u32, EditError> {
+        match change {
+            Ok(change) => change.apply(self),
+            Err(Refused { side, error }) => Err(self.may_edit(side).err().unwrap_or(error)),
+        }
+    }
+
+    fn set_header(&mut self, side: Side, name: &str, value: Vec<u8>) -> Result<(), EditError> {
+        self.apply(Change::set_header(side, name, value)).map(|_| ())
+    }
+
+    fn append_header(&mut self, side: Side, name: &str, value: Vec<u8>) -> Result<(), EditError> {
+        self.apply(Change::append_header(side, name, value)).map(|_| ())
+    }
+
+    fn remove_header(&mut self, side: Side, name: &str) -> Result<u32, EditError> {
+        self.apply(Change::remove_header(side, name))
+    }
+
+    fn set_target(&mut self, target: String) -> Result<(), EditError> {
+        self.apply(Change::set_target(target)).map(|_| ())
     }
 }
 
@@ -74,7 +106,11 @@ fn a_reverted_call_leaves_nothing_behind() {
     assert_eq!(edit.remove_header(Side::Request, "x-old"), Ok(1));
     edit.route_to("app").expect("known");
     edit.route_to("images").expect("known");
-    edit.set_timeout(5);
+    edit.set_timeout(Some(Duration::from_millis(5)));
+    edit.limit_body(100);
+    edit.limit_body(50);
+    edit.set_note("seen".to_owned(), value("1")).expect("small");
+    edit.set_note("seen".to_owned(), value("2")).expect("small");
     edit.set_hash_key("k");
     edit.set_body_mode(Side::Request, BodyMode::Whole);
     edit.set_body_mode(Side::Request, BodyMode::Chunks);
@@ -279,7 +315,7 @@ fn each_message_is_edited_in_its_own_phase() {
         assert_eq!(edit.set_status(204).is_ok(), response, "{phase:?}");
         assert_eq!(edit.respond(Side::Response, 200, Vec::new(), Vec::new()).is_ok(), response, "{phase:?}");
         if !request && !response {
-            edit.set_timeout(1);
+            edit.set_timeout(Some(Duration::from_secs(1)));
             edit.set_hash_key("k");
             assert_eq!(call.picture(), before);
         }
@@ -336,4 +372,34 @@ fn routes_are_known_and_granted() {
     assert_eq!(call.exchange.route, None);
     assert_eq!(call.editor().route_to("images"), Ok(()));
     assert_eq!(call.exchange.route.as_deref(), Some("images"));
+}
+
+#[test]
+fn a_request_is_sent_again_once_and_only_about_a_response() {
+    let mut call = Call::new(Phase::Response);
+    call.routes = Some(vec!["app".to_owned()]);
+    assert_eq!(call.editor().retry_at("app"), Err(RetryError::NotPossible), "it is not there any more");
+    call.exchange.retry = Retry::Possible;
+    assert_eq!(call.editor().retry_at("none"), Err(RetryError::Unknown));
+    assert_eq!(call.editor().retry_at("images"), Err(RetryError::NotGranted));
+    assert_eq!(call.editor().retry_at("app"), Ok(()));
+    assert_eq!(call.exchange.retry, Retry::At("app".into()));
+    call.journal.revert(PLUGIN, &mut call.exchange);
+    assert_eq!(call.exchange.retry, Retry::Possible);
+    call.phase = Phase::ResponseBody;
+    assert_eq!(call.editor().retry_at("app"), Err(RetryError::NotPossible));
+}
+
+#[test]
+fn notes_are_of_one_policy_and_few() {
+    let mut call = Call::new(Phase::Log);
+    for number in 0..16 {
+        call.editor().set_note(number.to_string(), vec![0; 4000]).expect("there is room");
+    }
+    assert_eq!(call.editor().set_note("more".to_owned(), Vec::new()), Err(EditError::TooLarge));
+    assert_eq!(call.editor().set_note("1".to_owned(), vec![0; 6000]), Err(EditError::TooLarge));
+    assert_eq!(call.editor().set_note("1".to_owned(), value("new")), Ok(()));
+    assert_eq!(call.editor().set_note("n".repeat(65), Vec::new()), Err(EditError::TooLarge));
+    assert_eq!(call.exchange.note(PLUGIN, "1"), Some(&b"new"[..]));
+    assert_eq!(call.exchange.note(PLUGIN + 1, "1"), None);
 }

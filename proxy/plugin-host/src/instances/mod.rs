@@ -1,5 +1,6 @@
 //! The instances of one plugin on one worker.
 
+mod slot;
 mod starts;
 #[cfg(test)]
 mod tests;
@@ -9,10 +10,12 @@ use std::fmt;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 
+pub use self::slot::Slot;
 use self::starts::Starts;
 pub use self::starts::settle;
 use crate::bodies::{BodyMode, Side};
@@ -26,7 +29,6 @@ use crate::memo::Memo;
 use crate::phase::{Phase, Verdict};
 use crate::plugin::{Plugin, finish_now};
 use crate::settings::Isolation;
-use crate::slot::Slot;
 use crate::state::Stage;
 
 /// The instances of one plugin on one worker; for that worker's thread only.
@@ -97,6 +99,9 @@ impl Instances {
     /// [`Verdict::Next`]. So does the log phase always. After [`Verdict::Fail`] and errors the
     /// exchange and the chunk are as they were before the call. A verdict about a body concerns this policy alone.
     ///
+    /// A pure plugin is not called for facts that it decided on before; what it decides about a body is never
+    /// remembered.
+    ///
     /// Dropping the future while it waits drops the exchange, the chunk and the instance.
     ///
     /// # Errors
@@ -107,76 +112,29 @@ impl Instances {
         &self,
         phase: Phase,
         slot: &mut Slot,
-        chunk: Option<&mut Chunk>,
+        mut chunk: Option<&mut Chunk>,
     ) -> Result<Verdict, CallError> {
         let lacks_response = phase.needs_response() && slot.response.is_none();
         if lacks_response || !self.plugin.has(phase) {
             return Ok(Verdict::Next);
         }
-        let shared = self.plugin.shared();
-        let kept = match shared.isolation {
-            Isolation::Worker => None,
-            Isolation::Request => slot.take_instance(shared.id),
-        };
-        let (mut instance, waited) = match kept {
-            Some(instance) => (instance, Duration::ZERO),
-            None => self.take(slot.client).await?,
-        };
-        let is_last = chunk.as_ref().is_some_and(|chunk| chunk.is_last());
-        let result = instance.serve(phase, slot.exchange_mut(), chunk, waited).await;
-        if !instance.is_usable() {
-            self.replace(instance);
-        } else {
-            match shared.isolation {
-                Isolation::Worker => self.put_back(instance),
-                Isolation::Request => {
-                    let has_seen_all = is_last || result == Ok(Verdict::Finish);
-                    if phase == Phase::RequestChunk && has_seen_all {
-                        slot.bodies.set_mode(Side::Request, shared.id, BodyMode::Skip);
-                    }
-                    if self.needs_more(phase, slot, has_seen_all) {
-                        slot.keep_instance(shared.id, instance);
-                    }
-                }
-            }
+        match self.call_now(phase, slot, chunk.as_deref_mut()) {
+            Some(result) => result,
+            // Boxed: it is large, and moved with every request although few come here.
+            None => Box::pin(self.call_later(phase, slot, chunk)).await,
         }
-        result
     }
 
-    /// Whether a phase is to come that has to see what this one left in the memory of its instance. The log phase has
-    /// not: it may come hours later, and an instance that waits for it is one that others do not get.
-    fn needs_more(&self, phase: Phase, exchange: &Exchange, has_seen_all: bool) -> bool {
-        let asks = |side| self.plugin.body_mode(exchange, side);
-        // The rest of the request's body may still pass when the response is there.
-        let of_request = match (asks(Side::Request), phase) {
-            (BodyMode::Skip, _) => false,
-            (BodyMode::Whole, _) => phase == Phase::Request,
-            (BodyMode::Chunks, _) => true,
-        };
-        let of_response = match phase {
-            Phase::Request | Phase::RequestBody | Phase::RequestChunk => {
-                exchange.response.is_none() && self.plugin.has(Phase::Response)
-            }
-            Phase::Response => asks(Side::Response) != BodyMode::Skip,
-            Phase::ResponseChunk => !has_seen_all,
-            Phase::ResponseBody | Phase::Log => false,
-        };
-        of_request || of_response
-    }
-
-    /// [`Instances::call`] without a future around it, where there is nothing to wait for: the plugin
-    /// never waits, exchanges share its instances, and one is idle. `None` otherwise.
-    ///
-    /// A pure plugin is not called for facts that it decided on before; what it decides about a body is never
-    /// remembered.
-    pub fn call_now(
+    /// Without a future, where there is nothing to wait for: the plugin never waits, exchanges share its instances, and
+    /// one is idle. `None` otherwise.
+    fn call_now(
         &self,
         phase: Phase,
         slot: &mut Slot,
         chunk: Option<&mut Chunk>,
     ) -> Option<Result<Verdict, CallError>> {
-        let lacks_response = phase.needs_response() && slot.response.is_none();
-        if lacks_response || self.plugin.shared().isolation != Isolation::Worker {
+        let shared = self.plugin.shared();
+        if shared.isolation != Isolation::Worker || self.plugin.keeps_state() {
             return None;
         }
         let memo = self.memo.as_ref().filter(|_| chunk.is_none());
@@ -185,12 +143,69 @@ impl Instances {
         }
         let mut instance = self.idle.borrow_mut().pop_if(|instance| !instance.waits())?;
         let result = instance.serve_now(phase, slot.exchange_mut(), chunk, Duration::ZERO, memo);
-        if instance.is_usable() {
-            self.put_back(instance);
+        if instance.is_usable() && self.needs_more(phase, slot, false) {
+            // The first that asks for it; later ones come by `call_later`, which asks for their share first.
+            self.plugin.shared().keeps_state.store(true, Ordering::Relaxed);
+            instance.belong_to(Some(self.capacity.share(slot.client, self.plugin.limits().instances)));
+            slot.keep_instance(self.plugin.shared().id, instance);
         } else {
-            self.replace(instance);
+            self.put_away(instance);
         }
         Some(result)
+    }
+
+    async fn call_later(
+        &self,
+        phase: Phase,
+        slot: &mut Slot,
+        chunk: Option<&mut Chunk>,
+    ) -> Result<Verdict, CallError> {
+        let shared = self.plugin.shared();
+        let (mut instance, waited) = match slot.take_instance(shared.id) {
+            Some(instance) => (instance, Duration::ZERO),
+            None => self.take(slot.client).await?,
+        };
+        let is_last = chunk.as_ref().is_some_and(|chunk| chunk.is_last());
+        let result = instance.serve(phase, slot.exchange_mut(), chunk, waited).await;
+        let has_seen_all = is_last || result == Ok(Verdict::Finish);
+        if phase == Phase::RequestChunk && has_seen_all {
+            slot.bodies.set_mode(Side::Request, shared.id, BodyMode::Skip);
+        }
+        if instance.is_usable() && self.needs_more(phase, slot, has_seen_all) {
+            slot.keep_instance(shared.id, instance);
+        } else if shared.isolation == Isolation::Worker {
+            self.put_away(instance);
+        }
+        result
+    }
+
+    /// Whether a phase is to come that has to see what this one left in the memory of its instance. The log phase has
+    /// not: it may come hours later, and an instance that waits for it is one that others do not get.
+    fn needs_more(&self, phase: Phase, exchange: &Exchange, has_seen_all: bool) -> bool {
+        let asks = |side| self.plugin.body_mode(exchange, side);
+        let is_alone = self.plugin.shared().isolation == Isolation::Request;
+        let sees_chunks = |mode| match mode {
+            BodyMode::Chunks => is_alone,
+            BodyMode::StatefulChunks => true,
+            BodyMode::Skip | BodyMode::Whole => false,
+        };
+        // The rest of the request's body may still pass when the response is there.
+        let of_request = match asks(Side::Request) {
+            BodyMode::Whole => is_alone && phase == Phase::Request,
+            mode => sees_chunks(mode),
+        };
+        let of_response = match phase {
+            Phase::Request | Phase::RequestBody | Phase::RequestChunk => {
+                is_alone && exchange.response.is_none() && self.plugin.has(Phase::Response)
+            }
+            Phase::Response => {
+                let mode = asks(Side::Response);
+                sees_chunks(mode) || (is_alone && mode == BodyMode::Whole)
+            }
+            Phase::ResponseChunk => !has_seen_all && sees_chunks(asks(Side::Response)),
+            Phase::ResponseBody | Phase::Log | Phase::Timer => false,
+        };
+        of_request || of_response
     }
 
     /// An idle instance, a fresh one, or, when there are as many as may be, the next that is free;
@@ -236,7 +251,8 @@ impl Instances {
 
     /// Whether an exchange may have an instance for as long as others take for theirs.
     fn holds_long(&self) -> bool {
-        self.plugin.is_async() || self.plugin.shared().isolation == Isolation::Request
+        let is_alone = self.plugin.shared().isolation == Isolation::Request;
+        is_alone || self.plugin.is_async() || self.plugin.keeps_state()
     }
 
     /// `None` when all are busy, or until one is made.
@@ -271,6 +287,15 @@ impl Instances {
         }
     }
 
+    /// For the next exchange, if it is of use.
+    fn put_away(&self, instance: Box<Instance>) {
+        if instance.is_usable() {
+            self.put_back(instance);
+        } else {
+            self.replace(instance);
+        }
+    }
+
     fn put_back(&self, mut instance: Box<Instance>) {
         if self.plugin.is_slow_to_start() && instance.ends_soon() && self.idle.borrow().is_empty() {
             self.start_successor();
@@ -283,8 +308,7 @@ impl Instances {
     /// Drops an instance that has done its calls, or failed.
     fn replace(&self, instance: Box<Instance>) {
         drop(instance);
-        let of_all = self.plugin.shared().isolation == Isolation::Worker;
-        if self.plugin.is_slow_to_start() && of_all && self.idle.borrow().is_empty() {
+        if self.plugin.is_slow_to_start() && self.idle.borrow().is_empty() {
             self.start_successor();
         }
     }

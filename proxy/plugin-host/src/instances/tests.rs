@@ -11,7 +11,7 @@ use tidegate_message::ResponseHead;
 use wit_component::{StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
-use super::Instances;
+use super::{Instances, Slot};
 use crate::activation::Match;
 use crate::bodies::{BodyMode, Side};
 use crate::chunk::Chunk;
@@ -23,7 +23,6 @@ use crate::limits::Limits;
 use crate::phase::{Phase, Verdict};
 use crate::plugin::finish_now;
 use crate::settings::{Isolation, Settings};
-use crate::slot::Slot;
 
 /// What the policy does in its phases, as WebAssembly that leaves a verdict; 0 is `next`, 1 `finish`, 2
 /// `respond`, 3 `fail`. `$calls` counts the calls of `on-request` in the instance.
@@ -49,6 +48,7 @@ impl Policy {
             isolation: self.isolation,
             routes: None,
             matching: Match::default(),
+            secrets: crate::settings::Secrets::default(),
         };
         let instances = Instances::new(code.0.host.load(&code, settings).expect("it loads"));
         instances.warm();
@@ -111,7 +111,7 @@ impl Policy {
 /// The module with the types that make it a policy.
 fn with_world(mut module: Vec<u8>) -> Vec<u8> {
     let mut resolve = Resolve::default();
-    let contract = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wit");
+    let contract = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wit/0.1");
     resolve.push_path(contract).expect("the contract parses");
     let imports = ["activation", "http", "matching"]
         .map(|name| format!("import tidegate:policy/{name}@0.1.0;"))
@@ -147,10 +147,7 @@ struct Outcome {
 fn call(policy: &Policy, phase: Phase, exchange: Box<Exchange>, text: &'static str) -> Outcome {
     let instances = policy.instances();
     let (mut slot, mut chunk) = (Slot::new(exchange), chunk(text));
-    let result = match instances.call_now(phase, &mut slot, Some(&mut chunk)) {
-        Some(result) => result,
-        None => finish_now(instances.call(phase, &mut slot, Some(&mut chunk))),
-    };
+    let result = finish_now(instances.call(phase, &mut slot, Some(&mut chunk)));
     let (passed, held) = chunk.into_parts();
     let text = |bytes: Bytes| String::from_utf8(bytes.to_vec()).expect("text");
     let token = slot.token(instances.plugin().shared().id);

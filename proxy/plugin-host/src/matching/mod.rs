@@ -5,7 +5,7 @@
 //! definitions again and gets the same numbers.
 //!
 //! `patterns` sorts a list by what it takes to answer: `affixes` and `anywhere` are for many texts, `machine` for
-//! regexes, `fold` for those that ignore case, and `pace` says when long work looks whether it may go on.
+//! regexes, `fold` for those that ignore case, `search` for where something stands in a body, and `pace` says when long work looks whether it may go on.
 
 mod affixes;
 mod anywhere;
@@ -15,6 +15,7 @@ mod machine;
 mod pace;
 mod paths;
 mod patterns;
+mod search;
 #[cfg(test)]
 mod tests;
 
@@ -25,6 +26,7 @@ pub(crate) use ip_set::IpSet;
 pub(crate) use pace::{OverBudget, Unwatched, Watch};
 pub use paths::PathPatterns;
 pub(crate) use patterns::{Kind, Patterns};
+pub(crate) use search::{Found, Search};
 
 /// Matchers a plugin may define. A rule set needs a handful per rule.
 const MAX_MATCHERS: usize = 4096;
@@ -41,6 +43,9 @@ pub(crate) struct Matchers {
 enum Matcher {
     Ips(Arc<IpSet>),
     Patterns(Lists),
+    /// Written for paths alone.
+    Paths(Patterns),
+    Search(Box<Search>),
 }
 
 /// One list of patterns, as it stands and as it is compared with paths.
@@ -71,6 +76,24 @@ pub(crate) enum Definition {
     /// Texts of one kind.
     Patterns {
         /// How each is read.
+        kind: Kind,
+        /// In order of preference.
+        patterns: Vec<String>,
+        /// Whether upper and lower case are the same.
+        ignore_case: bool,
+    },
+    /// The same for normalised paths, as people write them.
+    PathPatterns {
+        /// How each is read.
+        kind: Kind,
+        /// In order of preference.
+        patterns: Vec<String>,
+        /// Whether upper and lower case are the same.
+        ignore_case: bool,
+    },
+    /// The same to be found in bodies.
+    BodyPatterns {
+        /// [`Kind::Contains`] or [`Kind::Regex`].
         kind: Kind,
         /// In order of preference.
         patterns: Vec<String>,
@@ -115,6 +138,12 @@ impl Matchers {
             Definition::Patterns { kind, patterns, ignore_case } => {
                 Matcher::Patterns(Lists::new(*kind, patterns, *ignore_case)?)
             }
+            Definition::PathPatterns { kind, patterns, ignore_case } => {
+                Matcher::Paths(Patterns::new(*kind, &kind.for_paths(patterns)?, *ignore_case)?)
+            }
+            Definition::BodyPatterns { kind, patterns, ignore_case } => {
+                Matcher::Search(Box::new(Search::new(*kind, patterns, *ignore_case)?))
+            }
         };
         let id = u32::try_from(self.list.len()).expect("MAX_MATCHERS fits");
         self.list.push(matcher);
@@ -125,7 +154,7 @@ impl Matchers {
     pub(crate) fn ips(&self, id: u32) -> Result<&IpSet, Unanswered> {
         match self.get(id) {
             Some(Matcher::Ips(set)) => Ok(set),
-            Some(Matcher::Patterns(_)) | None => Err(Unanswered::Unknown { id, kind: "set of addresses" }),
+            _ => Err(Unanswered::Unknown { id, kind: "set of addresses" }),
         }
     }
 
@@ -136,13 +165,24 @@ impl Matchers {
 
     /// To be compared with a normalised path.
     pub(crate) fn path_patterns(&self, id: u32) -> Result<&Patterns, Unanswered> {
-        self.lists(id).map(|lists| lists.paths.as_ref().unwrap_or(&lists.texts))
+        match self.get(id) {
+            Some(Matcher::Paths(patterns)) => Ok(patterns),
+            _ => self.lists(id).map(|lists| lists.paths.as_ref().unwrap_or(&lists.texts)),
+        }
+    }
+
+    /// To be found in a body.
+    pub(crate) fn search(&self, id: u32) -> Result<&Search, Unanswered> {
+        match self.get(id) {
+            Some(Matcher::Search(search)) => Ok(search),
+            _ => Err(Unanswered::Unknown { id, kind: "list of patterns for bodies" }),
+        }
     }
 
     fn lists(&self, id: u32) -> Result<&Lists, Unanswered> {
         match self.get(id) {
             Some(Matcher::Patterns(lists)) => Ok(lists),
-            Some(Matcher::Ips(_)) | None => Err(Unanswered::Unknown { id, kind: "list of patterns" }),
+            _ => Err(Unanswered::Unknown { id, kind: "list of patterns" }),
         }
     }
 

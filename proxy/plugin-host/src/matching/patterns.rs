@@ -73,6 +73,40 @@ impl Kind {
     }
 }
 
+impl Kind {
+    /// Patterns written for normalised paths as people see these.
+    ///
+    /// # Errors
+    /// One can match no path; the text begins with its index and says what would.
+    pub(super) fn for_paths(self, patterns: &[String]) -> Result<Vec<String>, String> {
+        let anchored = matches!(self, Self::Exact | Self::Prefix | Self::Glob);
+        for (index, pattern) in patterns.iter().enumerate() {
+            let refuse = |why: &str| Err(format!("[{index}]: `{pattern}` matches no path: {why}"));
+            let is_wild = self == Self::Glob && pattern.starts_with('*');
+            let is_whole = pattern.is_empty() && self == Self::Prefix;
+            if anchored && !(pattern.starts_with('/') || is_wild || is_whole) {
+                return refuse(&format!("paths begin with `/`, write `/{pattern}`"));
+            }
+            if self == Self::Regex
+                && let Some(rest) = pattern.strip_prefix('^')
+                && rest.starts_with(|first: char| first.is_alphanumeric())
+            {
+                return refuse(&format!("paths begin with `/`, write `^/{rest}`"));
+            }
+            if anchored
+                && self != Self::Glob
+                && let Some((path, _)) = pattern.split_once('?')
+            {
+                return refuse(&format!("they are compared without the query, write `{path}`"));
+            }
+        }
+        match self {
+            Self::Regex => Ok(patterns.iter().map(|pattern| path::spell_regex(pattern)).collect()),
+            _ => self.spell_all(patterns),
+        }
+    }
+}
+
 /// Sorted by what it takes to answer: most lists are only texts to compare with.
 #[derive(Debug, Clone)]
 pub(crate) struct Patterns {

@@ -5,8 +5,8 @@ use std::rc::Rc;
 use http::{Method, Response, Version};
 use hyper::ext::ReasonPhrase;
 use hyper::upgrade::OnUpgrade;
-use tidegate_body::{Body, End, Progress};
-use tidegate_message::{Coding, Reply, ResponseHead};
+use tidegate_body::{Body, End, Progress, Replay};
+use tidegate_message::{Coding, Reply};
 use tidegate_upstream::Hop;
 
 use super::log_phases::LogPhases;
@@ -36,6 +36,8 @@ pub(crate) struct ActiveExchange {
     pub(super) trail: Trail,
     pub(super) record: Record,
     pub(super) progress: Progress,
+    /// The request's body, should a policy want it to be sent once more.
+    pub(super) again: Option<Replay>,
     /// The request's head, on the client's account.
     pub(super) _head: Option<tidegate_body::Held>,
     /// Where its log phase waits.
@@ -69,9 +71,7 @@ impl From<Body> for Outcome {
 impl ActiveExchange {
     /// Answers with what a policy made, in place of any response there was.
     pub(super) fn reply(&mut self, reply: Reply) -> Outcome {
-        let Reply { status, headers, body } = reply;
-        let mut head = ResponseHead::new(status, headers);
-        head.content_length = Some(body.len() as u64);
+        let (head, body) = response::of_reply(reply);
         self.exchange.response = Some(head);
         Body::full(body).into()
     }
@@ -131,10 +131,13 @@ impl ActiveExchange {
     }
 
     fn complete(mut self: Box<Self>) {
+        let tally = &mut self.exchange.tally;
+        (tally.bytes_received, tally.bytes_sent) = (self.record.bytes_in, self.record.bytes_out);
         let notes = self.exchange.take_notes();
         if let Some(failure) = notes.failure {
             self.record.failure = Some(failure.as_str());
         }
+        self.exchange.tally.failure = self.record.failure;
         self.trail.append(notes.steps);
         if !self.generation.chain.wants_log(&self.trail) {
             return self.write();

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version};
+use http_body::Body as _;
 use tidegate_body::{Body, Bounds, Held, MemoryUsedUp, Payer, RequestBody, ResponseBody};
 use tidegate_config::Listener;
 use tidegate_message::fields::Marks;
@@ -118,7 +119,7 @@ pub(super) fn begin(
 
     let method = parts.method.clone();
     let size = size(&parts.headers);
-    let exchange = describe(&worker, &generation, peer, parts, accepted, marks, &mut record);
+    let mut exchange = describe(&worker, &generation, peer, parts, accepted, marks, &mut record);
     let client = SocketAddr::new(exchange.client, peer.connection.source.port());
     let payer = || generation.memory.payer(client.ip());
     let held = hold_head(size, payer).and_then(|head| Ok((head, RequestBody::new(body, bounds, payer)?)));
@@ -127,6 +128,7 @@ pub(super) fn begin(
         Err(error) => return Err(Box::new(refuse(&Error::Memory(error), version, record))),
     };
     let progress = body.progress();
+    exchange.has_body = !body.is_end_stream();
     let active = ActiveExchange {
         hop: Hop {
             upgrade,
@@ -146,6 +148,7 @@ pub(super) fn begin(
         trail,
         record,
         progress,
+        again: None,
         _head: head,
         log_phases: peer.log_phases.clone(),
     };

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use http::Method;
 use http::header::CONTENT_ENCODING;
-use tidegate_body::{Body, Progress, RequestBody, buffer};
+use tidegate_body::{Body, Progress, Replay, RequestBody, buffer};
 use tidegate_io::wake;
 use tidegate_message::{RequestHead, ResponseHead, media_type, representation};
+use tidegate_plugin_host::Retry;
 use tidegate_upstream::{self as upstream, Answer, Hop, Outgoing, Upstream};
 use tokio::time::Instant;
 
@@ -26,19 +27,27 @@ struct Request<'a> {
     route: Option<&'a Arc<str>>,
     timeout: Option<Duration>,
     hash_key: Option<&'a str>,
+    /// Bytes of its body, as policies limit it.
+    body_limit: Option<u64>,
     /// Of its body.
     progress: &'a Progress,
+    /// Where what it takes to send it once more is kept; `None`: nobody may ask for it.
+    again: Option<&'a mut Option<Replay>>,
 }
 
 /// Has the request answered. A failure is a response as well, which policies see as any other.
 pub(super) async fn send(active: &mut ActiveExchange, body: RequestBody) -> Outcome {
-    let ActiveExchange { generation, hop, exchange, record, opens_websocket, progress, .. } = active;
+    let ActiveExchange { generation, hop, exchange, record, opens_websocket, progress, again, .. } = active;
+    // Once at most, and not for what switches protocols.
+    let may_retry = generation.chain.may_retry() && again.is_none() && hop.upgrade.is_none();
+    let again_here = may_retry.then_some(&mut *again);
     let mut answer = if exchange.has_filters() {
         // They have the exchange meanwhile, so what is sent is a copy.
         let (head, timeout) = (exchange.request.clone(), exchange.timeout);
         let (route, hash_key) = (exchange.route.clone(), exchange.hash_key.clone());
-        let (route, hash_key) = (route.as_ref(), hash_key.as_deref());
-        let request = Request { head: &head, route, timeout, hash_key, progress };
+        let (route, hash_key, body_limit) = (route.as_ref(), hash_key.as_deref(), exchange.body_limit);
+        let again = again_here;
+        let request = Request { head: &head, route, timeout, hash_key, body_limit, progress, again };
         let sent = exchange.lend_while(reach(generation, request, hop, body, record));
         Box::pin(sent).await
     } else {
@@ -47,13 +56,21 @@ pub(super) async fn send(active: &mut ActiveExchange, body: RequestBody) -> Outc
             route: exchange.route.as_ref(),
             timeout: exchange.timeout,
             hash_key: exchange.hash_key.as_deref(),
+            body_limit: exchange.body_limit,
             progress,
+            again: again_here,
         };
         reach(generation, request, hop, body, record).await
     };
     if *opens_websocket {
         answer = answer.and_then(|answer| switch::agreed(answer, &exchange.request.headers, record));
     }
+    active.record.failure = None;
+    let exchange = &mut active.exchange;
+    let is_whole = active.again.as_ref().is_some_and(Replay::is_whole);
+    exchange.retry = if may_retry && is_whole { Retry::Possible } else { Retry::Impossible };
+    exchange.tally.server = active.record.attempts.last().map(|attempt| attempt.server.clone());
+    exchange.tally.attempts = u32::try_from(active.record.attempts.iter().count()).unwrap_or(u32::MAX);
     match answer {
         Ok((mut head, mut outcome)) => {
             active.progress.answered();
@@ -76,13 +93,19 @@ pub(super) async fn send(active: &mut ActiveExchange, body: RequestBody) -> Outc
     }
 }
 
+/// What is kept of the body of a request that fails before it is sent, bytes.
+const SMALL_BODY: usize = 64 << 10;
+
 async fn reach(
     generation: &Generation,
-    request: Request<'_>,
+    mut request: Request<'_>,
     hop: &Hop,
     body: RequestBody,
     record: &mut Record,
 ) -> Result<(ResponseHead, Outcome), Error> {
+    if let Some(again) = &mut request.again {
+        **again = Some(body.replay(SMALL_BODY));
+    }
     match generation.destination(request.route.map(|route| &**route)).ok_or(Error::NoRoute)? {
         Destination::Upstream(upstream) => forward(generation, upstream, request, hop, body, record).await,
         Destination::Files(root) => {
@@ -103,9 +126,10 @@ async fn forward(
     record: &mut Record,
 ) -> Result<(ResponseHead, Outcome), Error> {
     record.route = Some(upstream.name.clone());
-    let Request { head, timeout, hash_key, progress, .. } = request;
+    let Request { head, timeout, hash_key, body_limit, progress, again, .. } = request;
     if let Some(bounds) = progress.bounds() {
-        let bounds = upstream.bounds(&generation.config, bounds);
+        let mut bounds = upstream.bounds(&generation.config, bounds);
+        bounds.limit = bounds.limit.min(body_limit.unwrap_or(u64::MAX));
         if head.content_length.is_some_and(|length| length > bounds.limit) {
             return Err(Error::BodyTooLarge);
         }
@@ -119,6 +143,9 @@ async fn forward(
         }
         _ => body,
     };
+    if let Some(again) = again {
+        *again = Some(body.replay(upstream.retry_buffer()));
+    }
     let deadline = timeout.map(|allowed| Instant::now() + allowed);
     let outgoing = Outgoing { head, hop, hash_key, body, deadline };
     let answer = upstream::send(upstream, outgoing, &mut record.attempts).await;

@@ -29,7 +29,7 @@ use tidegate_message::framing;
 use self::active::{ActiveExchange, Outcome};
 pub(crate) use self::begin::{Peer, unparsed};
 pub(crate) use self::log_phases::LogPhases;
-use self::policies::Judgement;
+use self::policies::{Judgement, Settled};
 use crate::http::connection::Arrival;
 use crate::http::leftover::ClientBody;
 use crate::response;
@@ -56,12 +56,18 @@ pub(crate) fn serve(
 
 /// Takes the request through the policies, has it answered, and takes the response back through them.
 async fn answer(mut active: Box<ActiveExchange>, body: RequestBody) -> Response<ResponseBody> {
-    let outcome = match policies::on_request(&mut active, body).await {
+    let mut outcome = match policies::on_request(&mut active, body).await {
         Ok(Judgement::Forward(body)) => destination::send(&mut active, body).await,
         Ok(Judgement::Reply(reply)) => active.reply(reply),
         Err(error) => active.fail(&error),
     };
-    let outcome = policies::on_response(&mut active, outcome).await;
+    let outcome = loop {
+        match policies::on_response(&mut active, outcome).await {
+            Settled::Answer(outcome) => break outcome,
+            // Once at most.
+            Settled::Again(body) => outcome = Box::pin(destination::send(&mut active, body)).await,
+        }
+    };
     let outcome = switch::confirm(&mut active, outcome);
     let outcome = compress(&mut active, outcome);
     finish(active, outcome)

@@ -4,13 +4,13 @@ use http::HeaderMap;
 use http::header::CONTENT_ENCODING;
 use http_body::Body as _;
 use tidegate_body::codec::{self, DecodeBounds};
-use tidegate_body::{Body, MemoryUsedUp, RequestBody, RequestBodyError};
+use tidegate_body::{Body, MemoryUsedUp, Replay, RequestBody, RequestBodyError};
 use tidegate_message::{Coding, Reply, framing, representation};
 use tidegate_plugin_host::Side;
 
 use super::active::{ActiveExchange, Outcome};
 use crate::error::Error;
-use crate::policy::{Decision, Passage, Refusal};
+use crate::policy::{Decision, Passage, Reaction, Refusal};
 
 /// What the policies decided about a request and its body.
 pub(super) enum Judgement {
@@ -30,15 +30,34 @@ pub(super) async fn on_request(active: &mut ActiveExchange, body: RequestBody) -
     }
 }
 
+/// What the policies decided about a response.
+pub(super) enum Settled {
+    /// This goes to the client.
+    Answer(Outcome),
+    /// The request is to be sent once more, with this body.
+    Again(RequestBody),
+}
+
 /// Asks the policies about the response, and shows its body to those that want to see it.
-pub(super) async fn on_response(active: &mut ActiveExchange, outcome: Outcome) -> Outcome {
-    let ActiveExchange { generation, exchange, trail, .. } = active;
-    match generation.chain.on_response(exchange, trail).await {
-        Ok(None) if exchange.sees_body(Side::Response) => Box::pin(show_response(active, outcome)).await,
-        Ok(None) => outcome,
-        Ok(Some(reply)) => active.reply(reply),
-        Err(error) => active.fail(&error),
-    }
+pub(super) async fn on_response(active: &mut ActiveExchange, outcome: Outcome) -> Settled {
+    let ActiveExchange { generation, exchange, trail, again, .. } = active;
+    let outcome = match generation.chain.on_response(exchange, trail).await {
+        Ok(Reaction::Keep) => outcome,
+        Ok(Reaction::Replaced(body)) => Body::full(body).into(),
+        Ok(Reaction::Again) => match again.as_ref().and_then(Replay::body) {
+            Some(body) => {
+                exchange.begin_again();
+                return Settled::Again(body);
+            }
+            // More of it came meanwhile than is kept.
+            None => outcome,
+        },
+        Err(error) => return Settled::Answer(active.fail(&error)),
+    };
+    Settled::Answer(match active.exchange.sees_body(Side::Response) {
+        true => Box::pin(show_response(active, outcome)).await,
+        false => outcome,
+    })
 }
 
 /// Shows the request's body to the policies that asked for it.

@@ -55,7 +55,7 @@ impl Chain {
             let place = &self.places[index];
             match place.body_mode(keeper, side) {
                 BodyMode::Skip => {}
-                BodyMode::Chunks => {
+                BodyMode::Chunks | BodyMode::StatefulChunks => {
                     forget_body(keeper, side);
                     let phase = match side {
                         Side::Request => Phase::RequestChunk,

@@ -12,6 +12,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use bytes::Bytes;
 use serde::Serialize;
 use tidegate_config::{BodyOverflow, Config, OnError, Problem};
 use tidegate_message::Reply;
@@ -22,6 +23,7 @@ pub(crate) use self::breaker::{Breaker, Shares};
 pub(crate) use self::keeper::Keeper;
 use crate::error::Error;
 use crate::log;
+use crate::response;
 use crate::tasks::Tasks;
 
 /// One policy of a generation, as all workers share it.
@@ -127,6 +129,7 @@ pub(crate) enum Policy {
 /// The chain of one generation on one worker.
 pub(crate) struct Chain {
     places: Vec<Place>,
+    may_retry: bool,
     /// Of the worker: calls about bodies go on there after the body was given up.
     tasks: Tasks,
 }
@@ -145,6 +148,16 @@ pub(crate) enum Decision {
     Forward,
     /// Answer it with this.
     Reply(Reply),
+}
+
+/// What the policies decided about a response.
+pub(crate) enum Reaction {
+    /// It goes on, as it is in the exchange.
+    Keep,
+    /// Its head is in the exchange, and this is its body: one of them answers itself.
+    Replaced(Bytes),
+    /// The request is to be sent once more.
+    Again,
 }
 
 /// What the policies did to one exchange.
@@ -228,7 +241,11 @@ impl Chain {
             };
             Place { link: link.clone(), instances, lines: log::Rate::default() }
         });
-        Self { places: places.collect(), tasks }
+        let may_retry = links.iter().any(|link| match &link.policy {
+            Policy::Serving(plugin) => plugin.may_retry(),
+            Policy::Refused(_) => false,
+        });
+        Self { places: places.collect(), may_retry, tasks }
     }
 
     /// The trail of a new exchange; `noted` if the access log will show its steps.
@@ -273,30 +290,38 @@ impl Chain {
         Ok(Decision::Forward)
     }
 
-    /// The response phase: the policies that saw the request, backwards. Answers with the response
-    /// one of them put in place of the one there was.
-    pub(crate) async fn on_response(
-        &self,
-        slot: &mut Slot,
-        trail: &mut Trail,
-    ) -> Result<Option<Reply>, Error> {
+    /// The response phase: the policies that saw the request, backwards. What one of them puts in place of the
+    /// response is seen by those after it as any other.
+    pub(crate) async fn on_response(&self, slot: &mut Slot, trail: &mut Trail) -> Result<Reaction, Error> {
+        let mut reaction = Reaction::Keep;
         trail.begin_phase();
         for position in (0..trail.seen.len()).rev() {
             let place = &self.places[trail.seen[position]];
             if !place.takes_part(Phase::Response) {
                 continue;
             }
-            match place.call(Phase::Response, slot, trail).await? {
+            let verdict = place.call(Phase::Response, slot, trail).await?;
+            if slot.is_retried() {
+                return Ok(Reaction::Again);
+            }
+            match verdict {
                 Verdict::Finish => break,
                 Verdict::Respond => {
                     if let Some(reply) = slot.reply.take() {
-                        return Ok(Some(reply));
+                        let (head, body) = response::of_reply(reply);
+                        slot.replace_response(head);
+                        reaction = Reaction::Replaced(body);
                     }
                 }
                 Verdict::Next | Verdict::Fail => {}
             }
         }
-        Ok(None)
+        Ok(reaction)
+    }
+
+    /// Whether any policy may want a request to be sent once more: then what it takes is kept.
+    pub(crate) fn may_retry(&self) -> bool {
+        self.may_retry
     }
 
     /// Whether any policy that saw the request wants to see the end of the exchange.
@@ -353,16 +378,12 @@ impl Place {
         instances: &Instances,
         phase: Phase,
         slot: &mut Slot,
-        mut chunk: Option<&mut Chunk>,
+        chunk: Option<&mut Chunk>,
     ) -> Judged {
         if !self.link.required && self.link.breaker.refuses(phase) {
             return self.no_decision("quarantined", "it kept failing and is quarantined");
         }
-        let outcome = match instances.call_now(phase, slot, chunk.as_deref_mut()) {
-            Some(outcome) => outcome,
-            // Boxed: it is large, and moved with every request although few come here.
-            None => Box::pin(instances.call(phase, slot, chunk)).await,
-        };
+        let outcome = instances.call(phase, slot, chunk).await;
         self.judge(phase, slot, outcome)
     }
 

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use http::Version;
 use rustls::ServerConfig;
-use sha2::{Digest, Sha256};
 use tidegate_message::TlsFacts;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -14,7 +13,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::alpn::ALPN_HTTP2;
-use super::certificates::alternative_names;
+use super::certificates::client_certificate;
 use super::config::speaks_only_http2;
 
 /// A connection whose handshake is done.
@@ -47,8 +46,7 @@ pub(crate) async fn accept(
         version: session.protocol_version().map_or(0, u16::from),
         cipher_suite: session.negotiated_cipher_suite().map_or(0, |suite| suite.suite().into()),
         server_name: session.server_name().map(str::to_owned),
-        client_certificate_sha256: certificate.map(|der| Sha256::digest(der).into()),
-        client_certificate_names: certificate.map(|der| alternative_names(der)).unwrap_or_default(),
+        client_certificate: certificate.map(|der| Box::new(client_certificate(der))),
         // The verifier lets no certificate pass that does not verify.
         client_verified: certificate.is_some(),
     };

@@ -12,8 +12,12 @@ use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKey
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{CipherSuite, RootCertStore, SignatureAlgorithm};
+use sha2::{Digest, Sha256};
+use tidegate_message::ClientCertificate;
 use x509_parser::extensions::GeneralName;
+use x509_parser::objects::{oid_registry, oid2abbrev};
 use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::x509::{AttributeTypeAndValue, X509Name};
 
 use crate::regular;
 
@@ -130,10 +134,59 @@ fn dns_names(certificate: &X509Certificate<'_>) -> Vec<String> {
     })
 }
 
+/// What policies are told of a client's certificate.
+pub(crate) fn client_certificate(der: &[u8]) -> ClientCertificate {
+    let (names, subject, serial) = match X509Certificate::from_der(der) {
+        Ok((_, certificate)) => {
+            let serial = format!("{:x}", certificate.tbs_certificate.serial);
+            (alternative_names(&certificate), distinguished_name(certificate.subject()), serial)
+        }
+        // What was verified can be read.
+        Err(_) => Default::default(),
+    };
+    ClientCertificate { sha256: Sha256::digest(der).into(), names, subject, serial, der: der.to_vec() }
+}
+
+/// A name as text (RFC 4514): the most specific part first, each with the short name of its type, or with its number.
+fn distinguished_name(name: &X509Name<'_>) -> String {
+    let attribute = |attribute: &AttributeTypeAndValue<'_>| {
+        let kind = attribute.attr_type();
+        let kind = match oid2abbrev(kind, oid_registry()) {
+            Ok(short) => short.to_owned(),
+            Err(_) => kind.to_id_string(),
+        };
+        match attribute.as_str() {
+            Ok(text) => format!("{kind}={}", escaped(text)),
+            Err(_) => {
+                let hex: String = attribute.as_slice().iter().map(|byte| format!("{byte:02x}")).collect();
+                format!("{kind}=#{hex}")
+            }
+        }
+    };
+    let parts: Vec<_> = name.iter_rdn().map(|part| part.iter().map(attribute).collect::<Vec<_>>()).collect();
+    parts.iter().rev().map(|part| part.join("+")).collect::<Vec<_>>().join(",")
+}
+
+/// A value in a distinguished name (RFC 4514 §2.4).
+fn escaped(value: &str) -> String {
+    let mut out = String::with_capacity(value.len());
+    let last = value.chars().count().saturating_sub(1);
+    for (at, character) in value.chars().enumerate() {
+        let at_edge = (at == 0 && matches!(character, ' ' | '#')) || (at == last && character == ' ');
+        if at_edge || matches!(character, '"' | '+' | ',' | ';' | '<' | '>' | '\\') {
+            out.push('\\');
+        }
+        match character {
+            '\0' => out.push_str("\\00"),
+            other => out.push(other),
+        }
+    }
+    out
+}
+
 /// Subject alternative names with their kind (RFC 5280 §4.2.1.6): `DNS:…`, `URI:…`, `IP:…`, `email:…`.
-pub(crate) fn alternative_names(der: &[u8]) -> Vec<String> {
-    let Ok((_, certificate)) = X509Certificate::from_der(der) else { return Vec::new() };
-    general_names(&certificate, |name| match name {
+fn alternative_names(certificate: &X509Certificate<'_>) -> Vec<String> {
+    general_names(certificate, |name| match name {
         GeneralName::DNSName(name) => Some(format!("DNS:{name}")),
         GeneralName::URI(uri) => Some(format!("URI:{uri}")),
         GeneralName::RFC822Name(address) => Some(format!("email:{address}")),

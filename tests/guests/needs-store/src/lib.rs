@@ -7,9 +7,10 @@ wit_bindgen::generate!({
     inline: "
         package tidegate:guest;
         world needs-store {
-            import tidegate:policy/store@0.1.0;
-            export tidegate:policy/lifecycle@0.1.0;
-            export tidegate:policy/request-phase@0.1.0;
+            import tidegate:policy/request@0.2.0;
+            import tidegate:policy/store@0.2.0;
+            export tidegate:policy/lifecycle@0.2.0;
+            export tidegate:policy/request-phase@0.2.0;
         }
     ",
     world: "tidegate:guest/needs-store",
@@ -17,8 +18,8 @@ wit_bindgen::generate!({
 });
 
 use exports::tidegate::policy::{lifecycle, request_phase};
-use tidegate::policy::http::{Request, Verdict};
-use tidegate::policy::store;
+use tidegate::policy::types::Verdict;
+use tidegate::policy::{request, store};
 
 struct NeedsStore;
 
@@ -33,8 +34,8 @@ impl lifecycle::Guest for NeedsStore {
 }
 
 impl request_phase::Guest for NeedsStore {
-    fn on_request(request: &Request) -> Verdict {
-        match store::increment(&request.path(), 1, 0) {
+    fn on_request() -> Verdict {
+        match store::increment(&request::path(), 1, 0) {
             Ok(_) => Verdict::Next,
             Err(_) => Verdict::Fail,
         }

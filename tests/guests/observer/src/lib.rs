@@ -56,12 +56,12 @@ fn answer(request: &Request, value: &Value) -> Verdict {
 
 fn facts(request: &Request) -> Value {
     json!({
-        "id": format!("{:016x}", request.id()),
+        "id": request.id(),
         "listener": request.listener(),
         "client": request.client_ip().to_string(),
         "client-text": request.client_ip_text(),
         "peer": request.peer_address(),
-        "tls": request.tls().map(|tls| json!({ "version": tls.version, "verified": tls.client_verified })),
+        "tls": request.tls_version().map(|version| json!({ "version": version, "verified": request.client_verified() })),
         "server-name": request.server_name(),
         "certificate": request.client_certificate_sha256().map(|hash| hash.len()),
         "names": request.client_certificate_names(),

@@ -324,12 +324,12 @@ impl Clients {
     }
 }
 
-/// 0 for what is about a request, 1 for a response. The log phase is not counted: nobody waits for it.
+/// 0 for what is about a request, 1 for a response. The log and timer phases are not counted: nobody waits for them.
 fn side_of(phase: Phase) -> Option<usize> {
     match phase {
         Phase::Request | Phase::RequestBody | Phase::RequestChunk => Some(0),
         Phase::Response | Phase::ResponseBody | Phase::ResponseChunk => Some(1),
-        Phase::Log => None,
+        Phase::Log | Phase::Timer => None,
     }
 }
 

@@ -211,6 +211,7 @@ fn host_settings(name: &str, file: &PluginFile) -> host::Settings {
         },
         routes: file.routes.clone(),
         matching: matching(file),
+        secrets: host::Secrets::default(),
     }
 }
 

@@ -1,6 +1,6 @@
-//! The contract in Rust: types and exports generated from `wit/policy.wit`.
+//! The contract in Rust: types and exports generated from `wit/0.1/policy.wit`.
 //!
-//! Imports are linked by hand (see [`crate::imports`]): the generated traits would copy every text
+//! Imports are linked by hand (see [`super::imports`]): the generated traits would copy every text
 //! a plugin passes, and the functions called most only need to look at it.
 
 wasmtime::component::bindgen!({
@@ -20,6 +20,6 @@ wasmtime::component::bindgen!({
             export tidegate:policy/log-phase@0.1.0;
         }
     ",
-    path: "../../wit",
+    path: "../../wit/0.1",
     world: "tidegate:host/host",
 });

@@ -3,16 +3,17 @@
 use wasmtime::Store;
 use wasmtime::component::{ComponentNamedList, Instance, InstancePre, Lower, Resource, TypedFunc};
 
-use crate::bindings::exports::tidegate::policy::{
-    log_phase, request_body_phase, request_chunk_phase, request_phase, response_body_phase,
+use super::bindings::exports::tidegate::policy::{
+    lifecycle, log_phase, request_body_phase, request_chunk_phase, request_phase, response_body_phase,
     response_chunk_phase, response_phase,
 };
-use crate::bindings::tidegate::policy::http;
+use super::bindings::tidegate::policy::http;
 use crate::phase::{Phase, Verdict};
 use crate::state::State;
 
 /// Where the exports are in a plugin's code.
 pub(crate) struct Indices {
+    lifecycle: lifecycle::GuestIndices,
     request: Option<request_phase::GuestIndices>,
     request_body: Option<request_body_phase::GuestIndices>,
     request_chunk: Option<request_chunk_phase::GuestIndices>,
@@ -34,6 +35,7 @@ impl Indices {
         }
         let has = |phase| phases.contains(&phase);
         Ok(Self {
+            lifecycle: lifecycle::GuestIndices::new(pre)?,
             request: find(pre, has(Phase::Request), request_phase::GuestIndices::new)?,
             request_body: find(pre, has(Phase::RequestBody), request_body_phase::GuestIndices::new)?,
             request_chunk: find(pre, has(Phase::RequestChunk), request_chunk_phase::GuestIndices::new)?,
@@ -44,7 +46,11 @@ impl Indices {
         })
     }
 
-    pub(crate) fn load(&self, store: &mut Store<State>, instance: &Instance) -> wasmtime::Result<Functions> {
+    pub(crate) fn load(
+        &self,
+        store: &mut Store<State>,
+        instance: &Instance,
+    ) -> wasmtime::Result<(lifecycle::Guest, Functions)> {
         macro_rules! load {
             ($phase:ident, $function:ident) => {
                 match &self.$phase {
@@ -53,7 +59,8 @@ impl Indices {
                 }
             };
         }
-        Ok(Functions {
+        let lifecycle = self.lifecycle.load(&mut *store, instance)?;
+        let functions = Functions {
             request: load!(request, func_on_request),
             request_body: load!(request_body, func_on_request_body),
             request_chunk: load!(request_chunk, func_on_request_chunk),
@@ -61,7 +68,8 @@ impl Indices {
             response_body: load!(response_body, func_on_response_body),
             response_chunk: load!(response_chunk, func_on_response_chunk),
             log: load!(log, func_on_log),
-        })
+        };
+        Ok((lifecycle, functions))
     }
 }
 
@@ -103,6 +111,7 @@ impl Functions {
                 }
                 Ok(Verdict::Next)
             }
+            Phase::Timer => Ok(Verdict::Next),
         }
     }
 
@@ -129,6 +138,7 @@ impl Functions {
                 }
                 Ok(Verdict::Next)
             }
+            Phase::Timer => Ok(Verdict::Next),
         }
     }
 }
@@ -152,5 +162,16 @@ async fn decide_async<P: ComponentNamedList + Lower + Send + Sync>(
     match function {
         Some(function) => function.call_async(store, handles).await.map(|(verdict,)| verdict.into()),
         None => Ok(Verdict::Next),
+    }
+}
+
+impl From<http::Verdict> for Verdict {
+    fn from(verdict: http::Verdict) -> Self {
+        match verdict {
+            http::Verdict::Next => Self::Next,
+            http::Verdict::Finish => Self::Finish,
+            http::Verdict::Respond => Self::Respond,
+            http::Verdict::Fail => Self::Fail,
+        }
     }
 }
