@@ -1,0 +1,74 @@
+//! What all plugins share, kept by their names for as long as the process runs.
+
+use std::fmt;
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+
+use crate::clock::Clock;
+use crate::limiter::{Limiter, Spec};
+use crate::plugins::Plugins;
+use crate::remote::{RedisUrl, Remote, StateError, Status};
+use crate::store::Store;
+
+/// Limits and stores of all plugins, in this process or in Redis. One for the process; clones are the same.
+///
+/// Everything is kept by the plugin's name and never given up, so it survives reloads, and a plugin that was taken away
+/// finds it when it comes back. What that may come to is bounded for each name: 100,000 keys of limiters, and a store
+/// of 10,000 entries or 16 MiB. One plugin cannot push another's out.
+#[derive(Clone)]
+pub struct State {
+    plugins: Arc<Plugins>,
+    /// Its tasks end with the last handle: this, a limiter, a store or an answer.
+    pub(crate) remote: Option<Arc<Remote>>,
+}
+
+impl State {
+    /// Everything in this process.
+    pub fn memory() -> Self {
+        Self::memory_at(Clock::system())
+    }
+
+    /// By this clock.
+    pub(crate) fn memory_at(clock: Clock) -> Self {
+        Self { plugins: Arc::new(Plugins::new(clock)), remote: None }
+    }
+
+    /// What is shared is in Redis (5 or later) or Valkey, over one connection that is made, and made again, by a task on
+    /// `runtime`. It needs I/O and time, and must outlive the state.
+    ///
+    /// Returns at once: a store that is down does not keep the proxy from starting. During the first attempt to connect,
+    /// at most two seconds, questions wait within their own deadlines; from then on a store that is down is known to be.
+    pub fn redis(url: &RedisUrl, runtime: &Handle) -> Result<Self, StateError> {
+        let plugins = Arc::new(Plugins::new(Clock::system()));
+        let remote = Remote::start(url, runtime, plugins.clone())?;
+        Ok(Self { plugins, remote: Some(Arc::new(remote)) })
+    }
+
+    /// Whether answers may come later.
+    pub fn is_remote(&self) -> bool {
+        self.remote.is_some()
+    }
+
+    /// The limiter of this plugin with this name. The same plugin, name and numbers give the same counts, across reloads,
+    /// and in a shared store across proxies.
+    pub fn limiter(&self, plugin: &str, name: &str, spec: Spec) -> Limiter {
+        Limiter::new(self.plugins.clone(), self.remote.clone(), plugin, name, spec)
+    }
+
+    /// The store of this plugin.
+    pub fn store(&self, plugin: &str) -> Store {
+        Store::new(self.plugins.clone(), self.remote.clone(), plugin)
+    }
+
+    /// Where it is kept and whether that can be reached, for people to look at.
+    pub fn status(&self) -> Status {
+        self.remote.as_ref().map_or_else(Status::memory, |remote| remote.link.status())
+    }
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("State").field(&self.status()).finish()
+    }
+}
