@@ -10,8 +10,8 @@ use std::pin::Pin;
 pub enum Answer<T> {
     /// Known already.
     Now(T),
-    /// To be waited for on a tokio runtime with time. It is bounded: by the limiter's timeout, or by 100 ms for
-    /// a store. Dropping it gives up the answer; what was asked may be done all the same.
+    /// To be waited for on a tokio runtime with time. It is bounded: by the limiter's timeout, or by 100 ms
+    /// for a store. Dropping it gives up the answer; what was asked may be done all the same.
     Later(Pin<Box<dyn Future<Output = T> + Send>>),
 }
 

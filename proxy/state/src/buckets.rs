@@ -6,18 +6,20 @@ use std::collections::{BinaryHeap, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::quota::Quota;
+use crate::remote::keys::Key;
 
 /// How long each key is in debt.
 ///
-/// A key is known by 64 bits of a keyed hash. Among 100,000 keys, two meet with a probability of 3·10⁻¹⁰, and who
-/// does not know the process' secret cannot make them meet. In return a key takes the same few bytes whatever its length.
+/// A key is known by 64 bits of a keyed hash. Among 100,000 keys, two meet with a probability of 3·10^-10, and
+/// who does not know the process' secret cannot make them meet. In return a key takes the same few bytes
+/// whatever its length.
 ///
-/// A lock is held for some ten nanoseconds, nothing is waited for and no more than a table's growth is allocated
-/// under it, and a shard is one of 64: workers seldom meet there. A table without locks would need a way to
-/// take entries out while others read them, for nothing that could be measured.
+/// A lock is held for some ten nanoseconds; nothing is waited for and no more than a name or a table's growth
+/// is allocated under it, and a shard is one of 64. Two workers that go on asking for the very same key cost
+/// each other 50 ns a time. A table without locks would need a way to take entries out while others read them.
 #[derive(Debug)]
 pub(crate) struct Buckets {
     shards: Box<[Shard]>,
@@ -35,8 +37,8 @@ struct Shard(Mutex<Keys>);
 struct Keys {
     /// When each key is out of debt. Who is not here is.
     until: HashMap<u64, u64, HashedAlready>,
-    /// Each key once, by a moment that is not later than when it is out of debt: it is only corrected when the key
-    /// comes to the top, so that counting does not touch it.
+    /// Each key once, by a moment that is not later than when it is out of debt: it is only corrected when
+    /// the key comes to the top, so that counting does not touch it.
     due: BinaryHeap<Reverse<(u64, u64)>>,
     /// What passed since the last exchange with the shared store.
     changes: HashMap<u64, Change, HashedAlready>,
@@ -55,16 +57,16 @@ pub(crate) struct Named {
 /// What passed of one key.
 #[derive(Debug)]
 pub(crate) struct Change {
-    pub(crate) limiter: Arc<Named>,
-    pub(crate) key: Box<str>,
+    /// Of the key in the shared store. Bounded, whatever the key.
+    pub(crate) name: String,
     /// The debt that it added, ns.
     pub(crate) debt: u64,
 }
 
 const SHARDS: usize = 64;
 
-/// Changed keys a shard keeps for one exchange, 4,096 of a plugin. What passes of others remains unknown to other
-/// proxies. Keys that are used a lot are among those kept, as they come early.
+/// Changed keys a shard keeps for one exchange, 4,096 of a plugin. What passes of others remains unknown to
+/// other proxies. Keys that are used a lot are among those kept, as they come early.
 const CHANGES_PER_SHARD: usize = 64;
 
 impl Buckets {
@@ -82,11 +84,11 @@ impl Buckets {
     /// With `note`, what passes is kept for [`Self::take_changes`].
     pub(crate) fn take(
         &self,
-        limiter: &Arc<Named>,
+        limiter: &Named,
         hash: u64,
         cost: u64,
         now: u64,
-        note: Option<&str>,
+        note: Option<&Key<'_>>,
     ) -> (bool, u64) {
         let mut keys = self.shard(hash);
         let debt = keys.until.get(&hash).map_or(0, |until| until.saturating_sub(now));
@@ -100,7 +102,7 @@ impl Buckets {
         let debt = debt + price;
         keys.set(hash, now + debt, now, self.keys_per_shard);
         if let Some(key) = note
-            && keys.note(limiter, hash, key, price)
+            && keys.note(hash, price, || key.of(&limiter.prefix))
         {
             self.changed.store(true, Ordering::Release);
         }
@@ -115,8 +117,8 @@ impl Buckets {
         self.shards.iter().flat_map(|shard| mem::take(&mut shard.lock().changes)).collect()
     }
 
-    /// The debt all proxies know of, without what passed here since. The greater of that and what is known here
-    /// holds: others add to it, and what is counted here one by one is never too much.
+    /// The debt all proxies know of, without what passed here since. The greater of that and what is known
+    /// here holds: others add to it, and what is counted here one by one is never too much.
     pub(crate) fn learn(&self, hash: u64, debt: u64, now: u64) {
         let mut keys = self.shard(hash);
         let since = keys.changes.get(&hash).map_or(0, |change| change.debt);
@@ -154,8 +156,8 @@ impl Keys {
         self.due.push(Reverse((until, hash)));
     }
 
-    /// Drops the key that is out of debt first, if it is by then. The corrections on the way are bounded by the size
-    /// of the shard (1,563), and each is owed to a count that made it necessary.
+    /// Drops the key that is out of debt first, if it is by then. The corrections on the way are bounded by
+    /// the size of the shard (1,563), and each is owed to a count that made it necessary.
     fn drop_first(&mut self, by: u64) -> bool {
         while let Some(mut first) = self.due.peek_mut() {
             let Reverse((due, hash)) = *first;
@@ -175,15 +177,14 @@ impl Keys {
     }
 
     /// Whether it is kept.
-    fn note(&mut self, limiter: &Arc<Named>, hash: u64, key: &str, debt: u64) -> bool {
+    fn note(&mut self, hash: u64, debt: u64, name: impl FnOnce() -> String) -> bool {
         if let Some(change) = self.changes.get_mut(&hash) {
             change.debt = change.debt.saturating_add(debt);
             return true;
         }
         let kept = self.changes.len() < CHANGES_PER_SHARD;
         if kept {
-            let change = Change { limiter: limiter.clone(), key: key.into(), debt };
-            self.changes.insert(hash, change);
+            self.changes.insert(hash, Change { name: name(), debt });
         }
         kept
     }
@@ -217,9 +218,9 @@ mod tests {
 
     const SECOND: u64 = 1_000_000_000;
 
-    fn limiter(limit: u64, burst: u64) -> Arc<Named> {
+    fn limiter(limit: u64, burst: u64) -> Named {
         let quota = Quota::new(limit, Duration::from_secs(1), burst);
-        Arc::new(Named { quota, seed: 0, prefix: String::new() })
+        Named { quota, seed: 0, prefix: String::new() }
     }
 
     fn known(buckets: &Buckets) -> usize {
@@ -270,14 +271,15 @@ mod tests {
         let buckets = Buckets::new(1_000 * SHARDS);
         let limiter = limiter(1, 9);
         for _ in 0..3 {
-            buckets.take(&limiter, 7, 2, 0, Some("seven"));
+            buckets.take(&limiter, 7, 2, 0, Some(&Key::Short("seven")));
         }
-        hashes(1_000).for_each(|hash| _ = buckets.take(&limiter, 100 + hash, 1, 0, Some("other")));
+        hashes(1_000)
+            .for_each(|hash| _ = buckets.take(&limiter, 100 + hash, 1, 0, Some(&Key::Short("other"))));
         let changes = buckets.take_changes();
         assert_eq!(changes.len(), CHANGES_PER_SHARD);
         let seven: Vec<_> = changes.iter().filter(|(hash, _)| *hash == 7).collect();
         assert_eq!(seven.len(), 1);
-        assert_eq!((&*seven[0].1.key, seven[0].1.debt), ("seven", 6 * SECOND));
+        assert_eq!((&*seven[0].1.name, seven[0].1.debt), ("k:seven", 6 * SECOND));
         assert!(buckets.take_changes().is_empty());
     }
 
@@ -286,9 +288,9 @@ mod tests {
         let buckets = Buckets::new(1_000);
         let limiter = limiter(1, 9);
         let debt = || buckets.take(&limiter, 7, 0, 0, None).1 / SECOND;
-        buckets.take(&limiter, 7, 2, 0, Some("seven"));
+        buckets.take(&limiter, 7, 2, 0, Some(&Key::Short("seven")));
         buckets.take_changes();
-        buckets.take(&limiter, 7, 1, 0, Some("seven"));
+        buckets.take(&limiter, 7, 1, 0, Some(&Key::Short("seven")));
         buckets.learn(7, 5 * SECOND, 0);
         assert_eq!(debt(), 6, "five that all know of, and one that they do not");
         buckets.learn(7, SECOND, 0);

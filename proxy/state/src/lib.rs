@@ -1,13 +1,15 @@
-//! What policies share: rate limits and small stores, in this process or in Redis (or Valkey) for several proxies.
+//! What policies share: rate limits and small stores, in this process or in Redis (or Valkey) for several
+//! proxies.
 //!
-//! [`State`] is one for the process and outlives generations. It gives out a [`Limiter`] for a plugin, a name and
-//! a [`Spec`], and a [`Store`] for a plugin; both say their [`Answer`] at once where they can.
+//! [`State`] is one for the process and outlives generations. It gives out a [`Limiter`] for a plugin, a name
+//! and a [`Spec`], and a [`Store`] for a plugin; both say their [`Answer`] at once where they can.
 //!
 //! * `quota` is the arithmetic of a limit, without a clock and without a table.
-//! * `limiter` decides in this process, or asks the shared store, or both; `store` keeps values in one of them.
+//! * `limiter` decides in this process, or asks the shared store, or both; `store` keeps values in one of
+//!   them.
 //! * `buckets` and `entries` are the tables in this process, which `plugins` keeps by the plugin's name.
-//! * `remote` is the shared store: where it is (`url`), the connection (`link`), what is asked of it (`calls`), by
-//!   which names (`keys`), and how proxies tell each other what they let pass (`exchange`).
+//! * `remote` is the shared store: where it is (`url`), the connection (`link`), what is asked of it
+//!   (`calls`), by which names (`keys`), and how proxies tell each other what they let pass (`exchange`).
 //! * `clock` is the time all of this goes by.
 
 mod answer;

@@ -2,7 +2,8 @@
 //!
 //! All that is kept of a key is its *debt*: how long it takes until it is as good as new. Debt melts away by
 //! itself, a second in a second. Each unit of cost adds the time in which one is earned back, and what would
-//! bring the debt over that of a whole burst is refused. The field's "theoretical arrival time" is now plus debt.
+//! bring the debt over that of a whole burst is refused. The field's "theoretical arrival time" is now plus
+//! debt.
 
 use std::time::Duration;
 
@@ -31,7 +32,8 @@ pub struct Decision {
 pub(crate) struct Quota {
     limit: u64,
     capacity: u64,
-    /// In what time one is earned back, ns. Rounded down, an error below a millionth for up to a thousand in a second.
+    /// In what time one is earned back, ns. Rounded down, an error below a millionth for up to a thousand in
+    /// a second.
     interval: u64,
     /// The debt that admits nothing more, ns.
     full: u64,

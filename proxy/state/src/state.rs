@@ -13,9 +13,9 @@ use crate::store::Store;
 
 /// Limits and stores of all plugins, in this process or in Redis. One for the process; clones are the same.
 ///
-/// Everything is kept by the plugin's name and never given up, so it survives reloads, and a plugin that was taken away
-/// finds it when it comes back. What that may come to is bounded for each name: 100,000 keys of limiters, and a store
-/// of 10,000 entries or 16 MiB. One plugin cannot push another's out.
+/// Everything is kept by the plugin's name and never given up, so it survives reloads, and a plugin that was
+/// taken away finds it when it comes back. What that may come to is bounded for each name: 100,000 keys of
+/// limiters, and a store of 10,000 entries or 16 MiB. One plugin cannot push another's out.
 #[derive(Clone)]
 pub struct State {
     plugins: Arc<Plugins>,
@@ -34,11 +34,12 @@ impl State {
         Self { plugins: Arc::new(Plugins::new(clock)), remote: None }
     }
 
-    /// What is shared is in Redis (5 or later) or Valkey, over one connection that is made, and made again, by a task on
-    /// `runtime`. It needs I/O and time, and must outlive the state.
+    /// What is shared is in Redis (5 or later) or Valkey, over one connection that is made, and made again,
+    /// by a task on `runtime`. It needs I/O and time, and must outlive the state.
     ///
-    /// Returns at once: a store that is down does not keep the proxy from starting. During the first attempt to connect,
-    /// at most two seconds, questions wait within their own deadlines; from then on a store that is down is known to be.
+    /// Returns at once: a store that is down does not keep the proxy from starting. During the first attempt
+    /// to connect, at most two seconds, questions wait within their own deadlines; from then on a store that
+    /// is down is known to be.
     pub fn redis(url: &RedisUrl, runtime: &Handle) -> Result<Self, StateError> {
         let plugins = Arc::new(Plugins::new(Clock::system()));
         let remote = Remote::start(url, runtime, plugins.clone())?;
@@ -50,8 +51,8 @@ impl State {
         self.remote.is_some()
     }
 
-    /// The limiter of this plugin with this name. The same plugin, name and numbers give the same counts, across reloads,
-    /// and in a shared store across proxies.
+    /// The limiter of this plugin with this name. The same plugin, name and numbers give the same counts,
+    /// across reloads, and in a shared store across proxies.
     pub fn limiter(&self, plugin: &str, name: &str, spec: Spec) -> Limiter {
         Limiter::new(self.plugins.clone(), self.remote.clone(), plugin, name, spec)
     }

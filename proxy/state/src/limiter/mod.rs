@@ -12,7 +12,8 @@ use crate::answer::Answer;
 use crate::buckets::Named;
 use crate::plugins::{Plugin, Plugins};
 use crate::quota::{Decision, Quota};
-use crate::remote::{RETRY, Remote, keys};
+use crate::remote::keys::{self, Key};
+use crate::remote::{RETRY, Remote};
 
 /// How often something may happen, and where that is counted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,10 +22,11 @@ pub struct Spec {
     pub limit: u64,
     /// Refilled evenly, not at its end: 600 in a minute is one every 100 ms.
     pub period: Duration,
-    /// How much more passes at once: a key that rested has `1 + burst`. A single cost above that never passes.
+    /// How much more passes at once: a key that rested has `1 + burst`. A single cost above that never
+    /// passes.
     ///
-    /// That is nginx's `limit_req burst=… nodelay`, and a token bucket (Envoy) of `1 + burst` tokens. With a burst of
-    /// 0, ten in a second means never two within 100 ms.
+    /// That is nginx's `limit_req burst=… nodelay`, and a token bucket (Envoy) of `1 + burst` tokens. With a
+    /// burst of 0, ten in a second means never two within 100 ms.
     pub burst: u64,
     /// Where it is counted. Without a shared store, all of them mean [`Scope::Local`].
     pub scope: Scope,
@@ -39,18 +41,19 @@ pub enum Scope {
     Shared {
         /// How long a decision may take, default 20 ms. The shared store may have counted what came too late.
         timeout: Duration,
-        /// What decides when it took longer, or when the store is known to be down: then nothing is waited for.
+        /// What decides when it took longer, or when the store is known to be down: then nothing is waited
+        /// for.
         when_down: WhenDown,
     },
     /// In this process, and every 100 ms the proxies tell each other through the shared store what they let
     /// pass. Never waits.
     ///
-    /// What passes too much: until they have heard of each other, 100 ms and a round trip, each of `N` proxies counts for
-    /// itself. Of a key that rested, up to `N × (1 + burst)` pass at once in place of `1 + burst`, and from then on up to
-    /// `N` times what the limit grants in 100 ms. What was too much is a debt that is paid before anything
-    /// else passes, so over many periods `limit` holds for all proxies together. While the store is down, each
-    /// proxy grants the limit by itself. Of the keys of a plugin, 4,096 are exchanged each time; beyond that they
-    /// are counted by each proxy for itself.
+    /// What passes too much: until they have heard of each other, 100 ms and a round trip, each of `N`
+    /// proxies counts for itself. Of a key that rested, up to `N × (1 + burst)` pass at once in place of `1 +
+    /// burst`, and from then on up to `N` times what the limit grants in 100 ms. What was too much is a debt
+    /// that is paid before anything else passes, so over many periods `limit` holds for all proxies together.
+    /// While the store is down, each proxy grants the limit by itself. Of the keys of a plugin, 4,096 are
+    /// exchanged each time; beyond that they are counted by each proxy for itself.
     Approximate,
 }
 
@@ -95,14 +98,14 @@ impl Limiter {
         Self { named: Arc::new(named), scope: spec.scope, plugin: plugins.get(plugin), plugins, remote }
     }
 
-    /// Decides whether this cost of a key passes now, and counts it if so. What is refused costs nothing; a cost
-    /// of 0 passes and only asks what remains. Keys may have any length.
+    /// Decides whether this cost of a key passes now, and counts it if so. What is refused costs nothing; a
+    /// cost of 0 passes and only asks what remains. Keys may have any length.
     pub fn take(&self, key: &str, cost: u64) -> Answer<Decision> {
         let hash = self.plugins.hasher.hash_one((self.named.seed, key));
         match (&self.scope, &self.remote) {
             (Scope::Local, _) | (_, None) => Answer::Now(self.take_here(hash, cost, None, false)),
             (Scope::Approximate, Some(remote)) => {
-                Answer::Now(self.take_here(hash, cost, Some(key), remote.link.is_down()))
+                Answer::Now(self.take_here(hash, cost, Some(&Key::new(key)), remote.link.is_down()))
             }
             (Scope::Shared { when_down, .. }, Some(remote)) if remote.link.is_down() => {
                 Answer::Now(self.take_without(hash, cost, *when_down))
@@ -123,7 +126,7 @@ impl Limiter {
         when_down: WhenDown,
     ) -> Answer<Decision> {
         let quota = self.named.quota;
-        let key = keys::bucket(&self.named.prefix, key);
+        let key = Key::new(key).of(&self.named.prefix);
         let call = remote.calls.take(&key, quota.price(cost), quota.full());
         let limiter = self.clone();
         Answer::Later(Box::pin(async move {
@@ -142,7 +145,7 @@ impl Limiter {
         }
     }
 
-    fn take_here(&self, hash: u64, cost: u64, note: Option<&str>, local: bool) -> Decision {
+    fn take_here(&self, hash: u64, cost: u64, note: Option<&Key<'_>>, local: bool) -> Decision {
         let now = self.plugins.clock.now();
         let (allowed, debt) = self.plugin.buckets.take(&self.named, hash, cost, now, note);
         self.named.quota.decision(allowed, debt, cost, local)

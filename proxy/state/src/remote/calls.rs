@@ -1,9 +1,8 @@
 //! What is asked of the shared store.
 //!
-//! What reads and writes in one step is a script that the server runs: nobody comes in between, and its clock is the
-//! same for all proxies. Each has one key.
+//! What reads and writes in one step is a script that the server runs: nobody comes in between, and its clock
+//! is the same for all proxies. Each has one key.
 
-use std::fmt::Write;
 use std::marker::PhantomData;
 use std::time::Duration;
 
@@ -42,8 +41,8 @@ impl Calls {
         }
     }
 
-    /// Makes the scripts known to the server, which is needed once for each of its lives, and finds out whether
-    /// it is one to write to: a replica, or a node of a cluster that has other keys, is not.
+    /// Makes the scripts known to the server, which is needed once for each of its lives, and finds out
+    /// whether it is one to write to: a replica, or a node of a cluster that has other keys, is not.
     pub(super) fn prepare(&self) -> Pipeline {
         let mut pipeline = pipe();
         pipeline.cmd("SET").arg(keys::PROBE).arg("").arg("PX").arg(1_000);
@@ -53,7 +52,8 @@ impl Calls {
         pipeline
     }
 
-    /// Whether a cost passes that adds `price` to the debt, which must not get over `full`; and the debt after that.
+    /// Whether a cost passes that adds `price` to the debt, which must not get over `full`; and the debt
+    /// after that.
     pub(crate) fn take(&self, key: &str, price: u64, full: u64) -> Call<(bool, u64)> {
         let mut command = self.take.on(key);
         command.arg(price).arg(full);
@@ -110,12 +110,7 @@ impl Calls {
 
 impl Script {
     fn new(source: &'static str) -> Self {
-        let mut text = String::with_capacity(40);
-        for byte in digest(&SHA1_FOR_LEGACY_USE_ONLY, source.as_bytes()).as_ref() {
-            // Writing to a string does not fail.
-            let _ = write!(text, "{byte:02x}");
-        }
-        Self { source, digest: text }
+        Self { source, digest: keys::hex(&digest(&SHA1_FOR_LEGACY_USE_ONLY, source.as_bytes())) }
     }
 
     fn on(&self, key: &str) -> Cmd {

@@ -7,7 +7,6 @@ use redis::pipe;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::calls::Calls;
-use super::keys;
 use super::link::Link;
 use crate::buckets::Change;
 use crate::plugins::{Plugin, Plugins};
@@ -34,7 +33,8 @@ pub(super) async fn run(link: Arc<Link>, calls: Arc<Calls>, plugins: Arc<Plugins
 
 /// Sends what passed since the last round, `span` ago, and learns what passed everywhere.
 ///
-/// What cannot be sent is forgotten by the others, not kept: most of it is paid off when the store comes back.
+/// What cannot be sent is forgotten by the others, not kept: most of it is paid off when the store comes
+/// back.
 async fn round(link: &Link, calls: &Calls, plugins: &Plugins, span: Duration) {
     for plugin in plugins.all() {
         let changes = plugin.buckets.take_changes();
@@ -57,8 +57,7 @@ async fn tell(
 ) -> bool {
     let mut pipeline = pipe();
     for (_, change) in changes {
-        let key = keys::bucket(&change.limiter.prefix, &change.key);
-        pipeline.add_command(calls.merge(&key, change.debt, span));
+        pipeline.add_command(calls.merge(&change.name, change.debt, span));
     }
     let Ok(debts) = link.all::<Vec<u64>>(pipeline, DEADLINE).await else { return false };
     let now = plugins.clock.now();

@@ -1,8 +1,8 @@
 //! The connection to the shared store: one for the process, made anew for as long as it takes.
 //!
-//! redis has a `ConnectionManager` for that. It is not used: after an error that is none of I/O, such as a wrong password
-//! or a server that is still loading, it never tries again; its first connection belongs to the runtime that
-//! happens to ask first; and a peer that is silently gone is noticed by nobody.
+//! redis has a `ConnectionManager` for that. It is not used: after an error that is none of I/O, such as a
+//! wrong password or a server that is still loading, it never tries again; its first connection belongs to
+//! the runtime that happens to ask first; and a peer that is silently gone is noticed by nobody.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,7 +21,8 @@ use super::url::RedisUrl;
 
 /// The state of the connection, and the way to ask over it.
 ///
-/// Nobody who asks waits for a store that is known to be down, and none is sent ahead to try: the task that connects does.
+/// Nobody who asks waits for a store that is known to be down, and none is sent ahead to try: the task that
+/// connects does.
 #[derive(Debug)]
 pub(crate) struct Link {
     url: RedisUrl,
@@ -97,8 +98,8 @@ const CONNECT: Duration = Duration::from_secs(2);
 /// dropped packet filter's state, a machine without power) is noticed by no one else.
 const PING: Duration = Duration::from_secs(1);
 
-/// Answers that stay away this long mean that the store is down. One limiter's short timeout alone does not: others may
-/// be content with what comes later.
+/// Answers that stay away this long mean that the store is down. One limiter's short timeout alone does not:
+/// others may be content with what comes later.
 const LATE: Duration = Duration::from_millis(50);
 
 /// Questions written to the connection but not yet sent; further ones wait within their deadline.
@@ -134,7 +135,8 @@ impl Link {
         self.status_mut().clone()
     }
 
-    /// Asks, and waits for the answer until the deadline. If this is dropped or late, what was asked may be done all the same.
+    /// Asks, and waits for the answer until the deadline. If this is dropped or late, what was asked may be
+    /// done all the same.
     pub(crate) async fn call<T: FromRedisValue>(
         &self,
         call: Call<T>,
@@ -199,7 +201,8 @@ impl Link {
         };
         let text = error.to_string();
         match (error.kind(), error.code()) {
-            // The server lost the scripts, or is not, or not now, the one to ask: connecting loads them and looks again.
+            // The server lost the scripts, or is not, or not now, the one to ask: connecting loads them and
+            // looks again.
             (
                 ErrorKind::Server(
                     NoScript | BusyLoading | ReadOnly | MasterDown | ClusterDown | Moved | Ask | TryAgain
@@ -259,6 +262,7 @@ impl Link {
 
     /// The phase and the status change together, so that they agree whoever else is about to change them.
     fn turn(&self, from: impl FnOnce(&Phase) -> bool, to: Phase, reach: Reach, error: Option<&str>) {
+        let error = error.map(|error| self.url.without_secrets(error));
         let mut is_news = false;
         self.phase.send_if_modified(|phase| {
             let turns = from(phase);
@@ -269,22 +273,20 @@ impl Link {
                 if is_news {
                     (status.reach, status.since) = (reach, SystemTime::now());
                 }
+                if let Some(error) = &error {
+                    status.last_error = Some((SystemTime::now(), error.clone()));
+                }
             }
             turns
         });
-        if let Some(error) = error {
-            self.remember(error);
-        }
         match error {
-            Some(error) if is_news => {
-                let error = self.url.without_secrets(error);
-                warn!(target: "state", "{} cannot be reached: {error}", self.url);
-            }
+            Some(error) if is_news => warn!(target: "state", "{} cannot be reached: {error}", self.url),
             None if is_news => info!(target: "state", "{} can be reached", self.url),
             _ => {}
         }
     }
 
+    /// Something went wrong that says nothing about the connection.
     fn remember(&self, error: &str) {
         let error = self.url.without_secrets(error);
         self.status_mut().last_error = Some((SystemTime::now(), error));
@@ -309,9 +311,7 @@ pub(super) async fn keep(link: Arc<Link>, client: Client, calls: Arc<Calls>) {
                     error = first_failure(&link) => link.fail(number, &error),
                 }
             }
-            Err(error) => {
-                link.turn(|_| true, Phase::Down, Reach::Unreachable, Some(&error));
-            }
+            Err(error) => link.turn(|_| true, Phase::Down, Reach::Unreachable, Some(&error)),
         }
         sleep_until(begin + RETRY).await;
     }

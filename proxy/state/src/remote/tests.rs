@@ -170,6 +170,20 @@ async fn what_passes_evenly_leaves_no_debt_with_the_others() {
 }
 
 #[tokio::test]
+async fn a_clock_that_is_set_back_does_not_stop_the_refill() {
+    let Some(server) = Server::start().await else { return };
+    let limiter = ten(&state(&server), exact());
+    let key = "tg:{api/all}:1/3600000000000/10:k:key";
+    let future = "99999999999999999";
+    server.ask::<()>(&["SET", key, &format!("{future} 36000000000000")]).await;
+    assert!(!take(&limiter, "key", 1).await.allowed);
+    let kept: String = server.ask(&["GET", key]).await;
+    assert!(!kept.starts_with(future) && kept.ends_with(" 36000000000000"), "{kept}");
+    server.ask::<()>(&["SET", key, "what others wrote"]).await;
+    assert_eq!(take(&limiter, "key", 1).await.remaining, 9);
+}
+
+#[tokio::test]
 async fn a_store_that_is_gone_is_replaced_and_found_again() {
     let Some(mut server) = Server::start().await else { return };
     let state = state(&server);

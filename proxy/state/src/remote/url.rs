@@ -8,8 +8,8 @@ use thiserror::Error;
 
 use super::StateError;
 
-/// `redis://[[user]:password@]host[:port][/database]`; with `rediss`, over TLS. Port 6379 and database 0 unless it
-/// says otherwise; what is special in an URL is percent-encoded (RFC 3986 §2.1).
+/// `redis://[[user]:password@]host[:port][/database]`; with `rediss`, over TLS. Port 6379 and database 0
+/// unless it says otherwise; what is special in an URL is percent-encoded (RFC 3986 §2.1).
 ///
 /// Shown, and in every error, without user and password.
 #[derive(Clone)]

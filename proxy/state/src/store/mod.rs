@@ -16,12 +16,12 @@ use crate::remote::{Call, Remote, Reply, Trouble, keys};
 
 /// A plugin's values, in this process or in the shared store. Cheap to clone.
 ///
-/// Keys have up to 512 bytes and values up to 64 KiB, anywhere. In this process a plugin has a share of 10,000
-/// entries and 16 MiB of keys and values: beyond it, what expires first makes room for what is new; values that do not expire
-/// are kept. In the shared store its `maxmemory` decides.
+/// Keys have up to 512 bytes and values up to 64 KiB, anywhere. In this process a plugin has a share of
+/// 10,000 entries and 16 MiB of keys and values: beyond it, what expires first makes room for what is new;
+/// values that do not expire are kept. In the shared store its `maxmemory` decides.
 ///
-/// A `ttl` counts from the write, in milliseconds, at least one; `None` is no expiry, also where a value with an
-/// expiry is overwritten.
+/// A `ttl` counts from the write, in milliseconds, at least one; `None` is no expiry, also where a value with
+/// an expiry is overwritten.
 #[derive(Clone)]
 pub struct Store(Place);
 
@@ -43,7 +43,8 @@ pub enum StoreError {
     /// The value is not a decimal number of 64 bits with a sign, or the sum would not be one.
     #[error("the value or the sum is not a number of 64 bits")]
     NotANumber,
-    /// The shared store is down, did not answer within 100 ms, or refused. A write may have been done all the same.
+    /// The shared store is down, did not answer within 100 ms, or refused. A write may have been done all the
+    /// same.
     #[error("the shared store cannot be reached")]
     Unavailable,
 }
@@ -54,7 +55,8 @@ const MAX_KEY: usize = 512;
 /// Longest value, bytes. A value is copied into the plugin's memory, and through one connection for all.
 const MAX_VALUE: usize = 64 << 10;
 
-/// For an answer of the shared store. Five times what a decision has: who asks a store cannot go on without it.
+/// For an answer of the shared store. Five times what a decision has: who asks a store cannot go on without
+/// it.
 const DEADLINE: Duration = Duration::from_millis(100);
 
 impl Store {
@@ -152,7 +154,8 @@ fn check(key: &str, value: &[u8]) -> Result<(), StoreError> {
     if key.len() <= MAX_KEY && value.len() <= MAX_VALUE { Ok(()) } else { Err(StoreError::TooLarge) }
 }
 
-/// As Redis counts it, so that both places agree: in whole milliseconds, at least one, and no longer than a century.
+/// As Redis counts it, so that both places agree: in whole milliseconds, at least one, and no longer than a
+/// century.
 fn whole(ttl: Duration) -> Duration {
     const CENTURY: u64 = 100 * 366 * 86_400 * 1_000;
     let millis = u64::try_from(ttl.as_millis()).unwrap_or(CENTURY);
