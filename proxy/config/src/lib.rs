@@ -40,9 +40,10 @@ mod tests;
 
 pub use config::{
     AccessLog, Address, Admin, Ambiguous, Balance, Buffer, CacheControl, Certificate, ClientAuth, Coding,
-    Compression, Config, Eject, Files, Health, HttpProbe, HttpVersions, Levels, Limits, Listener, Log,
-    LogFormat, LogLevel, MediaRange, MinRate, Passthrough, Pool, Probe, Protocol, ProxyProtocol, Ready,
-    Resolver, Retries, Server, Serves, Timeouts, Tls, TlsVersion, Upstream, UpstreamTimeouts, UpstreamTls,
+    Compression, Config, Credentials, Eject, Files, Health, HttpProbe, HttpVersions, Levels, Limits,
+    Listener, Log, LogFormat, LogLevel, MediaRange, MinRate, Passthrough, Password, Pool, Probe, Protocol,
+    ProxyProtocol, Ready, Redis, RedisTls, Resolver, Retries, Server, Serves, State, StateBackend, Timeouts,
+    Tls, TlsVersion, Upstream, UpstreamTimeouts, UpstreamTls,
 };
 pub use plugin::{BodyOverflow, Isolation, Match, OnError, PluginFile, PluginLimits};
 pub use positions::Positions;
@@ -77,7 +78,7 @@ pub fn parse_plugin(text: &str, file: &Path) -> Result<PluginFile, Problems> {
 /// The JSON Schema (2020-12) of `tidegate.toml`, with descriptions and defaults, for editors.
 ///
 /// Bounds of values with a unit stand in `x-minimum` and `x-maximum`, as JSON Schema has no word
-/// for them.
+/// for them; `x-secret` stands where a text that is out of place may be a secret, which is not shown then.
 pub fn schema() -> serde_json::Value {
     schema::of::<file::Config>()
 }

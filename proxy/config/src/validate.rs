@@ -32,7 +32,7 @@ impl Validator<'_, '_> {
                 Some(branch) => self.value(branch, value, path),
                 None => {
                     let names: Vec<_> = branches.iter().filter_map(type_of).collect();
-                    let message = format!("{path} must be {}, not {}", one_of(&names), kind(value));
+                    let message = format!("{path} must be {}, not {}", one_of(&names), kind(schema, value));
                     self.report.add(at, message, None);
                 }
             };
@@ -52,7 +52,7 @@ impl Validator<'_, '_> {
             ("integer", DeValue::Integer(number)) => self.integer(schema, number, at, path),
             ("boolean", DeValue::Boolean(_)) => {}
             _ => {
-                let message = format!("{path} must be {}, not {}", type_name(expected), kind(value));
+                let message = format!("{path} must be {}, not {}", type_name(expected), kind(schema, value));
                 self.report.add(
                     at,
                     message,
@@ -146,7 +146,7 @@ impl Validator<'_, '_> {
             let text = item.get_ref().as_str();
             if unique && text.is_some() && items[..index].iter().any(|other| other.get_ref().as_str() == text)
             {
-                let message = format!("{} stands twice in {path}", kind(item));
+                let message = format!("{} stands twice in {path}", kind(schema, item));
                 self.report.add(item.span().start, message, None);
             }
         }
@@ -245,8 +245,10 @@ fn one_of(names: &[&str]) -> String {
 }
 
 /// What a value is, in an error message.
-fn kind(value: &Spanned<DeValue<'_>>) -> String {
+fn kind(schema: &Value, value: &Spanned<DeValue<'_>>) -> String {
     match value.get_ref() {
+        DeValue::String(_) if may_be_secret(schema) => "text".to_owned(),
+        DeValue::Integer(_) | DeValue::Float(_) if may_be_secret(schema) => "a number".to_owned(),
         DeValue::String(text) => shown(text),
         DeValue::Integer(number) => shorten(&number.to_string()),
         DeValue::Float(number) => shorten(&number.to_string()),
@@ -255,6 +257,11 @@ fn kind(value: &Spanned<DeValue<'_>>) -> String {
         DeValue::Array(_) => "a list".to_owned(),
         DeValue::Table(_) => "a table".to_owned(),
     }
+}
+
+/// Whether a value that is out of place here may be a secret.
+fn may_be_secret(schema: &Value) -> bool {
+    schema.get("x-secret") == Some(&Value::Bool(true))
 }
 
 /// What to write when a value has the wrong type.

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use super::{Report, compression, files, listener, upstream};
+use super::{Report, compression, files, listener, state, upstream};
 use crate::document::Document;
 use crate::{
     AccessLog, Admin, Config, Limits, Log, MinRate, Problems, Ready, Resolver, Timeouts, file, suggest,
@@ -30,6 +30,7 @@ pub(crate) fn check(document: Document<file::Config>, file: &Path) -> Result<Con
     if let Some(value) = &content.compression {
         compression::check(value, &mut report);
     }
+    state::check(&content.state, &mut report);
     for (index, name) in content.identity_headers.iter().enumerate() {
         let at = format!("identity-headers[{index}]");
         let name = &name.0.0;
@@ -63,6 +64,7 @@ pub(crate) fn check(document: Document<file::Config>, file: &Path) -> Result<Con
         timeouts,
         access_log,
         log,
+        state: sharing,
         admin,
         ready,
     } = content;
@@ -105,6 +107,7 @@ pub(crate) fn check(document: Document<file::Config>, file: &Path) -> Result<Con
             path => AccessLog::File(directory.join(path)),
         },
         log: Log { level: log.level, format: log.format },
+        state: state::convert(sharing, directory),
         ready: Ready { upstreams: ready.upstreams },
         admin: admin.map(|admin| Admin {
             address: admin.address.0,

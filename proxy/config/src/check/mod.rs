@@ -5,6 +5,7 @@ mod config;
 mod files;
 mod listener;
 mod plugin;
+mod state;
 mod upstream;
 
 pub(crate) use config::check as config;

@@ -17,11 +17,13 @@ use crate::Positions;
 mod compression;
 mod files;
 mod listener;
+mod state;
 mod upstream;
 
 pub use compression::{Coding, Compression, Levels, MediaRange};
 pub use files::{CacheControl, Files};
 pub use listener::{Certificate, ClientAuth, HttpVersions, Listener, Passthrough, Serves, Tls, TlsVersion};
+pub use state::{Credentials, Password, Redis, RedisTls, State, StateBackend};
 pub use upstream::{
     Address, Balance, Buffer, Eject, Health, HttpProbe, Pool, Probe, Protocol, ProxyProtocol, Retries,
     Server, Upstream, UpstreamTimeouts, UpstreamTls,
@@ -64,6 +66,8 @@ pub struct Config {
     pub access_log: AccessLog,
     /// `[log]`: the proxy's own log, on stderr.
     pub log: Log,
+    /// Where policies keep what they share.
+    pub state: State,
     /// `[admin]`; `None` = off.
     pub admin: Option<Admin>,
     /// When `/readyz` says no.

@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::text::{DnsServer, FieldName, FilePath, Form, HostField, Name, Size, Text};
-use super::{Compression, Files, Listener, Upstream};
+use super::{Compression, Files, Listener, State, Upstream};
 use crate::{Ambiguous, LogFormat, LogLevel};
 
 /// The configuration of tidegate.
@@ -64,6 +64,9 @@ pub(crate) struct Config {
     pub access_log: AccessLog,
     /// The proxy's own log, on stderr. Read at the start only.
     pub log: Log,
+    /// Where policies keep what they share: limits and stores. Read at the start only.
+    #[schemars(extend("x-secret" = true))]
+    pub state: State,
     /// The admin interface. Without this table it is off. Read at the start only.
     pub admin: Option<Admin>,
     /// When `/readyz` of the admin interface says no, beside what it always looks at.

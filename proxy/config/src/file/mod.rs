@@ -6,6 +6,7 @@ mod config;
 mod files;
 mod listener;
 mod plugin;
+mod state;
 pub(crate) mod text;
 mod upstream;
 
@@ -14,4 +15,5 @@ pub(crate) use config::{Config, Limits};
 pub(crate) use files::{CacheControl, FallbackFor, Files};
 pub(crate) use listener::{Certificate, Http, Listener, Tls};
 pub(crate) use plugin::Plugin;
+pub(crate) use state::State;
 pub(crate) use upstream::{Buffer, DEFAULT_IDLE, HeaderCase, Health, HealthMethod, Server, Switch, Upstream};

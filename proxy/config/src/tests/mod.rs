@@ -14,6 +14,7 @@ mod plugin;
 mod positions;
 mod reference;
 mod schema;
+mod state;
 mod syntax;
 mod upstream;
 mod warnings;

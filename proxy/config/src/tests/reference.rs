@@ -66,6 +66,7 @@ fn a_row_tells_type_range_and_default() {
         ),
         ("NAME.toml", "on-error", "`\"deny\"` or `\"skip\"` | `\"deny\"`"),
         ("NAME.toml", "grants.routes", "list of texts | none"),
+        ("tidegate.toml [state]", "backend", "backend | `\"memory\"`"),
     ] {
         let row = row(block, key);
         assert!(row.starts_with(&format!("| `{key}` | {told} | ")), "{row}");

@@ -7,7 +7,7 @@ use crate::{Config, parse, plugin_schema, schema};
 
 /// Words that `validate` acts upon, that another word it acts upon implies (`pattern` and
 /// `minLength`: the format), or that check nothing.
-const KNOWN: [&str; 24] = [
+const KNOWN: [&str; 25] = [
     "$schema",
     "title",
     "description",
@@ -30,6 +30,7 @@ const KNOWN: [&str; 24] = [
     "format",
     "x-minimum",
     "x-maximum",
+    "x-secret",
     "pattern",
     "minLength",
 ];
@@ -150,6 +151,7 @@ files.b.root = "b"
     spell_out(&schema["properties"]["files"]["additionalProperties"], "files.b", &mut text);
     assert!(text.contains("files.b.index = ") && text.contains("files.b.precompressed = true\n"));
     assert!(text.contains("limits.http2-streams = 100\n") && text.contains("upstream.a.pool.age = "));
+    assert!(text.contains("state.backend = \"memory\"\n") && text.contains("state.store-timeout = "));
     assert!(text.contains("upstream.a.eject = true\n") && text.contains("upstream.a.health.status = "));
     let least = parse(least, file).expect("the least is valid");
     let spelt_out = parse(&text, file).expect("defaults are valid");

@@ -582,6 +582,7 @@ fn warn_of_what_stays(before: &Config, after: &Config) {
     let changed = [
         ("workers", before.workers != after.workers),
         ("log", before.log != after.log),
+        ("state", before.state != after.state),
         ("admin", before.admin != after.admin),
     ];
     for (key, _) in changed.iter().filter(|(_, changed)| *changed) {

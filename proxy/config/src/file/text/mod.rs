@@ -11,12 +11,14 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::units;
 
 mod address;
+mod backend;
 mod host;
 mod http;
 mod measure;
 mod name;
 
 pub(crate) use address::{DnsServer, ServerAddress};
+pub(crate) use backend::Backend;
 pub(crate) use host::{Fingerprint, HostField, HostPattern, SniPattern, TlsName};
 pub(crate) use http::{
     Charset, FieldName, FieldValue, MediaRange, Method, PathPattern, RequestTarget, StatusCodes,
@@ -102,6 +104,7 @@ pub(crate) const FORMS: &[AnyForm] = &[
     AnyForm::of::<FieldValue>(),
     AnyForm::of::<MediaRange>(),
     AnyForm::of::<PluginName>(),
+    AnyForm::of::<Backend>(),
 ];
 
 impl AnyForm {
