@@ -1,4 +1,4 @@
-//! Text → a checked file struct: TOML, then later keys, then the schema, then serde.
+//! Text → a checked file struct: TOML, then the schema, then serde.
 
 use std::path::Path;
 
@@ -7,9 +7,8 @@ use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, Deserializer};
 
-use crate::later;
 use crate::report::Report;
-use crate::{Positions, Problems, file, schema, validate};
+use crate::{Positions, Problems, schema, validate};
 
 /// A file all of whose keys are known and all of whose values have the right form.
 #[derive(Debug)]
@@ -18,21 +17,10 @@ pub(crate) struct Document<T> {
     pub(crate) positions: Positions,
 }
 
-/// What one of the two files contains.
-pub(crate) trait Content: DeserializeOwned + JsonSchema {
-    /// The keys that a later version brings.
-    const LATER: &'static [&'static str];
-}
-
-impl Content for file::Config {
-    const LATER: &'static [&'static str] = &[];
-}
-
-impl Content for file::Plugin {
-    const LATER: &'static [&'static str] = later::PLUGIN;
-}
-
-pub(crate) fn read<T: Content>(text: &str, file: &Path) -> Result<Document<T>, Problems> {
+pub(crate) fn read<T: DeserializeOwned + JsonSchema>(
+    text: &str,
+    file: &Path,
+) -> Result<Document<T>, Problems> {
     // Windows editors begin a file with a byte order mark; it is no column.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut report = Report::new(text, file);
@@ -59,7 +47,6 @@ pub(crate) fn read<T: Content>(text: &str, file: &Path) -> Result<Document<T>, P
     }
 
     let positions = Positions::new(file, &report.lines, table.get_ref());
-    later::take(table.get_mut(), T::LATER, &mut report);
     validate::table(&schema::of::<T>(), table.get_ref(), &mut report);
     if !report.problems.is_empty() {
         return Err(Problems(report.problems).sorted());

@@ -7,7 +7,6 @@
 //! A text passes these modules in turn:
 //!
 //! * `document`: TOML → a tree of values that know where they stand, and [`Positions`];
-//! * `later`: takes out keys of later versions, so that they are refused by name;
 //! * `schema` and `validate`: the tree against the JSON Schema that [`schema`] publishes;
 //! * `file`: the structs that schema is generated from, filled with what was written or defaulted;
 //! * `check`: what one key says about another; out comes a [`Config`] or a [`PluginFile`].
@@ -23,7 +22,6 @@ mod check;
 mod config;
 mod document;
 mod file;
-mod later;
 mod plugin;
 mod positions;
 mod problem;
@@ -45,7 +43,7 @@ pub use config::{
     ProxyProtocol, Ready, Redis, RedisTls, Resolver, Retries, Server, Serves, State, StateBackend, Timeouts,
     Tls, TlsVersion, Upstream, UpstreamTimeouts, UpstreamTls,
 };
-pub use plugin::{BodyOverflow, Isolation, Match, OnError, PluginFile, PluginLimits};
+pub use plugin::{BodyOverflow, Grants, Isolation, Match, OnError, PluginFile, PluginLimits, Secret};
 pub use positions::Positions;
 pub use problem::{Position, Problem, Problems};
 pub use reference::ReferenceError;
@@ -66,7 +64,8 @@ pub fn parse(text: &str, file: &Path) -> Result<Config, Problems> {
 
 /// Reads the text of a plugin's `NAME.toml`. An empty text is [`PluginFile::default`].
 ///
-/// `file` names it in messages; it is not opened.
+/// `file` names it in messages, and relative paths in it are joined with the directory of `file`;
+/// it is not opened.
 ///
 /// # Errors
 ///

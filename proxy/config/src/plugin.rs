@@ -1,5 +1,7 @@
 //! The checked content of `NAME.toml`: what the operator says about one plugin.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -27,8 +29,12 @@ pub struct PluginFile {
     pub limits: PluginLimits,
     /// Whether exchanges share an instance.
     pub isolation: Isolation,
-    /// Upstreams and file roots the policy may route to; `None` = all.
-    pub routes: Option<Vec<String>>,
+    /// What the policy may reach.
+    pub grants: Grants,
+    /// Where the secrets are that it may ask for, by name.
+    pub secrets: BTreeMap<String, Secret>,
+    /// Period of the timer phase, at least 1 s; `None` = it is not run.
+    pub timer: Option<Duration>,
     /// Runs the code of this other plugin with this file's settings.
     pub link: Option<String>,
     /// `[config]`, handed to the plugin's `configure`. An empty object when absent.
@@ -89,6 +95,38 @@ pub struct PluginLimits {
     pub instances: usize,
     /// Exchanges after which an instance is replaced; at least 1.
     pub reuse: u32,
+    /// Calls per worker that wait at a time, at least 1 and at most `instances`.
+    pub waiting: usize,
+    /// Callouts for one exchange, or in one call of the timer phase; may be 0.
+    pub callouts: u32,
+    /// Bytes of the body of a response to a callout.
+    pub callout_response: usize,
+    /// For a callout of which the policy does not say how long it may take.
+    pub callout_timeout: Duration,
+}
+
+/// `grants`. The default grants nothing but every route.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Grants {
+    /// Upstreams it may send requests of its own to.
+    pub callout: Vec<String>,
+    /// It may keep values.
+    pub store: bool,
+    /// It may limit how often something happens.
+    pub rate_limit: bool,
+    /// It may have metrics of its own.
+    pub metrics: bool,
+    /// Upstreams and file roots it may route to; `None` = all.
+    pub routes: Option<Vec<String>>,
+}
+
+/// Where a secret is; what it is was not looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Secret {
+    /// The content of this file; already joined with the directory of `NAME.toml`.
+    File(PathBuf),
+    /// The value of this environment variable.
+    Env(String),
 }
 
 /// `isolation`.

@@ -299,6 +299,10 @@ fn type_help(
         ("boolean", DeValue::String(text)) if matches!(text.as_ref(), "true" | "false") => {
             Some(format!("write {text}, without quotes"))
         }
+        ("object", _) if may_be_secret(schema) && schema.pointer("/properties/env").is_some() => Some(
+            "write { file = \"FILE\" } or { env = \"NAME\" }: a secret does not stand in this file"
+                .to_owned(),
+        ),
         ("array", DeValue::String(text)) => Some(format!("write [{}]", shown(text))),
         _ => None,
     }

@@ -1,14 +1,17 @@
 //! `NAME.toml`: from the file struct to [`PluginFile`].
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::Value;
 
-use super::Report;
+use super::{Report, path};
 use crate::document::Document;
-use crate::{BodyOverflow, Match, OnError, PluginFile, PluginLimits, Positions, Problems, file, units};
+use crate::{
+    BodyOverflow, Grants, Match, OnError, PluginFile, PluginLimits, Positions, Problems, Secret, file, units,
+};
 
-/// `file` says which plugin it is.
+/// `file` says which plugin it is, and where relative paths start.
 pub(crate) fn check(document: Document<file::Plugin>, file: &Path) -> Result<PluginFile, Problems> {
     let Document { mut content, positions } = document;
     let mut report = Report::new(&positions);
@@ -20,6 +23,14 @@ pub(crate) fn check(document: Document<file::Plugin>, file: &Path) -> Result<Plu
             path,
             format!("limits.time is {time}, less than limits.cpu, which is {cpu}"),
             "the time of a call includes its CPU time: raise one or lower the other",
+        );
+    }
+    let instances = content.limits.instances;
+    if let Some(waiting) = content.limits.waiting.filter(|waiting| *waiting > instances) {
+        report.add(
+            "limits.waiting",
+            format!("limits.waiting is {waiting}, more than limits.instances, which is {instances}"),
+            "a call that waits keeps its instance: raise one or lower the other",
         );
     }
     if content.required {
@@ -41,14 +52,17 @@ pub(crate) fn check(document: Document<file::Plugin>, file: &Path) -> Result<Plu
     {
         report.add("link", format!("link: {:?} is this plugin itself", link.0.0), "name another one");
     }
+    let directory = file.parent().unwrap_or(Path::new(""));
+    let secrets = secrets(std::mem::take(&mut content.secrets), directory, &mut report);
     let config = std::mem::take(&mut content.config);
     let config = json("config", toml::Value::Table(config), &mut report);
     report.finish()?;
-    Ok(PluginFile { config, positions, ..without_file(content) })
+    Ok(PluginFile { secrets, config, positions, ..without_file(content) })
 }
 
-/// What `content` says, but for the text-bound fields: an empty `config`, and no positions.
+/// What `content` says, but for the text-bound fields: no secrets, an empty `config`, and no positions.
 pub(crate) fn without_file(content: file::Plugin) -> PluginFile {
+    let instances = content.limits.instances;
     PluginFile {
         enabled: content.enabled,
         on_error: content.on_error,
@@ -64,15 +78,58 @@ pub(crate) fn without_file(content: file::Plugin) -> PluginFile {
             cpu: content.limits.cpu.0,
             time: content.limits.time.0,
             memory: content.limits.memory.0.in_memory(),
-            instances: content.limits.instances,
+            instances,
             reuse: content.limits.reuse,
+            waiting: content.limits.waiting.unwrap_or((instances * 3 / 4).max(1)),
+            callouts: content.limits.callouts,
+            callout_response: content.limits.callout_response.0.in_memory(),
+            callout_timeout: content.limits.callout_timeout.0,
         },
         isolation: content.isolation,
-        routes: content.grants.routes,
+        grants: Grants {
+            callout: content.grants.callout,
+            store: content.grants.store,
+            rate_limit: content.grants.rate_limit,
+            metrics: content.grants.metrics,
+            routes: content.grants.routes,
+        },
+        secrets: BTreeMap::new(),
+        timer: content.timer.map(|period| period.0),
         link: content.link.map(|name| name.0.0),
         config: Value::Object(serde_json::Map::new()),
         positions: Positions::default(),
     }
+}
+
+/// Those that are not clear are reported and left out.
+fn secrets(
+    written: BTreeMap<String, file::Secret>,
+    directory: &Path,
+    report: &mut Report<'_>,
+) -> BTreeMap<String, Secret> {
+    let mut secrets = BTreeMap::new();
+    for (name, secret) in written {
+        let at = format!("secrets.{}", Positions::segment(&name));
+        match (secret.file, secret.env) {
+            (Some(file), None) => {
+                secrets.insert(name, Secret::File(path(directory, file)));
+            }
+            (None, Some(variable)) => {
+                secrets.insert(name, Secret::Env(variable.0.0));
+            }
+            (Some(_), Some(_)) => report.add(
+                &format!("{at}.env"),
+                format!("{at}: env cannot stand beside file"),
+                "leave one of them out",
+            ),
+            (None, None) => report.add(
+                &at,
+                format!("{at} does not say where the secret is"),
+                "add file = \"FILE\" or env = \"NAME\"",
+            ),
+        }
+    }
+    secrets
 }
 
 fn json(path: &str, value: toml::Value, report: &mut Report<'_>) -> Value {

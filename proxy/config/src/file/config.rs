@@ -335,7 +335,7 @@ pub(crate) struct Admin {
     pub hosts: Vec<Text<HostField>>,
 }
 
-fn name_schema() -> schemars::Schema {
+pub(super) fn name_schema() -> schemars::Schema {
     key_schema::<Name>()
 }
 

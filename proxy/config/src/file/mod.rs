@@ -14,6 +14,6 @@ pub(crate) use compression::{Compression, DEFAULT_LEVELS};
 pub(crate) use config::{Config, Limits};
 pub(crate) use files::{CacheControl, FallbackFor, Files};
 pub(crate) use listener::{Certificate, Http, Listener, Tls};
-pub(crate) use plugin::Plugin;
+pub(crate) use plugin::{Plugin, Secret};
 pub(crate) use state::State;
 pub(crate) use upstream::{Buffer, DEFAULT_IDLE, HeaderCase, Health, HealthMethod, Server, Switch, Upstream};

@@ -2,12 +2,14 @@
 //!
 //! Documentation comments here are the descriptions of the published schema.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::text::{HostPattern, Method, PathPattern, PluginName, Size, Text};
+use super::config::name_schema;
+use super::text::{FilePath, HostPattern, Method, PathPattern, PluginName, Size, Text, VariableName};
 use crate::{BodyOverflow, Isolation, OnError};
 
 /// How tidegate runs the plugin beside this file.
@@ -35,6 +37,12 @@ pub(crate) struct Plugin {
     pub isolation: Isolation,
     /// What the policy may reach.
     pub grants: Grants,
+    /// What the policy learns when it asks for a secret by name. The proxy itself shows none of them anywhere.
+    #[schemars(extend("propertyNames" = name_schema(), "x-secret" = true))]
+    pub secrets: BTreeMap<String, Secret>,
+    /// From one call of the policy's timer phase to the next. Without it the phase is not run.
+    #[schemars(extend("x-minimum" = "1s", "x-maximum" = "24h"))]
+    pub timer: Option<Text<Duration>>,
     /// Runs the code of this other plugin with the settings of this file.
     pub link: Option<Text<PluginName>>,
     /// Handed to the plugin as JSON; dates become strings. The plugin says what belongs here
@@ -54,6 +62,8 @@ impl Default for Plugin {
             limits: Limits::default(),
             isolation: Isolation::Worker,
             grants: Grants::default(),
+            secrets: BTreeMap::new(),
+            timer: None,
             link: None,
             config: toml::Table::new(),
         }
@@ -89,10 +99,24 @@ pub(crate) struct Limits {
     /// keeps its instance (`isolation = "request"`), or calls may wait, one client has half of them at most.
     #[schemars(range(min = 1, max = 10_000))]
     pub instances: usize,
+    /// Calls per worker that wait at a time for callouts, for checks of passwords or for a store that several proxies
+    /// share; at most `instances`, and three quarters of them by default.
+    #[schemars(range(min = 1, max = 10_000))]
+    pub waiting: Option<usize>,
     /// Exchanges after which an instance is replaced (75 to 100 % of it, by chance), however many pieces
     /// their bodies have.
     #[schemars(range(min = 1, max = 4_294_967_295u64))]
     pub reuse: u32,
+    /// Callouts for one exchange, or in one call of the timer phase. Beyond it they fail (`too-many`).
+    #[schemars(range(max = 64))]
+    pub callouts: u32,
+    /// Bytes of the body of a response to a callout. Over it the callout has failed (`too-large`).
+    #[schemars(extend("x-minimum" = "1KiB", "x-maximum" = "64MiB"))]
+    pub callout_response: Text<Size>,
+    /// How long a callout may take where the policy does not say. Over it the callout has failed (`timeout`). It counts
+    /// towards `time`, which no callout outlasts.
+    #[schemars(extend("x-maximum" = "5m"))]
+    pub callout_timeout: Text<Duration>,
 }
 
 impl Default for Limits {
@@ -102,7 +126,11 @@ impl Default for Limits {
             time: Text(Duration::from_secs(1)),
             memory: Text(Size(32 << 20)),
             instances: 64,
+            waiting: None,
             reuse: 10_000,
+            callouts: 8,
+            callout_response: Text(Size(1 << 20)),
+            callout_timeout: Text(Duration::from_millis(500)),
         }
     }
 }
@@ -111,6 +139,28 @@ impl Default for Limits {
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub(crate) struct Grants {
+    /// Upstreams that the policy may send requests of its own to. Each has to exist; a file root is none.
+    #[schemars(extend("uniqueItems" = true))]
+    pub callout: Vec<String>,
+    /// `true`: the policy may keep values, where `[state]` of `tidegate.toml` says.
+    pub store: bool,
+    /// `true`: the policy may limit how often something happens. `[state]` of `tidegate.toml` says where it is counted.
+    pub rate_limit: bool,
+    /// `true`: the policy may have metrics of its own, beside those of the proxy.
+    pub metrics: bool,
     /// Upstreams and file roots that the policy may route to; without it all of them. Each has to exist.
     pub routes: Option<Vec<String>>,
+}
+
+/// Where a secret is: in a file or in the environment.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[schemars(extend("x-secret" = true))]
+pub(crate) struct Secret {
+    /// The file that contains it. Either this or `env` is needed, not both.
+    #[schemars(extend("x-secret" = true))]
+    pub file: Option<Text<FilePath>>,
+    /// The environment variable of the proxy whose value it is.
+    #[schemars(extend("x-secret" = true))]
+    pub env: Option<Text<VariableName>>,
 }

@@ -14,6 +14,7 @@ mod plugin;
 mod positions;
 mod reference;
 mod schema;
+mod secrets;
 mod state;
 mod syntax;
 mod upstream;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::{FULL_PLUGIN, plugin_problems, read_plugin};
-use crate::{BodyOverflow, Isolation, OnError, PluginFile, PluginLimits, Positions, parse_plugin};
+use crate::{BodyOverflow, Grants, Isolation, OnError, PluginFile, PluginLimits, Positions, parse_plugin};
 
 #[test]
 fn every_key_arrives() {
@@ -24,9 +24,21 @@ fn every_key_arrives() {
         memory: 64 << 20,
         instances: 8,
         reuse: 500,
+        waiting: 5,
+        callouts: 2,
+        callout_response: 64 << 10,
+        callout_timeout: Duration::from_millis(300),
     };
     assert_eq!(plugin.limits, limits);
-    assert_eq!(plugin.routes, Some(vec!["app".to_owned(), "assets".to_owned()]));
+    let grants = Grants {
+        callout: vec!["auth".to_owned()],
+        store: true,
+        rate_limit: true,
+        metrics: true,
+        routes: Some(vec!["app".to_owned(), "assets".to_owned()]),
+    };
+    assert_eq!(plugin.grants, grants);
+    assert_eq!(plugin.timer, Some(Duration::from_secs(5400)));
     assert_eq!(plugin.link.as_deref(), Some("10-access"));
     assert_eq!(
         plugin.config,
@@ -54,9 +66,15 @@ fn an_empty_file_is_the_default() {
         memory: 32 << 20,
         instances: 64,
         reuse: 10_000,
+        waiting: 48,
+        callouts: 8,
+        callout_response: 1 << 20,
+        callout_timeout: Duration::from_millis(500),
     };
     assert_eq!(default.limits, limits);
-    assert_eq!((default.routes, default.link, default.config), (None, None, json!({})));
+    assert_eq!((default.grants, default.timer), (Grants::default(), None));
+    assert!(default.secrets.is_empty());
+    assert_eq!((default.link, default.config), (None, json!({})));
 }
 
 #[test]
@@ -111,6 +129,38 @@ fn one_mistake_gives_one_problem_at_its_place() {
         ("limits.instances = 0", "1:20: limits.instances must be at least 1, not 0"),
         ("limits.instances = 10001", "1:20: limits.instances must be at most 10000, not 10001"),
         ("limits.reuse = 0", "1:16: limits.reuse must be at least 1, not 0"),
+        (
+            "limits.waiting = 65",
+            "1:18: limits.waiting is 65, more than limits.instances, which is 64; a call that waits keeps its instance: raise one or lower the other",
+        ),
+        (
+            "limits.instances = 1\nlimits.waiting = 2",
+            "2:18: limits.waiting is 2, more than limits.instances, which is 1; a call that waits keeps its instance: raise one or lower the other",
+        ),
+        ("limits.waiting = 0", "1:18: limits.waiting must be at least 1, not 0"),
+        ("limits.waiting = 10001", "1:18: limits.waiting must be at most 10000, not 10001"),
+        ("limits.callouts = -1", "1:19: limits.callouts must be at least 0, not -1"),
+        ("limits.callouts = 65", "1:19: limits.callouts must be at most 64, not 65"),
+        (
+            "limits.callout-response = \"1023B\"",
+            "1:27: limits.callout-response must be at least 1KiB, not 1023B",
+        ),
+        (
+            "limits.callout-response = \"65MiB\"",
+            "1:27: limits.callout-response must be at most 64MiB, not 65MiB",
+        ),
+        ("limits.callout-timeout = \"0s\"", "1:26: limits.callout-timeout must be at least 1ms, not 0s"),
+        ("limits.callout-timeout = \"6m\"", "1:26: limits.callout-timeout must be at most 5m, not 6m"),
+        ("grants.callout = \"auth\"", r#"1:18: grants.callout must be a list, not "auth"; write ["auth"]"#),
+        ("grants.callout = [\"a\", \"a\"]", r#"1:24: "a" stands twice in grants.callout"#),
+        ("grants.store = 1", "1:16: grants.store must be true or false, not 1"),
+        (
+            "grants.rate-limits = true",
+            r#"1:8: unknown key "rate-limits" in grants; did you mean "rate-limit"?"#,
+        ),
+        ("timer = \"999ms\"", "1:9: timer must be at least 1s, not 999ms"),
+        ("timer = \"25h\"", "1:9: timer must be at most 24h, not 25h"),
+        ("timer = 30", r#"1:9: timer must be text, not 30; write the unit, as in "5s""#),
         ("link = \"b.wasm\"", r#"1:8: link: "b.wasm" is a file, not the name of a plugin; write "b""#),
         ("link = \"a\"", r#"1:8: link: "a" is this plugin itself; name another one"#),
         ("config = 1", "1:10: config must be a table, not 1"),
@@ -141,20 +191,13 @@ fn one_mistake_gives_one_problem_at_its_place() {
 }
 
 #[test]
-fn grants_of_later_versions_may_be_declined_but_not_asked_for() {
-    let text = "[grants]\ncallout = [\"auth\"]\nstore = true\nrate-limit = true\nmetrics = true\n";
-    let unsupported =
-        |line: usize, what: &str| format!("{line}:1: {what:?} is not supported by this version of tidegate");
-    assert_eq!(
-        plugin_problems(text),
-        [
-            unsupported(2, "callout"),
-            unsupported(3, "store"),
-            unsupported(4, "rate-limit"),
-            unsupported(5, "metrics")
-        ]
-    );
-    assert!(read_plugin("grants = { callout = [], store = false }").is_ok());
+fn three_quarters_of_the_instances_may_wait_unless_it_is_said() {
+    for (instances, waiting) in [(1, 1), (2, 1), (3, 2), (64, 48), (10_000, 7500)] {
+        let plugin = read_plugin(&format!("limits.instances = {instances}")).expect("the text is valid");
+        assert_eq!(plugin.limits.waiting, waiting, "of {instances}");
+    }
+    let all = read_plugin("limits = { instances = 8, waiting = 8 }").expect("the text is valid");
+    assert_eq!(all.limits.waiting, 8);
 }
 
 #[test]

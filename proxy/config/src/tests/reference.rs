@@ -66,6 +66,8 @@ fn a_row_tells_type_range_and_default() {
         ),
         ("NAME.toml", "on-error", "`\"deny\"` or `\"skip\"` | `\"deny\"`"),
         ("NAME.toml", "grants.routes", "list of texts | none"),
+        ("NAME.toml", "timer", "duration, `\"1s\"` to `\"24h\"` | none"),
+        ("NAME.toml", "secrets.NAME.env", "variable name | none"),
         ("tidegate.toml [state]", "backend", "backend | `\"memory\"`"),
     ] {
         let row = row(block, key);

@@ -24,7 +24,7 @@ pub(crate) use http::{
     Charset, FieldName, FieldValue, MediaRange, Method, PathPattern, RequestTarget, StatusCodes,
 };
 pub(crate) use measure::{Percent, Size};
-pub(crate) use name::{FileName, FilePath, InnerPath, Name, PluginName};
+pub(crate) use name::{FileName, FilePath, InnerPath, Name, PluginName, VariableName};
 
 /// A value of the form `T`, written as text.
 #[derive(Debug)]
@@ -104,6 +104,7 @@ pub(crate) const FORMS: &[AnyForm] = &[
     AnyForm::of::<FieldValue>(),
     AnyForm::of::<MediaRange>(),
     AnyForm::of::<PluginName>(),
+    AnyForm::of::<VariableName>(),
     AnyForm::of::<Backend>(),
 ];
 

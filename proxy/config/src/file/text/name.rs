@@ -19,7 +19,8 @@ impl Form for FilePath {
             return Err(Complaint::new("a path must not be empty"));
         }
         if text.contains('\0') {
-            return Err(Complaint::new(format!("{text:?} is not a path: it contains a NUL")));
+            // Not repeated: what stands in place of a path may be a secret.
+            return Err(Complaint::new("a path must not contain a NUL"));
         }
         Ok(Self(text.to_owned()))
     }
@@ -101,7 +102,7 @@ fn served(name: &str) -> Result<(), Complaint> {
     Ok(())
 }
 
-/// The name of a listener, an upstream or a file root. It appears in metrics, logs and addresses of the admin
+/// The name of a listener, an upstream, a file root or a secret. It appears in metrics, logs and addresses of the admin
 /// interface, where other characters would have to be escaped.
 #[derive(Debug)]
 pub(crate) struct Name(String);
@@ -111,7 +112,7 @@ impl Form for Name {
     const EXAMPLE: &'static str = "web";
     const NAME: &'static str = "name";
     const RULE: &'static str =
-        "That of a listener, an upstream or a file root: ASCII letters, digits, `_`, `.` and `-`";
+        "That of a listener, an upstream, a file root or a secret: ASCII letters, digits, `_`, `.` and `-`";
 
     fn parse(text: &str) -> Result<Self, Complaint> {
         let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
@@ -155,5 +156,37 @@ impl Form for PluginName {
 
     fn print(&self) -> String {
         self.0.clone()
+    }
+}
+
+/// The name of an environment variable, as POSIX has it.
+#[derive(Debug)]
+pub(crate) struct VariableName(pub String);
+
+impl Form for VariableName {
+    const FORMAT: &'static str = "environment-variable";
+    const EXAMPLE: &'static str = "AUTH_TOKEN";
+    const NAME: &'static str = "variable name";
+    const RULE: &'static str = "The name of an environment variable: ASCII letters, digits and `_`, of which a digit is not the first";
+
+    /// What was written is not repeated: it may be the secret that belongs into the variable.
+    fn parse(text: &str) -> Result<Self, Complaint> {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        if text.is_empty() || text.starts_with(|c: char| c.is_ascii_digit()) || !text.chars().all(allowed) {
+            let help = match text.starts_with('$') {
+                true => "write the name alone, without \"$\"",
+                false => "write the name as in \"AUTH_TOKEN\", not the value",
+            };
+            return Err(Complaint::new("this is not the name of an environment variable").help(help));
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    fn print(&self) -> String {
+        self.0.clone()
+    }
+
+    fn describe(schema: &mut Schema) {
+        schema.insert("pattern".to_owned(), "^[A-Za-z_][A-Za-z0-9_]*$".into());
     }
 }

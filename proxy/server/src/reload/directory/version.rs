@@ -17,8 +17,8 @@ pub(super) struct Key {
     code: Option<Hash>,
     /// `None` without a `NAME.toml`.
     settings: Option<String>,
-    /// Names its settings refer to that are not in the configuration. What else is there does not matter to it.
-    unknown: Vec<String>,
+    /// What is wrong with the names its settings refer to. What else is in the configuration does not matter to it.
+    unknown: Vec<Problem>,
 }
 
 pub(super) type Hash = [u8; 32];
@@ -134,9 +134,9 @@ pub(super) fn read(place: &Files, all: &[Files], config: &Config) -> Result<Read
         Refused::new(key.clone(), lacks, vec![problem], &settings)
     })?;
     key.code = Some(Sha256::digest(&bytes).into());
-    let (unknown, problems) = unknown_names(config, &settings);
-    key.unknown = unknown;
-    if !problems.is_empty() {
+    key.unknown = unknown_names(config, &settings);
+    if !key.unknown.is_empty() {
+        let problems = key.unknown.clone();
         return Err(Refused::new(key, Lacks::Version, problems, &settings));
     }
     Ok(Read::Inputs(Box::new(Inputs { key, name: place.name.clone(), settings, wasm, bytes: bytes.into() })))
@@ -177,21 +177,30 @@ impl Refused {
     }
 }
 
-/// Names that the settings refer to and the configuration does not have.
-fn unknown_names(config: &Config, file: &PluginFile) -> (Vec<String>, Vec<Problem>) {
+/// Names that the settings refer to and that the configuration does not have, or has for something else.
+fn unknown_names(config: &Config, file: &PluginFile) -> Vec<Problem> {
+    let callouts = file.grants.callout.iter().enumerate();
+    let callouts = callouts.filter(|(_, name)| !config.upstreams.contains_key(*name));
+    let callouts = callouts.map(|(index, name)| {
+        let message = match config.files.contains_key(name) {
+            true => format!("\"{name}\" is a file root, and callouts go to upstreams"),
+            false => format!("there is no upstream \"{name}\""),
+        };
+        file.positions.problem(&format!("grants.callout[{index}]"), message)
+    });
     let unknown = |name: &String| !config.destinations().any(|known| known == name);
-    let routes = file.routes.iter().flatten().enumerate().filter(|(_, name)| unknown(name));
+    let routes = file.grants.routes.iter().flatten().enumerate().filter(|(_, name)| unknown(name));
     let routes = routes.map(|(index, name)| {
         let message = format!("there is no upstream or file root \"{name}\"");
-        (name.clone(), file.positions.problem(&format!("grants.routes[{index}]"), message))
+        file.positions.problem(&format!("grants.routes[{index}]"), message)
     });
     let listeners =
         file.matching.listeners.iter().enumerate().filter(|(_, name)| !config.listeners.contains_key(*name));
     let listeners = listeners.map(|(index, name)| {
         let message = format!("there is no listener \"{name}\"");
-        (name.clone(), file.positions.problem(&format!("match.listeners[{index}]"), message))
+        file.positions.problem(&format!("match.listeners[{index}]"), message)
     });
-    routes.chain(listeners).unzip()
+    callouts.chain(routes).chain(listeners).collect()
 }
 
 fn host_settings(name: &str, file: &PluginFile) -> host::Settings {
@@ -209,7 +218,7 @@ fn host_settings(name: &str, file: &PluginFile) -> host::Settings {
             Isolation::Worker => host::Isolation::Worker,
             Isolation::Request => host::Isolation::Request,
         },
-        routes: file.routes.clone(),
+        routes: file.grants.routes.clone(),
         matching: matching(file),
         secrets: host::Secrets::default(),
     }
@@ -246,5 +255,51 @@ fn load_problem(wasm: &Path, file: &PluginFile, error: &LoadError) -> Problem {
             let help = format!("write [config] with its keys in {}", table.display());
             problem(wasm, error.to_string()).with_help(&help)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegate_config::parse;
+
+    use super::*;
+
+    /// What is wrong with the names in `settings`, one line each.
+    fn problems(settings: &str) -> Vec<String> {
+        let config = r#"
+            [listener.web]
+            address = "127.0.0.1:0"
+            [upstream.app]
+            servers = ["127.0.0.1:1"]
+            [files.assets]
+            root = "www"
+        "#;
+        let config = parse(config, Path::new("tidegate.toml")).expect("a configuration");
+        let settings = parse_plugin(settings, Path::new("a.toml")).expect("settings");
+        unknown_names(&config, &settings).iter().map(Problem::to_string).collect()
+    }
+
+    #[test]
+    fn callouts_go_to_upstreams_that_exist() {
+        assert_eq!(problems("grants.callout = [\"app\"]"), [""; 0]);
+        assert_eq!(
+            problems("grants.callout = [\"app\", \"auth\", \"assets\"]"),
+            [
+                "a.toml:1:26: there is no upstream \"auth\"",
+                "a.toml:1:34: \"assets\" is a file root, and callouts go to upstreams"
+            ]
+        );
+    }
+
+    #[test]
+    fn requests_go_to_upstreams_and_file_roots_that_exist() {
+        assert_eq!(problems("grants.routes = [\"app\", \"assets\"]"), [""; 0]);
+        assert_eq!(
+            problems("grants.routes = [\"ap\"]\nmatch.listeners = [\"web\", \"wbe\"]"),
+            [
+                "a.toml:1:18: there is no upstream or file root \"ap\"",
+                "a.toml:2:27: there is no listener \"wbe\""
+            ]
+        );
     }
 }
