@@ -1,7 +1,9 @@
 //! The exchange of the current call, as objects: the imported functions with the shape that [`double`](crate::double) has
 //! in tests, where there may be several.
 
-pub(crate) use crate::bindings::imports::tidegate::policy::{activation, environment, log};
+pub(crate) use crate::bindings::imports::tidegate::policy::{
+    activation, crypto, environment, log, metrics, password, store,
+};
 
 /// Functions of an interface as methods of an object that carries nothing.
 macro_rules! methods {
@@ -159,5 +161,28 @@ pub(crate) mod matching {
 
     pub(crate) fn match_body(patterns: Matcher, _: &Body) -> Option<u32> {
         matching::match_body(patterns)
+    }
+}
+
+pub(crate) mod rate_limit {
+    use super::http::Request;
+    use crate::bindings::imports::tidegate::policy::rate_limit;
+    pub(crate) use rate_limit::{Decision, Limiter, OpenError, open, take};
+
+    pub(crate) fn take_for_client(limiter: Limiter, _: &Request, cost: u64) -> Decision {
+        rate_limit::take_for_client(limiter, cost)
+    }
+}
+
+pub(crate) mod callout {
+    use super::http::Request;
+    use crate::bindings::imports::tidegate::policy::callout;
+    pub(crate) use callout::{
+        CalloutError, Incoming, Outgoing, append_header, begin, header, header_values, headers, read_body,
+        send, send_all, set_body, set_header, set_host, set_timeout, status,
+    };
+
+    pub(crate) fn copy_headers(outgoing: Outgoing, _: &Request, names: &[String]) {
+        callout::copy_headers(outgoing, names);
     }
 }

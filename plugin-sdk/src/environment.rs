@@ -23,3 +23,9 @@ pub fn random() -> u64 {
 pub fn plugin_name() -> String {
     host::environment::plugin_name()
 }
+
+/// What the operator put under this name in `[secrets]`; `None` if nothing. It does not change: the plugin is configured
+/// anew when it does.
+pub fn secret(name: &str) -> Option<Vec<u8>> {
+    host::environment::secret(name)
+}

@@ -54,15 +54,21 @@ pub mod export;
 
 pub mod activation;
 mod body;
+pub mod callout;
+pub mod crypto;
 pub mod environment;
 pub mod http;
 pub mod log;
 pub mod matching;
 mod message;
+pub mod metrics;
+pub mod password;
 mod policy;
+pub mod rate_limit;
 mod request;
 mod response;
 pub mod rules;
+pub mod store;
 #[cfg(not(target_family = "wasm"))]
 pub mod testing;
 

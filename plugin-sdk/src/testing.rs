@@ -33,6 +33,7 @@ use std::ops::Deref;
 use std::time::Duration;
 
 use crate::bindings::imports::tidegate::policy::types::Version;
+use crate::callout::CalloutError;
 use crate::double::body::BodyFacts;
 use crate::double::http::{ClientCertificate, Fields, RequestFacts, ResponseFacts};
 use crate::log::Level;
@@ -46,6 +47,54 @@ use crate::{BodyMode, Policy, Reply, Verdict, double};
 /// The text the proxy would report, beginning with the key at fault.
 pub fn configure<P: Policy>(config: serde_json::Value) -> Result<P, String> {
     read_config(&config.to_string()).and_then(P::configure).map_err(|error| error.to_string())
+}
+
+/// What [`secret`](crate::environment::secret) answers in this thread from now on: set it before [`configure`].
+pub fn set_secret(name: &str, value: impl AsRef<[u8]>) {
+    double::shared::set_secret(name, value.as_ref());
+}
+
+/// Moves the clocks of this thread forward: those of [`environment`](crate::environment), of limits and of the store.
+pub fn advance(by: Duration) {
+    double::shared::advance(by);
+}
+
+/// What a metric counts in this thread, `None` if nothing was counted: the sum, the value of a gauge, or how many
+/// observations there were.
+pub fn metric(name: &str, labels: &[&str]) -> Option<f64> {
+    double::metrics::value(name, labels)
+}
+
+/// A request of the policy's own, as it is sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Callout {
+    /// The upstream.
+    pub destination: String,
+    /// Its method.
+    pub method: String,
+    /// Path and query.
+    pub target: String,
+    /// In place of the server's own name.
+    pub host: Option<String>,
+    /// In order.
+    pub headers: Vec<(String, Vec<u8>)>,
+    /// Empty without one.
+    pub body: Vec<u8>,
+    /// What the policy set.
+    pub timeout: Option<Duration>,
+}
+
+impl Callout {
+    /// The first value of a field, as text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let (_, value) = self.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name))?;
+        str::from_utf8(value).ok()
+    }
+}
+
+/// What comes of callouts in this thread from now on.
+pub fn answer_callouts(answer: impl Fn(&Callout) -> Result<Reply, CalloutError> + 'static) {
+    double::callout::answer_with(Box::new(answer));
 }
 
 /// What was logged in this thread since the last call, whatever the level.

@@ -30,7 +30,7 @@ async fn check_reports_every_problem_of_every_file_at_once() {
         .certificate("b", &b)
         .plugin("1-broken", b"broken".to_vec(), "")
         .plugin("2-stamp", guest("stamp"), "[config]\nvalu = \"x\"")
-        .plugin("3-store", guest("needs-store"), "")
+        .plugin("3-future", guest("future"), "")
         .plugin("4-stamp", guest("stamp"), "on-eror = \"skip\"\n[config]\nvalue = \"x\"")
         .plugin("5-stamp", guest("stamp"), "grants = { routes = [\"ap\"] }\n[config]\nvalue = \"x\"")
         .file("plugins/6-link.toml", "link = \"nobody\"")
@@ -41,7 +41,7 @@ async fn check_reports_every_problem_of_every_file_at_once() {
         ("tidegate.toml:", "b.key"),
         ("1-broken.wasm", "not WebAssembly"),
         ("2-stamp.toml:2:", "valu"),
-        ("3-store.wasm", "tidegate:policy/store"),
+        ("3-future.wasm", "`weather` of `request`"),
         ("4-stamp.toml:1:1:", "on-error"),
         ("5-stamp.toml:1:", "ap"),
         ("6-link.toml:1:", "nobody"),
@@ -96,7 +96,7 @@ fn inspect_shows_what_a_plugin_is() {
         .config("")
         .plugin("router", stock("router"), "")
         .plugin("stamp", guest("stamp"), "")
-        .plugin("store", guest("needs-store"), "")
+        .plugin("capabilities", guest("capabilities"), "")
         .plugin("broken", b"broken".to_vec(), "")
         .write();
     let inspect = |name: &str| {
@@ -112,7 +112,7 @@ fn inspect_shows_what_a_plugin_is() {
     for part in ["request", "response", "log"] {
         assert!(stamp.stdout.contains(part), "{part}: {stamp}");
     }
-    let store = inspect("store");
+    let store = inspect("capabilities");
     assert!(store.to_string().contains("store"), "{store}");
     let broken = inspect("broken");
     assert_eq!(broken.status.code(), Some(1), "{broken}");

@@ -123,7 +123,7 @@ async fn a_broken_replacement_changes_nothing_and_is_reported_once() {
 
     for (file, content, logged) in [
         ("1-stamp.wasm", &b"broken"[..], "not WebAssembly"),
-        ("1-stamp.wasm", &guest("needs-store"), "tidegate:policy/store"),
+        ("1-stamp.wasm", &guest("future"), "`weather` of `request`"),
         ("1-stamp.toml", b"[config]\nvalue = 7", "1-stamp.toml:2:"),
         ("1-stamp.toml", b"[config]\nvalu = \"x\"", "valu"),
         ("1-stamp.toml", b"on-eror = \"skip\"\n[config]\nvalue = \"x\"", "on-error"),

@@ -365,12 +365,13 @@ async fn a_configure_that_misbehaves_costs_its_own_load() {
 }
 
 #[tokio::test]
-async fn a_capability_nobody_granted_is_named() {
+async fn a_plugin_from_the_future_is_refused_with_what_it_wants() {
     let app = Upstream::echo("app").await;
-    let proxy = Proxy::builder(&app).plugin("1-store", guest("needs-store"), "").start().await;
-    proxy.log().wait(&["ERROR", "1-store.wasm", "tidegate:policy/store"]).await;
-    let plugin = proxy.plugin_state("1-store", "refused").await;
-    assert!(plugin["error"].as_str().is_some_and(|error| error.contains("store")), "{plugin}");
+    let proxy = Proxy::builder(&app).plugin("1-future", guest("future"), "").start().await;
+    let wants = "wants the function `weather` of `request` of `tidegate:policy@0.2.99`, and this tidegate offers version 0.2.0";
+    proxy.log().wait(&["ERROR", "1-future.wasm", wants]).await;
+    let plugin = proxy.plugin_state("1-future", "refused").await;
+    assert!(plugin["error"].as_str().is_some_and(|error| error.contains(wants)), "{plugin}");
 }
 
 #[tokio::test]

@@ -23,6 +23,7 @@ Usage: cargo xtask COMMAND
   demo                                  build, then `tidegate demo`
   bench [--pgo] [--rounds N] [--seconds N]
                                         CPU time per request beside nginx and Envoy
+  bench --instructions                  instructions per request outside the kernel, beside nginx (needs valgrind)
 
 Each command installs or builds what it needs first; only Rust itself has to be there.";
 

@@ -4,9 +4,13 @@
 //! operator's limits are not enforced. The host and this double run the same test vectors, `wit/vectors/`.
 
 pub(crate) mod body;
+pub(crate) mod callout;
+pub(crate) mod crypto;
 pub(crate) mod http;
 pub(crate) mod matching;
+pub(crate) mod password;
 mod path;
+pub(crate) mod shared;
 #[cfg(test)]
 mod vectors;
 
@@ -39,15 +43,18 @@ pub(crate) mod environment {
     use std::sync::LazyLock;
     use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+    use super::shared;
+    pub(crate) use shared::secret;
+
     static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
 
     pub(crate) fn wall_clock() -> u64 {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + shared::moved();
         since.as_millis().try_into().unwrap_or(u64::MAX)
     }
 
     pub(crate) fn monotonic_clock() -> u64 {
-        ORIGIN.elapsed().as_nanos().try_into().unwrap_or(u64::MAX)
+        (ORIGIN.elapsed() + shared::moved()).as_nanos().try_into().unwrap_or(u64::MAX)
     }
 
     pub(crate) fn random() -> u64 {
@@ -59,6 +66,8 @@ pub(crate) mod environment {
         "test".to_owned()
     }
 }
+
+pub(crate) use shared::{metrics, rate_limit, store};
 
 /// Checks what it is given; tests call the phases themselves.
 pub(crate) mod activation {

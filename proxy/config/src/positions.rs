@@ -51,7 +51,7 @@ impl Positions {
     }
 
     /// A key as a step of a path: in quotes if it could be taken for several.
-    pub(crate) fn segment(key: &str) -> String {
+    pub fn segment(key: &str) -> String {
         let bare = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
         if !key.is_empty() && key.chars().all(bare) {
             return key.to_owned();

@@ -14,6 +14,8 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 pub(crate) struct Capacity {
     alive: AtomicUsize,
     waiting: AtomicUsize,
+    /// Calls that wait for something they asked for, by client; `None` is the timer's.
+    suspended: Mutex<HashMap<Option<IpAddr>, usize>>,
     pub(crate) freed: Notify,
     /// Those that hold instances, or wait until they hold fewer.
     clients: Mutex<HashMap<IpAddr, Arc<Semaphore>>>,
@@ -55,6 +57,23 @@ impl Capacity {
         self.waiting.load(Ordering::Relaxed)
     }
 
+    /// A call for a client waits for what it asked for; `None` if as many do as may, or as many for this client as are
+    /// its share.
+    pub(crate) fn suspend(self: &Arc<Self>, client: Option<IpAddr>, limit: usize) -> Option<Suspended> {
+        let client = client.map(network);
+        let mut suspended = self.suspended();
+        let of_client = suspended.get(&client).copied().unwrap_or(0);
+        if suspended.values().sum::<usize>() >= limit || of_client >= (limit / SHARE).max(1) {
+            return None;
+        }
+        suspended.insert(client, of_client + 1);
+        Some(Suspended { capacity: self.clone(), client })
+    }
+
+    fn suspended(&self) -> MutexGuard<'_, HashMap<Option<IpAddr>, usize>> {
+        self.suspended.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Something became free.
     pub(crate) fn tell(&self) {
         if self.waiting.load(Ordering::Relaxed) > 0 {
@@ -66,6 +85,12 @@ impl Capacity {
 /// Stands for one living instance.
 #[derive(Debug)]
 pub(crate) struct Permit(Arc<Capacity>);
+
+impl Permit {
+    pub(crate) fn capacity(&self) -> &Arc<Capacity> {
+        &self.0
+    }
+}
 
 impl Drop for Permit {
     fn drop(&mut self) {
@@ -107,6 +132,22 @@ impl Drop for Share {
     }
 }
 
+/// Stands for one call that waits for what it asked for.
+pub(crate) struct Suspended {
+    capacity: Arc<Capacity>,
+    client: Option<IpAddr>,
+}
+
+impl Drop for Suspended {
+    fn drop(&mut self) {
+        let mut suspended = self.capacity.suspended();
+        match suspended.get_mut(&self.client) {
+            Some(count) if *count > 1 => *count -= 1,
+            _ => drop(suspended.remove(&self.client)),
+        }
+    }
+}
+
 /// Stands for one waiting call.
 pub(crate) struct Waiting(Arc<Capacity>);
 
@@ -119,6 +160,19 @@ impl Drop for Waiting {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_calls_of_one_client_are_half_of_those_that_wait() {
+        let capacity = Arc::new(Capacity::default());
+        let [one, other] = [[192, 0, 2, 1], [192, 0, 2, 2]].map(|octets| Some(IpAddr::from(octets)));
+        let of_one = [capacity.suspend(one, 4), capacity.suspend(one, 4), capacity.suspend(one, 4)];
+        assert_eq!(of_one.each_ref().map(Option::is_some), [true, true, false]);
+        let timer = capacity.suspend(None, 4);
+        let of_other = [capacity.suspend(other, 4), capacity.suspend(other, 4)];
+        assert_eq!(of_other.each_ref().map(Option::is_some), [true, false], "no more than four in all");
+        drop((of_one, timer, of_other));
+        assert!(capacity.suspended().is_empty());
+    }
 
     #[test]
     fn a_client_has_its_share_and_leaves_nothing_behind() {

@@ -9,8 +9,9 @@ use wasmtime::component::Linker;
 use wasmtime::{Config, Engine};
 
 use crate::clock::Clock;
-use crate::contract::{self, Offered};
+use crate::contract::{self, Offered, Waits};
 use crate::error::HostError;
+use crate::services::Services;
 use crate::settings::{Settings, Shared};
 use crate::state::State;
 
@@ -34,10 +35,11 @@ struct Inner {
     engine: Engine,
     /// What the contract offers here.
     offered: Offered,
-    /// Links the contract.
+    services: Services,
+    /// Links what never waits.
     plain: Linker<State>,
-    /// Links the contract and WASI; its functions may wait.
-    wasi: Linker<State>,
+    /// Links everything; some of it may wait.
+    waiting: Linker<State>,
     /// Origin of the plugins' monotonic clock.
     started: Instant,
     next_id: AtomicU64,
@@ -51,20 +53,22 @@ impl Host {
     /// # Errors
     ///
     /// When this machine cannot run WebAssembly or cannot start another thread.
-    pub fn new() -> Result<Self, HostError> {
+    pub fn new(services: Services) -> Result<Self, HostError> {
         let set_up = |error: wasmtime::Error| HostError::Engine(format!("{error:#}"));
         let engine = Engine::new(&config()).map_err(set_up)?;
         let mut plain = Linker::new(&engine);
         let mut offered = Offered::default();
-        contract::link(&mut plain, &mut offered).map_err(set_up)?;
-        let mut wasi = plain.clone();
-        contract::link_wasi(&mut wasi).map_err(set_up)?;
+        contract::link(&mut plain, &mut offered, None).map_err(set_up)?;
+        let mut waiting = Linker::new(&engine);
+        let waits = Waits { state: services.state.is_remote() };
+        contract::link(&mut waiting, &mut offered, Some(waits)).map_err(set_up)?;
         let clock = Clock::start(engine.clone()).map_err(HostError::Clock)?;
         Ok(Self(Arc::new(Inner {
             engine,
             offered,
+            services,
             plain,
-            wasi,
+            waiting,
             started: Instant::now(),
             next_id: AtomicU64::new(1),
             clock,
@@ -79,14 +83,19 @@ impl Host {
         &self.0.offered
     }
 
-    pub(crate) fn linker(&self, wasi: bool) -> &Linker<State> {
-        if wasi { &self.0.wasi } else { &self.0.plain }
+    pub(crate) fn linker(&self, waits: bool) -> &Linker<State> {
+        if waits { &self.0.waiting } else { &self.0.plain }
+    }
+
+    /// Whether limits and stores may wait.
+    pub(crate) fn state_waits(&self) -> bool {
+        self.0.services.state.is_remote()
     }
 
     /// What the instances of a new plugin refer to.
     pub(crate) fn share(&self, settings: Settings) -> Arc<Shared> {
         let id = self.0.next_id.fetch_add(1, Ordering::Relaxed);
-        Shared::new(id, self.0.started, self.0.clock.pulse.clone(), settings)
+        Shared::new(id, self.0.started, self.0.clock.pulse.clone(), &self.0.services, settings)
     }
 }
 

@@ -121,6 +121,9 @@ pub enum CallError {
     /// The verdict was `respond`, and there was no response.
     #[error("returned `respond` without storing a response")]
     NoReply,
+    /// Its timer phase says so.
+    #[error("could not do its periodic work: {0}")]
+    Timer(String),
     /// It held back more of a body than `limits.policy-body`.
     #[error("held back more of a body than `limits.policy-body`")]
     TooLarge,
@@ -137,6 +140,7 @@ impl CallError {
             Self::Instances => "instances",
             Self::Configure(_) => "configure",
             Self::NoReply => "no-reply",
+            Self::Timer(_) => "timer",
             Self::TooLarge => "too-large",
         }
     }

@@ -57,6 +57,8 @@ pub struct Exchange {
     tokens: Vec<(u64, u64)>,
     /// By plugin and name; few, likewise.
     notes: Vec<(u64, String, Vec<u8>)>,
+    /// How many each plugin has sent.
+    callouts: Vec<(u64, u32)>,
 }
 
 /// Whether a request can be sent once more, and where a policy wants it to go.
@@ -118,6 +120,7 @@ impl Exchange {
             bodies: Bodies::default(),
             tokens: Vec::new(),
             notes: Vec::new(),
+            callouts: Vec::new(),
         })
     }
 
@@ -172,6 +175,20 @@ impl Exchange {
     pub(crate) fn token(&self, plugin: u64) -> u64 {
         let found = self.tokens.iter().find(|(of, _)| *of == plugin);
         found.map_or(0, |(_, token)| *token)
+    }
+
+    /// Counts a callout of a plugin, and answers how many there are.
+    pub(crate) fn count_callout(&mut self, plugin: u64) -> u32 {
+        match self.callouts.iter_mut().find(|(of, _)| *of == plugin) {
+            Some((_, count)) => {
+                *count = count.saturating_add(1);
+                *count
+            }
+            None => {
+                self.callouts.push((plugin, 1));
+                1
+            }
+        }
     }
 
     /// What a plugin noted for itself.

@@ -9,6 +9,7 @@ use wasmtime::component::{ComponentNamedList, Lift, Lower, TypedFunc};
 use wasmtime::{Store, Trap, WasmBacktrace};
 
 use crate::activation::Narrowing;
+use crate::callout::Callouts;
 use crate::capacity::{Permit, Share};
 use crate::code::Code;
 use crate::error::{CallError, LoadError};
@@ -17,9 +18,9 @@ use crate::exchange::Exchange;
 use crate::chunk::{Chunk, Draft, HeldTooMuch};
 use crate::contract::Exports;
 use crate::limits::{Breach, Meter};
-use crate::matching::Matchers;
 use crate::memo::Memo;
 use crate::phase::{Phase, Verdict};
+use crate::services::Defined;
 use crate::settings::Shared;
 use crate::state::{Stage, State};
 
@@ -57,11 +58,11 @@ impl Instance {
     pub(crate) async fn start(
         code: &Code,
         shared: &Arc<Shared>,
-        matchers: Arc<Matchers>,
+        defined: Arc<Defined>,
     ) -> Result<Self, LoadError> {
-        let waits = code.is_async();
+        let (waits, wasi) = (code.is_async(), code.has_wasi());
         let code = &*code.0;
-        let mut store = Store::new(code.host.engine(), State::new(shared.clone(), matchers, waits));
+        let mut store = Store::new(code.host.engine(), State::new(shared.clone(), defined, wasi));
         store.limiter(|state| &mut state.memory);
         store.epoch_deadline_callback(|store| Ok(store.data().budget.tick()));
         store.set_hostcall_fuel(shared.limits.memory.max(HOSTCALL_BYTES));
@@ -89,12 +90,18 @@ impl Instance {
 
     /// Counts as one of its worker's instances from here on.
     pub(crate) fn occupy(&mut self, permit: Permit) {
+        self.store.data_mut().capacity = Some(permit.capacity().clone());
         self.permit = Some(permit);
     }
 
     /// Counts as held by a client, or by nobody.
     pub(crate) fn belong_to(&mut self, share: Option<Share>) {
         self.share = share;
+    }
+
+    /// Where its callouts go from here on.
+    pub(crate) fn reach(&mut self, door: Option<Arc<dyn Callouts>>) {
+        self.store.data_mut().door = door;
     }
 
     /// What the plugin says about itself.
@@ -115,13 +122,13 @@ impl Instance {
     }
 
     /// What the first instance of a plugin defined while it was configured.
-    pub(crate) fn into_definitions(self) -> (Matchers, Narrowing) {
+    pub(crate) fn into_definitions(self) -> (Defined, Narrowing) {
         let state = self.store.into_data();
         let narrowing = match state.stage {
             Stage::Defining(narrowing) => *narrowing,
             Stage::Starting | Stage::Configuring | Stage::Serving => Narrowing::default(),
         };
-        (Arc::unwrap_or_clone(state.matchers), narrowing)
+        (Arc::unwrap_or_clone(state.defined), narrowing)
     }
 
     /// Lets the policy look at an exchange, and in a phase that sees a body at a chunk of it, within the operator's
@@ -185,6 +192,7 @@ impl Instance {
         let limits = state.plugin.limits;
         state.stage = Stage::Serving;
         state.call.begin(phase, exchange, chunk.map(std::mem::take), remembers);
+        state.callouts.clear();
         let time = limits.time.saturating_sub(waited);
         begin(&mut self.store, limits.cpu, time);
         (calls_left, time)
@@ -221,6 +229,37 @@ impl Instance {
             Ok(_) => state.call.journal().commit(),
         }
         result
+    }
+
+    /// Lets the plugin do its periodic work, within the operator's limits less the time it waited.
+    pub(crate) async fn tick(&mut self, waited: Duration) -> Result<(), CallError> {
+        let calls_left = std::mem::replace(&mut self.calls_left, 0);
+        let state = self.store.data_mut();
+        let limits = state.plugin.limits;
+        state.stage = Stage::Serving;
+        state.call.begin_alone();
+        state.callouts.clear();
+        let time = limits.time.saturating_sub(waited);
+        begin(&mut self.store, limits.cpu, time);
+        let called = if self.waits {
+            let meter = self.store.data().budget.meter.clone();
+            let call = metered(&meter, self.exports.call_async(&mut self.store, Phase::Timer));
+            tokio::time::timeout(time, call).await.map_err(|_| CallError::Time)?
+        } else {
+            self.exports.call(&mut self.store, Phase::Timer)
+        };
+        match called {
+            Ok(verdict) => {
+                self.calls_left = calls_left.saturating_sub(1);
+                match verdict {
+                    Verdict::Fail => {
+                        Err(CallError::Timer(self.store.data_mut().last_words.take().unwrap_or_default()))
+                    }
+                    _ => Ok(()),
+                }
+            }
+            Err(error) => Err(self.diagnose(&error).into()),
+        }
     }
 
     fn diagnose(&mut self, error: &wasmtime::Error) -> Failure {

@@ -22,6 +22,7 @@
 
 mod activation;
 mod bodies;
+mod callout;
 mod capacity;
 mod chunk;
 mod clock;
@@ -41,6 +42,7 @@ mod observe;
 mod phase;
 mod plugin;
 mod refusal;
+mod services;
 mod settings;
 mod state;
 #[cfg(test)]
@@ -49,6 +51,7 @@ mod wasi;
 
 pub use activation::{Activation, Match};
 pub use bodies::{BodyMode, Side};
+pub use callout::{Answered, Callout, CalloutError, Callouts, Sent};
 pub use chunk::Chunk;
 pub use code::Code;
 pub use engine::Host;
@@ -59,4 +62,5 @@ pub use limits::Limits;
 pub use matching::PathPatterns;
 pub use phase::{Phase, Verdict};
 pub use plugin::Plugin;
+pub use services::{Grants, Services};
 pub use settings::{Isolation, Secrets, Settings};

@@ -25,6 +25,14 @@ pub struct Limits {
     /// Exchanges an instance serves before a fresh one takes its place, at least 1; each instance
     /// draws 75 to 100 % of it, so that they are not all replaced at once. Default 10,000.
     pub reuse: u32,
+    /// Calls that may wait at once on each worker, for callouts and passwords. Default 48.
+    pub waiting: usize,
+    /// Callouts of one exchange, or of one timer call. Default 8.
+    pub callouts: u32,
+    /// Bytes of the body of a callout's response. Default 1 MiB.
+    pub callout_response: usize,
+    /// Longest time of one callout. Default 500 ms.
+    pub callout_timeout: Duration,
 }
 
 impl Default for Limits {
@@ -35,6 +43,10 @@ impl Default for Limits {
             memory: 32 << 20,
             instances: 64,
             reuse: 10_000,
+            waiting: 48,
+            callouts: 8,
+            callout_response: 1 << 20,
+            callout_timeout: Duration::from_millis(500),
         }
     }
 }

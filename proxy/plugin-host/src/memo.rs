@@ -16,9 +16,10 @@ use std::sync::Arc;
 use crate::edit::{Editor, Journal};
 use crate::exchange::Exchange;
 use crate::limits::Allowance;
-use crate::matching::{Matchers, Watch};
+use crate::matching::Watch;
 use crate::observe::{Answer, Asker, Question, Recorder, Subject};
 use crate::phase::{Phase, Verdict};
+use crate::services::Defined;
 use crate::settings::Shared;
 
 /// Nodes of one policy on one worker: some hundred texts, each followed by a handful of questions. A hundred
@@ -28,7 +29,7 @@ const MAX_NODES: usize = 4096;
 /// The decisions of one pure policy on one worker.
 pub(crate) struct Memo {
     plugin: Arc<Shared>,
-    matchers: Arc<Matchers>,
+    defined: Arc<Defined>,
     trees: RefCell<Trees>,
     /// Of the walk in progress.
     journal: RefCell<Journal>,
@@ -106,8 +107,8 @@ impl Edges {
 }
 
 impl Memo {
-    pub(crate) fn new(plugin: Arc<Shared>, matchers: Arc<Matchers>) -> Self {
-        Self { plugin, matchers, trees: RefCell::default(), journal: RefCell::default() }
+    pub(crate) fn new(plugin: Arc<Shared>, defined: Arc<Defined>) -> Self {
+        Self { plugin, defined, trees: RefCell::default(), journal: RefCell::default() }
     }
 
     /// The verdict of an earlier call that learnt the same facts, its edits made. Without one the
@@ -135,7 +136,7 @@ impl Memo {
                     let asker = Asker {
                         plugin: self.plugin.id,
                         routes: editor.routes,
-                        matchers: &self.matchers,
+                        matchers: &self.defined.matchers,
                         watch,
                     };
                     match edges.ask(question, &mut editor, asker) {
@@ -241,6 +242,7 @@ mod tests {
     use crate::exchange::tests::exchange;
     use crate::matching::{Definition, Kind, Unwatched};
     use crate::observe::{Call, Change, Number, Route, Text};
+    use crate::services::Services;
     use crate::settings::{Isolation, Settings};
 
     /// Stands in for a pure policy: marks what is below `/old` and sends `/images` where they are.
@@ -252,7 +254,7 @@ mod tests {
 
     impl Policy {
         fn new() -> Self {
-            let mut matchers = Matchers::default();
+            let mut matchers = crate::matching::Matchers::default();
             let patterns = ["/old/**", "/images/**"].map(str::to_owned).to_vec();
             let paths = Definition::Patterns { kind: Kind::Glob, patterns, ignore_case: false };
             let paths = matchers.define(paths).expect("valid patterns");
@@ -264,9 +266,11 @@ mod tests {
                 routes: None,
                 matching: crate::activation::Match::default(),
                 secrets: crate::settings::Secrets::default(),
+                grants: crate::services::Grants::default(),
             };
-            let shared = Host::new().expect("an engine").share(settings);
-            Self { memo: Memo::new(shared, Arc::new(matchers)), paths, calls: Cell::new(0) }
+            let shared = Host::new(Services::default()).expect("an engine").share(settings);
+            let defined = Arc::new(Defined { matchers, ..Defined::default() });
+            Self { memo: Memo::new(shared, defined), paths, calls: Cell::new(0) }
         }
 
         fn decide(&self, exchange: Box<Exchange>) -> (Verdict, Box<Exchange>) {
@@ -278,8 +282,12 @@ mod tests {
             let mut call = Call::default();
             call.begin(Phase::Request, exchange, None, true);
             let watch: &dyn Watch = &Unwatched;
-            let asker =
-                Asker { plugin: self.memo.plugin.id, routes: None, matchers: &self.memo.matchers, watch };
+            let asker = Asker {
+                plugin: self.memo.plugin.id,
+                routes: None,
+                matchers: &self.memo.defined.matchers,
+                watch,
+            };
             match call.number(asker, Number::MatchPath(self.paths)).expect("an answer") {
                 Some(0) => {
                     let mark = Change::set_header(Side::Request, "x-old", b"yes".to_vec());

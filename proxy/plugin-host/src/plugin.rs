@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use crate::activation::{Activation, Match};
+use crate::activation::Activation;
 use crate::bodies::{BodyMode, Side};
 use crate::code::Code;
 use crate::engine::Host;
@@ -14,9 +14,9 @@ use crate::error::LoadError;
 use crate::exchange::Exchange;
 use crate::instance::Instance;
 use crate::limits::{Limits, thread_cpu_time};
-use crate::matching::Matchers;
 use crate::phase::Phase;
-use crate::settings::{Isolation, Secrets, Settings, Shared};
+use crate::services::Defined;
+use crate::settings::{Settings, Shared};
 use crate::state::Stage;
 
 /// A plugin that can serve. Cheap to clone; shared by all workers.
@@ -28,7 +28,7 @@ struct Inner {
     shared: Arc<Shared>,
     description: Vec<(String, String)>,
     activation: Activation,
-    matchers: Matchers,
+    defined: Defined,
     is_slow_to_start: bool,
 }
 
@@ -54,13 +54,13 @@ impl Host {
             let description = probe.describe().await?;
             probe.configure(Stage::Defining(Box::default())).await?;
             let is_slow_to_start = Duration::from_nanos(thread_cpu_time() - began) > SLOW_START;
-            let (matchers, narrowing) = probe.into_definitions();
-            Ok((description, matchers, narrowing, is_slow_to_start))
+            let (defined, narrowing) = probe.into_definitions();
+            Ok((description, defined, narrowing, is_slow_to_start))
         };
-        let (description, matchers, narrowing, is_slow_to_start) = complete(code, probe)?;
+        let (description, defined, narrowing, is_slow_to_start) = complete(code, probe)?;
         let activation = activation.narrowed(narrowing);
         let code = code.clone();
-        Ok(Plugin(Arc::new(Inner { code, shared, description, activation, matchers, is_slow_to_start })))
+        Ok(Plugin(Arc::new(Inner { code, shared, description, activation, defined, is_slow_to_start })))
     }
 }
 
@@ -105,8 +105,11 @@ impl Plugin {
         self.0.shared.limits
     }
 
-    /// Whether it can send requests to this destination: it chooses any, and was granted this one.
-    pub fn may_route_to(&self, destination: &str) -> bool {
+    /// Whether it can send requests to this destination: it chooses any and was granted this one, or may call it itself.
+    pub fn may_reach(&self, destination: &str) -> bool {
+        if self.0.shared.granted.grants.callout.iter().any(|name| name == destination) {
+            return true;
+        }
         let granted = self.0.shared.routes.as_ref();
         self.0.code.chooses_routes()
             && granted.is_none_or(|granted| granted.iter().any(|name| name == destination))
@@ -117,10 +120,15 @@ impl Plugin {
         self.0.code.retries()
     }
 
-    /// True if a call may wait: it imports WASI. Other calls end within the poll that begins them,
+    /// True if a call may wait: it imports WASI, callouts, passwords, or limits or a store that are shared. Other calls end within the poll that begins them,
     /// unless all instances are busy.
     pub fn is_async(&self) -> bool {
         self.0.code.is_async()
+    }
+
+    /// True if it may wait as it likes.
+    pub(crate) fn has_wasi(&self) -> bool {
+        self.0.code.has_wasi()
     }
 
     /// True once it asked to see all of a body with one instance.
@@ -146,8 +154,8 @@ impl Plugin {
         self.0.is_slow_to_start
     }
 
-    pub(crate) fn matchers(&self) -> &Matchers {
-        &self.0.matchers
+    pub(crate) fn defined(&self) -> &Defined {
+        &self.0.defined
     }
 }
 
@@ -164,15 +172,7 @@ impl Code {
     ///
     /// When it crashes or does not come to an end.
     pub fn describe(&self) -> Result<Vec<(String, String)>, LoadError> {
-        let settings = Settings {
-            name: "inspect".to_owned(),
-            config: String::new(),
-            limits: Limits::default(),
-            isolation: Isolation::default(),
-            routes: None,
-            matching: Match::default(),
-            secrets: Secrets::default(),
-        };
+        let settings = Settings { config: String::new(), ..Settings::new("inspect") };
         let shared = self.0.host.share(settings);
         complete(self, async { Instance::start(self, &shared, Arc::default()).await?.describe().await })
     }

@@ -10,6 +10,7 @@ use crate::activation::Match;
 use crate::clock::Pulse;
 use crate::limits::Limits;
 use crate::log::Log;
+use crate::services::{Granted, Grants, Services};
 
 /// What the operator decided about a plugin.
 #[derive(Debug, Clone)]
@@ -28,6 +29,24 @@ pub struct Settings {
     pub matching: Match,
     /// What the operator gave it to keep to itself.
     pub secrets: Secrets,
+    /// What it was granted beyond what all have.
+    pub grants: Grants,
+}
+
+impl Settings {
+    /// Those of a plugin that has none of its own.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            config: "{}".to_owned(),
+            limits: Limits::default(),
+            isolation: Isolation::default(),
+            routes: None,
+            matching: Match::default(),
+            secrets: Secrets::default(),
+            grants: Grants::default(),
+        }
+    }
 }
 
 /// Values that are never shown, by name.
@@ -82,17 +101,26 @@ pub(crate) struct Shared {
     pub(crate) secrets: Secrets,
     /// It asked to see all of a body with one instance.
     pub(crate) keeps_state: AtomicBool,
+    /// What it has of the services.
+    pub(crate) granted: Granted,
     pub(crate) log: Log,
 }
 
 impl Shared {
     /// `id` is a number that no other plugin of the host has.
-    pub(crate) fn new(id: u64, started: Instant, pulse: Arc<Pulse>, settings: Settings) -> Arc<Self> {
+    pub(crate) fn new(
+        id: u64,
+        started: Instant,
+        pulse: Arc<Pulse>,
+        services: &Services,
+        settings: Settings,
+    ) -> Arc<Self> {
         let name: Arc<str> = settings.name.into();
         Arc::new(Self {
             id,
             pulse,
             started,
+            granted: Granted::new(services, settings.grants, &name),
             log: Log::new(name.clone(), started),
             name,
             config: settings.config,

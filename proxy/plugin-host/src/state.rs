@@ -7,13 +7,16 @@ use wasmtime_wasi::{WasiCtxView, WasiView};
 
 use crate::activation::Narrowing;
 use crate::bodies::Side;
+use crate::callout::{self, CalloutError, Callouts, Sending};
+use crate::capacity::{Capacity, Suspended};
 use crate::chunk::Draft;
 use crate::edit::Editor;
 use crate::exchange::Exchange;
 use crate::limits::{Budget, MemoryLimiter};
-use crate::matching::{Found, Matchers};
+use crate::matching::Found;
 use crate::observe::{self, Asker, Call, Change, Fact, Number, Refused, Route, Text};
 use crate::refusal::{EditError, RouteError};
+use crate::services::Defined;
 use crate::settings::Shared;
 use crate::wasi::Wasi;
 use tidegate_message::ResponseHead;
@@ -22,10 +25,16 @@ use tidegate_message::ResponseHead;
 pub(crate) struct State {
     pub(crate) plugin: Arc<Shared>,
     pub(crate) stage: Stage,
-    /// Empty in a plugin's first instance until it defines them; frozen in all others.
-    pub(crate) matchers: Arc<Matchers>,
+    /// Empty in a plugin's first instance until it defines something; frozen in all others.
+    pub(crate) defined: Arc<Defined>,
     /// What the instance is called about.
     pub(crate) call: Call,
+    /// What it has asked others meanwhile.
+    pub(crate) callouts: callout::Table,
+    /// Where callouts go; `None` while it is configured.
+    pub(crate) door: Option<Arc<dyn Callouts>>,
+    /// `None` for the first instance of a plugin, which no worker counts.
+    pub(crate) capacity: Option<Arc<Capacity>>,
     pub(crate) budget: Budget,
     pub(crate) memory: MemoryLimiter,
     /// The last error the call logged: a panic says why there, before it traps.
@@ -49,21 +58,24 @@ pub(crate) enum Stage {
 
 /// What the functions of a contract do about the exchange. They trap where there is none.
 impl State {
-    pub(crate) fn new(plugin: Arc<Shared>, matchers: Arc<Matchers>, wasi: bool) -> Self {
+    pub(crate) fn new(plugin: Arc<Shared>, defined: Arc<Defined>, wasi: bool) -> Self {
         Self {
             wasi: wasi.then(|| Box::new(Wasi::new(&plugin))),
             memory: MemoryLimiter::new(plugin.limits.memory),
             budget: Budget::new(plugin.pulse.clone()),
             plugin,
             stage: Stage::Starting,
-            matchers,
+            defined,
             call: Call::default(),
+            callouts: callout::Table::default(),
+            door: None,
+            capacity: None,
             last_words: None,
         }
     }
 
     pub(crate) fn text(&self, question: Text<'_>) -> wasmtime::Result<Option<Cow<'_, str>>> {
-        self.call.text(asker(&self.plugin, &self.matchers, &self.budget), question)
+        self.call.text(asker(&self.plugin, &self.defined, &self.budget), question)
     }
 
     /// A text that is always there.
@@ -72,11 +84,11 @@ impl State {
     }
 
     pub(crate) fn is(&self, question: Fact<'_>) -> wasmtime::Result<bool> {
-        self.call.is(asker(&self.plugin, &self.matchers, &self.budget), question)
+        self.call.is(asker(&self.plugin, &self.defined, &self.budget), question)
     }
 
     pub(crate) fn number(&self, question: Number<'_>) -> wasmtime::Result<Option<u64>> {
-        self.call.number(asker(&self.plugin, &self.matchers, &self.budget), question)
+        self.call.number(asker(&self.plugin, &self.defined, &self.budget), question)
     }
 
     /// Index of a pattern.
@@ -89,7 +101,7 @@ impl State {
         &mut self,
         change: Result<Change<'_>, Refused>,
     ) -> wasmtime::Result<Result<u32, EditError>> {
-        self.call.change(asker(&self.plugin, &self.matchers, &self.budget), change)
+        self.call.change(asker(&self.plugin, &self.defined, &self.budget), change)
     }
 
     /// A change that is without effect where it cannot be made.
@@ -103,7 +115,7 @@ impl State {
     }
 
     pub(crate) fn route_to(&mut self, name: &str) -> wasmtime::Result<Result<(), RouteError>> {
-        self.call.route_to(asker(&self.plugin, &self.matchers, &self.budget), Route(name.into()))
+        self.call.route_to(asker(&self.plugin, &self.defined, &self.budget), Route(name.into()))
     }
 
     /// For what is not remembered.
@@ -118,7 +130,7 @@ impl State {
 
     /// For changes that are not remembered.
     pub(crate) fn edit(&mut self) -> wasmtime::Result<Editor<'_>> {
-        self.call.edit(asker(&self.plugin, &self.matchers, &self.budget))
+        self.call.edit(asker(&self.plugin, &self.defined, &self.budget))
     }
 
     /// The body or chunk of the call.
@@ -135,13 +147,13 @@ impl State {
         let chunk = self.call.chunk_mut()?;
         // As in fields, bytes that are not UTF-8 must not hide the rest. Text is not copied.
         let text = String::from_utf8_lossy(chunk.contiguous());
-        Ok(self.matchers.patterns(patterns)?.first_match(&text, &self.budget)?)
+        Ok(self.defined.matchers.patterns(patterns)?.first_match(&text, &self.budget)?)
     }
 
     /// Where one of the patterns next stands in the body as it stands now.
     pub(crate) fn find_pattern(&mut self, patterns: u32, offset: u64) -> wasmtime::Result<Option<Found>> {
         let bytes = self.call.chunk_mut()?.contiguous();
-        let search = self.matchers.search(patterns)?;
+        let search = self.defined.matchers.search(patterns)?;
         let Some(offset) = usize::try_from(offset).ok().filter(|offset| *offset <= bytes.len()) else {
             return Ok(None);
         };
@@ -149,8 +161,37 @@ impl State {
     }
 }
 
-fn asker<'a>(plugin: &'a Shared, matchers: &'a Matchers, budget: &'a Budget) -> Asker<'a> {
-    Asker { plugin: plugin.id, routes: plugin.routes.as_deref(), matchers, watch: budget }
+fn asker<'a>(plugin: &'a Shared, defined: &'a Defined, budget: &'a Budget) -> Asker<'a> {
+    Asker { plugin: plugin.id, routes: plugin.routes.as_deref(), matchers: &defined.matchers, watch: budget }
+}
+
+/// What a call waits for.
+impl State {
+    /// A place among the calls of this plugin that may wait on this worker; `None` if there are as many as may be.
+    pub(crate) fn wait(&self) -> Option<Suspended> {
+        self.capacity.as_ref()?.suspend(self.call.client(), self.plugin.limits.waiting)
+    }
+
+    /// Sends a request that the call prepared.
+    pub(crate) fn send(&mut self, request: u32) -> wasmtime::Result<Result<Sending, CalloutError>> {
+        let limits = self.plugin.limits;
+        let client = self.call.client();
+        let draft = self.callouts.draft(request)?;
+        if !self.plugin.granted.grants.callout.iter().any(|granted| granted == draft.upstream()) {
+            return Ok(Err(CalloutError::NotGranted));
+        }
+        let callout = match draft.request(client, limits.callout_timeout, limits.callout_response) {
+            Ok(callout) => callout,
+            Err(error) => return Ok(Err(error)),
+        };
+        let (Some(door), Some(place)) = (&self.door, self.wait()) else {
+            return Ok(Err(CalloutError::TooMany));
+        };
+        if self.call.count_callout(self.plugin.id) > limits.callouts {
+            return Ok(Err(CalloutError::TooMany));
+        }
+        Ok(Ok(Sending { answer: door.send(callout), place }))
+    }
 }
 
 impl WasiView for State {

@@ -6,6 +6,7 @@
 
 mod access_log;
 mod admin;
+mod callouts;
 mod commands;
 mod compression;
 mod error;
@@ -22,9 +23,11 @@ mod reload;
 mod response;
 mod server;
 mod snapshot;
+mod state;
 mod tasks;
 mod tcp;
 mod thread;
+mod timers;
 mod tls;
 mod tunnel;
 mod worker;

@@ -8,7 +8,7 @@ use std::thread::{JoinHandle, available_parallelism};
 use std::time::{Duration, Instant};
 
 use tidegate_config::{Config, Problem};
-use tidegate_plugin_host::Host;
+use tidegate_plugin_host::{Host, Services};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::admin;
@@ -16,6 +16,7 @@ use crate::listener::{self, Admission};
 use crate::log;
 use crate::regular;
 use crate::reload::{self, Started};
+use crate::state;
 use crate::thread::{self, Command};
 use tidegate_upstream::Supervisor;
 
@@ -41,10 +42,12 @@ pub(crate) enum Error {
 pub(crate) fn run(file: PathBuf) -> Result<ExitCode, Error> {
     let config = read(&file)?;
     let _log = log::init(config.log)?;
-    let host = Host::new()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let state = state::open(&config, runtime.handle()).map_err(|problem| Error::Config(vec![problem]))?;
+    let services = Services::new(state, config.state.timeout);
+    let host = Host::new(services.clone())?;
     let workers = start_workers(&config)?;
     let commands = workers.iter().map(|worker| worker.commands.clone()).collect();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // Before anything serves: a signal must not find the process without them.
     let mut signals = runtime.block_on(async { Signals::listen() })?;
     let Started { handle, thread, first } = reload::start(file, host, Supervisor::start()?, commands)?;
@@ -65,10 +68,12 @@ pub(crate) fn run(file: PathBuf) -> Result<ExitCode, Error> {
     };
     let whole = runtime.block_on(async {
         if let Some(settings) = config.admin.clone() {
-            admin::start(settings.address, settings.hosts, handle.clone()).await.map_err(|error| {
-                let message = listener::refused(settings.address, &error);
-                Error::Config(vec![config.positions.problem("admin.address", message)])
-            })?;
+            admin::start(settings.address, settings.hosts, handle.clone(), services.clone()).await.map_err(
+                |error| {
+                    let message = listener::refused(settings.address, &error);
+                    Error::Config(vec![config.positions.problem("admin.address", message)])
+                },
+            )?;
         }
         signals.until_stopped(&handle).await;
         // The limit is that of the generation that serves now.

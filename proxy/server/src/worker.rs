@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use http::{Request, StatusCode};
 use tidegate_message::Connection;
+use tidegate_plugin_host::Callouts;
 use tidegate_upstream::Servers;
 use tokio::sync::watch;
 use tokio::time::sleep;
@@ -16,6 +17,7 @@ use crate::listener::Admission;
 use crate::log;
 use crate::snapshot::{Generation, Snapshot};
 use crate::tasks::Tasks;
+use crate::timers::Timers;
 
 /// What every task of a worker shares.
 pub(crate) struct Worker {
@@ -29,6 +31,10 @@ pub(crate) struct Worker {
     pub(crate) draining: watch::Sender<bool>,
     /// Failures in the proxy's log.
     pub(crate) failures: log::Rates,
+    /// Where callouts of policies go.
+    door: Arc<dyn Callouts>,
+    /// Of the first worker alone.
+    timers: RefCell<Timers>,
     /// Connections, tunnels and log phases.
     open: Cell<usize>,
     tasks: Tasks,
@@ -45,7 +51,12 @@ impl Drop for Open {
 
 impl Worker {
     /// Without a generation: the first command brings one.
-    pub(crate) fn new(index: usize, process: u64, admission: Arc<Admission>) -> Rc<Self> {
+    pub(crate) fn new(
+        index: usize,
+        process: u64,
+        admission: Arc<Admission>,
+        door: Arc<dyn Callouts>,
+    ) -> Rc<Self> {
         Rc::new(Self {
             index,
             process,
@@ -56,6 +67,8 @@ impl Worker {
             admission,
             draining: watch::Sender::new(false),
             failures: log::Rates::default(),
+            door,
+            timers: RefCell::default(),
             open: Cell::new(0),
             tasks: Tasks::default(),
         })
@@ -122,8 +135,13 @@ impl Worker {
     pub(crate) fn adopt(&self, snapshot: &Snapshot) {
         let previous = self.generation.borrow().clone();
         let next = Generation::new(snapshot, previous.as_deref(), &self.servers, self.index, &self.tasks);
+        next.chain.attach(&self.door);
         next.chain.warm();
+        let timers = next.chain.timers();
         *self.generation.borrow_mut() = Some(Rc::new(next));
+        if self.index == 0 {
+            self.timers.borrow_mut().set(timers);
+        }
     }
 
     pub(crate) async fn drained(&self, limit: Duration) {

@@ -46,7 +46,7 @@ fn in_memory(state: &State) {
 fn shared(url: &RedisUrl) {
     let runtime = || Builder::new_current_thread().enable_all().build().expect("a runtime");
     let (worker, control): (Runtime, Runtime) = (runtime(), runtime());
-    let state = State::redis(url, control.handle()).expect("an address");
+    let state = State::redis(url, tidegate_state::STORE_TIMEOUT, control.handle()).expect("an address");
     // Never ends: it serves until the process does.
     thread::spawn(move || control.block_on(std::future::pending::<()>()));
     let scope = Scope::Shared { timeout: Duration::from_secs(1), when_down: Default::default() };

@@ -28,4 +28,4 @@ pub use self::limiter::{Limiter, Scope, Spec, WhenDown};
 pub use self::quota::Decision;
 pub use self::remote::{Reach, RedisUrl, StateError, Status, UrlError};
 pub use self::state::State;
-pub use self::store::{Store, StoreError};
+pub use self::store::{STORE_TIMEOUT, Store, StoreError};

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 
@@ -40,9 +41,12 @@ impl State {
     /// Returns at once: a store that is down does not keep the proxy from starting. During the first attempt
     /// to connect, at most two seconds, questions wait within their own deadlines; from then on a store that
     /// is down is known to be.
-    pub fn redis(url: &RedisUrl, runtime: &Handle) -> Result<Self, StateError> {
+    ///
+    /// `store_timeout` is for one answer to a [`Store`]; [`STORE_TIMEOUT`](crate::STORE_TIMEOUT) unless there is a
+    /// reason. A limiter says its own.
+    pub fn redis(url: &RedisUrl, store_timeout: Duration, runtime: &Handle) -> Result<Self, StateError> {
         let plugins = Arc::new(Plugins::new(Clock::system()));
-        let remote = Remote::start(url, runtime, plugins.clone())?;
+        let remote = Remote::start(url, store_timeout, runtime, plugins.clone())?;
         Ok(Self { plugins, remote: Some(Arc::new(remote)) })
     }
 

@@ -99,7 +99,7 @@ pub(super) struct Outcome {
     pub(super) requests: f64,
     pub(super) elapsed: Duration,
     /// By how much the gauge grew.
-    pub(super) gauged: Duration,
+    pub(super) gauged: u64,
 }
 
 impl Load {
@@ -132,7 +132,7 @@ impl Load {
         work: Work,
         warm_up: Duration,
         time: Duration,
-        gauge: impl Fn() -> Result<Duration>,
+        gauge: impl Fn() -> Result<u64>,
     ) -> Result<Outcome> {
         let taken = Rc::new(Cell::new(0_u64));
         self.tasks.block_on(&self.runtime, async {

@@ -6,6 +6,7 @@
 //! generator is. Rounds are interleaved, so that other work of the machine disturbs all proxies alike.
 
 mod cpu;
+mod instructions;
 mod load;
 mod proxies;
 mod training;
@@ -26,8 +27,11 @@ const CONNECTIONS: usize = 64;
 /// Until connections are open on both sides and everything hot is in its caches.
 const WARM_UP: Duration = Duration::from_secs(1);
 
-/// `cargo xtask bench [--pgo] [--rounds N] [--seconds N]`.
+/// `cargo xtask bench [--pgo] [--rounds N] [--seconds N]`, or `cargo xtask bench --instructions`.
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
+    if arguments == ["--instructions"] {
+        return instructions::run();
+    }
     let options = Options::parse(arguments)?;
     let cores = Cores::choose()?;
     let built = match options.pgo {
@@ -103,10 +107,11 @@ struct Sample {
 }
 
 fn measure(running: &proxies::Running, load: &Load, work: Work, time: Duration) -> Result<Sample> {
-    let outcome = load.run(running.address(), work, WARM_UP, time, || cpu::used_by(running.pid()))?;
+    let nanos = || Ok(u64::try_from(cpu::used_by(running.pid())?.as_nanos()).unwrap_or(u64::MAX));
+    let outcome = load.run(running.address(), work, WARM_UP, time, nanos)?;
     let requests = outcome.requests;
     Ok(Sample {
-        micros: outcome.gauged.as_secs_f64() * 1e6 / requests,
+        micros: outcome.gauged as f64 / 1e3 / requests,
         per_second: requests / outcome.elapsed.as_secs_f64(),
     })
 }

@@ -30,7 +30,7 @@ pub(crate) fn train(built: &Built) -> Result<()> {
     for contender in contenders {
         say(&format!("training: {}", contender.name()));
         let running = contender.start()?;
-        load.run(running.address(), contender.work(), Duration::ZERO, TIME, || Ok(Duration::ZERO))
+        load.run(running.address(), contender.work(), Duration::ZERO, TIME, || Ok(0))
             .map_err(|error| format!("{}: {error}", contender.name()))?;
         running.end()?;
     }

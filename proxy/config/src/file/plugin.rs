@@ -96,11 +96,11 @@ pub(crate) struct Limits {
     #[schemars(extend("x-minimum" = "1MiB", "x-maximum" = "4GiB"))]
     pub memory: Text<Size>,
     /// Instances per worker. When all are busy, a call waits for one for `time`, and then has failed. Where an exchange
-    /// keeps its instance (`isolation = "request"`), or calls may wait, one client has half of them at most.
+    /// keeps its instance (`isolation = "request"`), or the plugin imports WASI, one client has half of them at most.
     #[schemars(range(min = 1, max = 10_000))]
     pub instances: usize,
-    /// Calls per worker that wait at a time for callouts, for checks of passwords or for a store that several proxies
-    /// share; at most `instances`, and three quarters of them by default.
+    /// Calls per worker that wait at a time for callouts and for checks of passwords, half of them at most for one client.
+    /// Beyond it the policy is told `too-many` or `busy`. At most `instances`, and three quarters of them by default.
     #[schemars(range(min = 1, max = 10_000))]
     pub waiting: Option<usize>,
     /// Exchanges after which an instance is replaced (75 to 100 % of it, by chance), however many pieces

@@ -1,3 +1,5 @@
+//! Keys of every kind and spelling, against published vectors.
+
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 

@@ -1,3 +1,5 @@
+//! Hashes as password files have them, and what becomes of checks that are given up.
+
 use std::future::poll_fn;
 use std::task::Poll;
 

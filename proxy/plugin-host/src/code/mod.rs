@@ -38,7 +38,10 @@ pub(crate) struct Inner {
     routes: bool,
     /// It imports the function that sends a request once more.
     retries: bool,
+    /// It imports WASI.
     wasi: bool,
+    /// Its calls may wait.
+    waits: bool,
 }
 
 impl Inner {
@@ -71,7 +74,8 @@ impl Host {
 
         let mismatch = |error: wasmtime::Error| LoadError::Mismatch(format!("{error:#}"));
         let wasi = capabilities.iter().any(|name| name.starts_with("wasi:"));
-        let pre = self.linker(wasi).instantiate_pre(&component).map_err(mismatch)?;
+        let waits = wasi || capabilities.iter().any(|name| self.may_wait(name));
+        let pre = self.linker(waits).instantiate_pre(&component).map_err(mismatch)?;
         Ok(Code(Arc::new(Inner {
             host: self.clone(),
             exports: Indices::find(version, &pre, &phases).map_err(mismatch)?,
@@ -81,7 +85,18 @@ impl Host {
             routes: imports(self, &component, &ROUTE) || imports(self, &component, &RETRY),
             retries: imports(self, &component, &RETRY),
             wasi,
+            waits,
         })))
+    }
+
+    /// Whether functions of an interface, such as `tidegate:policy/store@0.2.0`, may wait.
+    fn may_wait(&self, interface: &str) -> bool {
+        let name = interface.strip_prefix(PACKAGE).and_then(|name| name.split_once('@'));
+        match name.map(|(name, _)| name) {
+            Some("callout" | "password") => true,
+            Some("rate-limit" | "store") => self.state_waits(),
+            _ => false,
+        }
     }
 }
 
@@ -106,8 +121,12 @@ impl Code {
         self.0.retries
     }
 
-    /// True if it may wait: it imports WASI.
+    /// True if its calls may wait: it imports WASI, or something else that does.
     pub(crate) fn is_async(&self) -> bool {
+        self.0.waits
+    }
+
+    pub(crate) fn has_wasi(&self) -> bool {
         self.0.wasi
     }
 }

@@ -9,6 +9,7 @@ use super::Phase;
 use crate::contract::Version;
 use crate::engine::Host;
 use crate::error::LoadError;
+use crate::services::Services;
 use crate::settings::Settings;
 
 /// A core module that imports and exports what the world says and crashes when it is called. The contract is as it is
@@ -35,7 +36,7 @@ fn module_of(world: &str, contract: impl FnOnce(&mut Resolve)) -> Vec<u8> {
 }
 
 fn refused(world: &str) -> LoadError {
-    Host::new().expect("a host").compile(&module(world)).expect_err("it is no policy")
+    Host::new(Services::default()).expect("a host").compile(&module(world)).expect_err("it is no policy")
 }
 
 const LIFECYCLE: &str = "export tidegate:policy/lifecycle@0.1.0;";
@@ -43,7 +44,7 @@ const REQUEST: &str = "export tidegate:policy/request-phase@0.1.0;";
 
 #[test]
 fn every_function_offered_is_linked() {
-    let host = Host::new().expect("a host");
+    let host = Host::new(Services::default()).expect("a host");
     for version in Version::ALL {
         let at = version.newest();
         let line = format!("@{}", version.line());
@@ -72,7 +73,7 @@ fn every_function_offered_is_linked() {
 
 #[test]
 fn every_function_of_the_contract_is_offered() {
-    let host = Host::new().expect("a host");
+    let host = Host::new(Services::default()).expect("a host");
     for (version, folder) in [(Version::V0_1, "../../wit/0.1"), (Version::V0_2, "../../wit")] {
         let mut resolve = Resolve::default();
         let contract = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
@@ -114,7 +115,11 @@ fn what_a_newer_contract_has_is_named_with_both_versions() {
             );
             resolve.push_str("newer.wit", &contract).expect("it parses");
         });
-        Host::new().expect("a host").compile(&module).expect_err("it is from the future").to_string()
+        Host::new(Services::default())
+            .expect("a host")
+            .compile(&module)
+            .expect_err("it is from the future")
+            .to_string()
     };
     assert_eq!(
         newer("0.2.7", "request@0.2.7"),
@@ -176,13 +181,13 @@ fn a_module_for_wasi_preview_1_gets_a_hint() {
     // One import, `wasi_snapshot_preview1` `fd_write`, of a function without parameters.
     let mut bytes = b"\0asm\x01\0\0\0\x01\x04\x01\x60\0\0\x02\x23\x01\x16".to_vec();
     bytes.extend_from_slice(b"wasi_snapshot_preview1\x08fd_write\0\0");
-    let error = Host::new().expect("a host").compile(&bytes).expect_err("it is no policy");
+    let error = Host::new(Services::default()).expect("a host").compile(&bytes).expect_err("it is no policy");
     assert_eq!(error, LoadError::Preview1);
 }
 
 #[test]
 fn other_files_and_cut_files_are_told_apart() {
-    let host = Host::new().expect("a host");
+    let host = Host::new(Services::default()).expect("a host");
     let error = |bytes: &[u8]| host.compile(bytes).expect_err("it is no policy");
     assert_eq!(error(b""), LoadError::NotWasm);
     assert_eq!(error(b"#!/bin/sh"), LoadError::NotWasm);
@@ -195,7 +200,7 @@ fn other_files_and_cut_files_are_told_apart() {
 
 #[test]
 fn a_crash_while_loading_says_where() {
-    let host = Host::new().expect("a host");
+    let host = Host::new(Services::default()).expect("a host");
     let code = host.compile(&module(&format!("{LIFECYCLE} {REQUEST}"))).expect("it fits");
     let settings = Settings {
         name: "dummy".to_owned(),
@@ -205,6 +210,7 @@ fn a_crash_while_loading_says_where() {
         routes: None,
         matching: crate::activation::Match::default(),
         secrets: crate::settings::Secrets::default(),
+        grants: crate::services::Grants::default(),
     };
     let error = host.load(&code, settings.clone()).expect_err("it crashes");
     assert!(matches!(error, LoadError::Trap { during: "describe", .. }), "{error}");

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::header::HeaderMap;
+use tidegate_crypto::{Key, KeyFormat};
 use wasmtime::StoreContextMut;
 use wasmtime::component::{WasmList, WasmStr};
 
@@ -18,6 +19,8 @@ use crate::log::{Level, clean};
 use crate::matching::{Definition, Watch};
 use crate::observe::{Change, Number, Refused};
 use crate::refusal::EditError;
+use crate::services::{Defined, LimiterSpec, MetricSpec, Table};
+use crate::settings::Shared;
 use crate::state::{Stage, State};
 
 pub(super) type Store<'a> = StoreContextMut<'a, State>;
@@ -228,8 +231,8 @@ pub(super) fn define(
 ) -> wasmtime::Result<(Result<u32, String>,)> {
     let state = store.data_mut();
     let defined = match state.stage {
-        Stage::Defining(_) => Arc::make_mut(&mut state.matchers).define(definition),
-        Stage::Configuring => state.matchers.find(&definition).ok_or_else(|| {
+        Stage::Defining(_) => Arc::make_mut(&mut state.defined).matchers.define(definition),
+        Stage::Configuring => state.defined.matchers.find(&definition).ok_or_else(|| {
             "this matcher was not defined when the plugin was loaded; `configure` must do the same every time"
                 .to_owned()
         }),
@@ -237,6 +240,62 @@ pub(super) fn define(
     };
     state.budget.look()?;
     Ok((defined,))
+}
+
+/// The same with anything else that is known by number.
+fn define_other<D: Eq + std::hash::Hash + Clone, T>(
+    store: &mut Store<'_>,
+    definition: D,
+    table: impl FnOnce(&mut Defined) -> &mut Table<D, T>,
+    known: impl FnOnce(&Defined) -> &Table<D, T>,
+    build: impl FnOnce(&D, &Shared) -> Result<T, String>,
+) -> wasmtime::Result<Result<u32, String>> {
+    let state = store.data_mut();
+    state.budget.look()?;
+    let plugin = state.plugin.clone();
+    let defined = match state.stage {
+        Stage::Defining(_) => table(Arc::make_mut(&mut state.defined))
+            .define(definition, |definition| build(definition, &plugin)),
+        Stage::Configuring => known(&state.defined).find(&definition).ok_or_else(|| {
+            "this was not defined when the plugin was loaded; `configure` must do the same every time"
+                .to_owned()
+        }),
+        Stage::Starting | Stage::Serving => Err("this is defined in `configure` only".to_owned()),
+    };
+    state.budget.look()?;
+    Ok(defined)
+}
+
+pub(super) fn define_key(
+    mut store: Store<'_>,
+    format: KeyFormat,
+    key: Vec<u8>,
+) -> wasmtime::Result<(Result<u32, String>,)> {
+    let parse = |(format, bytes): &(KeyFormat, Vec<u8>), _: &Shared| {
+        Key::parse(*format, bytes).map(Arc::new).map_err(|error| error.to_string())
+    };
+    Ok((define_other(&mut store, (format, key), |to| &mut to.keys, |of| &of.keys, parse)?,))
+}
+
+pub(super) fn define_metric(mut store: Store<'_>, spec: MetricSpec) -> wasmtime::Result<Result<u32, String>> {
+    let define = |spec: &MetricSpec, plugin: &Shared| match &plugin.granted.metrics {
+        Some(metrics) => spec.define(metrics),
+        None => Err("not granted".to_owned()),
+    };
+    define_other(&mut store, spec, |to| &mut to.metrics, |of| &of.metrics, define)
+}
+
+pub(super) fn define_limiter(
+    mut store: Store<'_>,
+    spec: LimiterSpec,
+) -> wasmtime::Result<Result<u32, String>> {
+    let open = |spec: &LimiterSpec, plugin: &Shared| spec.open(&plugin.name, &plugin.granted.services);
+    define_other(&mut store, spec, |to| &mut to.limiters, |of| &of.limiters, open)
+}
+
+/// A shared store was asked where nothing may wait: the linker is not the one for it.
+pub(super) fn unexpected_wait() -> wasmtime::Error {
+    wasmtime::Error::msg("the shared store is not to be waited for here")
 }
 
 /// Milliseconds since 1970; a clock set before that reads as 1970.

@@ -58,16 +58,29 @@ impl Version {
     }
 }
 
-/// Links all versions, and WASI, whose functions may wait.
-pub(crate) fn link(linker: &mut Linker<State>, offered: &mut Offered) -> wasmtime::Result<()> {
+/// Links all versions as far as nothing waits, and with `waits` also what may: limits and stores in a shared store,
+/// passwords, callouts, WASI.
+pub(crate) fn link(
+    linker: &mut Linker<State>,
+    offered: &mut Offered,
+    waits: Option<Waits>,
+) -> wasmtime::Result<()> {
     let mut offering = Offering { linker, offered };
     v0_1::imports::link(&mut offering)?;
-    v0_2::imports::link(&mut offering)
+    let state_waits = waits.is_some_and(|waits| waits.state);
+    v0_2::imports::link(&mut offering, state_waits)?;
+    if waits.is_some() {
+        v0_2::imports::link_waiting(&mut offering)?;
+        wasmtime_wasi::p2::add_to_linker_async(linker)?;
+    }
+    Ok(())
 }
 
-/// Adds WASI, whose functions may wait.
-pub(crate) fn link_wasi(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    wasmtime_wasi::p2::add_to_linker_async(linker)
+/// What may wait.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Waits {
+    /// Limits and stores too: they are in a shared store.
+    pub(crate) state: bool,
 }
 
 /// Where the exports are in a plugin's code.

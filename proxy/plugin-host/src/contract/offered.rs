@@ -73,6 +73,23 @@ impl Interface<'_> {
         })
     }
 
+    /// A function that may suspend the plugin.
+    pub(super) fn suspends<P, R, F>(&mut self, name: &'static str, function: F) -> wasmtime::Result<()>
+    where
+        P: ComponentNamedList + Lift + Send + Sync + 'static,
+        R: ComponentNamedList + Lower + Send + Sync + 'static,
+        F: for<'a> Fn(Store<'a>, P) -> Box<dyn Future<Output = wasmtime::Result<R>> + Send + 'a>
+            + Send
+            + Sync
+            + 'static,
+    {
+        self.functions.insert(name);
+        self.instance.func_wrap_async(name, move |store, parameters| {
+            store.data().call.observe(name);
+            function(store, parameters)
+        })
+    }
+
     pub(super) fn resource(&mut self, name: &'static str, ty: ResourceType) -> wasmtime::Result<()> {
         self.instance.resource(name, ty, |_, _| Ok(()))
     }

@@ -5,7 +5,7 @@ mod starts;
 #[cfg(test)]
 mod tests;
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::fmt;
 use std::net::IpAddr;
 use std::pin::pin;
@@ -19,15 +19,16 @@ pub use self::slot::Slot;
 use self::starts::Starts;
 pub use self::starts::settle;
 use crate::bodies::{BodyMode, Side};
+use crate::callout::Callouts;
 use crate::capacity::{Capacity, Permit};
 use crate::chunk::Chunk;
 use crate::error::{CallError, LoadError};
 use crate::exchange::Exchange;
 use crate::instance::Instance;
-use crate::matching::Matchers;
 use crate::memo::Memo;
 use crate::phase::{Phase, Verdict};
 use crate::plugin::{Plugin, finish_now};
+use crate::services::Defined;
 use crate::settings::Isolation;
 use crate::state::Stage;
 
@@ -35,7 +36,7 @@ use crate::state::Stage;
 pub struct Instances {
     plugin: Plugin,
     /// The plugin's, with caches of this worker.
-    matchers: Arc<Matchers>,
+    defined: Arc<Defined>,
     /// The one used last is used next: it is in the caches.
     #[expect(clippy::vec_box, reason = "taken and put back at every call: one pointer instead of the whole")]
     idle: RefCell<Vec<Box<Instance>>>,
@@ -44,27 +45,34 @@ pub struct Instances {
     starts: Arc<Starts>,
     /// For a plugin that promised to be pure.
     memo: Option<Memo>,
+    /// Where callouts go.
+    door: OnceCell<Arc<dyn Callouts>>,
 }
 
 impl Instances {
     /// No instance yet; the first call makes one, or [`Instances::warm`].
     pub fn new(plugin: Plugin) -> Self {
-        let matchers = Arc::new(plugin.matchers().clone());
-        let memo =
-            plugin.activation().is_pure().then(|| Memo::new(plugin.shared().clone(), matchers.clone()));
+        let defined = Arc::new(plugin.defined().clone());
+        let memo = plugin.activation().is_pure().then(|| Memo::new(plugin.shared().clone(), defined.clone()));
         Self {
             plugin,
-            matchers,
+            defined,
             idle: RefCell::default(),
             capacity: Arc::default(),
             starts: Arc::default(),
             memo,
+            door: OnceCell::new(),
         }
     }
 
     /// Whose they are.
     pub fn plugin(&self) -> &Plugin {
         &self.plugin
+    }
+
+    /// Where callouts go, on the worker that has these instances from here on. The first counts.
+    pub fn attach(&self, door: Arc<dyn Callouts>) {
+        let _ = self.door.set(door);
     }
 
     /// Makes an instance ready unless there is one. A failure shows in the first call. Call it where no request waits:
@@ -78,7 +86,7 @@ impl Instances {
         if worthwhile
             && self.idle.borrow().is_empty()
             && let Some(permit) = self.permit()
-            && let Ok(instance) = finish_now(fresh(&self.plugin, self.matchers.clone(), permit))
+            && let Ok(instance) = finish_now(fresh(&self.plugin, self.defined.clone(), permit))
         {
             self.idle.borrow_mut().push(instance);
         }
@@ -154,6 +162,25 @@ impl Instances {
         Some(result)
     }
 
+    /// Lets the plugin do its periodic work, if it has any. To be called on one worker, one call after the other.
+    ///
+    /// # Errors
+    ///
+    /// What the plugin could not do, or how it failed.
+    pub async fn tick(&self) -> Result<(), CallError> {
+        if !self.plugin.has(Phase::Timer) {
+            return Ok(());
+        }
+        let (mut instance, waited) = self.take(None).await?;
+        instance.reach(self.door.get().cloned());
+        let result = instance.tick(waited).await;
+        match self.plugin.shared().isolation {
+            Isolation::Worker => self.put_away(instance),
+            Isolation::Request => drop(instance),
+        }
+        result
+    }
+
     async fn call_later(
         &self,
         phase: Phase,
@@ -163,8 +190,9 @@ impl Instances {
         let shared = self.plugin.shared();
         let (mut instance, waited) = match slot.take_instance(shared.id) {
             Some(instance) => (instance, Duration::ZERO),
-            None => self.take(slot.client).await?,
+            None => self.take(Some(slot.client)).await?,
         };
+        instance.reach(self.door.get().cloned());
         let is_last = chunk.as_ref().is_some_and(|chunk| chunk.is_last());
         let result = instance.serve(phase, slot.exchange_mut(), chunk, waited).await;
         let has_seen_all = is_last || result == Ok(Verdict::Finish);
@@ -210,9 +238,10 @@ impl Instances {
 
     /// An idle instance, a fresh one, or, when there are as many as may be, the next that is free;
     /// and how long that was waited for.
-    async fn take(&self, client: IpAddr) -> Result<(Box<Instance>, Duration), CallError> {
+    async fn take(&self, client: Option<IpAddr>) -> Result<(Box<Instance>, Duration), CallError> {
         let limits = self.plugin.limits();
-        let mut share = self.holds_long().then(|| self.capacity.share(client, limits.instances));
+        let client = client.filter(|_| self.holds_long());
+        let mut share = client.map(|client| self.capacity.share(client, limits.instances));
         let waits_for_share = share.as_ref().is_some_and(|share| !share.is_held());
         if !waits_for_share && let Some(mut instance) = self.idle.borrow_mut().pop() {
             instance.belong_to(share);
@@ -252,7 +281,8 @@ impl Instances {
     /// Whether an exchange may have an instance for as long as others take for theirs.
     fn holds_long(&self) -> bool {
         let is_alone = self.plugin.shared().isolation == Isolation::Request;
-        is_alone || self.plugin.is_async() || self.plugin.keeps_state()
+        // What else waits has places of its own, of which a client has a share.
+        is_alone || self.plugin.has_wasi() || self.plugin.keeps_state()
     }
 
     /// `None` when all are busy, or until one is made.
@@ -269,7 +299,7 @@ impl Instances {
             return made;
         }
         let permit = self.permit()?;
-        Some(fresh(&self.plugin, self.matchers.clone(), permit).await)
+        Some(fresh(&self.plugin, self.defined.clone(), permit).await)
     }
 
     fn permit(&self) -> Option<Permit> {
@@ -277,7 +307,7 @@ impl Instances {
     }
 
     fn start(&self) {
-        self.starts.begin(&self.plugin, &self.matchers, &self.capacity, || self.permit());
+        self.starts.begin(&self.plugin, &self.defined, &self.capacity, || self.permit());
     }
 
     /// Begins to make the instance that is used next.
@@ -315,9 +345,9 @@ impl Instances {
 }
 
 /// An instance that has its configuration.
-async fn fresh(plugin: &Plugin, matchers: Arc<Matchers>, permit: Permit) -> Result<Box<Instance>, CallError> {
+async fn fresh(plugin: &Plugin, defined: Arc<Defined>, permit: Permit) -> Result<Box<Instance>, CallError> {
     let refused = |error: LoadError| CallError::Configure(error.to_string());
-    let mut instance = Instance::start(plugin.code(), plugin.shared(), matchers).await.map_err(refused)?;
+    let mut instance = Instance::start(plugin.code(), plugin.shared(), defined).await.map_err(refused)?;
     instance.configure(Stage::Configuring).await.map_err(refused)?;
     instance.occupy(permit);
     Ok(Box::new(instance))

@@ -10,8 +10,8 @@ use super::fresh;
 use crate::capacity::{Capacity, Permit};
 use crate::error::CallError;
 use crate::instance::Instance;
-use crate::matching::Matchers;
 use crate::plugin::{Plugin, finish_now};
+use crate::services::Defined;
 
 /// Instances of one plugin that one worker has made at a time.
 const AT_ONCE: usize = 2;
@@ -99,7 +99,7 @@ impl Starts {
     pub(super) fn begin(
         self: &Arc<Self>,
         plugin: &Plugin,
-        matchers: &Arc<Matchers>,
+        defined: &Arc<Defined>,
         capacity: &Arc<Capacity>,
         permit: impl FnOnce() -> Option<Permit>,
     ) {
@@ -109,10 +109,10 @@ impl Starts {
         let Some(permit) = permit() else { return };
         self.under_way.fetch_add(1, Ordering::Relaxed);
         let start = Start { starts: self.clone(), capacity: capacity.clone() };
-        let (plugin, matchers) = (plugin.clone(), matchers.clone());
+        let (plugin, defined) = (plugin.clone(), defined.clone());
         let runtime = Handle::try_current().ok().filter(|_| plugin.is_async());
         let make = move || {
-            let making = fresh(&plugin, matchers, permit);
+            let making = fresh(&plugin, defined, permit);
             let made = match runtime {
                 Some(runtime) => runtime.block_on(making),
                 None => finish_now(making),

@@ -22,6 +22,7 @@ use crate::exchange::tests::exchange;
 use crate::limits::Limits;
 use crate::phase::{Phase, Verdict};
 use crate::plugin::finish_now;
+use crate::services::Services;
 use crate::settings::{Isolation, Settings};
 
 /// What the policy does in its phases, as WebAssembly that leaves a verdict; 0 is `next`, 1 `finish`, 2
@@ -40,7 +41,8 @@ struct Policy {
 impl Policy {
     fn instances(&self) -> Instances {
         let module = wat::parse_str(self.text()).expect("valid text");
-        let code = Host::new().expect("a host").compile(&with_world(module)).expect("it fits");
+        let code =
+            Host::new(Services::default()).expect("a host").compile(&with_world(module)).expect("it fits");
         let settings = Settings {
             name: "hand-written".to_owned(),
             config: "{}".to_owned(),
@@ -49,6 +51,7 @@ impl Policy {
             routes: None,
             matching: Match::default(),
             secrets: crate::settings::Secrets::default(),
+            grants: crate::services::Grants::default(),
         };
         let instances = Instances::new(code.0.host.load(&code, settings).expect("it loads"));
         instances.warm();

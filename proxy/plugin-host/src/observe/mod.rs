@@ -8,6 +8,7 @@ mod question;
 mod recorder;
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 
 use crate::bodies::Side;
 use crate::chunk::{Chunk, Draft};
@@ -41,6 +42,8 @@ pub(crate) struct Call {
     /// What the call has changed so far.
     journal: Journal,
     recorder: Recorder,
+    /// Of a call about no exchange.
+    callouts: u32,
 }
 
 /// Why a call is not remembered, where no function is to be named.
@@ -60,6 +63,12 @@ impl Call {
         self.chunk = chunk.map(|chunk| Draft::new(chunk, exchange.limits.body));
         self.about = Some((phase, exchange));
         self.recorder.begin(remembers);
+    }
+
+    /// About no exchange.
+    pub(crate) fn begin_alone(&mut self) {
+        self.recorder.begin(false);
+        self.callouts = 0;
     }
 
     /// What the call leaves behind; its changes are still to be kept or undone.
@@ -138,6 +147,22 @@ impl Call {
     /// A function is called that is not linked as one that only puts questions.
     pub(crate) fn observe(&self, function: &'static str) {
         self.recorder.give_up(function);
+    }
+
+    /// The client of the exchange, for whom something is asked of others.
+    pub(crate) fn client(&self) -> Option<IpAddr> {
+        self.about.as_ref().map(|(_, exchange)| exchange.client)
+    }
+
+    /// Counts a callout, and answers how many there are of this plugin for this exchange, or in this call about none.
+    pub(crate) fn count_callout(&mut self, plugin: u64) -> u32 {
+        match &mut self.about {
+            Some((_, exchange)) => exchange.count_callout(plugin),
+            None => {
+                self.callouts += 1;
+                self.callouts
+            }
+        }
     }
 
     /// The body or chunk of the call.

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header};
@@ -16,6 +16,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::{Value, json};
 use socket2::SockRef;
 use tidegate_message::authority;
+use tidegate_plugin_host::Services;
+use tidegate_state::Reach;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -32,7 +34,12 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 const CONNECTION_AGE: Duration = Duration::from_secs(300);
 
 /// Listens on `address` and answers in tasks of the current runtime, until that ends.
-pub(crate) async fn start(address: SocketAddr, hosts: Vec<String>, control: Handle) -> io::Result<()> {
+pub(crate) async fn start(
+    address: SocketAddr,
+    hosts: Vec<String>,
+    control: Handle,
+    services: Services,
+) -> io::Result<()> {
     let listener = TcpListener::bind(address).await?;
     tracing::info!(target: "listener", listener = %"admin", address = %listener.local_addr()?, "listening");
     let (hosts, places) = (Arc::<[String]>::from(hosts), Arc::new(Semaphore::new(CONNECTIONS)));
@@ -46,9 +53,9 @@ pub(crate) async fn start(address: SocketAddr, hosts: Vec<String>, control: Hand
             // Who reads no answers keeps no place.
             let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(WRITE_TIMEOUT));
             let Ok(place) = places.clone().try_acquire_owned() else { continue };
-            let (control, hosts) = (control.clone(), hosts.clone());
+            let (control, hosts, services) = (control.clone(), hosts.clone(), services.clone());
             let service = service_fn(move |request| {
-                let (control, hosts) = (control.clone(), hosts.clone());
+                let (control, hosts, services) = (control.clone(), hosts.clone(), services.clone());
                 async move {
                     if !request.headers().contains_key(header::HOST) && request.version() == Version::HTTP_11
                     {
@@ -56,7 +63,7 @@ pub(crate) async fn start(address: SocketAddr, hosts: Vec<String>, control: Hand
                     }
                     Ok::<_, Infallible>(match refusal(request.headers(), &hosts) {
                         Some(refusal) => text(StatusCode::FORBIDDEN, refusal),
-                        None => answer(&request, &control).await,
+                        None => answer(&request, &control, &services).await,
                     })
                 }
             });
@@ -96,7 +103,7 @@ fn refusal(headers: &HeaderMap, hosts: &[String]) -> Option<String> {
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-async fn answer(request: &Request<Incoming>, control: &Handle) -> Response<Full<Bytes>> {
+async fn answer(request: &Request<Incoming>, control: &Handle, services: &Services) -> Response<Full<Bytes>> {
     let get = matches!(*request.method(), Method::GET | Method::HEAD);
     match request.uri().path() {
         "/livez" if get => text(StatusCode::OK, "ok\n".to_owned()),
@@ -108,6 +115,12 @@ async fn answer(request: &Request<Incoming>, control: &Handle) -> Response<Full<
                 text(StatusCode::SERVICE_UNAVAILABLE, reasons.join("\n") + "\n")
             }
         }
+        "/metrics" if get => {
+            let mut metrics = String::new();
+            services.metrics.write(&mut metrics);
+            with_type(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", metrics)
+        }
+        "/api/v1/state" if get => json(StatusCode::OK, &state(&services.state.status())),
         "/api/v1/plugins" if get => json(StatusCode::OK, &json!(control.status().plugins)),
         "/api/v1/upstreams" if get => {
             let upstreams = control.status().upstreams;
@@ -122,10 +135,29 @@ async fn answer(request: &Request<Incoming>, control: &Handle) -> Response<Full<
             }
             None => text(StatusCode::SERVICE_UNAVAILABLE, "stopping\n".to_owned()),
         },
-        "/livez" | "/readyz" | "/api/v1/plugins" | "/api/v1/upstreams" => not_allowed("GET, HEAD"),
+        "/livez" | "/readyz" | "/metrics" | "/api/v1/plugins" | "/api/v1/upstreams" | "/api/v1/state" => {
+            not_allowed("GET, HEAD")
+        }
         "/api/v1/reload" => not_allowed("POST"),
         _ => text(StatusCode::NOT_FOUND, "there is nothing here\n".to_owned()),
     }
+}
+
+/// Where policies keep what they share, and whether that can be reached.
+fn state(status: &tidegate_state::Status) -> Value {
+    let seconds = |time: SystemTime| time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let error = status.last_error.as_ref();
+    json!({
+        "backend": status.backend,
+        "reach": match status.reach {
+            Reach::Here => "here",
+            Reach::Connecting => "connecting",
+            Reach::Reachable => "reachable",
+            Reach::Unreachable => "unreachable",
+        },
+        "since": seconds(status.since),
+        "last-error": error.map(|(at, text)| json!({ "at": seconds(*at), "error": text })),
+    })
 }
 
 /// Why requests are not, or not all, served as configured.

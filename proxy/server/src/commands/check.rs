@@ -6,7 +6,7 @@ use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
 use tidegate_config::{Config, Problem};
-use tidegate_plugin_host::{Host, HostError};
+use tidegate_plugin_host::{Host, HostError, Services};
 use tokio::sync::mpsc;
 
 use super::print;
@@ -76,7 +76,7 @@ fn look(file: &Path) -> Result<Findings, HostError> {
             problems.extend(scan.problems);
             let routes = policy::warnings(&scan.links, &config);
             let found =
-                config.warnings(|destination| scan.links.iter().any(|link| link.may_route_to(destination)));
+                config.warnings(|destination| scan.links.iter().any(|link| link.may_reach(destination)));
             found.into_iter().chain(routes).collect()
         }
         Err(problem) => {
@@ -93,7 +93,7 @@ fn look(file: &Path) -> Result<Findings, HostError> {
 fn plugins(config: &Config) -> Result<Result<Scan, Problem>, HostError> {
     let (bad_version, _) = mpsc::channel(1);
     let (loaded, wait) = sync_channel(1);
-    let mut directory = Directory::new(Host::new()?, 0, bad_version, move || {
+    let mut directory = Directory::new(Host::new(Services::default())?, 0, bad_version, move || {
         // Full: it is to be looked at already.
         let _ = loaded.try_send(());
     });

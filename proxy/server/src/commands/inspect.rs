@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use tidegate_plugin_host::Host;
+use tidegate_plugin_host::{Host, Services};
 
 use super::print;
 use crate::regular;
@@ -12,7 +12,7 @@ use crate::regular;
 pub(crate) fn run(file: &Path) -> Result<ExitCode, String> {
     let name = file.display();
     let bytes = regular::read(file).map_err(|error| format!("{name}: cannot read it: {error}"))?;
-    let host = Host::new().map_err(|error| error.to_string())?;
+    let host = Host::new(Services::default()).map_err(|error| error.to_string())?;
     let begun = Instant::now();
     let code = host.compile(&bytes).map_err(|error| format!("{name}: {error}"))?;
     let compiled = begun.elapsed();

@@ -10,13 +10,15 @@ mod keeper;
 
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use serde::Serialize;
 use tidegate_config::{BodyOverflow, Config, OnError, Problem};
 use tidegate_message::Reply;
-use tidegate_plugin_host::{Activation, CallError, Chunk, Exchange, Instances, Phase, Plugin, Slot, Verdict};
+use tidegate_plugin_host::{
+    Activation, CallError, Callouts, Chunk, Exchange, Instances, Phase, Plugin, Slot, Verdict,
+};
 
 pub(crate) use self::bodies::{Passage, Refusal};
 pub(crate) use self::breaker::{Breaker, Shares};
@@ -25,6 +27,7 @@ use crate::error::Error;
 use crate::log;
 use crate::response;
 use crate::tasks::Tasks;
+use crate::timers::Timer;
 
 /// One policy of a generation, as all workers share it.
 #[derive(Clone)]
@@ -39,6 +42,8 @@ pub(crate) struct Link {
     /// Shared by all workers; a new version of the policy gets a new one.
     pub(crate) breaker: Arc<Breaker>,
     pub(crate) warm: Warm,
+    /// Period of its timer phase; `None` = it is not run.
+    pub(crate) timer: Option<Duration>,
 }
 
 /// Instances that were made beside the traffic, as many as there are workers: each takes one set over.
@@ -63,11 +68,11 @@ impl Warm {
 }
 
 impl Link {
-    /// Whether the policy can send requests to this destination. Of one that could not be loaded that is not
+    /// Whether the policy can send requests to this destination, clients' or its own. Of one that could not be loaded that is not
     /// known; its own problem is reported already.
-    pub(crate) fn may_route_to(&self, destination: &str) -> bool {
+    pub(crate) fn may_reach(&self, destination: &str) -> bool {
         match &self.policy {
-            Policy::Serving(plugin) => plugin.may_route_to(destination),
+            Policy::Serving(plugin) => plugin.may_reach(destination),
             Policy::Refused(_) => true,
         }
     }
@@ -96,6 +101,7 @@ impl Link {
             && self.on_error == other.on_error
             && self.required == other.required
             && self.body_overflow == other.body_overflow
+            && self.timer == other.timer
     }
 }
 
@@ -246,6 +252,22 @@ impl Chain {
             Policy::Refused(_) => false,
         });
         Self { places: places.collect(), may_retry, tasks }
+    }
+
+    /// Where callouts go on this worker.
+    pub(crate) fn attach(&self, door: &Arc<dyn Callouts>) {
+        for instances in self.places.iter().filter_map(|place| place.instances.as_ref()) {
+            instances.attach(door.clone());
+        }
+    }
+
+    /// What is to be done periodically.
+    pub(crate) fn timers(&self) -> Vec<Timer> {
+        let timers = self.places.iter().filter_map(|place| {
+            let (period, instances) = (place.link.timer?, place.instances.clone()?);
+            Some(Timer { policy: place.link.name.clone(), period, instances })
+        });
+        timers.collect()
     }
 
     /// The trail of a new exchange; `noted` if the access log will show its steps.

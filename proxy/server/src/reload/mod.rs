@@ -353,7 +353,8 @@ impl Control {
 
     fn fingerprint(&self) -> Fingerprint {
         let certificates = self.config().into_iter().flat_map(tls::files);
-        Fingerprint::take(&self.file, self.config(), certificates)
+        let others = certificates.chain(self.directory.secret_files());
+        Fingerprint::take(&self.file, self.config(), others)
     }
 
     /// Files whose directories are watched: the directory of plugins stands for itself by a file in it.
@@ -364,6 +365,7 @@ impl Control {
             let entries = std::fs::read_dir(&config.plugin_directory).into_iter().flatten().flatten();
             files.extend(entries.map(|entry| entry.path()));
             files.extend(tls::files(config));
+            files.extend(self.directory.secret_files());
         }
         files.into_iter()
     }
@@ -416,7 +418,7 @@ impl Control {
             return Err(NotLoaded::Yet);
         }
         let opened = self.open_listeners(&config)?;
-        let routable = |destination: &str| scan.links.iter().any(|link| link.may_route_to(destination));
+        let routable = |destination: &str| scan.links.iter().any(|link| link.may_reach(destination));
         let warnings = findings
             .warnings
             .into_iter()

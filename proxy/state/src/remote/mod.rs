@@ -11,6 +11,7 @@ mod tests;
 mod url;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 pub(crate) use redis::FromRedisValue as Reply;
 use thiserror::Error;
@@ -27,6 +28,8 @@ use crate::plugins::Plugins;
 pub(crate) struct Remote {
     pub(crate) link: Arc<Link>,
     pub(crate) calls: Arc<Calls>,
+    /// For one answer to a store.
+    pub(crate) store_timeout: Duration,
     _connecting: Task,
     _exchanging: Task,
 }
@@ -50,7 +53,12 @@ pub enum StateError {
 struct Task(AbortHandle);
 
 impl Remote {
-    pub(crate) fn start(url: &RedisUrl, runtime: &Handle, plugins: Arc<Plugins>) -> Result<Self, StateError> {
+    pub(crate) fn start(
+        url: &RedisUrl,
+        store_timeout: Duration,
+        runtime: &Handle,
+        plugins: Arc<Plugins>,
+    ) -> Result<Self, StateError> {
         let client = url.client()?;
         let calls = Arc::new(Calls::new());
         let link = Arc::new(Link::new(url));
@@ -59,6 +67,7 @@ impl Remote {
         Ok(Self {
             link,
             calls,
+            store_timeout,
             _connecting: Task(connecting.abort_handle()),
             _exchanging: Task(exchanging.abort_handle()),
         })

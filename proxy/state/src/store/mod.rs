@@ -43,7 +43,7 @@ pub enum StoreError {
     /// The value is not a decimal number of 64 bits with a sign, or the sum would not be one.
     #[error("the value or the sum is not a number of 64 bits")]
     NotANumber,
-    /// The shared store is down, did not answer within 100 ms, or refused. A write may have been done all the
+    /// The shared store is down, did not answer in time, or refused. A write may have been done all the
     /// same.
     #[error("the shared store cannot be reached")]
     Unavailable,
@@ -57,7 +57,7 @@ const MAX_VALUE: usize = 64 << 10;
 
 /// For an answer of the shared store. Five times what a decision has: who asks a store cannot go on without
 /// it.
-const DEADLINE: Duration = Duration::from_millis(100);
+pub const STORE_TIMEOUT: Duration = Duration::from_millis(100);
 
 impl Store {
     pub(crate) fn new(plugins: Arc<Plugins>, remote: Option<Arc<Remote>>, plugin: &str) -> Self {
@@ -167,7 +167,9 @@ fn ask<T: Reply + Send + 'static>(remote: &Arc<Remote>, call: Call<T>) -> Answer
         return Answer::Now(Err(StoreError::Unavailable));
     }
     let remote = remote.clone();
-    Answer::Later(Box::pin(async move { remote.link.call(call, DEADLINE).await.map_err(StoreError::from) }))
+    Answer::Later(Box::pin(async move {
+        remote.link.call(call, remote.store_timeout).await.map_err(StoreError::from)
+    }))
 }
 
 impl From<Full> for StoreError {

@@ -93,6 +93,32 @@ impl Contender {
         Ok(found)
     }
 
+    /// nginx, and tidegate without policies, with three, and with three that memory does not spare a call.
+    pub(super) fn to_count(built: &Built, server: SocketAddr) -> Result<Vec<Self>> {
+        let folder = built.target.join("bench");
+        let _ = fs::remove_dir_all(&folder);
+        let values = [("SERVER", server.to_string())];
+        let mut found = Vec::new();
+        match find_program("nginx", None) {
+            Some(nginx) => {
+                let (name, at) = (nginx_version(&nginx), folder.join("nginx"));
+                let plain = Self::nginx(&name, &nginx, &at, include_str!("nginx.conf"), &values)?;
+                found.push(Self { is_baseline: true, ..plain });
+            }
+            None => say("not found, left out: nginx (Debian: nginx-light); there will be no ratios"),
+        }
+        let forward = include_str!("tidegate.toml");
+        for (name, at, policies, work) in [
+            ("tidegate, no policy", "tidegate", &[][..], Work::Forwarded),
+            ("tidegate, three policies", "tidegate-3", &POLICIES, Work::Forwarded),
+            ("tidegate, three policies that are called", "tidegate-called", &POLICIES, Work::Varied),
+        ] {
+            let at = folder.join(at);
+            found.push(Self::tidegate(name, built, &at, policies, forward, &values)?.with(work));
+        }
+        Ok(found)
+    }
+
     /// Those that serve files of `www`, each of [`FILES`] a line of its own.
     fn of_files(built: &Built, folder: &Path, www: &Path, values: &Values) -> Result<Vec<Self>> {
         let mut found = Vec::new();
@@ -179,8 +205,18 @@ impl Contender {
 
     /// Starts it and waits until it accepts connections.
     pub(super) fn start(&self) -> Result<Running> {
+        self.run(Command::new(&self.program), START)
+    }
+
+    /// The same within a tool that takes a program and its arguments; it may be this much slower.
+    pub(super) fn start_within(&self, mut tool: Command, slower: u32) -> Result<Running> {
+        tool.arg(&self.program);
+        self.run(tool, START * slower)
+    }
+
+    fn run(&self, mut command: Command, patience: Duration) -> Result<Running> {
         let log = fs::File::create(&self.log).map_err(|error| format!("{}: {error}", self.log.display()))?;
-        let child = Command::new(&self.program)
+        let child = command
             .args(&self.arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -188,7 +224,7 @@ impl Contender {
             .spawn()
             .map_err(|error| format!("{}: {error}", self.program.display()))?;
         let mut running = Running { child, address: self.address };
-        let deadline = Instant::now() + START;
+        let deadline = Instant::now() + patience;
         while TcpStream::connect_timeout(&self.address, Duration::from_secs(1)).is_err() {
             let ended = !matches!(running.child.try_wait(), Ok(None));
             if ended || Instant::now() > deadline {

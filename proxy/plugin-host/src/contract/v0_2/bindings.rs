@@ -10,6 +10,12 @@ wasmtime::component::bindgen!({
             import tidegate:policy/body@0.2.0;
             import tidegate:policy/log@0.2.0;
             import tidegate:policy/matching@0.2.0;
+            import tidegate:policy/crypto@0.2.0;
+            import tidegate:policy/password@0.2.0;
+            import tidegate:policy/metrics@0.2.0;
+            import tidegate:policy/rate-limit@0.2.0;
+            import tidegate:policy/store@0.2.0;
+            import tidegate:policy/callout@0.2.0;
             export tidegate:policy/lifecycle@0.2.0;
             export tidegate:policy/request-phase@0.2.0;
             export tidegate:policy/request-body-phase@0.2.0;

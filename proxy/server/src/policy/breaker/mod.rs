@@ -338,7 +338,9 @@ fn side_of(phase: Phase) -> Option<usize> {
 /// short when there is too much traffic.
 fn blame(phase: Phase, error: &CallError) -> Blame {
     match error {
-        CallError::Trap(_) | CallError::Configure(_) | CallError::NoReply => Blame::Policy,
+        CallError::Trap(_) | CallError::Configure(_) | CallError::NoReply | CallError::Timer(_) => {
+            Blame::Policy
+        }
         CallError::Cpu | CallError::Time if matches!(phase, Phase::Request | Phase::Response) => {
             Blame::Policy
         }

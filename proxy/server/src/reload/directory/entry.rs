@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use super::files::problem;
 use super::status::{State, Status};
-use super::version::{Hash, Inputs, Key, Lacks, Read, Refused, Version};
+use super::version::{Hash, Inputs, Key, Lacks, Read, Refused, Version, secret_files};
 use super::{Look, Scan};
 use crate::policy::{Breaker, Link, Policy, Shares, Warm};
 
@@ -35,6 +35,8 @@ pub(super) struct Place {
     refusal: Option<Refusal>,
     /// A version that was put back: it stays refused until its own files change.
     put_back: Option<Box<Refused>>,
+    /// As its settings named them when they were read last.
+    secret_files: Vec<PathBuf>,
     /// How its files are on their way, and since when.
     unsettled: Option<(Unsettled, Instant)>,
 }
@@ -92,6 +94,11 @@ impl Entry {
         is_written: bool,
     ) -> Step {
         let place = self.0.get_or_insert_default();
+        place.secret_files = match &reading {
+            Ok(Read::Inputs(inputs)) => secret_files(&inputs.settings),
+            Ok(Read::Disabled) => Vec::new(),
+            Err(refused) => refused.secret_files.clone(),
+        };
         match place.unsettled(&reading, is_written) {
             None => place.unsettled = None,
             Some(unsettled) if look == Look::Patient => {
@@ -130,6 +137,11 @@ impl Entry {
         !required
     }
 
+    /// Files that the secrets of the last version read are in.
+    pub(super) fn secret_files(&self) -> Vec<PathBuf> {
+        self.0.as_ref().map(|place| place.secret_files.clone()).unwrap_or_default()
+    }
+
     /// The code of the versions that are kept.
     pub(super) fn codes(&self) -> impl Iterator<Item = Hash> {
         let place = self.0.as_ref();
@@ -155,6 +167,7 @@ impl Entry {
             policy: Policy::Refused(refused.activation.clone()),
             breaker: Arc::new(Breaker::new(refused.on_error, 0, Shares::default(), mpsc::channel(1).0)),
             warm: Warm::default(),
+            timer: None,
         })
     }
 
@@ -212,6 +225,7 @@ impl Entry {
             on_error: bad.link.on_error,
             required: bad.link.required,
             activation: Arc::default(),
+            secret_files: Vec::new(),
         });
         place.put_back = Some(version.clone());
         place.refusal = Some(Refusal { version, waiting_since: None });

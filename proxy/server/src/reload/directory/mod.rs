@@ -11,7 +11,7 @@ mod version;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -80,6 +80,11 @@ impl Directory {
     ) -> Self {
         let jobs = Jobs::new(host, workers, Arc::new(wake));
         Self { jobs, entries: BTreeMap::new(), versions: 0, bad_version }
+    }
+
+    /// Files that policies which serve have as secrets.
+    pub(crate) fn secret_files(&self) -> Vec<PathBuf> {
+        self.entries.values().flat_map(Entry::secret_files).collect()
     }
 
     /// Brings the chain up to date with the files. What has to be compiled and configured is begun and not waited for:
@@ -193,6 +198,7 @@ impl Directory {
             policy: Policy::Serving(loaded.plugin),
             breaker: Arc::new(breaker),
             warm: loaded.warm,
+            timer: settings.timer,
         };
         place.serve(Version { number: self.versions, key, link, generation });
     }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
-use tidegate_config::{Config, Isolation, OnError, PluginFile, Problem, parse_plugin};
+use tidegate_config::{Config, Isolation, OnError, PluginFile, Positions, Problem, Secret, parse_plugin};
 use tidegate_plugin_host::{self as host, Activation, LoadError};
 
 use super::files::{self, Files, problem};
@@ -17,6 +17,8 @@ pub(super) struct Key {
     code: Option<Hash>,
     /// `None` without a `NAME.toml`.
     settings: Option<String>,
+    /// Of the secrets, if there are any.
+    secrets: Option<Hash>,
     /// What is wrong with the names its settings refer to. What else is in the configuration does not matter to it.
     unknown: Vec<Problem>,
 }
@@ -72,6 +74,7 @@ pub(super) struct Inputs {
     pub(super) settings: PluginFile,
     wasm: PathBuf,
     pub(super) bytes: Arc<[u8]>,
+    secrets: host::Secrets,
 }
 
 /// Why files that could be read made no plugin.
@@ -92,6 +95,8 @@ pub(super) struct Refused {
     pub(super) on_error: OnError,
     pub(super) required: bool,
     pub(super) activation: Arc<Activation>,
+    /// It may be one of these that is at fault, or that changes.
+    pub(super) secret_files: Vec<PathBuf>,
 }
 
 /// What a refused version has not.
@@ -139,13 +144,71 @@ pub(super) fn read(place: &Files, all: &[Files], config: &Config) -> Result<Read
         let problems = key.unknown.clone();
         return Err(Refused::new(key, Lacks::Version, problems, &settings));
     }
-    Ok(Read::Inputs(Box::new(Inputs { key, name: place.name.clone(), settings, wasm, bytes: bytes.into() })))
+    let secrets = match secrets(&settings) {
+        Ok(secrets) => secrets,
+        Err(problems) => return Err(Refused::new(key, Lacks::Version, problems, &settings)),
+    };
+    key.secrets = (!secrets.is_empty()).then(|| digest(&secrets));
+    let (name, bytes) = (place.name.clone(), bytes.into());
+    let secrets = secrets.into_iter().collect();
+    Ok(Read::Inputs(Box::new(Inputs { key, name, settings, wasm, bytes, secrets })))
+}
+
+/// Largest secret, bytes: a password file of some ten thousand users.
+const MAX_SECRET: usize = 4 << 20;
+
+/// What the operator gave the plugin to keep to itself. No problem repeats any of it.
+fn secrets(file: &PluginFile) -> Result<Vec<(String, Vec<u8>)>, Vec<Problem>> {
+    let mut secrets = Vec::new();
+    let mut problems = Vec::new();
+    for (name, secret) in &file.secrets {
+        let value = match secret {
+            Secret::File(path) => {
+                regular::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))
+            }
+            Secret::Env(variable) => match std::env::var_os(variable) {
+                Some(value) => Ok(value.into_encoded_bytes()),
+                None => Err(format!("there is no variable {variable} in the environment")),
+            },
+        };
+        match value {
+            Ok(value) if value.len() > MAX_SECRET => {
+                problems.push((name, format!("a secret has at most {MAX_SECRET} bytes")));
+            }
+            Ok(value) => secrets.push((name.clone(), value)),
+            Err(message) => problems.push((name, message)),
+        }
+    }
+    let place = |(name, message): (&String, String)| {
+        file.positions.problem(&format!("secrets.{}", Positions::segment(name)), message)
+    };
+    if problems.is_empty() { Ok(secrets) } else { Err(problems.into_iter().map(place).collect()) }
+}
+
+/// Files that secrets are in.
+pub(super) fn secret_files(file: &PluginFile) -> Vec<PathBuf> {
+    let files = file.secrets.values().filter_map(|secret| match secret {
+        Secret::File(path) => Some(path.clone()),
+        Secret::Env(_) => None,
+    });
+    files.collect()
+}
+
+fn digest(secrets: &[(String, Vec<u8>)]) -> Hash {
+    let mut digest = Sha256::new();
+    for (name, value) in secrets {
+        for part in [name.as_bytes(), value] {
+            digest.update((part.len() as u64).to_le_bytes());
+            digest.update(part);
+        }
+    }
+    digest.finalize().into()
 }
 
 impl Inputs {
     /// What the sandbox is told.
     pub(super) fn host_settings(&self) -> host::Settings {
-        host_settings(&self.name, &self.settings)
+        host::Settings { secrets: self.secrets.clone(), ..host_settings(&self.name, &self.settings) }
     }
 
     /// There is no version of it.
@@ -168,6 +231,7 @@ impl Refused {
             on_error: settings.on_error,
             required: settings.required,
             activation,
+            secret_files: secret_files(settings),
         })
     }
 
@@ -213,6 +277,10 @@ fn host_settings(name: &str, file: &PluginFile) -> host::Settings {
             memory: file.limits.memory,
             instances: file.limits.instances,
             reuse: file.limits.reuse,
+            waiting: file.limits.waiting,
+            callouts: file.limits.callouts,
+            callout_response: file.limits.callout_response,
+            callout_timeout: file.limits.callout_timeout,
         },
         isolation: match file.isolation {
             Isolation::Worker => host::Isolation::Worker,
@@ -221,6 +289,12 @@ fn host_settings(name: &str, file: &PluginFile) -> host::Settings {
         routes: file.grants.routes.clone(),
         matching: matching(file),
         secrets: host::Secrets::default(),
+        grants: host::Grants {
+            callout: file.grants.callout.clone(),
+            store: file.grants.store,
+            rate_limit: file.grants.rate_limit,
+            metrics: file.grants.metrics,
+        },
     }
 }
 

@@ -26,7 +26,7 @@ pub(super) fn link(matching: &mut Interface<'_>) -> wasmtime::Result<()> {
         define(store, Definition::BodyPatterns { kind: kind.into(), patterns, ignore_case })
     })?;
     matching.question("ip-set-has", |store: Store<'_>, (set, ip): (u32, IpAddress)| {
-        Ok((store.data().matchers.ips(set)?.has(ip.into()),))
+        Ok((store.data().defined.matchers.ips(set)?.has(ip.into()),))
     })?;
     matching.question("ip-set-has-client", |store: Store<'_>, (set,): (u32,)| {
         Ok((store.data().is(Fact::HasClient(set))?,))
@@ -34,7 +34,7 @@ pub(super) fn link(matching: &mut Interface<'_>) -> wasmtime::Result<()> {
     matching.question("match-text", |store: Store<'_>, (patterns, text): (u32, WasmStr)| {
         let text = text.to_str(&store)?;
         let state = store.data();
-        Ok((state.matchers.patterns(patterns)?.first_match(&text, &state.budget)?,))
+        Ok((state.defined.matchers.patterns(patterns)?.first_match(&text, &state.budget)?,))
     })?;
     matching.question("match-path", |store: Store<'_>, (patterns,): (u32,)| {
         Ok((store.data().index(Number::MatchPath(patterns))?,))

@@ -1,0 +1,182 @@
+//! Capability `callout`: requests of a policy's own.
+
+use std::time::Duration;
+
+use http::header::HeaderValue;
+use wasmtime::component::{WasmList, WasmStr};
+
+use super::Interface;
+use crate::callout::{self, Sending};
+use crate::contract::common::{self, Store, copy};
+use crate::contract::v0_2::bindings::tidegate::policy::callout::CalloutError;
+use crate::state::State;
+
+pub(super) fn link(interface: &mut Interface<'_>) -> wasmtime::Result<()> {
+    link_request(interface)?;
+    interface.suspends("send", |mut store: Store<'_>, (request,): (u32,)| {
+        let sent = store.data_mut().send(request);
+        Box::new(async move {
+            let answered = match sent? {
+                Ok(Sending { answer, place: _place }) => answer.await,
+                Err(error) => Err(error),
+            };
+            Ok((received(store.data_mut(), answered),))
+        })
+    })?;
+    interface.suspends("send-all", |mut store: Store<'_>, (requests,): (Vec<u32>,)| {
+        let state = store.data_mut();
+        let sent: wasmtime::Result<Vec<_>> =
+            requests.into_iter().map(|request| state.send(request)).collect();
+        Box::new(async move {
+            let answered = all(sent?).await;
+            let state = store.data_mut();
+            let answers: Vec<_> = answered.into_iter().map(|answer| received(state, answer)).collect();
+            Ok((answers,))
+        })
+    })?;
+    link_response(interface)
+}
+
+fn link_request(interface: &mut Interface<'_>) -> wasmtime::Result<()> {
+    interface.function(
+        "begin",
+        |mut store: Store<'_>, (upstream, method, target): (WasmStr, WasmStr, WasmStr)| {
+            let upstream = common::text(upstream.to_str(&store)?).unwrap_or_default();
+            let method = method.to_str(&store)?.into_owned();
+            let target = common::text(target.to_str(&store)?).unwrap_or_default();
+            Ok((store.data_mut().callouts.begin(upstream, &method, target)?,))
+        },
+    )?;
+    interface.function("set-host", |mut store: Store<'_>, (request, host): (u32, WasmStr)| {
+        let host = common::text(host.to_str(&store)?).unwrap_or_default();
+        store.data_mut().callouts.draft(request)?.set_host(host);
+        Ok(())
+    })?;
+    interface.function(
+        "set-header",
+        |store: Store<'_>, (request, name, value): (u32, WasmStr, WasmList<u8>)| {
+            put_header(store, request, &name, &value, true)
+        },
+    )?;
+    interface.function(
+        "append-header",
+        |store: Store<'_>, (request, name, value): (u32, WasmStr, WasmList<u8>)| {
+            put_header(store, request, &name, &value, false)
+        },
+    )?;
+    interface.function("copy-headers", |mut store: Store<'_>, (request, names): (u32, Vec<String>)| {
+        let headers = store.data().exchange()?.request.headers.clone();
+        let draft = store.data_mut().callouts.draft(request)?;
+        for name in names {
+            draft.copy(&name, &headers);
+        }
+        Ok(())
+    })?;
+    interface.function("set-body", |mut store: Store<'_>, (request, body): (u32, WasmList<u8>)| {
+        let body = body.as_le_slice(&store).to_vec();
+        store.data_mut().callouts.draft(request)?.set_body(body);
+        Ok(())
+    })?;
+    interface.function("set-timeout", |mut store: Store<'_>, (request, milliseconds): (u32, u32)| {
+        let timeout = Duration::from_millis(milliseconds.into());
+        store.data_mut().callouts.draft(request)?.set_timeout(timeout);
+        Ok(())
+    })
+}
+
+fn link_response(interface: &mut Interface<'_>) -> wasmtime::Result<()> {
+    interface.function("status", |store: Store<'_>, (response,): (u32,)| {
+        Ok((store.data().callouts.answered(response)?.status.as_u16(),))
+    })?;
+    interface.function("header", |store: Store<'_>, (response, name): (u32, WasmStr)| {
+        let name = name.to_str(&store)?;
+        let value = store.data().callouts.answered(response)?.headers.get(&*name);
+        let text = value.map(HeaderValue::as_bytes).and_then(|value| str::from_utf8(value).ok());
+        Ok((text.map(str::to_owned),))
+    })?;
+    interface.function("header-values", |store: Store<'_>, (response, name): (u32, WasmStr)| {
+        let name = name.to_str(&store)?;
+        let values = store.data().callouts.answered(response)?.headers.get_all(&*name);
+        Ok((values.iter().map(|value| value.as_bytes().to_vec()).collect::<Vec<_>>(),))
+    })?;
+    interface.function("headers", |store: Store<'_>, (response,): (u32,)| {
+        Ok((copy(&store.data().callouts.answered(response)?.headers).collect::<Vec<_>>(),))
+    })?;
+    interface.function("body-len", |store: Store<'_>, (response,): (u32,)| {
+        Ok((store.data().callouts.answered(response)?.body.len() as u64,))
+    })?;
+    interface.function("read-body", |store: Store<'_>, (response, offset, max): (u32, u64, u32)| {
+        let body = &store.data().callouts.answered(response)?.body;
+        let clamp = |position: u64| usize::try_from(position).unwrap_or(usize::MAX).min(body.len());
+        let (start, end) = (clamp(offset), clamp(offset.saturating_add(max.into())));
+        Ok((body[start..end].to_vec(),))
+    })
+}
+
+fn put_header(
+    mut store: Store<'_>,
+    request: u32,
+    name: &WasmStr,
+    value: &WasmList<u8>,
+    replaces: bool,
+) -> wasmtime::Result<()> {
+    let name = common::text(name.to_str(&store)?).unwrap_or_default();
+    let value = common::bytes(value.as_le_slice(&store)).unwrap_or_default();
+    store.data_mut().callouts.draft(request)?.set_header(&name, value, replaces);
+    Ok(())
+}
+
+/// The numbers by which the plugin knows what came.
+fn received(
+    state: &mut State,
+    answered: Result<callout::Answered, callout::CalloutError>,
+) -> Result<u32, CalloutError> {
+    answered.map(|answered| state.callouts.received(answered)).map_err(CalloutError::from)
+}
+
+type Answers = Vec<Result<callout::Answered, callout::CalloutError>>;
+
+/// All at once, in their order.
+async fn all(sent: Vec<Result<Sending, callout::CalloutError>>) -> Answers {
+    enum Step {
+        Waiting(Sending),
+        Done(Option<Result<callout::Answered, callout::CalloutError>>),
+    }
+    let mut steps: Vec<Step> = sent
+        .into_iter()
+        .map(|sent| sent.map_or_else(|error| Step::Done(Some(Err(error))), Step::Waiting))
+        .collect();
+    std::future::poll_fn(move |task| {
+        let mut waits = false;
+        for step in &mut steps {
+            if let Step::Waiting(sending) = step {
+                match sending.answer.as_mut().poll(task) {
+                    std::task::Poll::Ready(answer) => *step = Step::Done(Some(answer)),
+                    std::task::Poll::Pending => waits = true,
+                }
+            }
+        }
+        if waits {
+            return std::task::Poll::Pending;
+        }
+        let done = |step: &mut Step| match step {
+            Step::Done(answer) => answer.take(),
+            Step::Waiting(_) => None,
+        };
+        std::task::Poll::Ready(steps.iter_mut().filter_map(done).collect())
+    })
+    .await
+}
+
+impl From<callout::CalloutError> for CalloutError {
+    fn from(error: callout::CalloutError) -> Self {
+        match error {
+            callout::CalloutError::NotGranted => Self::NotGranted,
+            callout::CalloutError::Invalid => Self::InvalidRequest,
+            callout::CalloutError::Failed => Self::Failed,
+            callout::CalloutError::Timeout => Self::Timeout,
+            callout::CalloutError::TooLarge => Self::TooLarge,
+            callout::CalloutError::TooMany => Self::TooMany,
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! The periodic work of policies: on one worker of the process, each after its own period.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidegate_plugin_host::Instances;
+use tokio::task::{AbortHandle, spawn_local};
+use tokio::time::sleep;
+
+/// What is to be done again and again.
+#[derive(Clone)]
+pub(crate) struct Timer {
+    pub(crate) policy: Arc<str>,
+    pub(crate) period: Duration,
+    pub(crate) instances: Rc<Instances>,
+}
+
+/// The timers of one generation.
+#[derive(Default)]
+pub(crate) struct Timers(Vec<Running>);
+
+struct Running {
+    timer: Timer,
+    task: AbortHandle,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Timers {
+    /// Those that are new begin, with a call at once; those that are not in the list end; the others go on.
+    pub(crate) fn set(&mut self, timers: Vec<Timer>) {
+        let mut before = std::mem::take(&mut self.0);
+        for timer in timers {
+            let same = |running: &Running| {
+                let plugin = running.timer.instances.plugin();
+                plugin.ptr_eq(timer.instances.plugin()) && running.timer.period == timer.period
+            };
+            let running = match before.iter().position(same) {
+                Some(at) => before.swap_remove(at),
+                None => {
+                    let task = spawn_local(run(timer.clone())).abort_handle();
+                    Running { timer, task }
+                }
+            };
+            self.0.push(running);
+        }
+    }
+}
+
+/// Never two calls at a time: the period is between the end of one and the beginning of the next.
+async fn run(timer: Timer) {
+    loop {
+        if let Err(error) = timer.instances.tick().await {
+            tracing::warn!(target: "policy", policy = %timer.policy, phase = "timer", error = error.as_str(), "{error}");
+        }
+        sleep(timer.period).await;
+    }
+}

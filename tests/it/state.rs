@@ -1,0 +1,73 @@
+//! `[state]`: what policies share, with a real Redis behind two proxies.
+
+use serde_json::{Value, json};
+use tidegate_tests::{Proxy, Redis, Upstream, guest, until};
+
+async fn proxy(redis: &Redis, app: &Upstream, settings: &str) -> Proxy {
+    let settings = format!("grants = {{ store = true, rate-limit = true }}\n[config]\n{settings}");
+    Proxy::builder(app)
+        .section(&format!("[state]\nbackend = \"{}\"\ntimeout = \"2s\"\nstore-timeout = \"2s\"", redis.url()))
+        .plugin("10-capable", guest("capabilities"), &settings)
+        .start()
+        .await
+}
+
+async fn told(proxy: &Proxy, target: &str) -> Value {
+    proxy.get(target).await.json()
+}
+
+#[tokio::test]
+async fn two_proxies_have_one_limit_and_one_store() {
+    let Some(mut redis) = Redis::start().await else { return };
+    let settings = "limit = 1\nburst = 9\nscope = \"shared\"";
+    let app = Upstream::echo("app").await;
+    let (one, two) = (proxy(&redis, &app, settings).await, proxy(&redis, &app, settings).await);
+    for proxy in [&one, &two] {
+        until("it is there", async || {
+            proxy.admin("GET", "/api/v1/state").await.json()["reach"] == "reachable"
+        })
+        .await;
+    }
+    let mut allowed = 0;
+    for _ in 0..15 {
+        for proxy in [&one, &two] {
+            let decision = told(proxy, "/limit?key=k").await;
+            assert_eq!(decision["locally"], false, "{decision}");
+            allowed += i32::from(decision["allowed"] == true);
+        }
+    }
+    // Ten at once, and one more for each second that this took.
+    assert!((10..=20).contains(&allowed), "{allowed}");
+    assert_eq!(told(&one, "/store?do=set&key=k&value=shared").await, json!(true));
+    assert_eq!(told(&two, "/store?key=k").await, json!("shared"));
+    assert_eq!(told(&two, "/store?do=swap&key=k&expected=shared&value=new").await, json!(true));
+    assert_eq!(told(&one, "/store?key=k").await, json!("new"));
+
+    redis.kill();
+    until("it decides by itself", async || told(&one, "/limit?key=other").await["locally"] == true).await;
+    assert_eq!(told(&one, "/store?key=k").await, json!("the shared store cannot be reached"));
+    let state = one.admin("GET", "/api/v1/state").await.json();
+    assert_eq!(state["reach"], "unreachable", "{state}");
+    assert!(state["last-error"]["error"].is_string(), "{state}");
+    assert_eq!(one.get("/plain").await.status, 200);
+
+    redis.resume().await;
+    until("it is shared again", async || told(&one, "/limit?key=third").await["locally"] == false).await;
+    assert_eq!(told(&one, "/store?do=set&key=k&value=again").await, json!(true));
+}
+
+#[tokio::test]
+async fn what_counts_while_the_store_is_down_is_the_policys_choice() {
+    let Some(mut redis) = Redis::start().await else { return };
+    let app = Upstream::echo("app").await;
+    for (when_down, allowed) in [("allow", json!(true)), ("deny", json!(false))] {
+        let settings = format!("limit = 1\nscope = \"shared\"\nwhen_down = \"{when_down}\"");
+        let proxy = proxy(&redis, &app, &settings).await;
+        redis.kill();
+        until("it decides by itself", async || told(&proxy, "/limit?key=k").await["locally"] == true).await;
+        for _ in 0..3 {
+            assert_eq!(told(&proxy, "/limit?key=k").await["allowed"], allowed);
+        }
+        redis.resume().await;
+    }
+}
