@@ -32,20 +32,20 @@ impl Body {
     /// A copy of these bytes, `body.read(0..body.len())` of all; without those beyond the end.
     pub fn read(&self, range: Range<usize>) -> Vec<u8> {
         let length = u32::try_from(range.len()).unwrap_or(u32::MAX);
-        self.0.read(range.start as u64, length)
+        self.0.read(position(range.start), length)
     }
 
     /// Where these bytes stand next, from `from` on. No bytes stand everywhere up to the end. To look for one
     /// of many patterns, use [`Patterns::matches_body`](crate::matching::Patterns::matches_body).
     pub fn find(&self, needle: impl AsRef<[u8]>, from: usize) -> Option<usize> {
-        self.0.find(needle.as_ref(), from as u64).map(to_usize)
+        self.0.find(needle.as_ref(), position(from)).map(to_usize)
     }
 
     /// Where one of the patterns next stands, from `from` on, and which: the match that begins first, and of those the
     /// pattern that comes first in the list. Searched in the proxy; nothing is copied.
     pub fn find_pattern(&self, patterns: &BodyPatterns, from: usize) -> Option<(Range<usize>, usize)> {
-        let found = self.0.find_pattern(patterns.0, from as u64)?;
-        Some((to_usize(found.start)..to_usize(found.end), to_usize(found.pattern.into())))
+        let found = self.0.find_pattern(patterns.0, position(from))?;
+        Some((to_usize(found.start)..to_usize(found.end), to_usize(found.pattern)))
     }
 
     /// Puts these bytes in its place.
@@ -64,7 +64,7 @@ impl Body {
     /// [`EditError::Invalid`] if the part is not within the body; [`EditError::TooLarge`] as
     /// [`Body::replace`].
     pub fn replace_range(&self, range: Range<usize>, bytes: impl AsRef<[u8]>) -> Result<(), EditError> {
-        Ok(self.0.replace_range(range.start as u64, range.len() as u64, bytes.as_ref())?)
+        Ok(self.0.replace_range(position(range.start), position(range.len()), bytes.as_ref())?)
     }
 
     /// Keeps the end of this piece for the next call, so that what stands across the border is seen whole: so
@@ -74,13 +74,17 @@ impl Body {
     /// Without effect outside of the chunk phases, on the last piece, and on any verdict but
     /// [`Verdict::Next`](crate::Verdict::Next). To hold back more than `limits.policy-body` fails the call.
     pub fn hold_back(&self, bytes: usize) {
-        self.0.hold_back(bytes as u64);
+        self.0.hold_back(position(bytes));
     }
 }
 
-fn to_usize(number: u64) -> usize {
-    // What lies in the proxy's memory may be more than a plugin can count.
+pub(crate) fn to_usize(number: u32) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+/// Bodies are far below 4 GiB; what is beyond stands nowhere.
+pub(crate) fn position(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

@@ -69,13 +69,13 @@ impl Outgoing {
 
     /// Replaces all values of a field. Framing and hop-by-hop fields are the proxy's.
     pub fn header(self, name: &str, value: impl AsRef<[u8]>) -> Self {
-        host::callout::set_header(self.0, name, value.as_ref());
+        host::callout::set_header_bytes(self.0, name, value.as_ref());
         self
     }
 
     /// Adds a value to a field.
     pub fn append_header(self, name: &str, value: impl AsRef<[u8]>) -> Self {
-        host::callout::append_header(self.0, name, value.as_ref());
+        host::callout::append_header_bytes(self.0, name, value.as_ref());
         self
     }
 

@@ -20,7 +20,7 @@ pub(crate) mod http {
     use crate::bindings::imports::tidegate::policy::body::Found;
     pub(crate) use crate::bindings::imports::tidegate::policy::response::RetryError;
     pub(crate) use crate::bindings::imports::tidegate::policy::types::{
-        BodyMode, EditError, FieldValue, Fields, IpAddress, RouteError, Version,
+        BodyMode, EditError, Fields, IpAddress, RouteError, Version,
     };
 
     /// The request of this call.
@@ -30,7 +30,7 @@ pub(crate) mod http {
     /// The body, or the piece of one, that this call is about.
     pub(crate) struct Body;
 
-    type Field = (String, FieldValue);
+    type Field = (String, Vec<u8>);
     type Edit<T = ()> = Result<T, EditError>;
 
     methods! { Request:
@@ -67,20 +67,20 @@ pub(crate) mod http {
             fn original_target() -> String;
             fn set_target(target: &str) -> Edit;
             fn header(name: &str) -> Option<String>;
-            fn header_values(name: &str) -> Vec<FieldValue>;
+            fn header_values(name: &str) -> Vec<Vec<u8>>;
             fn header_count(name: &str) -> u32;
             fn header_contains(name: &str, text: &str) -> bool;
             fn headers() -> Fields;
             fn cookie(name: &str) -> Option<String>;
-            fn set_header(name: &str, value: &[u8]) -> Edit;
-            fn append_header(name: &str, value: &[u8]) -> Edit;
+            fn set_header_bytes(name: &str, value: &[u8]) -> Edit;
+            fn append_header_bytes(name: &str, value: &[u8]) -> Edit;
             fn remove_header(name: &str) -> Edit<u32>;
             fn route_to(name: &str) -> Result<(), RouteError>;
             fn route() -> Option<String>;
             fn set_timeout(milliseconds: u32);
             fn set_hash_key(key: &str);
             fn limit_body(bytes: u64);
-            fn respond(status: u16, headers: &[Field], body: &[u8]) -> Edit;
+            fn respond_bytes(status: u16, headers: &[Field], body: &[u8]) -> Edit;
             fn has_body() -> bool;
             fn content_length() -> Option<u64>;
             fn set_body_mode(mode: BodyMode);
@@ -102,16 +102,16 @@ pub(crate) mod http {
             fn status() -> u16;
             fn set_status(status: u16) -> Edit;
             fn header(name: &str) -> Option<String>;
-            fn header_values(name: &str) -> Vec<FieldValue>;
+            fn header_values(name: &str) -> Vec<Vec<u8>>;
             fn header_count(name: &str) -> u32;
             fn headers() -> Fields;
-            fn set_header(name: &str, value: &[u8]) -> Edit;
-            fn append_header(name: &str, value: &[u8]) -> Edit;
+            fn set_header_bytes(name: &str, value: &[u8]) -> Edit;
+            fn append_header_bytes(name: &str, value: &[u8]) -> Edit;
             fn remove_header(name: &str) -> Edit<u32>;
             fn content_length() -> Option<u64>;
             fn set_body_mode(mode: BodyMode);
             fn decode_body() -> bool;
-            fn respond(status: u16, headers: &[Field], body: &[u8]) -> Edit;
+            fn respond_bytes(status: u16, headers: &[Field], body: &[u8]) -> Edit;
             fn retry_at(name: &str) -> Result<(), RetryError>;
             fn origin() -> Option<String>;
             fn server() -> Option<String>;
@@ -124,13 +124,13 @@ pub(crate) mod http {
 
     methods! { Body:
         body {
-            fn len() -> u64;
-            fn read(offset: u64, max: u32) -> Vec<u8>;
-            fn find(needle: &[u8], offset: u64) -> Option<u64>;
-            fn find_pattern(patterns: u32, offset: u64) -> Option<Found>;
+            fn len() -> u32;
+            fn read(offset: u32, max: u32) -> Vec<u8>;
+            fn find(needle: &[u8], offset: u32) -> Option<u32>;
+            fn find_pattern(patterns: u32, offset: u32) -> Option<Found>;
             fn replace(bytes: &[u8]) -> Edit;
-            fn replace_range(offset: u64, length: u64, bytes: &[u8]) -> Edit;
-            fn hold_back(bytes: u64);
+            fn replace_range(offset: u32, length: u32, bytes: &[u8]) -> Edit;
+            fn hold_back(bytes: u32);
             fn is_last() -> bool;
         }
     }
@@ -178,8 +178,8 @@ pub(crate) mod callout {
     use super::http::Request;
     use crate::bindings::imports::tidegate::policy::callout;
     pub(crate) use callout::{
-        CalloutError, Incoming, Outgoing, append_header, begin, header, header_values, headers, read_body,
-        send, send_all, set_body, set_header, set_host, set_timeout, status,
+        CalloutError, Incoming, Outgoing, append_header_bytes, begin, header, header_values, headers,
+        read_body, send, send_all, set_body, set_header_bytes, set_host, set_timeout, status,
     };
 
     pub(crate) fn copy_headers(outgoing: Outgoing, _: &Request, names: &[String]) {

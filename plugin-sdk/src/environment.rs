@@ -16,7 +16,7 @@ pub fn monotonic_clock() -> Duration {
 
 /// 64 random bits, fit for secrets.
 pub fn random() -> u64 {
-    host::environment::random()
+    u64::from(host::environment::random()) << 32 | u64::from(host::environment::random())
 }
 
 /// The plugin's file name without the ending: `10-access`.
@@ -28,4 +28,9 @@ pub fn plugin_name() -> String {
 /// anew when it does.
 pub fn secret(name: &str) -> Option<Vec<u8>> {
     host::environment::secret(name)
+}
+
+/// [`secret`] as text, without white space at the end; `None` also if it is not UTF-8.
+pub fn secret_text(name: &str) -> Option<String> {
+    host::environment::secret_text(name)
 }

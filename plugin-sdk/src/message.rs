@@ -91,11 +91,11 @@ macro_rules! messages {
             }
 
             fn set_header(&self, name: &str, value: impl AsRef<[u8]>) -> Result<(), EditError> {
-                Ok(self.0.set_header(name, value.as_ref())?)
+                Ok(self.0.set_header_bytes(name, value.as_ref())?)
             }
 
             fn append_header(&self, name: &str, value: impl AsRef<[u8]>) -> Result<(), EditError> {
-                Ok(self.0.append_header(name, value.as_ref())?)
+                Ok(self.0.append_header_bytes(name, value.as_ref())?)
             }
 
             fn remove_header(&self, name: &str) -> Result<u32, EditError> {

@@ -257,7 +257,7 @@ impl Request {
     /// [`Verdict::Fail`].
     #[must_use = "the reply is sent when the phase returns this verdict"]
     pub fn respond(&self, reply: Reply) -> Verdict {
-        match self.0.respond(reply.status, &reply.headers, &reply.body) {
+        match self.0.respond_bytes(reply.status, &reply.headers, &reply.body) {
             Ok(()) => Verdict::Respond,
             Err(error) => refused_reply(error.into()),
         }

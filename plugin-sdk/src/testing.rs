@@ -384,7 +384,7 @@ impl Body {
     /// Of the end of [`Body::bytes`], so many are held back if the verdict is [`Verdict::Next`].
     pub fn held_back(&self) -> usize {
         let facts = self.0.0.0.borrow();
-        if facts.is_last { 0 } else { double::body::clamp(facts.hold).min(facts.bytes.len()) }
+        if facts.is_last { 0 } else { crate::body::to_usize(facts.hold).min(facts.bytes.len()) }
     }
 }
 

@@ -151,7 +151,7 @@ async fn a_callout_has_what_the_policy_gives_it() {
 
 #[tokio::test]
 async fn a_slow_callee_holds_only_who_asks_it() {
-    let (auth, proxy) =
+    let ([_app, auth], proxy) =
         with_service(&TO_AUTH.replace("time = ", "instances = 8, waiting = 4, time = ")).await;
     let slow = async |client: &str| {
         let from = [("x-forwarded-for", client)];

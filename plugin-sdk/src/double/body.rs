@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 
 use crate::bindings::imports::tidegate::policy::body::Found;
+use crate::body::{position, to_usize};
 use crate::double::http::EditError;
 use crate::double::matching::{self, Matcher};
 
@@ -14,35 +15,35 @@ pub(crate) struct Body(pub(crate) RefCell<BodyFacts>);
 pub(crate) struct BodyFacts {
     pub(crate) bytes: Vec<u8>,
     pub(crate) is_last: bool,
-    pub(crate) hold: u64,
+    pub(crate) hold: u32,
 }
 
 impl Body {
-    pub(crate) fn len(&self) -> u64 {
-        self.0.borrow().bytes.len() as u64
+    pub(crate) fn len(&self) -> u32 {
+        position(self.0.borrow().bytes.len())
     }
 
     pub(crate) fn is_last(&self) -> bool {
         self.0.borrow().is_last
     }
 
-    pub(crate) fn read(&self, offset: u64, max: u32) -> Vec<u8> {
+    pub(crate) fn read(&self, offset: u32, max: u32) -> Vec<u8> {
         let bytes = &self.0.borrow().bytes;
-        let rest = bytes.get(clamp(offset)..).unwrap_or_default();
-        rest[..clamp(max.into()).min(rest.len())].to_vec()
+        let rest = bytes.get(to_usize(offset)..).unwrap_or_default();
+        rest[..to_usize(max).min(rest.len())].to_vec()
     }
 
-    pub(crate) fn find(&self, needle: &[u8], offset: u64) -> Option<u64> {
-        let offset = clamp(offset);
+    pub(crate) fn find(&self, needle: &[u8], offset: u32) -> Option<u32> {
+        let offset = to_usize(offset);
         let bytes = &self.0.borrow().bytes;
         let rest = bytes.get(offset..)?;
         let mut places = 0..=rest.len().checked_sub(needle.len())?;
-        places.find(|&at| rest[at..].starts_with(needle)).map(|at| (offset + at) as u64)
+        places.find(|&at| rest[at..].starts_with(needle)).map(|at| position(offset + at))
     }
 
-    pub(crate) fn find_pattern(&self, patterns: Matcher, offset: u64) -> Option<Found> {
-        let found = matching::find_pattern(patterns, &self.0.borrow().bytes, clamp(offset));
-        found.map(|(start, end, pattern)| Found { start: start as u64, end: end as u64, pattern })
+    pub(crate) fn find_pattern(&self, patterns: Matcher, offset: u32) -> Option<Found> {
+        let found = matching::find_pattern(patterns, &self.0.borrow().bytes, to_usize(offset));
+        found.map(|(start, end, pattern)| Found { start: position(start), end: position(end), pattern })
     }
 
     pub(crate) fn replace(&self, bytes: &[u8]) -> Result<(), EditError> {
@@ -50,19 +51,15 @@ impl Body {
         Ok(())
     }
 
-    pub(crate) fn replace_range(&self, offset: u64, length: u64, bytes: &[u8]) -> Result<(), EditError> {
+    pub(crate) fn replace_range(&self, offset: u32, length: u32, bytes: &[u8]) -> Result<(), EditError> {
         let facts = &mut *self.0.borrow_mut();
-        let end = offset.checked_add(length).filter(|end| *end <= facts.bytes.len() as u64);
-        let end = end.ok_or(EditError::Invalid)?;
-        facts.bytes.splice(clamp(offset)..clamp(end), bytes.iter().copied());
+        let (start, length) = (to_usize(offset), to_usize(length));
+        let end = start.checked_add(length).filter(|end| *end <= facts.bytes.len());
+        facts.bytes.splice(start..end.ok_or(EditError::Invalid)?, bytes.iter().copied());
         Ok(())
     }
 
-    pub(crate) fn hold_back(&self, bytes: u64) {
+    pub(crate) fn hold_back(&self, bytes: u32) {
         self.0.borrow_mut().hold = bytes;
     }
-}
-
-pub(crate) fn clamp(number: u64) -> usize {
-    usize::try_from(number).unwrap_or(usize::MAX)
 }

@@ -43,14 +43,14 @@ pub(crate) fn set_host(request: Outgoing, host: &str) {
     change(request, |callout| callout.host = Some(host.to_owned()));
 }
 
-pub(crate) fn set_header(request: Outgoing, name: &str, value: &[u8]) {
+pub(crate) fn set_header_bytes(request: Outgoing, name: &str, value: &[u8]) {
     change(request, |callout| {
         callout.headers.retain(|(known, _)| !known.eq_ignore_ascii_case(name));
         callout.headers.push((name.to_owned(), value.to_vec()));
     });
 }
 
-pub(crate) fn append_header(request: Outgoing, name: &str, value: &[u8]) {
+pub(crate) fn append_header_bytes(request: Outgoing, name: &str, value: &[u8]) {
     change(request, |callout| callout.headers.push((name.to_owned(), value.to_vec())));
 }
 
@@ -121,9 +121,9 @@ pub(crate) fn headers(response: Incoming) -> Vec<(String, Vec<u8>)> {
     reply(response, |reply| reply.headers.clone())
 }
 
-pub(crate) fn read_body(response: Incoming, offset: u64, max: u32) -> Vec<u8> {
+pub(crate) fn read_body(response: Incoming, offset: u32, max: u32) -> Vec<u8> {
     reply(response, |reply| {
-        let rest = reply.body.get(crate::double::body::clamp(offset)..).unwrap_or_default();
+        let rest = reply.body.get(offset as usize..).unwrap_or_default();
         rest[..(max as usize).min(rest.len())].to_vec()
     })
 }

@@ -270,11 +270,11 @@ impl Request {
         fields
     }
 
-    pub(crate) fn set_header(&self, name: &str, value: &[u8]) -> Result<(), EditError> {
+    pub(crate) fn set_header_bytes(&self, name: &str, value: &[u8]) -> Result<(), EditError> {
         self.0.borrow_mut().headers.set(name, value)
     }
 
-    pub(crate) fn append_header(&self, name: &str, value: &[u8]) -> Result<(), EditError> {
+    pub(crate) fn append_header_bytes(&self, name: &str, value: &[u8]) -> Result<(), EditError> {
         self.0.borrow_mut().headers.append(name, value)
     }
 
@@ -305,7 +305,7 @@ impl Request {
         self.0.borrow_mut().hash_key = Some(key.to_owned());
     }
 
-    pub(crate) fn respond(&self, status: u16, headers: &[Field], body: &[u8]) -> Result<(), EditError> {
+    pub(crate) fn respond_bytes(&self, status: u16, headers: &[Field], body: &[u8]) -> Result<(), EditError> {
         self.0.borrow_mut().reply = Some(reply(status, headers, body)?);
         Ok(())
     }
@@ -392,11 +392,11 @@ impl Response {
         self.0.borrow().headers.all()
     }
 
-    pub(crate) fn set_header(&self, name: &str, value: &[u8]) -> Result<(), EditError> {
+    pub(crate) fn set_header_bytes(&self, name: &str, value: &[u8]) -> Result<(), EditError> {
         self.0.borrow_mut().headers.set(name, value)
     }
 
-    pub(crate) fn append_header(&self, name: &str, value: &[u8]) -> Result<(), EditError> {
+    pub(crate) fn append_header_bytes(&self, name: &str, value: &[u8]) -> Result<(), EditError> {
         self.0.borrow_mut().headers.append(name, value)
     }
 
@@ -408,7 +408,7 @@ impl Response {
         self.header("content-length")?.parse().ok()
     }
 
-    pub(crate) fn respond(&self, status: u16, headers: &[Field], body: &[u8]) -> Result<(), EditError> {
+    pub(crate) fn respond_bytes(&self, status: u16, headers: &[Field], body: &[u8]) -> Result<(), EditError> {
         self.0.borrow_mut().reply = Some(reply(status, headers, body)?);
         Ok(())
     }

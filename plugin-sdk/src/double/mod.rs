@@ -57,9 +57,13 @@ pub(crate) mod environment {
         (ORIGIN.elapsed() + shared::moved()).as_nanos().try_into().unwrap_or(u64::MAX)
     }
 
-    pub(crate) fn random() -> u64 {
+    pub(crate) fn random() -> u32 {
         // Seeded by the operating system, and differently each time.
-        RandomState::new().hash_one(())
+        (RandomState::new().hash_one(()) >> 32) as u32
+    }
+
+    pub(crate) fn secret_text(name: &str) -> Option<String> {
+        Some(String::from_utf8(secret(name)?).ok()?.trim_end().to_owned())
     }
 
     pub(crate) fn plugin_name() -> String {

@@ -118,7 +118,7 @@ fn edits_are_judged_alike() {
                 "field-name" => {
                     assert_eq!(is_token(&text), expected != "invalid", "{text:?}");
                     assert_eq!(is_owned_by_proxy(&text), expected == "forbidden", "{text:?}");
-                    let replied = request.0.respond(200, &[(text.clone(), b"1".to_vec())], b"");
+                    let replied = request.0.respond_bytes(200, &[(text.clone(), b"1".to_vec())], b"");
                     let edited = request.set_header(&text, "1");
                     assert_eq!(replied.map_err(EditError::from), edited, "{text:?}");
                     assert_eq!(request.append_header(&text, "1"), edited, "{text:?}");
@@ -133,7 +133,7 @@ fn edits_are_judged_alike() {
                 "status" => {
                     let status = text.parse().expect("a number");
                     let edited = Response::new(200).set_status(status);
-                    let replied = request.0.respond(status, &[], b"");
+                    let replied = request.0.respond_bytes(status, &[], b"");
                     assert_eq!(replied.map_err(EditError::from), edited, "{text}");
                     edited
                 }

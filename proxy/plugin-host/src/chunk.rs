@@ -109,15 +109,14 @@ impl Draft {
     }
 
     /// No bytes stand everywhere.
-    pub(crate) fn find(&self, needle: &[u8], offset: u64) -> Option<u64> {
+    pub(crate) fn find(&self, needle: &[u8], offset: u64) -> Option<usize> {
         let offset = usize::try_from(offset).ok().filter(|offset| *offset <= self.len())?;
         let border = self.front.len();
         let found = if offset < border { self.find_before_rest(needle, offset) } else { None };
-        let found = found.or_else(|| {
+        found.or_else(|| {
             let from = offset.saturating_sub(border);
             Some(border + from + memmem::find(&self.rest[from..], needle)?)
-        })?;
-        u64::try_from(found).ok()
+        })
     }
 
     /// What begins in `front`, also if it ends in `rest`.
@@ -246,7 +245,7 @@ mod tests {
         let text = "a-".repeat(20_000);
         let mut draft = Draft::new(Chunk::new(text.clone().into(), true), 1 << 20);
         let mut from = 0;
-        while let Some(at) = draft.find(b"-", from) {
+        while let Some(at) = draft.find(b"-", from).map(|at| at as u64) {
             draft.replace_range(at, 1, b", ").expect("inside");
             from = at + 2;
         }

@@ -26,9 +26,15 @@ pub enum LoadError {
     /// A core module built for WASI preview 1.
     #[error(
         "imports `wasi_snapshot_preview1`, which plugins cannot use; build for `wasm32-unknown-unknown` \
-         (core module) or `wasm32-wasip2` (component)"
+         (core module) or `wasm32-wasip2` (component), and in C leave out what prints or reads (stdio)"
     )]
     Preview1,
+    /// Components whose functions are asynchronous themselves.
+    #[error(
+        "uses asynchronous functions of the component model, which the contract has none of; with \
+         componentize-qjs build with `--sync`"
+    )]
+    Asynchronous,
     /// Something that a newer contract may have.
     #[error(
         "wants {what} of `tidegate:policy@{theirs}`, and this tidegate offers version {ours} without it: \

@@ -23,6 +23,17 @@ impl<T> Answer<T> {
             Self::Later(answer) => answer.await,
         }
     }
+
+    /// The same with what `change` makes of the answer.
+    pub fn map<U>(self, change: impl FnOnce(T) -> U + Send + 'static) -> Answer<U>
+    where
+        T: 'static,
+    {
+        match self {
+            Self::Now(answer) => Answer::Now(change(answer)),
+            Self::Later(answer) => Answer::Later(Box::pin(async { change(answer.await) })),
+        }
+    }
 }
 
 impl<T: fmt::Debug> fmt::Debug for Answer<T> {

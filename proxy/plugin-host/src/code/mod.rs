@@ -67,7 +67,10 @@ impl Host {
                 &encoded
             }
         };
-        let invalid = |error: wasmtime::Error| LoadError::Invalid(format!("{error:#}"));
+        let invalid = |error: wasmtime::Error| match format!("{error:#}") {
+            text if text.contains("component model async") => LoadError::Asynchronous,
+            text => LoadError::Invalid(text),
+        };
         let component = Component::from_binary(self.engine(), component).map_err(invalid)?;
         let capabilities = check_imports(self, &component)?;
         let (version, phases) = check_exports(self, &component)?;

@@ -9,14 +9,14 @@ use std::sync::Arc;
 use http::header::HeaderMap;
 use tidegate_crypto::{Key, KeyFormat};
 use wasmtime::StoreContextMut;
-use wasmtime::component::{WasmList, WasmStr};
+use wasmtime::component::{Lift, WasmList, WasmStr};
 
 use crate::activation::Narrowing;
 use crate::bodies::Side;
 use crate::edit::{MAX_COPY, wire_size};
 use crate::exchange::Exchange;
 use crate::log::{Level, clean};
-use crate::matching::{Definition, Watch};
+use crate::matching::{Definition, Matchers, Watch};
 use crate::observe::{Change, Number, Refused};
 use crate::refusal::EditError;
 use crate::services::{Defined, LimiterSpec, MetricSpec, Table};
@@ -24,7 +24,9 @@ use crate::settings::Shared;
 use crate::state::{Stage, State};
 
 pub(super) type Store<'a> = StoreContextMut<'a, State>;
+/// Fields as bytes, and as texts.
 pub(super) type Fields = WasmList<(WasmStr, WasmList<u8>)>;
+pub(super) type TextFields = WasmList<(WasmStr, WasmStr)>;
 pub(super) type Edited<T = ()> = wasmtime::Result<Result<T, EditError>>;
 
 /// Of an error that is repeated where a crash is reported.
@@ -58,14 +60,35 @@ pub(super) fn address(address: SocketAddr) -> String {
     SocketAddr::new(address.ip().to_canonical(), address.port()).to_string()
 }
 
+/// Bytes where a plugin keeps them, as text or as they are.
+pub(super) trait Bytes {
+    fn look<'s>(&self, store: &'s Store<'_>) -> wasmtime::Result<Cow<'s, [u8]>>;
+}
+
+impl Bytes for WasmList<u8> {
+    fn look<'s>(&self, store: &'s Store<'_>) -> wasmtime::Result<Cow<'s, [u8]>> {
+        Ok(Cow::Borrowed(self.as_le_slice(store)))
+    }
+}
+
+impl Bytes for WasmStr {
+    fn look<'s>(&self, store: &'s Store<'_>) -> wasmtime::Result<Cow<'s, [u8]>> {
+        Ok(match self.to_str(store)? {
+            Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
+            Cow::Owned(text) => Cow::Owned(text.into_bytes()),
+        })
+    }
+}
+
 /// Name and value of a field.
 fn field(
     store: &Store<'_>,
     name: &WasmStr,
-    value: &WasmList<u8>,
+    value: &impl Bytes,
 ) -> wasmtime::Result<Result<(String, Vec<u8>), EditError>> {
     let name = text(name.to_str(store)?);
-    Ok(name.and_then(|name| Ok((name, bytes(value.as_le_slice(store))?))))
+    let value = bytes(&value.look(store)?);
+    Ok(name.and_then(|name| Ok((name, value?))))
 }
 
 pub(super) fn header_count(store: &Store<'_>, side: Side, name: &WasmStr) -> wasmtime::Result<u32> {
@@ -74,7 +97,7 @@ pub(super) fn header_count(store: &Store<'_>, side: Side, name: &WasmStr) -> was
     Ok(u32::try_from(count).unwrap_or(u32::MAX))
 }
 
-pub(super) fn set_header(mut store: Store<'_>, side: Side, name: &WasmStr, value: &WasmList<u8>) -> Edited {
+pub(super) fn set_header(mut store: Store<'_>, side: Side, name: &WasmStr, value: &impl Bytes) -> Edited {
     let change = match field(&store, name, value)? {
         Ok((name, value)) => Change::set_header(side, &name, value),
         Err(error) => Err(Refused { side, error }),
@@ -82,12 +105,7 @@ pub(super) fn set_header(mut store: Store<'_>, side: Side, name: &WasmStr, value
     Ok(store.data_mut().change(change)?.map(|_| ()))
 }
 
-pub(super) fn append_header(
-    mut store: Store<'_>,
-    side: Side,
-    name: &WasmStr,
-    value: &WasmList<u8>,
-) -> Edited {
+pub(super) fn append_header(mut store: Store<'_>, side: Side, name: &WasmStr, value: &impl Bytes) -> Edited {
     let change = match field(&store, name, value)? {
         Ok((name, value)) => Change::append_header(side, &name, value),
         Err(error) => Err(Refused { side, error }),
@@ -138,12 +156,12 @@ pub(super) fn set_attribute(mut store: Store<'_>, key: &WasmStr, value: &WasmStr
 }
 
 /// Stores a response of the policy's own.
-pub(super) fn respond(
+pub(super) fn respond<V: Bytes + Lift>(
     mut store: Store<'_>,
     side: Side,
     status: u16,
-    headers: &Fields,
-    body: &WasmList<u8>,
+    headers: &WasmList<(WasmStr, V)>,
+    body: &impl Bytes,
 ) -> Edited {
     let limit = store.data().exchange()?.limits.response_headers;
     let mut fields = Vec::new();
@@ -151,7 +169,7 @@ pub(super) fn respond(
     for index in 0..headers.len() {
         let Some(entry) = headers.get(&mut store, index) else { break };
         let (name, value) = entry?;
-        size = size.saturating_add(wire_size(name.to_str(&store)?.len(), value.len()));
+        size = size.saturating_add(wire_size(name.to_str(&store)?.len(), value.look(&store)?.len()));
         // The rest is not even looked at.
         if size > limit {
             return Ok(Err(EditError::TooLarge));
@@ -161,17 +179,20 @@ pub(super) fn respond(
             Err(error) => return Ok(Err(error)),
         }
     }
-    let body = bytes(body.as_le_slice(&store));
+    let body = bytes(&body.look(&store)?);
     let mut editor = store.data_mut().edit()?;
     Ok(body.and_then(|body| editor.respond(side, status, fields, body)))
 }
 
 /// Puts bytes in place of the body.
-pub(super) fn replace(mut store: Store<'_>, bytes: &WasmList<u8>) -> Edited {
-    if let Err(error) = store.data().chunk()?.check_size(bytes.len()) {
-        return Ok(Err(error));
-    }
-    let bytes = bytes.as_le_slice(&store).to_vec();
+pub(super) fn replace(mut store: Store<'_>, bytes: &impl Bytes) -> Edited {
+    let bytes = {
+        let bytes = bytes.look(&store)?;
+        if let Err(error) = store.data().chunk()?.check_size(bytes.len()) {
+            return Ok(Err(error));
+        }
+        bytes.to_vec()
+    };
     Ok(store.data_mut().chunk_mut()?.replace(bytes))
 }
 
@@ -184,8 +205,10 @@ pub(super) fn replace_range(mut store: Store<'_>, offset: u64, length: u64, byte
     Ok(store.data_mut().chunk_mut()?.replace_range(offset, length, &bytes))
 }
 
-pub(super) fn body_len(state: &State) -> wasmtime::Result<u64> {
-    Ok(u64::try_from(state.chunk()?.len()).unwrap_or(u64::MAX))
+/// The body, if it is text.
+pub(super) fn body_text(store: &mut Store<'_>) -> wasmtime::Result<Option<String>> {
+    let bytes = store.data_mut().chunk_mut()?.contiguous();
+    Ok(str::from_utf8(bytes).ok().map(str::to_owned))
 }
 
 /// Writes a line into the proxy's log.
@@ -232,10 +255,14 @@ pub(super) fn define(
     let state = store.data_mut();
     let defined = match state.stage {
         Stage::Defining(_) => Arc::make_mut(&mut state.defined).matchers.define(definition),
-        Stage::Configuring => state.defined.matchers.find(&definition).ok_or_else(|| {
-            "this matcher was not defined when the plugin was loaded; `configure` must do the same every time"
-                .to_owned()
-        }),
+        Stage::Configuring => match state.defined.matchers.find(&definition) {
+            Some(id) => Ok(id),
+            // What was refused then is refused now, in the same words.
+            None => Matchers::default().define(definition).and(Err(
+                "this matcher was not defined when the plugin was loaded; `configure` must do the same every time"
+                    .to_owned(),
+            )),
+        },
         Stage::Starting | Stage::Serving => Err("matchers are defined in `configure` only".to_owned()),
     };
     state.budget.look()?;
@@ -256,10 +283,14 @@ fn define_other<D: Eq + std::hash::Hash + Clone, T>(
     let defined = match state.stage {
         Stage::Defining(_) => table(Arc::make_mut(&mut state.defined))
             .define(definition, |definition| build(definition, &plugin)),
-        Stage::Configuring => known(&state.defined).find(&definition).ok_or_else(|| {
-            "this was not defined when the plugin was loaded; `configure` must do the same every time"
-                .to_owned()
-        }),
+        Stage::Configuring => match known(&state.defined).find(&definition) {
+            Some(id) => Ok(id),
+            // What was refused then is refused now, in the same words.
+            None => build(&definition, &plugin).and(Err(
+                "this was not defined when the plugin was loaded; `configure` must do the same every time"
+                    .to_owned(),
+            )),
+        },
         Stage::Starting | Stage::Serving => Err("this is defined in `configure` only".to_owned()),
     };
     state.budget.look()?;

@@ -3,7 +3,7 @@
 use wasmtime::component::{Resource, ResourceType, WasmList};
 
 use super::Interface;
-use crate::contract::common::{Store, body_len, replace, replace_range};
+use crate::contract::common::{Store, replace, replace_range};
 use crate::contract::v0_1::bindings::tidegate::policy::http::{Body, EditError};
 
 /// Borrowed for the length of a call.
@@ -11,14 +11,16 @@ type Handle = Resource<Body>;
 
 pub(super) fn link(http: &mut Interface<'_>) -> wasmtime::Result<()> {
     http.resource("body", ResourceType::host::<Body>())?;
-    http.function("[method]body.len", |store: Store<'_>, (_,): (Handle,)| Ok((body_len(store.data())?,)))?;
+    http.function("[method]body.len", |store: Store<'_>, (_,): (Handle,)| {
+        Ok((store.data().chunk()?.len() as u64,))
+    })?;
     http.function("[method]body.read", |store: Store<'_>, (_, offset, max): (Handle, u64, u32)| {
         Ok((store.data().chunk()?.read(offset, max),))
     })?;
     http.function(
         "[method]body.find",
         |store: Store<'_>, (_, needle, offset): (Handle, WasmList<u8>, u64)| {
-            Ok((store.data().chunk()?.find(needle.as_le_slice(&store), offset),))
+            Ok((store.data().chunk()?.find(needle.as_le_slice(&store), offset).map(|at| at as u64),))
         },
     )?;
     http.function("[method]body.replace", |store: Store<'_>, (_, bytes): (Handle, WasmList<u8>)| {

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use http::header::HeaderValue;
-use wasmtime::component::{WasmList, WasmStr};
+use wasmtime::component::{Lift, WasmList, WasmStr};
 
 use super::Interface;
 use crate::callout::{self, Sending};
-use crate::contract::common::{self, Store, copy};
+use crate::contract::common::{self, Bytes, Store, copy};
 use crate::contract::v0_2::bindings::tidegate::policy::callout::CalloutError;
 use crate::state::State;
 
@@ -52,18 +52,10 @@ fn link_request(interface: &mut Interface<'_>) -> wasmtime::Result<()> {
         store.data_mut().callouts.draft(request)?.set_host(host);
         Ok(())
     })?;
-    interface.function(
-        "set-header",
-        |store: Store<'_>, (request, name, value): (u32, WasmStr, WasmList<u8>)| {
-            put_header(store, request, &name, &value, true)
-        },
-    )?;
-    interface.function(
-        "append-header",
-        |store: Store<'_>, (request, name, value): (u32, WasmStr, WasmList<u8>)| {
-            put_header(store, request, &name, &value, false)
-        },
-    )?;
+    link_header::<WasmStr>(interface, "set-header", true)?;
+    link_header::<WasmList<u8>>(interface, "set-header-bytes", true)?;
+    link_header::<WasmStr>(interface, "append-header", false)?;
+    link_header::<WasmList<u8>>(interface, "append-header-bytes", false)?;
     interface.function("copy-headers", |mut store: Store<'_>, (request, names): (u32, Vec<String>)| {
         let headers = store.data().exchange()?.request.headers.clone();
         let draft = store.data_mut().callouts.draft(request)?;
@@ -72,11 +64,8 @@ fn link_request(interface: &mut Interface<'_>) -> wasmtime::Result<()> {
         }
         Ok(())
     })?;
-    interface.function("set-body", |mut store: Store<'_>, (request, body): (u32, WasmList<u8>)| {
-        let body = body.as_le_slice(&store).to_vec();
-        store.data_mut().callouts.draft(request)?.set_body(body);
-        Ok(())
-    })?;
+    link_body::<WasmList<u8>>(interface, "set-body")?;
+    link_body::<WasmStr>(interface, "set-body-text")?;
     interface.function("set-timeout", |mut store: Store<'_>, (request, milliseconds): (u32, u32)| {
         let timeout = Duration::from_millis(milliseconds.into());
         store.data_mut().callouts.draft(request)?.set_timeout(timeout);
@@ -103,27 +92,45 @@ fn link_response(interface: &mut Interface<'_>) -> wasmtime::Result<()> {
         Ok((copy(&store.data().callouts.answered(response)?.headers).collect::<Vec<_>>(),))
     })?;
     interface.function("body-len", |store: Store<'_>, (response,): (u32,)| {
-        Ok((store.data().callouts.answered(response)?.body.len() as u64,))
+        Ok((store.data().callouts.answered(response)?.body.len().try_into().unwrap_or(u32::MAX),))
     })?;
-    interface.function("read-body", |store: Store<'_>, (response, offset, max): (u32, u64, u32)| {
+    interface.function("read-body", |store: Store<'_>, (response, offset, max): (u32, u32, u32)| {
         let body = &store.data().callouts.answered(response)?.body;
-        let clamp = |position: u64| usize::try_from(position).unwrap_or(usize::MAX).min(body.len());
-        let (start, end) = (clamp(offset), clamp(offset.saturating_add(max.into())));
+        let clamp = |position: u32| usize::try_from(position).unwrap_or(usize::MAX).min(body.len());
+        let (start, end) = (clamp(offset), clamp(offset.saturating_add(max)));
         Ok((body[start..end].to_vec(),))
+    })?;
+    interface.function("body-text", |store: Store<'_>, (response,): (u32,)| {
+        let body = &store.data().callouts.answered(response)?.body;
+        Ok((str::from_utf8(body).ok().map(str::to_owned),))
     })
 }
 
-fn put_header(
-    mut store: Store<'_>,
-    request: u32,
-    name: &WasmStr,
-    value: &WasmList<u8>,
+fn link_header<V>(
+    interface: &mut Interface<'_>,
+    function: &'static str,
     replaces: bool,
-) -> wasmtime::Result<()> {
-    let name = common::text(name.to_str(&store)?).unwrap_or_default();
-    let value = common::bytes(value.as_le_slice(&store)).unwrap_or_default();
-    store.data_mut().callouts.draft(request)?.set_header(&name, value, replaces);
-    Ok(())
+) -> wasmtime::Result<()>
+where
+    V: Bytes + Lift + Send + Sync + 'static,
+{
+    interface.function(function, move |mut store: Store<'_>, (request, name, value): (u32, WasmStr, V)| {
+        let name = common::text(name.to_str(&store)?).unwrap_or_default();
+        let value = common::bytes(&value.look(&store)?).unwrap_or_default();
+        store.data_mut().callouts.draft(request)?.set_header(&name, value, replaces);
+        Ok(())
+    })
+}
+
+fn link_body<B>(interface: &mut Interface<'_>, function: &'static str) -> wasmtime::Result<()>
+where
+    B: Bytes + Lift + Send + Sync + 'static,
+{
+    interface.function(function, |mut store: Store<'_>, (request, body): (u32, B)| {
+        let body = body.look(&store)?.into_owned();
+        store.data_mut().callouts.draft(request)?.set_body(body);
+        Ok(())
+    })
 }
 
 /// The numbers by which the plugin knows what came.

@@ -9,7 +9,8 @@ use wasmtime::component::{WasmList, WasmStr};
 use super::Interface;
 use crate::bodies::Side;
 use crate::contract::common::{
-    self, Fields, Store, copy_of_request, header_count, set_authority, set_hash_key, set_method, set_target,
+    self, Fields, Store, TextFields, copy_of_request, header_count, set_authority, set_hash_key, set_method,
+    set_target,
 };
 use crate::contract::v0_2::bindings::tidegate::policy::types::{
     BodyMode, EditError, IpAddress, RouteError, Version,
@@ -145,10 +146,16 @@ fn link_fields(request: &mut Interface<'_>) -> wasmtime::Result<()> {
         let values = store.data().exchange()?.request.values("cookie");
         Ok((cookie::find(values, &name).map(str::to_owned),))
     })?;
-    request.question("set-header", |store: Store<'_>, (name, value): (WasmStr, WasmList<u8>)| {
+    request.question("set-header", |store: Store<'_>, (name, value): (WasmStr, WasmStr)| {
         Ok((common::set_header(store, Side::Request, &name, &value)?.map_err(EditError::from),))
     })?;
-    request.question("append-header", |store: Store<'_>, (name, value): (WasmStr, WasmList<u8>)| {
+    request.question("set-header-bytes", |store: Store<'_>, (name, value): (WasmStr, WasmList<u8>)| {
+        Ok((common::set_header(store, Side::Request, &name, &value)?.map_err(EditError::from),))
+    })?;
+    request.question("append-header", |store: Store<'_>, (name, value): (WasmStr, WasmStr)| {
+        Ok((common::append_header(store, Side::Request, &name, &value)?.map_err(EditError::from),))
+    })?;
+    request.question("append-header-bytes", |store: Store<'_>, (name, value): (WasmStr, WasmList<u8>)| {
         Ok((common::append_header(store, Side::Request, &name, &value)?.map_err(EditError::from),))
     })?;
     request.question("remove-header", |store: Store<'_>, (name,): (WasmStr,)| {
@@ -181,9 +188,18 @@ fn link_edits(request: &mut Interface<'_>) -> wasmtime::Result<()> {
     request.question("limit-body", |mut store: Store<'_>, (bytes,): (u64,)| {
         store.data_mut().change_at_will(Change::LimitBody(bytes))
     })?;
-    request.function("respond", |store: Store<'_>, (status, headers, body): (u16, Fields, WasmList<u8>)| {
-        Ok((common::respond(store, Side::Request, status, &headers, &body)?.map_err(EditError::from),))
-    })
+    request.function(
+        "respond",
+        |store: Store<'_>, (status, headers, body): (u16, TextFields, WasmStr)| {
+            Ok((common::respond(store, Side::Request, status, &headers, &body)?.map_err(EditError::from),))
+        },
+    )?;
+    request.function(
+        "respond-bytes",
+        |store: Store<'_>, (status, headers, body): (u16, Fields, WasmList<u8>)| {
+            Ok((common::respond(store, Side::Request, status, &headers, &body)?.map_err(EditError::from),))
+        },
+    )
 }
 
 fn link_body(request: &mut Interface<'_>) -> wasmtime::Result<()> {

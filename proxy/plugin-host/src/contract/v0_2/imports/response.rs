@@ -6,7 +6,7 @@ use wasmtime::component::{WasmList, WasmStr};
 
 use super::Interface;
 use crate::bodies::Side;
-use crate::contract::common::{self, Fields, Store, copy, elapsed, header_count};
+use crate::contract::common::{self, Fields, Store, TextFields, copy, elapsed, header_count};
 use crate::contract::v0_2::bindings::tidegate::policy::response::RetryError;
 use crate::contract::v0_2::bindings::tidegate::policy::types::{BodyMode, EditError};
 use crate::observe::{Change, Number, Text};
@@ -31,6 +31,12 @@ pub(super) fn link(response: &mut Interface<'_>) -> wasmtime::Result<()> {
     })?;
     response.function(
         "respond",
+        |store: Store<'_>, (status, headers, body): (u16, TextFields, WasmStr)| {
+            Ok((common::respond(store, Side::Response, status, &headers, &body)?.map_err(EditError::from),))
+        },
+    )?;
+    response.function(
+        "respond-bytes",
         |store: Store<'_>, (status, headers, body): (u16, Fields, WasmList<u8>)| {
             Ok((common::respond(store, Side::Response, status, &headers, &body)?.map_err(EditError::from),))
         },
@@ -57,12 +63,21 @@ fn link_fields(response: &mut Interface<'_>) -> wasmtime::Result<()> {
     response.function("headers", |store: Store<'_>, (): ()| {
         Ok((copy(&store.data().response()?.headers).collect::<Vec<_>>(),))
     })?;
-    response.question("set-header", |store: Store<'_>, (name, value): (WasmStr, WasmList<u8>)| {
+    response.question("set-header", |store: Store<'_>, (name, value): (WasmStr, WasmStr)| {
         Ok((common::set_header(store, Side::Response, &name, &value)?.map_err(EditError::from),))
     })?;
-    response.question("append-header", |store: Store<'_>, (name, value): (WasmStr, WasmList<u8>)| {
+    response.question("set-header-bytes", |store: Store<'_>, (name, value): (WasmStr, WasmList<u8>)| {
+        Ok((common::set_header(store, Side::Response, &name, &value)?.map_err(EditError::from),))
+    })?;
+    response.question("append-header", |store: Store<'_>, (name, value): (WasmStr, WasmStr)| {
         Ok((common::append_header(store, Side::Response, &name, &value)?.map_err(EditError::from),))
     })?;
+    response.question(
+        "append-header-bytes",
+        |store: Store<'_>, (name, value): (WasmStr, WasmList<u8>)| {
+            Ok((common::append_header(store, Side::Response, &name, &value)?.map_err(EditError::from),))
+        },
+    )?;
     response.question("remove-header", |store: Store<'_>, (name,): (WasmStr,)| {
         Ok((common::remove_header(store, Side::Response, &name)?.map_err(EditError::from),))
     })

@@ -21,6 +21,17 @@ pub(super) fn link(interface: &mut Interface<'_>, may_wait: bool) -> wasmtime::R
     function(interface, may_wait, "set", |store, caller, (key, value, ttl): (WasmStr, Bytes, u64)| {
         Ok(store.set(&key.to_str(caller)?, value.as_le_slice(caller), lifetime(ttl)))
     })?;
+    function(interface, may_wait, "get-text", |store, caller, (key,): (WasmStr,)| {
+        Ok(store.get(&key.to_str(caller)?).map(|value| value.map(text)))
+    })?;
+    function(
+        interface,
+        may_wait,
+        "set-text",
+        |store, caller, (key, value, ttl): (WasmStr, WasmStr, u64)| {
+            Ok(store.set(&key.to_str(caller)?, value.to_str(caller)?.as_bytes(), lifetime(ttl)))
+        },
+    )?;
     function(
         interface,
         may_wait,
@@ -72,6 +83,10 @@ where
             },))
         })
     })
+}
+
+fn text(value: Option<Vec<u8>>) -> Option<String> {
+    String::from_utf8(value?).ok()
 }
 
 /// 0 = no expiry.
