@@ -45,6 +45,13 @@ pub struct Decision {
     pub decided_locally: bool,
 }
 
+impl Decision {
+    /// [`Decision::retry_after`] for the field `retry-after` (RFC 9110 §10.2.3): whole seconds, rounded up.
+    pub fn retry_after_seconds(&self) -> u64 {
+        self.retry_after.as_secs() + u64::from(self.retry_after.subsec_nanos() > 0)
+    }
+}
+
 /// One limit, counted for each key.
 #[derive(Debug)]
 pub struct Limiter(host::rate_limit::Limiter);

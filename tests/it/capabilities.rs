@@ -163,7 +163,7 @@ async fn a_slow_callee_holds_only_who_asks_it() {
         futures_join(all).await
     };
     let others = async {
-        auth.until_requests(2).await;
+        until("some wait", async || auth.requests().len() >= 2).await;
         for number in 0..20 {
             assert_eq!(proxy.get(&format!("/plain/{number}")).await.status, 200);
         }
@@ -322,6 +322,9 @@ async fn a_response_that_fails_is_asked_for_elsewhere_once() {
     assert_eq!(answer.json()["body"], "kept");
     let line = proxy.access("/a?b").await;
     assert_eq!((&line["route"], &line["status"]), (&json!("other"), &json!(200)), "{line}");
+    // To answer itself is the last word.
+    assert_eq!(proxy.get("/a?but=1").await.status, 418);
+    assert_eq!(other.requests().len(), 2);
 
     // What is not kept cannot be sent again: the response stays, and the policy says something else of it.
     let mut client = proxy.http1().await;
@@ -357,11 +360,99 @@ async fn a_replaced_response_is_seen_by_the_policies_outside() {
 async fn a_policy_limits_a_body() {
     let app = Upstream::echo("app").await;
     let proxy = capable(&app, "").start().await;
-    for (size, status) in [(4, 200), (5, 413)] {
-        let mut client = proxy.http1().await;
-        let request = tidegate_tests::request("POST", "/small").body(body(vec![b'x'; size])).expect("valid");
-        assert_eq!(client.send(request).await.status, status, "{size}");
+    for path in ["/small", "/small?whole=1"] {
+        for (size, status) in [(4, 200), (5, 413)] {
+            let mut client = proxy.http1().await;
+            let request = tidegate_tests::request("POST", path).body(body(vec![b'x'; size])).expect("valid");
+            assert_eq!(client.send(request).await.status, status, "{path} {size}");
+            let chunks = format!("{size}\r\n{}\r\n0\r\n", "x".repeat(size));
+            for end in ["\r\n", "x-trailer: 1\r\n\r\n"] {
+                assert_eq!(
+                    chunked(&proxy, path, &format!("{chunks}{end}")).await.0,
+                    status,
+                    "{path} {size} {end}"
+                );
+            }
+        }
     }
+}
+
+/// Status and body of the answer to a request with these chunks.
+async fn chunked(proxy: &Proxy, target: &str, chunks: &str) -> (u16, String) {
+    let head = format!(
+        "POST {target} HTTP/1.1\r\nhost: a.test\r\nconnection: close\r\ntransfer-encoding: chunked\r\n"
+    );
+    let mut client = proxy.raw().await;
+    client.send(format!("{head}\r\n{chunks}")).await;
+    let answer = client.read_to_end().await;
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a response");
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+    (status, body.to_owned())
+}
+
+#[tokio::test]
+async fn the_limit_of_a_destination_holds_for_what_was_kept() {
+    let app = Upstream::answering(503).await;
+    let other = Upstream::echo("other").await;
+    let proxy = capable(&app, "[config]\nretry_at = \"other\"")
+        .section(&format!("[upstream.other]\nservers = [\"{}\"]\nrequest-body = \"1KiB\"", other.server()))
+        .start()
+        .await;
+    for (size, status) in [(1024, 200), (1025, 413)] {
+        let chunks = format!("{size:x}\r\n{}\r\n0\r\n\r\n", "x".repeat(size));
+        assert_eq!(chunked(&proxy, "/", &chunks).await.0, status, "{size}");
+    }
+}
+
+#[tokio::test]
+async fn no_instance_goes_on_with_a_body_that_another_began() {
+    let app = Upstream::echo("app").await;
+    let proxy = capable(&app, "on-error = \"skip\"\n[limits]\nreuse = 1").workers(1).start().await;
+    // At the end of its calls an instance has its body still.
+    let chunks = ["a", "b", "c"].map(|chunk| format!("1\r\n{chunk}\r\n")).concat();
+    for _ in 0..20 {
+        let (_, answer) = chunked(&proxy, "/count-chunks", &format!("{chunks}0\r\n\r\n")).await;
+        assert!(answer.contains("[0]a[1]b[2]c"), "{answer}");
+    }
+    // And when it crashes the rest is seen by none.
+    let chunks = format!("1\r\na\r\n5\r\ncrash\r\n{chunks}0\r\n\r\n");
+    let (_, answer) = chunked(&proxy, "/count-chunks", &chunks).await;
+    assert!(answer.contains("[0]acrashabc"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_body_that_is_not_there_holds_no_instance() {
+    let app = Upstream::serve(|_: Request<Incoming>| async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        Response::new(body(""))
+    })
+    .await;
+    let proxy = capable(&app, "[limits]\ninstances = 1\ntime = \"100ms\"").workers(1).start().await;
+    // One of them shows that instances can be held at all.
+    for _ in 0..2 {
+        let requests = (0..4).map(|_| proxy.get("/count-chunks")).collect();
+        for answer in futures_join(requests).await {
+            assert_eq!(answer.status, 200);
+        }
+    }
+}
+
+#[tokio::test]
+async fn callouts_are_bounded_before_they_cost_anything() {
+    let (_services, proxy) = with_service(TO_AUTH).await;
+    assert_eq!(told(&proxy, "/callout?to=auth&path=/&fields=90").await["status"], 403);
+    for fields in [101, 5000] {
+        let refused = told(&proxy, &format!("/callout?to=auth&path=/&fields={fields}")).await;
+        assert_eq!(refused, "the request is not valid HTTP", "{fields}");
+    }
+    let many = |count| format!("/callout?to={}&path=/", vec!["auth"; count].join(","));
+    assert_eq!(proxy.get(&many(65)).await.status, 503);
+    proxy.log().wait(&["more than 64 callouts in one call"]).await;
+    // Nine wait as one call.
+    let answers = told(&proxy, &many(9)).await;
+    let answers: Vec<_> =
+        answers.as_array().expect("a list").iter().map(|answer| &answer["status"]).collect();
+    assert_eq!(answers.iter().filter(|status| **status == 403).count(), 8, "{answers:?}");
 }
 
 #[tokio::test]

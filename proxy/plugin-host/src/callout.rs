@@ -38,7 +38,6 @@ pub struct Callout {
 }
 
 /// The response to it, without framing and hop-by-hop fields.
-#[derive(Debug, Clone)]
 pub struct Answered {
     /// 200 to 599.
     pub status: StatusCode,
@@ -46,6 +45,8 @@ pub struct Answered {
     pub headers: HeaderMap,
     /// All of it.
     pub body: Bytes,
+    /// Says that the body is held, as long as it is.
+    pub held: Box<dyn Send + Sync>,
 }
 
 /// Why there is no response.
@@ -74,10 +75,10 @@ pub trait Callouts: Send + Sync {
 /// What comes of a callout.
 pub type Sent = Pin<Box<dyn Future<Output = Result<Answered, CalloutError>> + Send>>;
 
-/// A callout on its way, and the place of its call among those that wait.
+/// Callouts of one call on their way, and its place among those that wait.
 pub(crate) struct Sending {
-    pub(crate) answer: Sent,
-    pub(crate) place: Suspended,
+    pub(crate) answers: Vec<Result<Sent, CalloutError>>,
+    pub(crate) place: Option<Suspended>,
 }
 
 /// Requests that one call may prepare, and fields of one of them.
@@ -110,9 +111,7 @@ impl Table {
     }
 
     pub(crate) fn begin(&mut self, upstream: String, method: &str, target: String) -> wasmtime::Result<u32> {
-        if self.outgoing.len() == MAX_PREPARED {
-            return Err(wasmtime::Error::msg(format!("more than {MAX_PREPARED} callouts in one call")));
-        }
+        check_count(self.outgoing.len() + 1)?;
         let method = Method::from_bytes(method.as_bytes()).ok().filter(|method| *method != Method::CONNECT);
         self.outgoing.push(Draft {
             upstream,
@@ -149,8 +148,11 @@ impl Draft {
         self.host = Some(host);
     }
 
-    /// What is wrong with it is said when it is sent.
+    /// What is wrong with it is said when it is sent. What cannot be sent any more is not kept.
     pub(crate) fn set_header(&mut self, name: &str, value: Vec<u8>, replaces: bool) {
+        if self.is_invalid {
+            return;
+        }
         let parsed =
             (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_maybe_shared(Bytes::from(value)));
         match parsed {
@@ -160,27 +162,48 @@ impl Draft {
                 } else {
                     self.headers.try_append(name, value).is_ok()
                 };
-                self.is_invalid |= !put || self.headers.len() > MAX_FIELDS;
+                if !put || self.headers.len() > MAX_FIELDS {
+                    self.refuse();
+                }
             }
-            _ => self.is_invalid = true,
+            _ => self.refuse(),
         }
+    }
+
+    fn refuse(&mut self) {
+        self.is_invalid = true;
+        self.headers = HeaderMap::new();
+        self.body = Bytes::new();
     }
 
     /// Fields of the exchange's own request, those it has. Framing and hop-by-hop fields stay where they are.
-    pub(crate) fn copy(&mut self, name: &str, from: &HeaderMap) {
-        let Ok(name) = HeaderName::from_bytes(name.as_bytes()) else { return };
-        if fields::is_owned_by_proxy(&name) {
-            return;
+    pub(crate) fn copy(&mut self, names: &[String], from: &HeaderMap) {
+        if names.len() > MAX_FIELDS {
+            self.refuse();
         }
-        for value in from.get_all(&name) {
-            self.headers.append(name.clone(), value.clone());
+        for name in names {
+            let Ok(name) = HeaderName::from_bytes(name.as_bytes()) else { continue };
+            if fields::is_owned_by_proxy(&name) {
+                continue;
+            }
+            for value in from.get_all(&name) {
+                if self.is_invalid {
+                    return;
+                }
+                if self.headers.try_append(name.clone(), value.clone()).is_err()
+                    || self.headers.len() > MAX_FIELDS
+                {
+                    self.refuse();
+                }
+            }
         }
-        self.is_invalid |= self.headers.len() > MAX_FIELDS;
     }
 
-    pub(crate) fn set_body(&mut self, body: Vec<u8>) {
-        self.is_invalid |= body.len() > MAX_COPY;
-        self.body = body.into();
+    pub(crate) fn set_body(&mut self, body: Bytes) {
+        match body.len() <= MAX_COPY && !self.is_invalid {
+            true => self.body = body,
+            false => self.refuse(),
+        }
     }
 
     pub(crate) fn set_timeout(&mut self, timeout: Duration) {
@@ -212,6 +235,13 @@ impl Draft {
             timeout: self.timeout.map_or(longest, |timeout| timeout.min(longest)),
             largest,
         })
+    }
+}
+
+pub(crate) fn check_count(callouts: usize) -> wasmtime::Result<()> {
+    match callouts <= MAX_PREPARED {
+        true => Ok(()),
+        false => Err(wasmtime::Error::msg(format!("more than {MAX_PREPARED} callouts in one call"))),
     }
 }
 

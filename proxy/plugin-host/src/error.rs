@@ -112,6 +112,9 @@ pub enum CallError {
     /// Over `limits.time`.
     #[error("took longer than its limit")]
     Time,
+    /// Over `limits.time`, for want of an answer that it asked for: from a callout, a shared store, a password check.
+    #[error("waited longer than its limit for what it had asked for")]
+    Waiting,
     /// Over `limits.memory`.
     #[error("needed more memory than its limit")]
     Memory,
@@ -141,6 +144,7 @@ impl CallError {
         match self {
             Self::Cpu => "cpu",
             Self::Time => "time",
+            Self::Waiting => "waiting",
             Self::Memory => "memory",
             Self::Trap(_) => "trap",
             Self::Instances => "instances",

@@ -44,8 +44,10 @@ const NEARLY: u64 = 100;
 pub(crate) struct Instance {
     store: Store<State>,
     exports: Exports,
-    /// Calls left until it is replaced; 0 = no longer usable.
+    /// Calls left until it is replaced.
     calls_left: u64,
+    /// False during a call, and for good after anything but a verdict.
+    is_sound: bool,
     waits: bool,
     /// `None` for the first instance of a plugin, which no worker counts.
     permit: Option<Permit>,
@@ -85,7 +87,7 @@ impl Instance {
         let mismatch = |error: wasmtime::Error| LoadError::Mismatch(format!("{error:#}"));
         let exports = code.exports.load(&mut store, &instance).map_err(mismatch)?;
         let calls_left = draw_calls(shared.limits.reuse, code.phases());
-        Ok(Self { store, exports, calls_left, waits, permit: None, share: None })
+        Ok(Self { store, exports, calls_left, is_sound: true, waits, permit: None, share: None })
     }
 
     /// Counts as one of its worker's instances from here on.
@@ -143,14 +145,15 @@ impl Instance {
         if !self.waits {
             return self.serve_now(phase, exchange, chunk, waited, None);
         }
-        let (calls_left, time) = self.lend(phase, exchange, chunk.as_deref_mut(), waited, false);
+        let time = self.lend(phase, exchange, chunk.as_deref_mut(), waited, false);
         let meter = self.store.data().budget.meter.clone();
         let call = metered(&meter, self.exports.call_async(&mut self.store, phase));
         let called = match tokio::time::timeout(time, call).await {
             Ok(called) => called.map_err(|error| self.diagnose(&error).into()),
+            Err(_) if self.store.data().budget.meter.waits() => Err(CallError::Waiting),
             Err(_) => Err(CallError::Time),
         };
-        self.take_back(phase, exchange, chunk, called, calls_left)
+        self.take_back(phase, exchange, chunk, called)
     }
 
     /// The same without a future around it, for a plugin that never waits. What it asks is noted
@@ -163,7 +166,7 @@ impl Instance {
         waited: Duration,
         memo: Option<&Memo>,
     ) -> Result<Verdict, CallError> {
-        let (calls_left, _) = self.lend(phase, exchange, chunk.as_deref_mut(), waited, memo.is_some());
+        self.lend(phase, exchange, chunk.as_deref_mut(), waited, memo.is_some());
         let called = match self.exports.call(&mut self.store, phase) {
             Ok(verdict) => Ok(verdict),
             Err(error) => Err(self.diagnose(&error).into()),
@@ -171,12 +174,11 @@ impl Instance {
         if let (Some(memo), Ok(verdict)) = (memo, &called) {
             memo.learn(phase, self.store.data_mut().call.recorder(), *verdict);
         }
-        self.take_back(phase, exchange, chunk, called, calls_left)
+        self.take_back(phase, exchange, chunk, called)
     }
 
     /// Puts the exchange where the plugin's calls find it. Until it is taken back the instance counts
-    /// as not usable, in case the call is dropped. Answers with what it may do afterwards, and the
-    /// time it has.
+    /// as not sound, in case the call is dropped. Answers with the time it has.
     fn lend(
         &mut self,
         phase: Phase,
@@ -184,18 +186,17 @@ impl Instance {
         chunk: Option<&mut Chunk>,
         waited: Duration,
         remembers: bool,
-    ) -> (u64, Duration) {
+    ) -> Duration {
         let mut exchange = exchange.take().expect("calls follow each other, and each puts the exchange back");
         exchange.reply = None;
-        let calls_left = std::mem::replace(&mut self.calls_left, 0);
+        self.is_sound = false;
         let state = self.store.data_mut();
         let limits = state.plugin.limits;
         state.stage = Stage::Serving;
         state.call.begin(phase, exchange, chunk.map(std::mem::take), remembers);
-        state.callouts.clear();
         let time = limits.time.saturating_sub(waited);
         begin(&mut self.store, limits.cpu, time);
-        (calls_left, time)
+        time
     }
 
     fn take_back(
@@ -204,15 +205,16 @@ impl Instance {
         exchange: &mut Option<Box<Exchange>>,
         chunk: Option<&mut Chunk>,
         called: Result<Verdict, CallError>,
-        calls_left: u64,
     ) -> Result<Verdict, CallError> {
         let state = self.store.data_mut();
         let (lent, draft) = state.call.end();
+        state.end_callouts();
         let exchange = exchange.insert(lent.expect("was lent before, and nothing else takes it"));
         if called.is_ok() {
             // An instance lasts for a number of exchanges, each of which may have any number of chunks.
             let counted = u64::from(!phase.sees_chunks());
-            self.calls_left = calls_left.saturating_sub(counted);
+            self.calls_left = self.calls_left.saturating_sub(counted);
+            self.is_sound = true;
         }
         let mut result = match called {
             Ok(Verdict::Respond) if exchange.reply.is_none() => Err(CallError::NoReply),
@@ -226,6 +228,11 @@ impl Instance {
         }
         match result {
             Ok(Verdict::Fail) | Err(_) => state.call.journal().revert(state.plugin.id, exchange),
+            // Of both it can only be one: the response of its own.
+            Ok(Verdict::Respond) => {
+                state.call.journal().forget_retry(exchange);
+                state.call.journal().commit();
+            }
             Ok(_) => state.call.journal().commit(),
         }
         result
@@ -233,32 +240,33 @@ impl Instance {
 
     /// Lets the plugin do its periodic work, within the operator's limits less the time it waited.
     pub(crate) async fn tick(&mut self, waited: Duration) -> Result<(), CallError> {
-        let calls_left = std::mem::replace(&mut self.calls_left, 0);
+        self.is_sound = false;
         let state = self.store.data_mut();
         let limits = state.plugin.limits;
         state.stage = Stage::Serving;
         state.call.begin_alone();
-        state.callouts.clear();
         let time = limits.time.saturating_sub(waited);
         begin(&mut self.store, limits.cpu, time);
         let called = if self.waits {
             let meter = self.store.data().budget.meter.clone();
             let call = metered(&meter, self.exports.call_async(&mut self.store, Phase::Timer));
-            tokio::time::timeout(time, call).await.map_err(|_| CallError::Time)?
+            match tokio::time::timeout(time, call).await {
+                Ok(called) => called,
+                Err(_) if meter.waits() => return Err(CallError::Waiting),
+                Err(_) => return Err(CallError::Time),
+            }
         } else {
             self.exports.call(&mut self.store, Phase::Timer)
         };
-        match called {
-            Ok(verdict) => {
-                self.calls_left = calls_left.saturating_sub(1);
-                match verdict {
-                    Verdict::Fail => {
-                        Err(CallError::Timer(self.store.data_mut().last_words.take().unwrap_or_default()))
-                    }
-                    _ => Ok(()),
-                }
+        self.store.data_mut().end_callouts();
+        let verdict = called.map_err(|error| self.diagnose(&error))?;
+        self.calls_left = self.calls_left.saturating_sub(1);
+        self.is_sound = true;
+        match verdict {
+            Verdict::Fail => {
+                Err(CallError::Timer(self.store.data_mut().last_words.take().unwrap_or_default()))
             }
-            Err(error) => Err(self.diagnose(&error).into()),
+            _ => Ok(()),
         }
     }
 
@@ -276,9 +284,14 @@ impl Instance {
         self.calls_left < NEARLY
     }
 
-    /// False after anything but a verdict, and at the end of its calls.
+    /// For the next exchange: false after anything but a verdict, and at the end of its calls.
     pub(crate) fn is_usable(&self) -> bool {
-        self.calls_left > 0
+        self.is_sound && self.calls_left > 0
+    }
+
+    /// For the exchange it has: that may go on with it at the end of its calls.
+    pub(crate) fn is_sound(&self) -> bool {
+        self.is_sound
     }
 }
 

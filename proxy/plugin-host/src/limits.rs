@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
@@ -74,6 +74,8 @@ pub(crate) struct Meter {
     since: AtomicU64,
     /// Counted in earlier polls of the call, ns.
     used: AtomicU64,
+    /// The call is in the middle of a function that waits for others.
+    waits: AtomicBool,
 }
 
 impl Meter {
@@ -81,6 +83,20 @@ impl Meter {
         self.pulse.beat();
         self.since.store(0, Ordering::Relaxed);
         self.used.store(0, Ordering::Relaxed);
+        self.waits.store(false, Ordering::Relaxed);
+    }
+
+    pub(crate) fn begin_wait(&self) {
+        self.waits.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn end_wait(&self) {
+        self.waits.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether the call waits, or was given up when it did.
+    pub(crate) fn waits(&self) -> bool {
+        self.waits.load(Ordering::Relaxed)
     }
 
     /// CPU time of the call so far; starts counting at the first question.
@@ -115,6 +131,9 @@ pub(crate) fn thread_cpu_time() -> u64 {
     u64::try_from(time.tv_sec * 1_000_000_000 + time.tv_nsec).unwrap_or(0)
 }
 
+/// Bytes of which hashing and the like takes longer than a look at the clock.
+const MANY: usize = 16 << 10;
+
 /// Budgets of the call in progress.
 #[derive(Debug)]
 pub(crate) struct Budget {
@@ -128,7 +147,8 @@ pub(crate) struct Budget {
 
 impl Budget {
     pub(crate) fn new(pulse: Arc<Pulse>) -> Self {
-        let meter = Meter { pulse, since: AtomicU64::new(0), used: AtomicU64::new(0) };
+        let meter =
+            Meter { pulse, since: AtomicU64::new(0), used: AtomicU64::new(0), waits: AtomicBool::new(false) };
         Self {
             meter: Arc::new(meter),
             cpu: Duration::ZERO,
@@ -149,6 +169,13 @@ impl Budget {
     /// Counts from here on, not only from the first tick: for work the length of which is no matter of microseconds.
     pub(crate) fn count(&self) {
         self.meter.read();
+    }
+
+    /// The same if this is work on so many bytes that it is.
+    pub(crate) fn count_bytes(&self, bytes: usize) {
+        if bytes > MANY {
+            self.count();
+        }
     }
 
     /// Which budget ended the call, if one did.

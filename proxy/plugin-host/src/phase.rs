@@ -78,7 +78,7 @@ impl Phase {
     }
 
     /// True if it comes once for each chunk of a body.
-    pub(crate) fn sees_chunks(self) -> bool {
+    pub fn sees_chunks(self) -> bool {
         matches!(self, Self::RequestChunk | Self::ResponseChunk)
     }
 

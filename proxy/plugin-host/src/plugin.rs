@@ -126,11 +126,6 @@ impl Plugin {
         self.0.code.is_async()
     }
 
-    /// True if it may wait as it likes.
-    pub(crate) fn has_wasi(&self) -> bool {
-        self.0.code.has_wasi()
-    }
-
     /// True once it asked to see all of a body with one instance.
     pub(crate) fn keeps_state(&self) -> bool {
         self.0.shared.keeps_state.load(Ordering::Relaxed)

@@ -7,7 +7,7 @@ use wasmtime_wasi::{WasiCtxView, WasiView};
 
 use crate::activation::Narrowing;
 use crate::bodies::Side;
-use crate::callout::{self, CalloutError, Callouts, Sending};
+use crate::callout::{self, CalloutError, Callouts, Sending, Sent};
 use crate::capacity::{Capacity, Suspended};
 use crate::chunk::Draft;
 use crate::edit::Editor;
@@ -172,25 +172,33 @@ impl State {
         self.capacity.as_ref()?.suspend(self.call.client(), self.plugin.limits.waiting)
     }
 
-    /// Sends a request that the call prepared.
-    pub(crate) fn send(&mut self, request: u32) -> wasmtime::Result<Result<Sending, CalloutError>> {
+    /// Nothing of them outlives the call.
+    pub(crate) fn end_callouts(&mut self) {
+        self.callouts.clear();
+        self.door = None;
+    }
+
+    /// Sends requests that the call prepared.
+    pub(crate) fn send(&mut self, requests: &[u32]) -> wasmtime::Result<Sending> {
+        callout::check_count(requests.len())?;
+        let place = self.wait();
+        let answers = requests.iter().map(|request| self.send_one(*request, place.is_some()));
+        Ok(Sending { answers: answers.collect::<wasmtime::Result<_>>()?, place })
+    }
+
+    fn send_one(&mut self, request: u32, may_wait: bool) -> wasmtime::Result<Result<Sent, CalloutError>> {
         let limits = self.plugin.limits;
         let client = self.call.client();
         let draft = self.callouts.draft(request)?;
         if !self.plugin.granted.grants.callout.iter().any(|granted| granted == draft.upstream()) {
             return Ok(Err(CalloutError::NotGranted));
         }
-        let callout = match draft.request(client, limits.callout_timeout, limits.callout_response) {
-            Ok(callout) => callout,
-            Err(error) => return Ok(Err(error)),
-        };
-        let (Some(door), Some(place)) = (&self.door, self.wait()) else {
-            return Ok(Err(CalloutError::TooMany));
-        };
+        let (Some(door), true) = (&self.door, may_wait) else { return Ok(Err(CalloutError::TooMany)) };
         if self.call.count_callout(self.plugin.id) > limits.callouts {
             return Ok(Err(CalloutError::TooMany));
         }
-        Ok(Ok(Sending { answer: door.send(callout), place }))
+        let callout = draft.request(client, limits.callout_timeout, limits.callout_response);
+        Ok(callout.map(|callout| door.send(callout)))
     }
 }
 

@@ -1,10 +1,11 @@
 //! Sends the requests that policies make themselves, over the connections of their worker.
 //!
 //! A policy's call runs in a sandbox that may move between threads, an upstream's connections belong to one: so what
-//! is asked goes through a queue to a task of the worker.
+//! is asked goes through a queue to a task of the worker. Each generation has one: what an exchange asks it asks of the
+//! upstreams of its own generation.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use http::Version;
@@ -16,25 +17,25 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_local;
 use tokio::time::{Instant, timeout_at};
 
+use crate::snapshot::Generation;
 use crate::worker::Worker;
 
-/// Callouts of one worker that wait to be begun. They do not wait long: the worker is one of those that they wait for.
+/// Callouts of one generation that wait to be begun. They do not wait long: the worker is one of those that they wait for.
 const QUEUE: usize = 1024;
 
 /// The policies' end.
 struct Door(mpsc::Sender<Job>);
-
-/// The worker's end.
-pub(crate) struct Jobs(mpsc::Receiver<Job>);
 
 struct Job {
     callout: Callout,
     answer: oneshot::Sender<Result<Answered, CalloutError>>,
 }
 
-pub(crate) fn door() -> (Arc<dyn Callouts>, Jobs) {
+/// To the upstreams of this generation, or without it to those of the one that the worker has then.
+pub(crate) fn door(worker: &Rc<Worker>, generation: Weak<Generation>) -> Arc<dyn Callouts> {
     let (door, jobs) = mpsc::channel(QUEUE);
-    (Arc::new(Door(door)), Jobs(jobs))
+    spawn_local(serve(worker.clone(), generation, jobs));
+    Arc::new(Door(door))
 }
 
 impl Callouts for Door {
@@ -51,25 +52,29 @@ impl Callouts for Door {
     }
 }
 
-/// Works the queue off, for as long as the worker lives.
-pub(crate) async fn serve(worker: Rc<Worker>, mut jobs: Jobs) {
-    while let Some(Job { callout, mut answer }) = jobs.0.recv().await {
+/// Works the queue off, for as long as anybody has the door to it.
+async fn serve(worker: Rc<Worker>, generation: Weak<Generation>, mut jobs: mpsc::Receiver<Job>) {
+    while let Some(Job { callout, mut answer }) = jobs.recv().await {
         let worker = worker.clone();
+        let generation = generation.upgrade().unwrap_or_else(|| worker.generation());
         spawn_local(async move {
             tokio::select! {
                 // Nobody waits for it any more: the client left, or the call ended.
                 () = answer.closed() => {}
-                answered = carry_out(&worker, callout) => drop(answer.send(answered)),
+                answered = carry_out(&worker, &generation, callout) => drop(answer.send(answered)),
             }
         });
     }
 }
 
-async fn carry_out(worker: &Worker, callout: Callout) -> Result<Answered, CalloutError> {
+async fn carry_out(
+    worker: &Worker,
+    generation: &Generation,
+    callout: Callout,
+) -> Result<Answered, CalloutError> {
     let Callout { upstream, method, target, host, headers, body, client, timeout, largest } = callout;
     let deadline = Instant::now() + timeout;
-    let generation = worker.generation();
-    // It was there when the policy was loaded; a reload may have taken it away.
+    // It was there when the policy was loaded; a timer may see that a reload took it away.
     let upstream = generation.upstream(&upstream).ok_or(CalloutError::Failed)?;
     let client = client.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
     let payer = generation.memory.payer(client);
@@ -94,10 +99,10 @@ async fn carry_out(worker: &Worker, callout: Callout) -> Result<Answered, Callou
         let mut held = payer.hold();
         match collect(&mut Body::boxed(body), largest, &mut held).await {
             Ok(Collected::Whole(body, _)) => {
-                Ok(Answered { status: head.status, headers: head.headers, body })
+                Ok(Answered { status: head.status, headers: head.headers, body, held: Box::new(held) })
             }
-            Ok(Collected::Larger(_) | Collected::UsedUp(_)) => Err(CalloutError::TooLarge),
-            Err(_) => Err(CalloutError::Failed),
+            Ok(Collected::Larger(_)) => Err(CalloutError::TooLarge),
+            Ok(Collected::UsedUp(_)) | Err(_) => Err(CalloutError::Failed),
         }
     };
     let answered = timeout_at(deadline, work).await.unwrap_or(Err(CalloutError::Timeout));

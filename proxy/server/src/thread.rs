@@ -22,7 +22,7 @@ use crate::http::connection::{self, Bounds};
 use crate::listener::{self, Admission, Admitted};
 use crate::snapshot::{Generation, Snapshot};
 use crate::worker::Worker;
-use crate::{callouts, tcp, tls};
+use crate::{tcp, tls};
 use tidegate_io::proxy_protocol::{self, Header};
 
 /// Threads of one worker that wait for the disk, each with one piece of one body. Writes to the page cache
@@ -82,10 +82,8 @@ fn run(
     admission: Arc<Admission>,
     mut queue: mpsc::Receiver<Command>,
 ) {
-    let (door, jobs) = callouts::door();
-    let worker = Worker::new(index, process, admission, door);
+    let worker = Worker::new(index, process, admission);
     runtime.block_on(async {
-        spawn_local(callouts::serve(worker.clone(), jobs));
         let log_phases = LogPhases::start();
         spawn_local(housekeeping(worker.clone(), log_phases.clone()));
         let mut listening: HashMap<Arc<str>, listener::Listening> = HashMap::new();

@@ -1,12 +1,15 @@
 //! The periodic work of policies: on one worker of the process, each after its own period.
 
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_plugin_host::Instances;
 use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::sleep;
+
+use crate::callouts;
+use crate::worker::Worker;
 
 /// What is to be done again and again.
 #[derive(Clone)]
@@ -33,7 +36,7 @@ impl Drop for Running {
 
 impl Timers {
     /// Those that are new begin, with a call at once; those that are not in the list end; the others go on.
-    pub(crate) fn set(&mut self, timers: Vec<Timer>) {
+    pub(crate) fn set(&mut self, worker: &Rc<Worker>, timers: Vec<Timer>) {
         let mut before = std::mem::take(&mut self.0);
         for timer in timers {
             let same = |running: &Running| {
@@ -43,7 +46,7 @@ impl Timers {
             let running = match before.iter().position(same) {
                 Some(at) => before.swap_remove(at),
                 None => {
-                    let task = spawn_local(run(timer.clone())).abort_handle();
+                    let task = spawn_local(run(worker.clone(), timer.clone())).abort_handle();
                     Running { timer, task }
                 }
             };
@@ -53,9 +56,11 @@ impl Timers {
 }
 
 /// Never two calls at a time: the period is between the end of one and the beginning of the next.
-async fn run(timer: Timer) {
+async fn run(worker: Rc<Worker>, timer: Timer) {
+    // It goes on across reloads, and asks the upstreams that there are.
+    let door = callouts::door(&worker, Weak::new());
     loop {
-        if let Err(error) = timer.instances.tick().await {
+        if let Err(error) = timer.instances.tick(&door).await {
             tracing::warn!(target: "policy", policy = %timer.policy, phase = "timer", error = error.as_str(), "{error}");
         }
         sleep(timer.period).await;

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use http::{Request, StatusCode};
 use tidegate_message::Connection;
-use tidegate_plugin_host::Callouts;
 use tidegate_upstream::Servers;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
 use crate::access_log::{ConnectionRecord, Record};
+use crate::callouts;
 use crate::listener::Admission;
 use crate::log;
 use crate::snapshot::{Generation, Snapshot};
@@ -31,8 +31,6 @@ pub(crate) struct Worker {
     pub(crate) draining: watch::Sender<bool>,
     /// Failures in the proxy's log.
     pub(crate) failures: log::Rates,
-    /// Where callouts of policies go.
-    door: Arc<dyn Callouts>,
     /// Of the first worker alone.
     timers: RefCell<Timers>,
     /// Connections, tunnels and log phases.
@@ -51,12 +49,7 @@ impl Drop for Open {
 
 impl Worker {
     /// Without a generation: the first command brings one.
-    pub(crate) fn new(
-        index: usize,
-        process: u64,
-        admission: Arc<Admission>,
-        door: Arc<dyn Callouts>,
-    ) -> Rc<Self> {
+    pub(crate) fn new(index: usize, process: u64, admission: Arc<Admission>) -> Rc<Self> {
         Rc::new(Self {
             index,
             process,
@@ -67,7 +60,6 @@ impl Worker {
             admission,
             draining: watch::Sender::new(false),
             failures: log::Rates::default(),
-            door,
             timers: RefCell::default(),
             open: Cell::new(0),
             tasks: Tasks::default(),
@@ -132,15 +124,16 @@ impl Worker {
     }
 
     /// Swaps the generation. Exchanges in flight keep theirs.
-    pub(crate) fn adopt(&self, snapshot: &Snapshot) {
+    pub(crate) fn adopt(self: &Rc<Self>, snapshot: &Snapshot) {
         let previous = self.generation.borrow().clone();
-        let next = Generation::new(snapshot, previous.as_deref(), &self.servers, self.index, &self.tasks);
-        next.chain.attach(&self.door);
+        let next =
+            Rc::new(Generation::new(snapshot, previous.as_deref(), &self.servers, self.index, &self.tasks));
+        next.chain.attach(callouts::door(self, Rc::downgrade(&next)));
         next.chain.warm();
         let timers = next.chain.timers();
-        *self.generation.borrow_mut() = Some(Rc::new(next));
+        *self.generation.borrow_mut() = Some(next);
         if self.index == 0 {
-            self.timers.borrow_mut().set(timers);
+            self.timers.borrow_mut().set(self, timers);
         }
     }
 

@@ -86,7 +86,14 @@ impl Interface<'_> {
         self.functions.insert(name);
         self.instance.func_wrap_async(name, move |store, parameters| {
             store.data().call.observe(name);
-            function(store, parameters)
+            let meter = store.data().budget.meter.clone();
+            let waiting = Box::into_pin(function(store, parameters));
+            Box::new(async move {
+                meter.begin_wait();
+                let result = waiting.await;
+                meter.end_wait();
+                result
+            })
         })
     }
 

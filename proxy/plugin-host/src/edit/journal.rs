@@ -138,6 +138,13 @@ impl Journal {
         self.body_limit.get_or_insert(old);
     }
 
+    /// The request is not sent once more after all.
+    pub(crate) fn forget_retry(&mut self, exchange: &mut Exchange) {
+        if let Some(retry) = self.retry.take() {
+            exchange.retry = retry;
+        }
+    }
+
     pub(crate) fn retry(&mut self, old: Retry) {
         self.touched = true;
         self.retry.get_or_insert(old);

@@ -5,7 +5,7 @@ mod starts;
 #[cfg(test)]
 mod tests;
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::RefCell;
 use std::fmt;
 use std::net::IpAddr;
 use std::pin::pin;
@@ -45,8 +45,6 @@ pub struct Instances {
     starts: Arc<Starts>,
     /// For a plugin that promised to be pure.
     memo: Option<Memo>,
-    /// Where callouts go.
-    door: OnceCell<Arc<dyn Callouts>>,
 }
 
 impl Instances {
@@ -61,18 +59,12 @@ impl Instances {
             capacity: Arc::default(),
             starts: Arc::default(),
             memo,
-            door: OnceCell::new(),
         }
     }
 
     /// Whose they are.
     pub fn plugin(&self) -> &Plugin {
         &self.plugin
-    }
-
-    /// Where callouts go, on the worker that has these instances from here on. The first counts.
-    pub fn attach(&self, door: Arc<dyn Callouts>) {
-        let _ = self.door.set(door);
     }
 
     /// Makes an instance ready unless there is one. A failure shows in the first call. Call it where no request waits:
@@ -108,7 +100,7 @@ impl Instances {
     /// exchange and the chunk are as they were before the call. A verdict about a body concerns this policy alone.
     ///
     /// A pure plugin is not called for facts that it decided on before; what it decides about a body is never
-    /// remembered.
+    /// remembered. Callouts go through `door`; without one they fail.
     ///
     /// Dropping the future while it waits drops the exchange, the chunk and the instance.
     ///
@@ -121,6 +113,7 @@ impl Instances {
         phase: Phase,
         slot: &mut Slot,
         mut chunk: Option<&mut Chunk>,
+        door: Option<&Arc<dyn Callouts>>,
     ) -> Result<Verdict, CallError> {
         let lacks_response = phase.needs_response() && slot.response.is_none();
         if lacks_response || !self.plugin.has(phase) {
@@ -129,7 +122,7 @@ impl Instances {
         match self.call_now(phase, slot, chunk.as_deref_mut()) {
             Some(result) => result,
             // Boxed: it is large, and moved with every request although few come here.
-            None => Box::pin(self.call_later(phase, slot, chunk)).await,
+            None => Box::pin(self.call_later(phase, slot, chunk, door)).await,
         }
     }
 
@@ -151,7 +144,7 @@ impl Instances {
         }
         let mut instance = self.idle.borrow_mut().pop_if(|instance| !instance.waits())?;
         let result = instance.serve_now(phase, slot.exchange_mut(), chunk, Duration::ZERO, memo);
-        if instance.is_usable() && self.needs_more(phase, slot, false) {
+        if instance.is_sound() && self.needs_more(phase, slot, false) {
             // The first that asks for it; later ones come by `call_later`, which asks for their share first.
             self.plugin.shared().keeps_state.store(true, Ordering::Relaxed);
             instance.belong_to(Some(self.capacity.share(slot.client, self.plugin.limits().instances)));
@@ -167,12 +160,12 @@ impl Instances {
     /// # Errors
     ///
     /// What the plugin could not do, or how it failed.
-    pub async fn tick(&self) -> Result<(), CallError> {
+    pub async fn tick(&self, door: &Arc<dyn Callouts>) -> Result<(), CallError> {
         if !self.plugin.has(Phase::Timer) {
             return Ok(());
         }
         let (mut instance, waited) = self.take(None).await?;
-        instance.reach(self.door.get().cloned());
+        instance.reach(Some(door.clone()));
         let result = instance.tick(waited).await;
         match self.plugin.shared().isolation {
             Isolation::Worker => self.put_away(instance),
@@ -186,20 +179,21 @@ impl Instances {
         phase: Phase,
         slot: &mut Slot,
         chunk: Option<&mut Chunk>,
+        door: Option<&Arc<dyn Callouts>>,
     ) -> Result<Verdict, CallError> {
         let shared = self.plugin.shared();
         let (mut instance, waited) = match slot.take_instance(shared.id) {
             Some(instance) => (instance, Duration::ZERO),
             None => self.take(Some(slot.client)).await?,
         };
-        instance.reach(self.door.get().cloned());
+        instance.reach(door.cloned());
         let is_last = chunk.as_ref().is_some_and(|chunk| chunk.is_last());
         let result = instance.serve(phase, slot.exchange_mut(), chunk, waited).await;
-        let has_seen_all = is_last || result == Ok(Verdict::Finish);
+        let has_seen_all = is_last || result == Ok(Verdict::Finish) || !instance.is_sound();
         if phase == Phase::RequestChunk && has_seen_all {
             slot.bodies.set_mode(Side::Request, shared.id, BodyMode::Skip);
         }
-        if instance.is_usable() && self.needs_more(phase, slot, has_seen_all) {
+        if instance.is_sound() && self.needs_more(phase, slot, has_seen_all) {
             slot.keep_instance(shared.id, instance);
         } else if shared.isolation == Isolation::Worker {
             self.put_away(instance);
@@ -218,7 +212,9 @@ impl Instances {
             BodyMode::Skip | BodyMode::Whole => false,
         };
         // The rest of the request's body may still pass when the response is there.
+        let has_body = exchange.has_body && exchange.request.content_length != Some(0);
         let of_request = match asks(Side::Request) {
+            _ if !has_body => false,
             BodyMode::Whole => is_alone && phase == Phase::Request,
             mode => sees_chunks(mode),
         };
@@ -281,8 +277,7 @@ impl Instances {
     /// Whether an exchange may have an instance for as long as others take for theirs.
     fn holds_long(&self) -> bool {
         let is_alone = self.plugin.shared().isolation == Isolation::Request;
-        // What else waits has places of its own, of which a client has a share.
-        is_alone || self.plugin.has_wasi() || self.plugin.keeps_state()
+        is_alone || self.plugin.is_async() || self.plugin.keeps_state()
     }
 
     /// `None` when all are busy, or until one is made.

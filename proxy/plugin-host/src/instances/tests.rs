@@ -150,7 +150,7 @@ struct Outcome {
 fn call(policy: &Policy, phase: Phase, exchange: Box<Exchange>, text: &'static str) -> Outcome {
     let instances = policy.instances();
     let (mut slot, mut chunk) = (Slot::new(exchange), chunk(text));
-    let result = finish_now(instances.call(phase, &mut slot, Some(&mut chunk)));
+    let result = finish_now(instances.call(phase, &mut slot, Some(&mut chunk), None));
     let (passed, held) = chunk.into_parts();
     let text = |bytes: Bytes| String::from_utf8(bytes.to_vec()).expect("text");
     let token = slot.token(instances.plugin().shared().id);
@@ -230,7 +230,7 @@ fn a_number_that_was_never_handed_out_traps() {
         let on_request = [question, "i32.const 0"].join("\n").leak();
         let instances = Policy { on_request, ..Policy::default() }.instances();
         let mut slot = Slot::new(request());
-        match finish_now(instances.call(Phase::Request, &mut slot, None)) {
+        match finish_now(instances.call(Phase::Request, &mut slot, None, None)) {
             Err(CallError::Trap(trap)) => assert!(trap.contains("of this plugin"), "{trap}"),
             other => panic!("{question}: {other:?}"),
         }
@@ -245,7 +245,7 @@ fn a_policy_asks_for_the_body_it_has_a_phase_for() {
         let on_request = format!("(call $mode (local.get $request) (i32.const {mode})) i32.const 0").leak();
         let instances = Policy { on_request, ..Policy::default() }.instances();
         let mut exchange = Slot::new(request());
-        assert_eq!(finish_now(instances.call(Phase::Request, &mut exchange, None)), Ok(Verdict::Next));
+        assert_eq!(finish_now(instances.call(Phase::Request, &mut exchange, None, None)), Ok(Verdict::Next));
         assert!(!exchange.sees_body(Side::Response));
         (exchange.sees_body(Side::Request), instances.plugin().body_mode(&exchange, Side::Request))
     };
@@ -290,10 +290,11 @@ fn an_exchange_of_many_chunks_wears_no_instance_out() {
             Policy { on_request: ASK_FOR_CHUNKS, on_request_chunk, isolation, limits, ..Policy::default() };
         let instances = policy.instances();
         let mut exchange = Slot::new(request());
-        assert_eq!(finish_now(instances.call(Phase::Request, &mut exchange, None)), Ok(Verdict::Next));
+        assert_eq!(finish_now(instances.call(Phase::Request, &mut exchange, None, None)), Ok(Verdict::Next));
         for _ in 0..100 {
             let mut chunk = chunk("needle");
-            let result = finish_now(instances.call(Phase::RequestChunk, &mut exchange, Some(&mut chunk)));
+            let result =
+                finish_now(instances.call(Phase::RequestChunk, &mut exchange, Some(&mut chunk), None));
             assert_eq!(result, Ok(Verdict::Next), "{isolation:?}");
         }
     }
@@ -306,7 +307,7 @@ fn is_free(instances: &Instances) -> bool {
         .enable_time()
         .build()
         .expect("a runtime")
-        .block_on(instances.call(Phase::Request, &mut other, None))
+        .block_on(instances.call(Phase::Request, &mut other, None, None))
         .is_ok()
 }
 
@@ -322,30 +323,39 @@ fn an_instance_of_one_exchange_is_kept_while_a_phase_is_to_come_and_no_longer() 
     // Not asked for anything: until the response phase is over.
     let instances = Policy { isolation, limits, ..Policy::default() }.instances();
     let mut slot = Slot::new(request());
-    assert_eq!(finish_now(instances.call(Phase::Request, &mut slot, None)), Ok(Verdict::Next));
+    assert_eq!(finish_now(instances.call(Phase::Request, &mut slot, None, None)), Ok(Verdict::Next));
     assert!(!is_free(&instances), "the response phase is to come");
     slot.response = Some(ResponseHead::new(StatusCode::OK, HeaderMap::new()));
-    assert_eq!(finish_now(instances.call(Phase::Response, &mut slot, None)), Ok(Verdict::Next));
+    assert_eq!(finish_now(instances.call(Phase::Response, &mut slot, None, None)), Ok(Verdict::Next));
     assert!(is_free(&instances), "the download may take as long as it likes");
 
     // Asked for chunks: until the last of them.
     let policy = Policy { on_request: ASK_FOR_CHUNKS, isolation, limits, ..Policy::default() };
     let instances = policy.instances();
     let mut slot = Slot::new(request());
-    assert_eq!(finish_now(instances.call(Phase::Request, &mut slot, None)), Ok(Verdict::Next));
+    slot.has_body = true;
+    assert_eq!(finish_now(instances.call(Phase::Request, &mut slot, None, None)), Ok(Verdict::Next));
     slot.response = Some(ResponseHead::new(StatusCode::OK, HeaderMap::new()));
-    assert_eq!(finish_now(instances.call(Phase::Response, &mut slot, None)), Ok(Verdict::Next));
+    assert_eq!(finish_now(instances.call(Phase::Response, &mut slot, None, None)), Ok(Verdict::Next));
     assert!(!is_free(&instances), "the response came before the end of the request");
     let mut last = Chunk::new(Bytes::from_static(b"end"), true);
     assert_eq!(
-        finish_now(instances.call(Phase::RequestChunk, &mut slot, Some(&mut last))),
+        finish_now(instances.call(Phase::RequestChunk, &mut slot, Some(&mut last), None)),
         Ok(Verdict::Next)
     );
     assert!(is_free(&instances));
 
+    // Of what is not there, until the response phase is over.
+    let mut slot = Slot::new(request());
+    assert_eq!(finish_now(instances.call(Phase::Request, &mut slot, None, None)), Ok(Verdict::Next));
+    slot.response = Some(ResponseHead::new(StatusCode::OK, HeaderMap::new()));
+    assert_eq!(finish_now(instances.call(Phase::Response, &mut slot, None, None)), Ok(Verdict::Next));
+    assert!(is_free(&instances));
+
     // And whatever it asked for, until the exchange knows better.
     let mut slot = Slot::new(request());
-    assert_eq!(finish_now(instances.call(Phase::Request, &mut slot, None)), Ok(Verdict::Next));
+    slot.has_body = true;
+    assert_eq!(finish_now(instances.call(Phase::Request, &mut slot, None, None)), Ok(Verdict::Next));
     assert!(!is_free(&instances));
     slot.release_instances();
     assert!(is_free(&instances));
@@ -375,7 +385,8 @@ fn what_is_slow_to_start_is_made_beside_the_traffic() {
             let mut slots = [(); 3].map(|()| Slot::new(request()));
             let [first, second, third] = &mut slots;
             let calls = async {
-                let calls = [first, second, third].map(|slot| instances.call(Phase::Request, slot, None));
+                let calls =
+                    [first, second, third].map(|slot| instances.call(Phase::Request, slot, None, None));
                 let [one, other, third] = calls;
                 tokio::join!(one, other, third)
             };
@@ -386,7 +397,7 @@ fn what_is_slow_to_start_is_made_beside_the_traffic() {
         let _runtime = runtime.enter();
         let mut waits = 0;
         let mut calls: Vec<_> =
-            slots.iter_mut().map(|slot| Box::pin(instances.call(Phase::Request, slot, None))).collect();
+            slots.iter_mut().map(|slot| Box::pin(instances.call(Phase::Request, slot, None, None))).collect();
         for call in &mut calls {
             waits += usize::from(begins(call.as_mut()).is_none());
         }
@@ -407,14 +418,17 @@ fn no_client_has_more_than_half_of_the_instances() {
     let instances = Policy { isolation: Isolation::Request, limits, ..Policy::default() }.instances();
     let held = |_| {
         let mut slot = Slot::new(request());
-        assert_eq!(finish_now(instances.call(Phase::Request, &mut slot, None)), Ok(Verdict::Next));
+        assert_eq!(finish_now(instances.call(Phase::Request, &mut slot, None, None)), Ok(Verdict::Next));
         slot
     };
     let mut greedy: Vec<_> = (0..2).map(held).collect();
     assert!(!is_free(&instances), "of the client's share");
     let mut other = request();
     other.client = [203, 0, 113, 9].into();
-    assert_eq!(finish_now(instances.call(Phase::Request, &mut Slot::new(other), None)), Ok(Verdict::Next));
+    assert_eq!(
+        finish_now(instances.call(Phase::Request, &mut Slot::new(other), None, None)),
+        Ok(Verdict::Next)
+    );
     greedy.pop();
     assert!(is_free(&instances));
 }

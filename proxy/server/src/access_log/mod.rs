@@ -251,9 +251,14 @@ impl Record {
         self.id
     }
 
+    /// The last one tried; `None` if it was sent to none, or not in the end.
+    pub(crate) fn server(&self) -> Option<&Arc<str>> {
+        self.attempts.last().filter(|_| self.upstream.is_some()).map(|attempt| &attempt.server)
+    }
+
     /// The server that was asked last; empty if none was.
     pub(crate) fn server_name(&self) -> Arc<str> {
-        self.attempts.last().map(|attempt| attempt.server.clone()).unwrap_or_default()
+        self.server().cloned().unwrap_or_default()
     }
 
     /// Whether there will be a line.
@@ -302,7 +307,7 @@ impl Drop for Record {
                 .map_or("", |target| target.as_str()),
             status: self.status.map_or(CLIENT_CLOSED, |status| status.as_u16()),
             route: self.route.as_deref(),
-            server: self.attempts.last().map(|attempt| &*attempt.server),
+            server: self.server().map(|server| &**server),
             attempts: several(&self.attempts),
             failure: self.failure.or_else(|| self.status.is_none().then_some("client-closed")),
             bytes_in: self.bytes_in,

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use http::Method;
 use http::header::CONTENT_ENCODING;
+use http_body::Body as _;
 use tidegate_body::{Body, Progress, Replay, RequestBody, buffer};
 use tidegate_io::wake;
 use tidegate_message::{RequestHead, ResponseHead, media_type, representation};
@@ -69,7 +70,8 @@ pub(super) async fn send(active: &mut ActiveExchange, body: RequestBody) -> Outc
     let exchange = &mut active.exchange;
     let is_whole = active.again.as_ref().is_some_and(Replay::is_whole);
     exchange.retry = if may_retry && is_whole { Retry::Possible } else { Retry::Impossible };
-    exchange.tally.server = active.record.attempts.last().map(|attempt| attempt.server.clone());
+    let answered = active.record.server().filter(|_| answer.is_ok());
+    exchange.tally.server = answered.cloned();
     exchange.tally.attempts = u32::try_from(active.record.attempts.iter().count()).unwrap_or(u32::MAX);
     match answer {
         Ok((mut head, mut outcome)) => {
@@ -110,6 +112,7 @@ async fn reach(
         Destination::Upstream(upstream) => forward(generation, upstream, request, hop, body, record).await,
         Destination::Files(root) => {
             record.route = Some(root.name.clone());
+            record.upstream = None;
             let (head, body) = files::serve(root, request.head).await?;
             Ok((head, body.into()))
         }
@@ -130,7 +133,8 @@ async fn forward(
     if let Some(bounds) = progress.bounds() {
         let mut bounds = upstream.bounds(&generation.config, bounds);
         bounds.limit = bounds.limit.min(body_limit.unwrap_or(u64::MAX));
-        if head.content_length.is_some_and(|length| length > bounds.limit) {
+        // What was held back for policies, or to be sent once more, has a size as well.
+        if head.content_length.unwrap_or_else(|| body.size_hint().lower()) > bounds.limit {
             return Err(Error::BodyTooLarge);
         }
         progress.bind(bounds);

@@ -2,9 +2,10 @@
 
 use std::cell::Cell;
 use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use tokio::sync::mpsc;
 use tokio::task::{JoinSet, spawn_local};
@@ -55,8 +56,13 @@ async fn work_off(mut waiting: mpsc::Receiver<LogPhase>) {
         tokio::select! {
             next = waiting.recv(), if slow.len() < AT_ONCE => {
                 let Some(mut log_phase) = next else { break };
-                // Nearly every one is over then, and needs no task of its own.
-                if poll_fn(|task| Poll::Ready(log_phase.as_mut().poll(task))).await.is_pending() {
+                // Nearly every one is over then, and needs no task of its own. One that panics ends alone; the
+                // message is out already.
+                let begin = |task: &mut Context<'_>| {
+                    let polled = catch_unwind(AssertUnwindSafe(|| log_phase.as_mut().poll(task)));
+                    Poll::Ready(polled.unwrap_or(Poll::Ready(())))
+                };
+                if poll_fn(begin).await.is_pending() {
                     slow.spawn_local(log_phase);
                 }
             }
@@ -104,6 +110,7 @@ mod tests {
                     ended.borrow_mut().push(number);
                 });
             };
+            phases.reserve().expect("there is room").queue(async { panic!("on purpose") });
             queue(0, true);
             queue(1, false);
             settled().await;

@@ -62,11 +62,19 @@ pub(super) async fn on_response(active: &mut ActiveExchange, outcome: Outcome) -
 
 /// Shows the request's body to the policies that asked for it.
 async fn show_request(active: &mut ActiveExchange, body: RequestBody) -> Result<Judgement, Error> {
-    let ActiveExchange { generation, exchange, trail, .. } = active;
+    let ActiveExchange { generation, exchange, trail, progress, .. } = active;
     if body.is_end_stream() || exchange.request.content_length == Some(0) {
         return Ok(Judgement::Forward(body));
     }
     let payer = generation.memory.payer(exchange.client);
+    // The operator's limit is that of the destination, which may still change.
+    if let (Some(limit), Some(mut bounds)) = (exchange.body_limit, progress.bounds()) {
+        bounds.limit = bounds.limit.min(limit);
+        if exchange.request.content_length.is_some_and(|length| length > bounds.limit) {
+            return Err(Error::BodyTooLarge);
+        }
+        progress.bind(bounds);
+    }
     let mut body = Body::boxed(body);
     if exchange.decodes_body(Side::Request) {
         let bounds = DecodeBounds { limit: generation.config.limits.decoded_body, payer: payer.clone() };

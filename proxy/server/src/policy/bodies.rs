@@ -80,7 +80,7 @@ impl Chain {
                         },
                     };
                     let verdict;
-                    (body, verdict) = place.show_whole(side, keeper, bytes, trailers, trail).await;
+                    (body, verdict) = self.show_whole(place, side, keeper, bytes, trailers, trail).await;
                     body = body.holding(held);
                     if let Verdict::Respond = verdict.map_err(Refusal::Policy)?
                         && let Some(reply) = keeper.reply.take()
@@ -92,26 +92,11 @@ impl Chain {
         }
         Ok(Passage::Body(body))
     }
-}
-
-impl Place {
-    fn body_mode(&self, exchange: &Exchange, side: Side) -> BodyMode {
-        let plugin = self.instances.as_ref().map(|instances| instances.plugin());
-        plugin.map_or(BodyMode::Skip, |plugin| plugin.body_mode(exchange, side))
-    }
-
-    /// The body is larger than the policy may see at once, and the policy has to see it.
-    fn overflow(&self, side: Side) -> Error {
-        let policy = self.link.name.clone();
-        match side {
-            Side::Request => Error::RequestOverflow { policy },
-            Side::Response => Error::ResponseOverflow { policy },
-        }
-    }
 
     /// Shows a whole body and makes one of what the policy left of it.
     async fn show_whole(
         &self,
+        place: &Place,
         side: Side,
         slot: &mut Slot,
         bytes: Bytes,
@@ -123,8 +108,8 @@ impl Place {
             Side::Response => Phase::ResponseBody,
         };
         let mut chunk = Chunk::new(bytes, true);
-        let judged = self.call_body(phase, slot, &mut chunk).await;
-        trail.note(|us| self.step(phase, judged.noted, judged.error, us));
+        let judged = self.call_body(place, phase, slot, &mut chunk).await;
+        trail.note(|us| place.step(phase, judged.noted, judged.error, us));
         let edited = chunk.is_edited();
         let (bytes, _) = chunk.into_parts();
         if edited {
@@ -140,6 +125,22 @@ impl Place {
             (Side::Response, _) => {}
         }
         (Body::whole(bytes, trailers), judged.verdict)
+    }
+}
+
+impl Place {
+    pub(super) fn body_mode(&self, exchange: &Exchange, side: Side) -> BodyMode {
+        let plugin = self.instances.as_ref().map(|instances| instances.plugin());
+        plugin.map_or(BodyMode::Skip, |plugin| plugin.body_mode(exchange, side))
+    }
+
+    /// The body is larger than the policy may see at once, and the policy has to see it.
+    fn overflow(&self, side: Side) -> Error {
+        let policy = self.link.name.clone();
+        match side {
+            Side::Request => Error::RequestOverflow { policy },
+            Side::Response => Error::ResponseOverflow { policy },
+        }
     }
 }
 

@@ -104,11 +104,12 @@ impl Filter {
             (self.chain.clone(), self.index, self.phase, self.custody.clone());
         let call = async move {
             let mut slot = custody.take().await;
-            let judged = chain.places[index].call_body(phase, &mut slot, &mut chunk).await;
+            let lent = custody.lent();
+            let judged = chain.call_body(&chain.places[index], phase, &mut slot, &mut chunk).await;
             if let Ok(Verdict::Respond) = judged.verdict {
                 custody.notes().reply = slot.reply.take();
             }
-            custody.give(slot);
+            lent.give(slot);
             Called { chunk, judged }
         };
         self.state = State::Calling { call: Box::pin(call), is_last };
@@ -189,12 +190,18 @@ impl http_body::Body for Filter {
                         other => other,
                     });
                 }
-                State::Calling { call, is_last } => {
-                    let (is_last, began) = (*is_last, Instant::now());
+                State::Calling { .. } => {
+                    // Not in its place meanwhile: it must not be polled again if it panics.
+                    let calling = std::mem::replace(&mut this.state, State::Ended);
+                    let State::Calling { mut call, is_last } = calling else { continue };
+                    let began = Instant::now();
                     let called = call.as_mut().poll(cx);
                     this.step.us += u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-                    let settled = this.settle(ready!(called), is_last);
-                    match settled {
+                    let Poll::Ready(called) = called else {
+                        this.state = State::Calling { call, is_last };
+                        return Poll::Pending;
+                    };
+                    match this.settle(called, is_last) {
                         Ok(bytes) if bytes.is_empty() => {}
                         Ok(bytes) => return Poll::Ready(Some(Ok(Frame::data(bytes)))),
                         Err(reason) => {

@@ -1,6 +1,6 @@
 //! Who has the exchange: its owner, or a filter of one of its bodies for the length of a call.
 
-use std::cell::{RefCell, RefMut};
+use std::cell::{Cell, RefCell, RefMut};
 use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 
@@ -98,6 +98,8 @@ pub(super) struct Custody(Rc<Inner>);
 struct Inner {
     /// `None` while the owner or a filter has it.
     slot: RefCell<Option<Slot>>,
+    /// It went down with a call.
+    is_lost: Cell<bool>,
     given: Notify,
     notes: RefCell<Notes>,
 }
@@ -115,7 +117,17 @@ pub(crate) struct Notes {
 impl Custody {
     /// The exchange is with its owner.
     fn new() -> Self {
-        Self(Rc::new(Inner { slot: RefCell::default(), given: Notify::new(), notes: RefCell::default() }))
+        Self(Rc::new(Inner {
+            slot: RefCell::default(),
+            is_lost: Cell::new(false),
+            given: Notify::new(),
+            notes: RefCell::default(),
+        }))
+    }
+
+    /// A call has it, which either gives it back or takes it down.
+    pub(super) fn lent(&self) -> Lent {
+        Lent(Some(self.clone()))
     }
 
     pub(super) fn give(&self, slot: Slot) {
@@ -127,17 +139,39 @@ impl Custody {
         self.0.slot.borrow_mut().take()
     }
 
-    /// Waits until it is free: a filter has it for one call, and every call has its limits.
+    /// Waits until it is free: a filter has it for one call, and every call has its limits. Panics if a call did: what
+    /// waits for the exchange then ends like that call.
     pub(super) async fn take(&self) -> Slot {
         loop {
             if let Some(slot) = self.try_take() {
                 return slot;
             }
+            assert!(!self.0.is_lost.get(), "a call about this exchange panicked");
             self.0.given.notified().await;
         }
     }
 
     pub(super) fn notes(&self) -> RefMut<'_, Notes> {
         self.0.notes.borrow_mut()
+    }
+}
+
+/// Tells those that wait for the exchange if it does not come back.
+pub(super) struct Lent(Option<Custody>);
+
+impl Lent {
+    pub(super) fn give(mut self, slot: Slot) {
+        if let Some(custody) = self.0.take() {
+            custody.give(slot);
+        }
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if let Some(custody) = &self.0 {
+            custody.0.is_lost.set(true);
+            custody.0.given.notify_one();
+        }
     }
 }

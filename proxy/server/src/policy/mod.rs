@@ -8,6 +8,7 @@ mod breaker;
 mod filter;
 mod keeper;
 
+use std::cell::OnceCell;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -17,7 +18,7 @@ use serde::Serialize;
 use tidegate_config::{BodyOverflow, Config, OnError, Problem};
 use tidegate_message::Reply;
 use tidegate_plugin_host::{
-    Activation, CallError, Callouts, Chunk, Exchange, Instances, Phase, Plugin, Slot, Verdict,
+    Activation, BodyMode, CallError, Callouts, Chunk, Exchange, Instances, Phase, Plugin, Side, Slot, Verdict,
 };
 
 pub(crate) use self::bodies::{Passage, Refusal};
@@ -77,6 +78,14 @@ impl Link {
         }
     }
 
+    /// Whether the policy has the phase; not known of one that could not be loaded.
+    fn may_have(&self, phase: Phase) -> bool {
+        match &self.policy {
+            Policy::Serving(plugin) => plugin.has(phase),
+            Policy::Refused(_) => true,
+        }
+    }
+
     /// Destinations that the policy names and that do not exist.
     pub(crate) fn missing_routes<'a>(
         &'a self,
@@ -105,7 +114,8 @@ impl Link {
     }
 }
 
-/// Policies that name destinations which do not exist: their requests fail one by one.
+/// Policies that name destinations which do not exist, so that their requests fail one by one; and those that are given
+/// a period for nothing.
 pub(crate) fn warnings(links: &[Link], config: &Config) -> Vec<Problem> {
     let exists = |name: &str| config.upstreams.contains_key(name) || config.files.contains_key(name);
     let missing = links.iter().flat_map(|link| link.missing_routes(exists).map(move |to| (&link.name, to)));
@@ -115,8 +125,15 @@ pub(crate) fn warnings(links: &[Link], config: &Config) -> Vec<Problem> {
         message: format!("it routes to {to:?}, and there is no upstream or file root of this name"),
         help: Some(format!("add [upstream.{to}], or name one that there is")),
     };
+    let idle = links.iter().filter(|link| link.timer.is_some() && !link.may_have(Phase::Timer));
+    let for_nothing = |link: &Link| Problem {
+        file: config.plugin_directory.join(format!("{}.toml", link.name)),
+        position: None,
+        message: "timer is set, and the policy has no timer phase".to_owned(),
+        help: Some("leave timer out".to_owned()),
+    };
     let mut found: Vec<Problem> = Vec::new();
-    for problem in missing.map(problem) {
+    for problem in missing.map(problem).chain(idle.map(for_nothing)) {
         if !found.contains(&problem) {
             found.push(problem);
         }
@@ -136,6 +153,7 @@ pub(crate) enum Policy {
 pub(crate) struct Chain {
     places: Vec<Place>,
     may_retry: bool,
+    door: OnceCell<Arc<dyn Callouts>>,
     /// Of the worker: calls about bodies go on there after the body was given up.
     tasks: Tasks,
 }
@@ -228,6 +246,15 @@ impl Judged {
     fn of(verdict: Verdict) -> Self {
         Self { verdict: Ok(verdict), noted: verdict.as_str(), error: None }
     }
+
+    /// What it means for the rest of a body: that passes unseen if the instance that saw the beginning is gone, since
+    /// none is to go on that did not.
+    fn for_the_rest(mut self, keeps_state: bool) -> Self {
+        if keeps_state && self.error.is_some() && matches!(self.verdict, Ok(Verdict::Next)) {
+            self.verdict = Ok(Verdict::Finish);
+        }
+        self
+    }
 }
 
 impl Chain {
@@ -251,14 +278,12 @@ impl Chain {
             Policy::Serving(plugin) => plugin.may_retry(),
             Policy::Refused(_) => false,
         });
-        Self { places: places.collect(), may_retry, tasks }
+        Self { places: places.collect(), may_retry, door: OnceCell::new(), tasks }
     }
 
-    /// Where callouts go on this worker.
-    pub(crate) fn attach(&self, door: &Arc<dyn Callouts>) {
-        for instances in self.places.iter().filter_map(|place| place.instances.as_ref()) {
-            instances.attach(door.clone());
-        }
+    /// Where callouts of this generation go; the first counts.
+    pub(crate) fn attach(&self, door: Arc<dyn Callouts>) {
+        let _ = self.door.set(door);
     }
 
     /// What is to be done periodically.
@@ -299,7 +324,7 @@ impl Chain {
             if !place.takes_part(Phase::Request) {
                 continue;
             }
-            match place.call(Phase::Request, slot, trail).await? {
+            match self.call(place, Phase::Request, slot, trail).await? {
                 Verdict::Finish => break,
                 Verdict::Respond => {
                     if let Some(reply) = slot.reply.take() {
@@ -322,7 +347,7 @@ impl Chain {
             if !place.takes_part(Phase::Response) {
                 continue;
             }
-            let verdict = place.call(Phase::Response, slot, trail).await?;
+            let verdict = self.call(place, Phase::Response, slot, trail).await?;
             if slot.is_retried() {
                 return Ok(Reaction::Again);
             }
@@ -357,9 +382,35 @@ impl Chain {
         for position in 0..trail.seen.len() {
             let place = &self.places[trail.seen[position]];
             if place.takes_part(Phase::Log) {
-                let _ = place.call(Phase::Log, slot, trail).await;
+                let _ = self.call(place, Phase::Log, slot, trail).await;
             }
         }
+    }
+
+    /// Calls the policy and applies the operator's `on-error` to whatever is not a decision.
+    async fn call(
+        &self,
+        place: &Place,
+        phase: Phase,
+        slot: &mut Slot,
+        trail: &mut Trail,
+    ) -> Result<Verdict, Error> {
+        let judged = match &place.instances {
+            None => place.no_decision("refused", "no version of it could be loaded"),
+            Some(instances) => place.ask(instances, phase, slot, None, self.door.get()).await,
+        };
+        trail.note(|us| place.step(phase, judged.noted, judged.error, us));
+        judged.verdict
+    }
+
+    /// The same about a body or a chunk of one; the caller notes the step.
+    async fn call_body(&self, place: &Place, phase: Phase, slot: &mut Slot, chunk: &mut Chunk) -> Judged {
+        // Only a policy that runs asks for bodies.
+        let Some(instances) = &place.instances else { return Judged::of(Verdict::Next) };
+        let side = if phase == Phase::RequestChunk { Side::Request } else { Side::Response };
+        let keeps_state = phase.sees_chunks() && place.body_mode(slot, side) == BodyMode::StatefulChunks;
+        let judged = place.ask(instances, phase, slot, Some(chunk), self.door.get()).await;
+        judged.for_the_rest(keeps_state)
     }
 }
 
@@ -376,36 +427,18 @@ impl Place {
         self.instances.as_ref().map_or(phase == Phase::Request, |instances| instances.plugin().has(phase))
     }
 
-    /// Calls the policy and applies the operator's `on-error` to whatever is not a decision.
-    async fn call(&self, phase: Phase, slot: &mut Slot, trail: &mut Trail) -> Result<Verdict, Error> {
-        let judged = match &self.instances {
-            None => self.no_decision("refused", "no version of it could be loaded"),
-            Some(instances) => self.ask(instances, phase, slot, None).await,
-        };
-        trail.note(|us| self.step(phase, judged.noted, judged.error, us));
-        judged.verdict
-    }
-
-    /// The same about a chunk of a body; the caller notes the step.
-    async fn call_body(&self, phase: Phase, slot: &mut Slot, chunk: &mut Chunk) -> Judged {
-        match &self.instances {
-            // Only a policy that runs asks for bodies.
-            None => Judged::of(Verdict::Next),
-            Some(instances) => self.ask(instances, phase, slot, Some(chunk)).await,
-        }
-    }
-
     async fn ask(
         &self,
         instances: &Instances,
         phase: Phase,
         slot: &mut Slot,
         chunk: Option<&mut Chunk>,
+        door: Option<&Arc<dyn Callouts>>,
     ) -> Judged {
         if !self.link.required && self.link.breaker.refuses(phase) {
             return self.no_decision("quarantined", "it kept failing and is quarantined");
         }
-        let outcome = instances.call(phase, slot, chunk).await;
+        let outcome = instances.call(phase, slot, chunk, door).await;
         self.judge(phase, slot, outcome)
     }
 

@@ -1,5 +1,6 @@
 //! Uses what a policy may use, as the path of a request says, and answers with what came of it.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -50,6 +51,8 @@ struct Capabilities {
     paths: Patterns,
     timer_to: Option<String>,
     retry_at: Option<String>,
+    /// Chunks this instance has seen of the body it is at.
+    chunks: Cell<usize>,
 }
 
 /// Bytes of a key for HMAC.
@@ -88,6 +91,7 @@ impl Policy for Capabilities {
             paths: Patterns::for_paths().regex(["^/caf\u{e9}/(.*)$"])?,
             timer_to: config.timer_to,
             retry_at: config.retry_at,
+            chunks: Cell::new(0),
         })
     }
 
@@ -106,6 +110,14 @@ impl Policy for Capabilities {
             "/facts" => facts(request),
             "/small" => {
                 request.limit_body(4);
+                if request.query_param("whole").is_some() {
+                    request.set_body_mode(BodyMode::Whole);
+                }
+                return Verdict::Next;
+            }
+            "/count-chunks" => {
+                request.set_body_mode(BodyMode::StatefulChunks);
+                self.chunks.set(0);
                 return Verdict::Next;
             }
             "/spin" => loop {
@@ -121,9 +133,23 @@ impl Policy for Capabilities {
         request.respond(Reply::new(200).header("content-type", "application/json").body(told.to_string()))
     }
 
+    fn on_request_body(&self, _: &Request, body: &Body) -> Verdict {
+        assert!(body.len() <= 4, "more than was allowed");
+        Verdict::Next
+    }
+
+    /// Says of each how many there were before.
+    fn on_request_chunk(&self, _: &Request, chunk: &Body) -> Verdict {
+        assert!(chunk.find("crash", 0).is_none(), "as it was told");
+        let before = self.chunks.replace(self.chunks.get() + 1);
+        let numbered = chunk.replace_range(0..0, format!("[{before}]"));
+        if numbered.is_ok() { Verdict::Next } else { Verdict::Fail }
+    }
+
     fn on_response(&self, request: &Request, response: &Response) -> Verdict {
         if let (503, Some(to)) = (response.status(), &self.retry_at) {
             return match response.retry_at(to) {
+                Ok(()) if request.query_param("but").is_some() => response.respond(Reply::new(418)),
                 Ok(()) => Verdict::Next,
                 Err(error) => response.respond(Reply::new(502).text(error.to_string())),
             };
@@ -238,6 +264,10 @@ fn called(request: &Request) -> Value {
             .header("x-mine", "1")
             .copy_headers_from(request, &["authorization", "connection"])
             .body("asked");
+        let fields = request.query_param("fields").and_then(|fields| fields.parse().ok()).unwrap_or(0);
+        let outgoing = (0..fields)
+            .fold(outgoing, |outgoing, field| outgoing.append_header(&format!("x-{field}"), ""))
+            .copy_headers_from(request, &["user-agent"]);
         match request.query_param("timeout").and_then(|timeout| timeout.parse().ok()) {
             Some(timeout) => outgoing.timeout(Duration::from_millis(timeout)),
             None => outgoing,

@@ -345,7 +345,8 @@ fn blame(phase: Phase, error: &CallError) -> Blame {
             Blame::Policy
         }
         CallError::Cpu | CallError::Time => Blame::Others,
-        CallError::Memory | CallError::TooLarge | CallError::Instances => Blame::Others,
+        // Whom it asked is slow, or asked too much: that is for the plugin's own time-outs to bear.
+        CallError::Waiting | CallError::Memory | CallError::TooLarge | CallError::Instances => Blame::Others,
     }
 }
 

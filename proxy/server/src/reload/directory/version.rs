@@ -19,8 +19,9 @@ pub(super) struct Key {
     settings: Option<String>,
     /// Of the secrets, if there are any.
     secrets: Option<Hash>,
-    /// What is wrong with the names its settings refer to. What else is in the configuration does not matter to it.
-    unknown: Vec<Problem>,
+    /// What is wrong with the names its settings refer to, or with its secrets. What else is in the configuration does
+    /// not matter to it.
+    problems: Vec<Problem>,
 }
 
 pub(super) type Hash = [u8; 32];
@@ -139,14 +140,17 @@ pub(super) fn read(place: &Files, all: &[Files], config: &Config) -> Result<Read
         Refused::new(key.clone(), lacks, vec![problem], &settings)
     })?;
     key.code = Some(Sha256::digest(&bytes).into());
-    key.unknown = unknown_names(config, &settings);
-    if !key.unknown.is_empty() {
-        let problems = key.unknown.clone();
+    key.problems = unknown_names(config, &settings);
+    if !key.problems.is_empty() {
+        let problems = key.problems.clone();
         return Err(Refused::new(key, Lacks::Version, problems, &settings));
     }
     let secrets = match secrets(&settings) {
         Ok(secrets) => secrets,
-        Err(problems) => return Err(Refused::new(key, Lacks::Version, problems, &settings)),
+        Err(problems) => {
+            key.problems = problems.clone();
+            return Err(Refused::new(key, Lacks::Version, problems, &settings));
+        }
     };
     key.secrets = (!secrets.is_empty()).then(|| digest(&secrets));
     let (name, bytes) = (place.name.clone(), bytes.into());

@@ -6,7 +6,7 @@ use http::header::HeaderValue;
 use wasmtime::component::{Lift, WasmList, WasmStr};
 
 use super::Interface;
-use crate::callout::{self, Sending};
+use crate::callout::{self, Sending, Sent};
 use crate::contract::common::{self, Bytes, Store, copy};
 use crate::contract::v0_2::bindings::tidegate::policy::callout::CalloutError;
 use crate::state::State;
@@ -14,19 +14,14 @@ use crate::state::State;
 pub(super) fn link(interface: &mut Interface<'_>) -> wasmtime::Result<()> {
     link_request(interface)?;
     interface.suspends("send", |mut store: Store<'_>, (request,): (u32,)| {
-        let sent = store.data_mut().send(request);
+        let sent = store.data_mut().send(&[request]);
         Box::new(async move {
-            let answered = match sent? {
-                Ok(Sending { answer, place: _place }) => answer.await,
-                Err(error) => Err(error),
-            };
-            Ok((received(store.data_mut(), answered),))
+            let answer = all(sent?).await.pop().unwrap_or(Err(callout::CalloutError::Failed));
+            Ok((received(store.data_mut(), answer),))
         })
     })?;
     interface.suspends("send-all", |mut store: Store<'_>, (requests,): (Vec<u32>,)| {
-        let state = store.data_mut();
-        let sent: wasmtime::Result<Vec<_>> =
-            requests.into_iter().map(|request| state.send(request)).collect();
+        let sent = store.data_mut().send(&requests);
         Box::new(async move {
             let answered = all(sent?).await;
             let state = store.data_mut();
@@ -57,11 +52,8 @@ fn link_request(interface: &mut Interface<'_>) -> wasmtime::Result<()> {
     link_header::<WasmStr>(interface, "append-header", false)?;
     link_header::<WasmList<u8>>(interface, "append-header-bytes", false)?;
     interface.function("copy-headers", |mut store: Store<'_>, (request, names): (u32, Vec<String>)| {
-        let headers = store.data().exchange()?.request.headers.clone();
-        let draft = store.data_mut().callouts.draft(request)?;
-        for name in names {
-            draft.copy(&name, &headers);
-        }
+        let state = store.data_mut();
+        state.callouts.draft(request)?.copy(&names, &state.call.exchange()?.request.headers);
         Ok(())
     })?;
     link_body::<WasmList<u8>>(interface, "set-body")?;
@@ -128,7 +120,7 @@ where
 {
     interface.function(function, |mut store: Store<'_>, (request, body): (u32, B)| {
         let body = body.look(&store)?.into_owned();
-        store.data_mut().callouts.draft(request)?.set_body(body);
+        store.data_mut().callouts.draft(request)?.set_body(body.into());
         Ok(())
     })
 }
@@ -144,20 +136,19 @@ fn received(
 type Answers = Vec<Result<callout::Answered, callout::CalloutError>>;
 
 /// All at once, in their order.
-async fn all(sent: Vec<Result<Sending, callout::CalloutError>>) -> Answers {
+async fn all(Sending { answers, place: _place }: Sending) -> Answers {
     enum Step {
-        Waiting(Sending),
+        Waiting(Sent),
         Done(Option<Result<callout::Answered, callout::CalloutError>>),
     }
-    let mut steps: Vec<Step> = sent
-        .into_iter()
-        .map(|sent| sent.map_or_else(|error| Step::Done(Some(Err(error))), Step::Waiting))
-        .collect();
+    let steps =
+        answers.into_iter().map(|sent| sent.map_or_else(|error| Step::Done(Some(Err(error))), Step::Waiting));
+    let mut steps: Vec<Step> = steps.collect();
     std::future::poll_fn(move |task| {
         let mut waits = false;
         for step in &mut steps {
-            if let Step::Waiting(sending) = step {
-                match sending.answer.as_mut().poll(task) {
+            if let Step::Waiting(answer) = step {
+                match answer.as_mut().poll(task) {
                     std::task::Poll::Ready(answer) => *step = Step::Done(Some(answer)),
                     std::task::Poll::Pending => waits = true,
                 }

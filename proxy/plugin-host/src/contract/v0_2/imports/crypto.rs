@@ -13,6 +13,7 @@ const MAX_RANDOM: u32 = 64 << 10;
 
 pub(super) fn link(interface: &mut Interface<'_>) -> wasmtime::Result<()> {
     interface.question("digest", |store: Store<'_>, (hash, data): (Hash, WasmList<u8>)| {
+        store.data().budget.count_bytes(data.len());
         let digest = crypto::digest(hash.into(), data.as_le_slice(&store));
         store.data().budget.look()?;
         Ok((digest,))
@@ -20,6 +21,7 @@ pub(super) fn link(interface: &mut Interface<'_>) -> wasmtime::Result<()> {
     interface.question(
         "hmac",
         |store: Store<'_>, (hash, key, data): (Hash, WasmList<u8>, WasmList<u8>)| {
+            store.data().budget.count_bytes(key.len() + data.len());
             let code = crypto::hmac(hash.into(), key.as_le_slice(&store), data.as_le_slice(&store));
             store.data().budget.look()?;
             Ok((code,))
@@ -41,7 +43,7 @@ pub(super) fn link(interface: &mut Interface<'_>) -> wasmtime::Result<()> {
         |store: Store<'_>,
          (key, algorithm, message, signature): (u32, Algorithm, WasmList<u8>, WasmList<u8>)| {
             let state = store.data();
-            state.budget.look()?;
+            state.budget.count();
             let key = state.defined.keys.get(key, "key")?;
             let (message, signature) = (message.as_le_slice(&store), signature.as_le_slice(&store));
             let verified = key.verify(algorithm.into(), message, signature).unwrap_or(false);
@@ -60,7 +62,7 @@ pub(super) fn link(interface: &mut Interface<'_>) -> wasmtime::Result<()> {
             WasmList<u8>,
         )| {
             let state = store.data();
-            state.budget.look()?;
+            state.budget.count();
             let key = state.plugin.granted.keys.key(format.into(), key.as_le_slice(&store));
             let verified = match key {
                 Ok(key) => {
