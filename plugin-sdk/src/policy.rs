@@ -128,6 +128,19 @@ impl Error {
         Self { key: Some(path), reason: self.reason }
     }
 
+    /// Which entry of the list is at fault, where a matching function says so: 1 in `[1]: …`. For lists that are made of what
+    /// the operator wrote elsewhere.
+    #[must_use]
+    pub fn index(&self) -> Option<usize> {
+        self.key.as_ref()?.strip_prefix('[')?.strip_suffix(']')?.parse().ok()
+    }
+
+    /// What is wrong, without the key.
+    #[must_use]
+    pub fn reason(&self) -> &str {
+        &self.reason
+    }
+
     /// From the host, which puts the index of an entry in front: `[1]: …`.
     pub(crate) fn from_host(text: String) -> Self {
         match text.split_once(": ") {
@@ -228,6 +241,7 @@ mod tests {
         assert_eq!(Error::from("not an address").within("allow").to_string(), "allow: not an address");
         assert_eq!(Error::at("b", "no").within("a").to_string(), "a.b: no");
         let host = Error::from_host("[1]: `x` is no address".to_owned());
+        assert_eq!((host.index(), host.reason()), (Some(1), "`x` is no address"));
         assert_eq!(host.within("rules[0].allow").to_string(), "rules[0].allow[1]: `x` is no address");
         assert_eq!(Error::from_host("too late: configured".to_owned()).to_string(), "too late: configured");
     }

@@ -8,6 +8,7 @@ mod body_filter;
 mod body_policies;
 mod buffering;
 mod capabilities;
+mod cases;
 mod cli;
 mod compression;
 mod contract;

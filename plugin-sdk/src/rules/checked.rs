@@ -1,10 +1,11 @@
 //! The conditions of all rules, ready to be asked.
 
 use std::cell::{Cell, OnceCell};
+use std::collections::BTreeMap;
 
 use super::Conditions;
 use crate::http::{host_of, is_token};
-use crate::matching::Patterns;
+use crate::matching::{IpSet, Patterns};
 use crate::{Error, Message, Request};
 
 /// The conditions of a list of rules. However many there are, the paths of all of them cost one call to the
@@ -58,7 +59,11 @@ impl Checked {
                 .holds(index, &facts.user_agent, |parts| parts.matches_header(facts.request, "user-agent"))
             && (methods.is_empty() || methods.iter().any(|method| method == facts.method()))
             && (rule.hosts.is_empty() || rule.hosts.iter().any(|host| host.matches(facts.host())))
-            && rule.headers.iter().all(|header| header.matches(facts.request))
+            && rule.is_https.is_none_or(|https| (facts.request.scheme() == "https") == https)
+            && rule.headers.iter().all(|header| header.matches_field(facts.request))
+            && rule.clients.as_ref().is_none_or(|clients| clients.has_client(facts.request))
+            && rule.cookies.iter().all(|cookie| cookie.matches_cookie(facts.request))
+            && rule.query.iter().all(|parameter| parameter.matches_query(facts.request))
     }
 }
 
@@ -67,7 +72,12 @@ impl Checked {
 struct Rule {
     conditions: Conditions,
     hosts: Vec<Host>,
-    headers: Vec<Header>,
+    /// `None`: both schemes will do.
+    is_https: Option<bool>,
+    headers: Vec<Named>,
+    clients: Option<IpSet>,
+    cookies: Vec<Named>,
+    query: Vec<Named>,
 }
 
 impl Rule {
@@ -94,13 +104,43 @@ impl Rule {
             };
             return Err(Error::at(format!("methods[{position}]"), reason));
         }
-        let headers = conditions.headers.iter().map(|(name, pattern)| {
-            let key = format!("headers.{name}");
-            Header::new(name, pattern).map_err(|error| Error::at(key, error))
-        });
-        let headers = headers.collect::<Result<_, _>>()?;
-        Ok(Self { conditions, hosts, headers })
+        let scheme = |(position, scheme): (usize, &String)| match scheme.as_str() {
+            "http" => Ok(false),
+            "https" => Ok(true),
+            _ => Err(Error::at(
+                format!("schemes[{position}]"),
+                format!("`{scheme}` is neither `http` nor `https`"),
+            )),
+        };
+        let schemes: Vec<bool> =
+            conditions.schemes.iter().enumerate().map(scheme).collect::<Result<_, _>>()?;
+        let both = schemes.contains(&true) && schemes.contains(&false);
+        let clients = match conditions.clients.as_slice() {
+            [] => None,
+            clients => Some(IpSet::new(clients).map_err(|error| error.within("clients"))?),
+        };
+        Ok(Self {
+            hosts,
+            is_https: schemes.first().copied().filter(|_| !both),
+            headers: named("headers", &conditions.headers, Some("field"))?,
+            clients,
+            cookies: named("cookies", &conditions.cookies, Some("cookie"))?,
+            query: named("query", &conditions.query, None)?,
+            conditions,
+        })
     }
+}
+
+/// `token`: what a name has to be one of (RFC 9110 §5.1, RFC 6265 §4.1.1); `None` = any text is a name.
+fn named(key: &str, patterns: &BTreeMap<String, String>, token: Option<&str>) -> Result<Vec<Named>, Error> {
+    let named = patterns.iter().map(|(name, pattern)| {
+        let named = match token {
+            Some(what) if !is_token(name) => Err(format!("`{name}` is not a {what} name").into()),
+            _ => Named::new(name, pattern),
+        };
+        named.map_err(|error| Error::at(format!("{key}.{name}"), error))
+    });
+    named.collect()
 }
 
 /// What was found out about a request so far.
@@ -237,28 +277,37 @@ impl Host {
     }
 }
 
-/// One entry of `headers`.
+/// One entry of `headers`, `cookies` or `query`.
 #[derive(Debug)]
-struct Header {
+struct Named {
     name: String,
     /// `None` = present.
     pattern: Option<Patterns>,
 }
 
-impl Header {
+impl Named {
     fn new(name: &str, pattern: &str) -> Result<Self, Error> {
-        if !is_token(name) {
-            return Err(format!("`{name}` is not a field name").into());
-        }
         let pattern = if pattern == "*" { None } else { Some(Patterns::regex([value_regex(pattern)])?) };
         Ok(Self { name: name.to_owned(), pattern })
     }
 
-    fn matches(&self, request: &Request) -> bool {
+    fn matches_field(&self, request: &Request) -> bool {
         match &self.pattern {
             Some(pattern) => pattern.matches_header(request, &self.name).is_some(),
             None => request.header_count(&self.name) > 0,
         }
+    }
+
+    fn matches_cookie(&self, request: &Request) -> bool {
+        request.cookie(&self.name).is_some_and(|value| self.matches(&value))
+    }
+
+    fn matches_query(&self, request: &Request) -> bool {
+        request.query_params(&self.name).iter().any(|value| self.matches(value))
+    }
+
+    fn matches(&self, value: &str) -> bool {
+        self.pattern.as_ref().is_none_or(|pattern| pattern.matches(value).is_some())
     }
 }
 

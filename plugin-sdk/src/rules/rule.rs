@@ -43,6 +43,14 @@ pub struct Conditions {
     pub headers: BTreeMap<String, String>,
     /// One of these texts is part of the `user-agent` field, in any case.
     pub user_agents: Vec<String>,
+    /// What the client connected with: `http` or `https`.
+    pub schemes: Vec<String>,
+    /// All of these parameters of the query, decoded: patterns as in `headers`.
+    pub query: BTreeMap<String, String>,
+    /// All of these cookies: patterns as in `headers`, for the first cookie of the name.
+    pub cookies: BTreeMap<String, String>,
+    /// One of these networks (`10.0.0.0/8`) and addresses has the client.
+    pub clients: Vec<String>,
 }
 
 impl<'de, Action: Deserialize<'de>> Deserialize<'de> for Rule<Action> {
@@ -134,32 +142,45 @@ enum Condition {
     Methods,
     Headers,
     UserAgents,
+    Schemes,
+    Query,
+    Cookies,
+    Clients,
 }
 
 /// As they are written.
-const CONDITIONS: [(&str, Condition); 5] = [
+const CONDITIONS: [(&str, Condition); 9] = [
     ("hosts", Condition::Hosts),
     ("paths", Condition::Paths),
     ("methods", Condition::Methods),
     ("headers", Condition::Headers),
     ("user-agents", Condition::UserAgents),
+    ("schemes", Condition::Schemes),
+    ("query", Condition::Query),
+    ("cookies", Condition::Cookies),
+    ("clients", Condition::Clients),
 ];
 
 impl Conditions {
     fn read<'de, M: MapAccess<'de>>(&mut self, key: Condition, table: &mut M) -> Result<(), M::Error> {
-        let (list, name) = match key {
-            Condition::Hosts => (&mut self.hosts, "hosts"),
-            Condition::Paths => (&mut self.paths, "paths"),
-            Condition::Methods => (&mut self.methods, "methods"),
-            Condition::UserAgents => (&mut self.user_agents, "user-agents"),
-            Condition::Headers => {
-                self.headers = table.next_value()?;
-                return if self.headers.is_empty() { Err(empty("headers")) } else { Ok(()) };
-            }
+        let mut list = |name: &str, list: &mut Vec<String>| {
+            *list = table.next_value()?;
+            // A rule that was meant for nothing would hold for everything.
+            if list.is_empty() || list.iter().any(String::is_empty) { Err(empty(name)) } else { Ok(()) }
         };
-        *list = table.next_value()?;
-        // A rule that was meant for nothing would hold for everything.
-        if list.is_empty() || list.iter().any(String::is_empty) { Err(empty(name)) } else { Ok(()) }
+        let (name, patterns) = match key {
+            Condition::Hosts => return list("hosts", &mut self.hosts),
+            Condition::Paths => return list("paths", &mut self.paths),
+            Condition::Methods => return list("methods", &mut self.methods),
+            Condition::UserAgents => return list("user-agents", &mut self.user_agents),
+            Condition::Schemes => return list("schemes", &mut self.schemes),
+            Condition::Clients => return list("clients", &mut self.clients),
+            Condition::Headers => ("headers", &mut self.headers),
+            Condition::Query => ("query", &mut self.query),
+            Condition::Cookies => ("cookies", &mut self.cookies),
+        };
+        *patterns = table.next_value()?;
+        if patterns.is_empty() { Err(empty(name)) } else { Ok(()) }
     }
 }
 

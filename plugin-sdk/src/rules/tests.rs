@@ -1,5 +1,7 @@
 //! How rules are read, and which of them applies, through the double of the host.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -109,6 +111,41 @@ fn a_user_agent_contains_a_part_in_any_case() {
     assert_eq!(first(&rules, &get("/")), None);
 }
 
+fn named(name: &str, pattern: &str) -> BTreeMap<String, String> {
+    [(name.to_owned(), pattern.to_owned())].into()
+}
+
+#[test]
+fn a_parameter_of_the_query_matches_by_any_value_and_decoded() {
+    let query = |name, pattern| Conditions { query: named(name, pattern), ..Default::default() };
+    let rules = rules(&[query("version", "2*"), query("debug", "*")]);
+    for (target, rule) in [
+        ("/?version=2.1", Some(0)),
+        ("/?version=1&version=2", Some(0)),
+        ("/?%76ersion=%32", Some(0)),
+        ("/?version=1", None),
+        ("/?debug", Some(1)),
+        ("/?Debug=1", None),
+        ("/", None),
+    ] {
+        assert_eq!(first(&rules, &get(target)), rule, "{target}");
+    }
+}
+
+#[test]
+fn cookies_scheme_and_client_are_conditions_too() {
+    let beta = Conditions { cookies: named("beta", "1"), ..Default::default() };
+    let inside = Conditions { clients: texts(&["10.0.0.0/8", "::1"]), ..Default::default() };
+    let plain = Conditions { schemes: texts(&["http"]), ..Default::default() };
+    let any = Conditions { schemes: texts(&["http", "https"]), ..Default::default() };
+    let rules = rules(&[beta, inside, plain, any]);
+    assert_eq!(first(&rules, &get("/").with_header("cookie", "a=b; beta=1")), Some(0));
+    assert_eq!(first(&rules, &get("/").with_header("cookie", "beta=11").with_client("10.1.2.3")), Some(1));
+    assert_eq!(first(&rules, &get("/").with_client("192.0.2.1")), Some(2));
+    let tls = get("/").with_client("192.0.2.1").with_tls(Some("a.test"));
+    assert_eq!(first(&rules, &tls), Some(3));
+}
+
 #[test]
 fn a_mistake_names_its_key() {
     let method = Conditions { methods: texts(&["GET", "P UT"]), ..Default::default() };
@@ -119,6 +156,18 @@ fn a_mistake_names_its_key() {
         (vec![paths(&["/a"]), paths(&["/b", "c"])], "rules[1].paths[1]: `c` matches nothing"),
         (vec![Conditions::default(), method], "rules[1].methods[1]: `P UT` is not a method"),
         (vec![header("a b", "*")], "rules[0].headers.a b: `a b` is not a field name"),
+        (
+            vec![Conditions { cookies: named("a;b", "*"), ..Default::default() }],
+            "rules[0].cookies.a;b: `a;b` is not a cookie name",
+        ),
+        (
+            vec![Conditions { schemes: texts(&["https", "ftp"]), ..Default::default() }],
+            "rules[0].schemes[1]: `ftp` is neither `http` nor `https`",
+        ),
+        (
+            vec![Conditions { clients: texts(&["10.0.0.0/8", "x"]), ..Default::default() }],
+            "rules[0].clients[1]: ",
+        ),
     ] {
         let error = build(&rules).unwrap_err().to_string();
         assert!(error.starts_with(message), "{error}");
@@ -150,15 +199,20 @@ fn read<Action: for<'de> Deserialize<'de>>(rules: Value) -> Result<Vec<Rule<Acti
 fn conditions_and_action_share_a_table_in_any_order() {
     let rule = json!({
         "percent": 7, "paths": ["/a"], "hosts": ["b"], "to": "c", "methods": ["D"],
-        "user-agents": ["e"], "headers": { "f": "g" },
+        "user-agents": ["e"], "headers": { "f": "g" }, "schemes": ["https"], "query": { "i": "j" },
+        "cookies": { "k": "l" }, "clients": ["::1"],
     });
     let rules = read::<Route>(json!([rule, { "to": "h" }])).expect("valid");
     let conditions = Conditions {
         hosts: texts(&["b"]),
         paths: texts(&["/a"]),
         methods: texts(&["D"]),
-        headers: [("f".to_owned(), "g".to_owned())].into(),
+        headers: named("f", "g"),
         user_agents: texts(&["e"]),
+        schemes: texts(&["https"]),
+        query: named("i", "j"),
+        cookies: named("k", "l"),
+        clients: texts(&["::1"]),
     };
     assert_eq!(rules[0].conditions, conditions);
     assert_eq!(rules[0].action, Route { to: "c".to_owned(), per_cent: 7 });
@@ -169,7 +223,8 @@ fn conditions_and_action_share_a_table_in_any_order() {
 #[test]
 fn what_does_not_fit_is_refused_at_its_key() {
     let valid = json!({ "to": "a" });
-    let all = "`hosts`, `paths`, `methods`, `headers`, `user-agents`, `to`, `per-cent`, `percent`";
+    let all = "`hosts`, `paths`, `methods`, `headers`, `user-agents`, `schemes`, `query`, `cookies`, \
+               `clients`, `to`, `per-cent`, `percent`";
     for (rule, message) in [
         (json!({}), "rules[1]: missing field `to`".to_owned()),
         (
@@ -235,7 +290,22 @@ fn the_schema_describes_conditions_and_action() {
     assert_eq!((&rule["required"], &rule["additionalProperties"]), (&json!(["to"]), &json!(false)));
     let properties = rule["properties"].as_object().expect("a table");
     let keys: Vec<&str> = properties.keys().map(String::as_str).collect();
-    assert_eq!(keys, ["hosts", "paths", "methods", "headers", "user-agents", "to", "per-cent"]);
+    assert_eq!(
+        keys,
+        [
+            "hosts",
+            "paths",
+            "methods",
+            "headers",
+            "user-agents",
+            "schemes",
+            "query",
+            "cookies",
+            "clients",
+            "to",
+            "per-cent"
+        ]
+    );
     for (key, property) in properties {
         assert!(property["description"].is_string(), "{key} has no comment");
     }

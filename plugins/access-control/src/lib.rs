@@ -24,9 +24,16 @@ fn forbidden() -> u16 {
 struct Clients {
     /// Networks and addresses that pass; everyone else is denied.
     allow: Option<Vec<String>>,
+    /// More of them, one a line, in the file that this name has in `[secrets]`: it is watched. Empty lines, and what follows a
+    /// `#`, are left out.
+    #[serde(rename = "allow-file")]
+    allow_file: Option<String>,
     /// `true` denies everyone; networks and addresses are denied, also within `allow`. Without `allow`, the
     /// rules that follow decide about everyone else.
     deny: Option<Deny>,
+    /// More that are denied, as in `allow-file`.
+    #[serde(rename = "deny-file")]
+    deny_file: Option<String>,
 }
 
 /// Whom a rule denies.
@@ -82,10 +89,13 @@ impl Policy for AccessControl {
 impl Decision {
     /// Refuses what cannot be meant: in a policy about access, a rule without effect or one that
     /// shuts everyone out by an empty list is a mistake.
-    fn new(Clients { allow, deny }: Clients) -> Result<Self, Error> {
+    fn new(Clients { allow, allow_file, deny, deny_file }: Clients) -> Result<Self, Error> {
         let denied = match deny {
-            Some(Deny::Everyone(true)) if allow.is_some() => {
+            Some(Deny::Everyone(true)) if allow.is_some() || allow_file.is_some() => {
                 return Err(Error::at("deny", "denies everyone, so `allow` has no effect"));
+            }
+            Some(Deny::Everyone(true)) if deny_file.is_some() => {
+                return Err(Error::at("deny", "denies everyone, so `deny-file` has no effect"));
             }
             Some(Deny::Everyone(true)) => return Ok(Self::DenyEveryone),
             Some(Deny::Clients(clients)) if clients.is_empty() => {
@@ -101,13 +111,15 @@ impl Decision {
                     "an empty list denies everyone; write `deny = true` for that",
                 ));
             }
-            None if denied.is_none() => return Err("neither `allow` nor `deny` says who may pass".into()),
+            None if denied.is_none() && allow_file.is_none() && deny_file.is_none() => {
+                return Err("neither `allow` nor `deny` says who may pass".into());
+            }
             _ => {}
         }
-        let set = |key: &str, clients: Option<Vec<String>>| {
-            clients.map(IpSet::new).transpose().map_err(|error| error.within(key))
-        };
-        Ok(Self::Clients { denied: set("deny", denied)?, allowed: set("allow", allow)? })
+        Ok(Self::Clients {
+            denied: set("deny", denied, deny_file)?,
+            allowed: set("allow", allow, allow_file)?,
+        })
     }
 
     /// `None` = the rules that follow decide.
@@ -120,6 +132,31 @@ impl Decision {
         }
         allowed.as_ref().map(|allowed| allowed.has_client(request))
     }
+}
+
+/// Of the entries of a list and of the lines of a file; `None` if there is neither.
+fn set(key: &str, list: Option<Vec<String>>, file: Option<String>) -> Result<Option<IpSet>, Error> {
+    let Some(name) = file else {
+        return list.map(IpSet::new).transpose().map_err(|error| error.within(key));
+    };
+    let key_of_file = format!("{key}-file");
+    let Some(text) = environment::secret_text(&name) else {
+        return Err(Error::at(key_of_file, format!("[secrets] has no text `{name}`: name the file there")));
+    };
+    let mut entries = list.unwrap_or_default();
+    let in_list = entries.len();
+    let entry = |line: &str| line.split('#').next().unwrap_or_default().trim().to_owned();
+    let lines = text.lines().map(entry).enumerate().filter(|(_, entry)| !entry.is_empty());
+    let (lines, of_file): (Vec<_>, Vec<_>) = lines.unzip();
+    entries.extend(of_file);
+    IpSet::new(entries).map(Some).map_err(|error| match error.index() {
+        Some(index) if index >= in_list => Error::at(
+            key_of_file,
+            format!("line {} of `{name}`: {}", lines[index - in_list] + 1, error.reason()),
+        ),
+        Some(_) => error.within(key),
+        None => error.within(key_of_file),
+    })
 }
 
 #[cfg(test)]

@@ -40,6 +40,32 @@ fn an_allow_list_denies_everyone_else() {
 }
 
 #[test]
+fn networks_stand_in_files_too() {
+    testing::set_secret("office", "10.0.0.0/8   # the building\n\n# guests\n2001:db8::/32\n");
+    testing::set_secret("bots", "10.6.6.6\n");
+    let rule = json!([{ "allow": ["192.0.2.1"], "allow-file": "office", "deny-file": "bots" }]);
+    let access = access(rule);
+    for client in ["10.1.2.3", "2001:db8::7", "192.0.2.1"] {
+        assert_passes(&access, get("/", client));
+    }
+    for client in ["10.6.6.6", "192.0.2.2"] {
+        assert_denied(&access, get("/", client));
+    }
+}
+
+#[test]
+fn mistakes_in_files_are_refused_with_their_line() {
+    testing::set_secret("office", "10.0.0.0/8\n# guests\n10.0.0.300\n");
+    let refused = |rule: Value| refused(json!({ "rules": [rule] }));
+    let message = refused(json!({ "allow": ["::1"], "allow-file": "office" }));
+    assert!(message.starts_with("rules[0].allow-file: line 3 of `office`: "), "{message}");
+    let message = refused(json!({ "allow": ["x"], "allow-file": "office" }));
+    assert!(message.starts_with("rules[0].allow[0]: "), "{message}");
+    let message = refused(json!({ "deny-file": "none" }));
+    assert!(message.starts_with("rules[0].deny-file: [secrets] has no text `none`"), "{message}");
+}
+
+#[test]
 fn no_spelling_of_a_path_gets_round_a_rule() {
     let access = access(json!([{ "paths": ["/admin/**"], "deny": true }]));
     for path in ["//admin", "/x/../admin/", "/%61dmin", "/x/%2E%2e/admin/y", "/./admin?x", "/admin/."] {

@@ -96,7 +96,7 @@ fn refused(name: &str, error: EditError) -> Verdict {
     Verdict::Fail
 }
 
-fn check_name(name: &str) -> Result<(), String> {
+pub(crate) fn check_name(name: &str) -> Result<(), String> {
     if !is_token(name) {
         return Err(format!("`{name}` is not a field name"));
     }
@@ -107,7 +107,7 @@ fn check_name(name: &str) -> Result<(), String> {
 }
 
 /// RFC 9110 §5.5, which also has no blanks at the ends.
-fn check_value(value: &str) -> Result<(), String> {
+pub(crate) fn check_value(value: &str) -> Result<(), String> {
     if value.bytes().any(|byte| byte != b'\t' && byte.is_ascii_control())
         || value.trim_matches([' ', '\t']) != value
     {

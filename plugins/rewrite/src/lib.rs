@@ -3,13 +3,16 @@
 mod headers;
 mod template;
 
-use regex_lite::Regex;
+use std::collections::BTreeMap;
+
+use regex_lite::{Captures, Regex};
+use tidegate_plugin_sdk::http::host_of;
 use tidegate_plugin_sdk::matching::path_regex;
 use tidegate_plugin_sdk::prelude::*;
 use tidegate_plugin_sdk::rules::{Rule, Rules};
 
-use crate::headers::{FieldEdits, HeaderEdits, RequestEdits};
-use crate::template::Template;
+use crate::headers::{FieldEdits, HeaderEdits, RequestEdits, check_name, check_value};
+use crate::template::{Asked, Template, Value};
 
 /// What is rewritten. Rules come first, then `request-headers`; `response-headers` apply to every response,
 /// redirects included.
@@ -27,7 +30,7 @@ struct Config {
     response_headers: HeaderEdits,
 }
 
-/// `path` must match as well. Exactly one of `to` and `redirect` says what then happens.
+/// `path` must match as well. `to` or `redirect` says what then happens, not both, or `set-headers` alone.
 #[derive(Debug, Deserialize, JsonSchema)]
 struct Change {
     /// A regular expression found in the normalised path, without the query. Not anchored: write `^` and `$`
@@ -36,11 +39,16 @@ struct Change {
     /// The target to send upstream. `$1` and `${name}` are what the groups of `path` captured, `$$` is `$`. The
     /// query is kept unless this has one.
     to: Option<String>,
-    /// Where to send the client: `/path` or `https://host/path`, with groups as in `to` except in the host.
+    /// Where to send the client: `/path` or `https://host/path`, with groups as in `to` except in the host, which may
+    /// be `${host}`: the one that was asked for, without its port.
     /// The query is kept unless this has one.
     redirect: Option<String>,
     /// Of the redirect: 301 (the default), 302, 303, 307 or 308.
     status: Option<u16>,
+    /// Fields of the request that are set to these values: with groups as in `to`, and `${host}` for the host that the
+    /// client asked for. Before `request-headers`.
+    #[serde(default, rename = "set-headers")]
+    set_headers: BTreeMap<String, String>,
 }
 
 struct Rewrite {
@@ -55,11 +63,26 @@ struct Rewriting {
     /// The same as in `paths`; the proxy does not tell what groups captured.
     path: Regex,
     action: Action,
+    fields: Vec<(String, Value)>,
 }
 
 enum Action {
+    None,
     To(Template),
     Redirect { status: u16, location: Template },
+}
+
+/// Of the request at hand.
+struct AskedBy<'a>(&'a Request);
+
+impl Asked for AskedBy<'_> {
+    fn host(&self) -> String {
+        host_of(&self.0.authority()).to_owned()
+    }
+
+    fn query(&self) -> Option<String> {
+        self.0.query()
+    }
 }
 
 #[policy]
@@ -81,20 +104,12 @@ impl Policy for Rewrite {
     }
 
     fn on_request(&self, request: &Request) -> Verdict {
-        if let Some((action, rewritten)) = self.rewritten(request) {
-            let Some(rewritten) = rewritten else {
-                return request.respond(Reply::new(400).text("bad request\n"));
-            };
-            match action {
-                Action::To(_) => {
-                    if let Err(error) = request.set_target(&rewritten) {
-                        log::error!("the target {rewritten:?} was refused: {error}");
-                        return Verdict::Fail;
-                    }
-                }
-                Action::Redirect { status, .. } => {
-                    return request.respond(Reply::redirect(*status, rewritten));
-                }
+        if let Some((rewriting, path)) = self.first(request)
+            && let Some(captures) = rewriting.path.captures(&path)
+        {
+            let verdict = rewriting.apply(request, &captures);
+            if verdict != Verdict::Next {
+                return verdict;
             }
         }
         self.request_headers.apply(request)
@@ -106,20 +121,45 @@ impl Policy for Rewrite {
 }
 
 impl Rewrite {
-    /// The action of the first rule that applies and what its template becomes; `None` inside = it cannot be
-    /// filled safely ([`Template::fill`]).
-    fn rewritten(&self, request: &Request) -> Option<(&Action, Option<String>)> {
+    /// The first rule that applies, and the path it was found in.
+    fn first(&self, request: &Request) -> Option<(&Rewriting, String)> {
         let first = self.paths.matches_path(request)?;
         let path = request.normalized_path();
         let mut rules = self.rules.matching(request).skip_while(|&(rule, _)| rule < first);
-        let (action, captures) =
-            rules.find_map(|(_, rewriting)| Some((&rewriting.action, rewriting.path.captures(&path)?)))?;
-        let (Action::To(template) | Action::Redirect { location: template, .. }) = action;
-        Some((action, template.fill(&captures, || request.query())))
+        let (_, rewriting) = rules.find(|(_, rewriting)| rewriting.path.is_match(&path))?;
+        Some((rewriting, path))
     }
 }
 
 impl Rewriting {
+    /// [`Verdict::Next`] if there is more to do.
+    fn apply(&self, request: &Request, captures: &Captures<'_>) -> Verdict {
+        let asked = AskedBy(request);
+        // Before the target is another one: fields are made of what the client asked for, whatever it becomes.
+        for (name, value) in &self.fields {
+            if let Err(error) = request.set_header(name, value.fill(captures, &asked)) {
+                log::error!("the edit of `{name}` was refused: {error}");
+                return Verdict::Fail;
+            }
+        }
+        let (Action::To(template) | Action::Redirect { location: template, .. }) = &self.action else {
+            return Verdict::Next;
+        };
+        let Some(rewritten) = template.fill(captures, &asked) else {
+            return request.respond(Reply::new(400).text("bad request\n"));
+        };
+        if let Action::Redirect { status, .. } = &self.action {
+            return request.respond(Reply::redirect(*status, rewritten));
+        }
+        match request.set_target(&rewritten) {
+            Ok(()) => Verdict::Next,
+            Err(error) => {
+                log::error!("the target {rewritten:?} was refused: {error}");
+                Verdict::Fail
+            }
+        }
+    }
+
     fn new(change: Change) -> Result<Self, Error> {
         let path = Regex::new(&path_regex(&change.path)).map_err(|error| Error::at("path", error))?;
         let action = match (&change.to, &change.redirect, change.status) {
@@ -139,11 +179,28 @@ impl Rewriting {
                 }
             }
             (Some(_), Some(_), _) => return Err("has both `to` and `redirect`".into()),
-            (None, None, _) => return Err("has neither `to` nor `redirect`".into()),
+            (None, None, Some(_)) => return Err(Error::at("status", "belongs to `redirect`")),
+            (None, None, None) if change.set_headers.is_empty() => {
+                return Err("has neither `to` nor `redirect` nor `set-headers`".into());
+            }
+            (None, None, None) => Action::None,
         };
+        if let (Action::Redirect { .. }, Some(name)) = (&action, change.set_headers.keys().next()) {
+            return Err(Error::at(
+                format!("set-headers.{name}"),
+                "a redirect is not sent on, and needs no fields",
+            ));
+        }
+        let field = |(name, value): (&String, &String)| {
+            let checked = check_name(name).and_then(|()| check_value(value));
+            let value = checked.and_then(|()| Value::new(value, &path));
+            let value = value.map_err(|reason| Error::at(format!("set-headers.{name}"), reason))?;
+            Ok::<_, Error>((name.clone(), value))
+        };
+        let fields = change.set_headers.iter().map(field).collect::<Result<_, _>>()?;
         // The proxy's engine knows more than ours; what only one of them takes is refused here.
         Patterns::regex([path_regex(&change.path)]).map_err(|error| Error::at("path", error))?;
-        Ok(Self { path, action })
+        Ok(Self { path, action, fields })
     }
 }
 

@@ -1,4 +1,4 @@
-//! `to` and `redirect`: text with captured groups in it.
+//! `to`, `redirect` and the values of `set-headers`: text with captured groups in it, and the host that was asked for.
 
 use regex_lite::{Captures, Regex};
 
@@ -11,6 +11,8 @@ use regex_lite::{Captures, Regex};
 pub(crate) struct Template {
     /// `https://example.com`; empty in a target and a redirect on the same host.
     origin: String,
+    /// The host that the client asked for stands at the end of that.
+    asks_host: bool,
     /// From the path on.
     pieces: Vec<Piece>,
     /// A `?` of its own: the query of the request is not kept.
@@ -22,6 +24,14 @@ enum Piece {
     Text(String),
     /// Index of the group.
     Group(usize),
+    /// The host that the client asked for, without its port.
+    Host,
+}
+
+/// What the client asked for beside the groups.
+pub(crate) trait Asked {
+    fn host(&self) -> String;
+    fn query(&self) -> Option<String>;
 }
 
 impl Template {
@@ -39,6 +49,12 @@ impl Template {
             return Self::parse("", text, path);
         };
         let host = &text[scheme_end.len()..];
+        if let Some(rest) = host.strip_prefix("${host}") {
+            if !rest.is_empty() && !rest.starts_with(['/', '?', '#', '$']) {
+                return Err("the host is `${host}` as a whole, or has none of it".to_owned());
+            }
+            return Ok(Self { asks_host: true, ..Self::parse(scheme_end, rest, path)? });
+        }
         let host_end = host.find(['/', '?', '#', '$']).unwrap_or(host.len());
         let (origin, rest) = text.split_at(scheme_end.len() + host_end);
         if host_end == 0 {
@@ -58,23 +74,21 @@ impl Template {
         }
         let pieces = pieces(rest, path)?;
         let has_query = pieces.iter().any(|piece| matches!(piece, Piece::Text(text) if text.contains('?')));
-        Ok(Self { origin: origin.to_owned(), pieces, has_query })
+        if pieces.iter().any(|piece| matches!(piece, Piece::Host)) {
+            return Err("`${host}` stands for a host: after `https://` alone, or in `set-headers`".to_owned());
+        }
+        Ok(Self { origin: origin.to_owned(), asks_host: false, pieces, has_query })
     }
 
-    /// `query` is asked for only if it is kept. `None` if a capture made a dot segment, as `^/old(.*)$` and
+    /// The query is asked for only if it is kept. `None` if a capture made a dot segment, as `^/old(.*)$` and
     /// `/new/$1` do with `/old../x`.
-    pub(crate) fn fill(
-        &self,
-        captures: &Captures<'_>,
-        query: impl FnOnce() -> Option<String>,
-    ) -> Option<String> {
+    pub(crate) fn fill(&self, captures: &Captures<'_>, asked: &impl Asked) -> Option<String> {
         let mut filled = String::new();
         for piece in &self.pieces {
             match piece {
                 Piece::Text(text) => filled.push_str(text),
-                Piece::Group(index) => {
-                    encode(captures.get(*index).map_or("", |group| group.as_str()), b"?#", &mut filled);
-                }
+                Piece::Group(index) => encode(group(captures, *index), b"?#", &mut filled),
+                Piece::Host => {}
             }
         }
         let path_end = filled.find(['?', '#']).unwrap_or(filled.len());
@@ -85,11 +99,14 @@ impl Template {
         let (own_query, fragment) = rest.split_at(rest.find('#').unwrap_or(rest.len()));
 
         let mut out = self.origin.clone();
+        if self.asks_host {
+            out.push_str(&asked.host());
+        }
         out.push('/');
         out.push_str(path.trim_start_matches('/'));
         out.push_str(own_query);
         if !self.has_query
-            && let Some(query) = query()
+            && let Some(query) = asked.query()
         {
             out.push('?');
             encode(&query, b"#", &mut out);
@@ -97,6 +114,34 @@ impl Template {
         out.push_str(fragment);
         Some(out)
     }
+}
+
+/// A value of a field with groups in it.
+#[derive(Debug)]
+pub(crate) struct Value(Vec<Piece>);
+
+impl Value {
+    /// Errors say what is wrong with the text.
+    pub(crate) fn new(text: &str, path: &Regex) -> Result<Self, String> {
+        pieces(text, path).map(Self)
+    }
+
+    /// What cannot stand in a path is percent-encoded in groups, as it came.
+    pub(crate) fn fill(&self, captures: &Captures<'_>, asked: &impl Asked) -> String {
+        let mut filled = String::new();
+        for piece in &self.0 {
+            match piece {
+                Piece::Text(text) => filled.push_str(text),
+                Piece::Group(index) => encode(group(captures, *index), b"", &mut filled),
+                Piece::Host => filled.push_str(&asked.host()),
+            }
+        }
+        filled
+    }
+}
+
+fn group<'t>(captures: &Captures<'t>, index: usize) -> &'t str {
+    captures.get(index).map_or("", |group| group.as_str())
 }
 
 fn pieces(text: &str, path: &Regex) -> Result<Vec<Piece>, String> {
@@ -118,7 +163,10 @@ fn pieces(text: &str, path: &Regex) -> Result<Vec<Piece>, String> {
             return Err("`$` names no group; write `$1`, `${name}` or `$$`".to_owned());
         }
         pieces.push(Piece::Text(std::mem::take(&mut literal)));
-        pieces.push(Piece::Group(group_index(group, path)?));
+        pieces.push(match group_index(group, path) {
+            Err(_) if group == "host" => Piece::Host,
+            index => Piece::Group(index?),
+        });
         rest = after;
     }
     literal.push_str(rest);

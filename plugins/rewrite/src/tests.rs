@@ -38,6 +38,60 @@ fn assert_redirects(rule: &Value, from: &str, to: &str) {
 }
 
 #[test]
+fn a_redirect_may_keep_the_host_that_was_asked_for() {
+    let rewrite =
+        configured(json!({ "rules": [{ "path": "^/a/(.*)$", "redirect": "https://${host}/b/$1" }] }));
+    let request = testing::Request::new("GET", "/a/x?y").with_host("www.example.com:8080");
+    assert_eq!(rewrite.on_request(&request), Verdict::Respond);
+    assert_eq!(request.reply(), Some(Reply::redirect(301, "https://www.example.com/b/x?y")));
+    for (to, why) in [
+        ("https://${host}.evil.example/", "the host is `${host}` as a whole"),
+        ("/${host}/x", "`${host}` stands for a host"),
+    ] {
+        let refused = refused(json!({ "rules": [{ "path": "^/", "redirect": to }] }));
+        assert!(refused.starts_with("rules[0].redirect: ") && refused.contains(why), "{refused}");
+    }
+}
+
+#[test]
+fn groups_and_the_host_become_fields() {
+    let rewrite = configured(json!({
+        "rules": [{
+            "path": "^/t/([^/]+)/(.*)$", "to": "/$2",
+            "set-headers": { "x-tenant": "$1", "x-asked": "${host}/t/$1", "x-price": "5$$" },
+        }],
+        "request-headers": { "set": { "x-last": "1" } },
+    }));
+    let request = testing::Request::new("GET", "/t/a%0d%0ab/c").with_host("h.test:8443");
+    assert_eq!(rewrite.on_request(&request), Verdict::Next);
+    assert_eq!(target(&request), "/c");
+    let field = |name| request.header(name).unwrap_or_default();
+    assert_eq!(
+        (field("x-tenant"), field("x-asked")),
+        ("a%0D%0Ab".to_owned(), "h.test/t/a%0D%0Ab".to_owned())
+    );
+    assert_eq!((field("x-price"), field("x-last")), ("5$".to_owned(), "1".to_owned()));
+    let alone = configured(json!({ "rules": [{ "path": "^/(.*)$", "set-headers": { "x-path": "$1" } }] }));
+    let request = testing::Request::new("GET", "/a");
+    assert_eq!(alone.on_request(&request), Verdict::Next);
+    assert_eq!((target(&request), request.header("x-path").as_deref()), ("/a".to_owned(), Some("a")));
+    for (rule, message) in [
+        (json!({ "set-headers": { "x": "$2" } }), "rules[0].set-headers.x: `path` has no group `2`"),
+        (json!({ "set-headers": { "host": "a" } }), "rules[0].set-headers.host: `host` belongs to the proxy"),
+        (
+            json!({ "redirect": "/b", "set-headers": { "x": "1" } }),
+            "rules[0].set-headers.x: a redirect is not sent on",
+        ),
+        (json!({}), "rules[0]: has neither `to` nor `redirect` nor `set-headers`"),
+    ] {
+        let mut rule = rule;
+        rule["path"] = json!("^/(.*)$");
+        let refused = refused(json!({ "rules": [rule] }));
+        assert!(refused.starts_with(message), "{refused}");
+    }
+}
+
+#[test]
 fn a_target_is_rewritten_and_keeps_its_query() {
     let rule = json!({ "path": "^/old/(.*)$", "to": "/new/$1" });
     assert_rewrites(&rule, "/old/a/b", "/new/a/b");

@@ -55,6 +55,35 @@ fn headers_and_user_agents_choose_too() {
 }
 
 #[test]
+fn query_cookies_scheme_and_client_choose_too() {
+    let router = router(json!([
+        { "query": { "version": "2*" }, "to": "next" },
+        { "cookies": { "beta": "1" }, "to": "beta" },
+        { "clients": ["10.0.0.0/8"], "schemes": ["http"], "to": "inside" },
+    ]));
+    assert_goes(&router, get("/?version=2.1"), Some("next"));
+    assert_goes(&router, get("/").with_header("cookie", "a=b; beta=1"), Some("beta"));
+    assert_goes(&router, get("/").with_client("10.1.2.3"), Some("inside"));
+    assert_goes(&router, get("/").with_client("10.1.2.3").with_tls(None), None);
+}
+
+#[test]
+fn weights_are_shares() {
+    let router = router(json!([{ "weights": { "blue": 9, "green": 1, "red": 0 } }]));
+    let mut green = 0;
+    for _ in 0..4000 {
+        let request = get("/");
+        assert_eq!(router.on_request(&request), Verdict::Next);
+        match request.route().as_deref() {
+            Some("green") => green += 1,
+            other => assert_eq!(other, Some("blue")),
+        }
+    }
+    // 400 are expected; five standard deviations are 95.
+    assert!((305..=495).contains(&green), "{green}");
+}
+
+#[test]
 fn the_spelling_of_a_path_changes_nothing() {
     let router = router(json!([{ "paths": ["/admin/**"], "to": "admin" }]));
     for path in ["/admin", "//admin/x", "/a/../admin", "/%61dmin/x?a=/b", "/a/%2e%2e/admin"] {
@@ -68,7 +97,7 @@ fn a_destination_that_cannot_be_used_is_a_failure_with_a_reason() {
     let request = get("/").with_routes(&["app"]);
     assert_eq!(router.on_request(&request), Verdict::Fail);
     assert_eq!(request.route(), None);
-    let message = "rules[1].to = \"apo\": no upstream or file root has this name".to_owned();
+    let message = "rules[1] leads to \"apo\": no upstream or file root has this name".to_owned();
     assert_eq!(testing::take_log(), [(Level::Error, message)]);
 }
 
@@ -76,8 +105,11 @@ fn a_destination_that_cannot_be_used_is_a_failure_with_a_reason() {
 fn mistakes_are_refused_with_their_key() {
     for (config, message) in [
         (json!({}), "missing field `rules`"),
-        (json!({ "rules": [{ "paths": ["/a"] }] }), "rules[0]: missing field `to`"),
+        (json!({ "rules": [{ "paths": ["/a"] }] }), "rules[0]: has neither `to` nor `weights`"),
         (json!({ "rules": [{ "to": "" }] }), "rules[0].to: names no"),
+        (json!({ "rules": [{ "to": "a", "weights": { "b": 1 } }] }), "rules[0]: has both"),
+        (json!({ "rules": [{ "weights": { "b": 0 } }] }), "rules[0].weights: has no weight above 0"),
+        (json!({ "rules": [{ "weights": { "b": -1 } }] }), "rules[0].weights.b: invalid value"),
         (json!({ "rules": [{ "to": "a", "path": "/a" }] }), "rules[0].path: unknown field `path`"),
         (
             json!({ "rules": [{ "to": "a" }, { "to": "a", "paths": ["/a", 7] }] }),

@@ -1,4 +1,4 @@
-//! What the operator wrote, made trustworthy: `tidegate.toml` and `NAME.toml` in, checked values out.
+//! What the operator wrote, made trustworthy: `tidegate.toml`, `NAME.toml` and `NAME.cases.toml` in, checked values out.
 //!
 //! Nothing here opens a socket, reads a certificate or compiles a plugin. Text goes in; either a
 //! value comes out whose every field can be relied on, or *every* problem of the text, each with
@@ -18,6 +18,7 @@
 
 use std::path::Path;
 
+mod cases;
 mod check;
 mod config;
 mod document;
@@ -36,6 +37,9 @@ mod warnings;
 #[cfg(test)]
 mod tests;
 
+pub use cases::{
+    Case, CaseCallout, CaseCalloutError, CaseRequest, CaseResponse, Cases, Expect, Expected, Values,
+};
 pub use config::{
     AccessLog, Address, Admin, Ambiguous, Balance, Buffer, CacheControl, Certificate, ClientAuth, Coding,
     Compression, Config, Credentials, Eject, Files, Health, HttpProbe, HttpVersions, Levels, Limits,
@@ -72,6 +76,20 @@ pub fn parse(text: &str, file: &Path) -> Result<Config, Problems> {
 /// As [`parse`]. Whether the listeners, upstreams and plugins it names exist is not known here.
 pub fn parse_plugin(text: &str, file: &Path) -> Result<PluginFile, Problems> {
     check::plugin(document::read(text, file)?, file)
+}
+
+/// Reads the text of a plugin's `NAME.cases.toml`; `file` names it in messages and is not opened.
+///
+/// # Errors
+///
+/// As [`parse`], but for the texts of the cases themselves.
+pub fn parse_cases(text: &str, file: &Path) -> Result<Cases, Problems> {
+    check::cases(document::read(text, file)?)
+}
+
+/// The JSON Schema (2020-12) of `NAME.cases.toml`; see [`schema`].
+pub fn cases_schema() -> serde_json::Value {
+    schema::of::<Cases>()
 }
 
 /// The JSON Schema (2020-12) of `tidegate.toml`, with descriptions and defaults, for editors.

@@ -92,10 +92,11 @@ impl Host {
         self.0.services.state.is_remote()
     }
 
-    /// What the instances of a new plugin refer to.
-    pub(crate) fn share(&self, settings: Settings) -> Arc<Shared> {
+    /// What the instances of a new plugin refer to. `services`: others than those of this host.
+    pub(crate) fn share(&self, services: Option<&Services>, settings: Settings) -> Arc<Shared> {
         let id = self.0.next_id.fetch_add(1, Ordering::Relaxed);
-        Shared::new(id, self.0.started, self.0.clock.pulse.clone(), &self.0.services, settings)
+        let services = services.unwrap_or(&self.0.services);
+        Shared::new(id, self.0.started, self.0.clock.pulse.clone(), services, settings)
     }
 }
 

@@ -45,6 +45,7 @@ mod refusal;
 mod services;
 mod settings;
 mod state;
+mod trial;
 #[cfg(test)]
 mod vectors;
 mod wasi;
@@ -64,3 +65,4 @@ pub use phase::{Phase, Verdict};
 pub use plugin::Plugin;
 pub use services::{Grants, Services};
 pub use settings::{Isolation, Secrets, Settings};
+pub use trial::Fixed;

@@ -268,7 +268,7 @@ mod tests {
                 secrets: crate::settings::Secrets::default(),
                 grants: crate::services::Grants::default(),
             };
-            let shared = Host::new(Services::default()).expect("an engine").share(settings);
+            let shared = Host::new(Services::default()).expect("an engine").share(None, settings);
             let defined = Arc::new(Defined { matchers, ..Defined::default() });
             Self { memo: Memo::new(shared, defined), paths, calls: Cell::new(0) }
         }

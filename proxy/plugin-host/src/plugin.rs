@@ -15,7 +15,7 @@ use crate::exchange::Exchange;
 use crate::instance::Instance;
 use crate::limits::{Limits, thread_cpu_time};
 use crate::phase::Phase;
-use crate::services::Defined;
+use crate::services::{Defined, Services};
 use crate::settings::{Settings, Shared};
 use crate::state::Stage;
 
@@ -46,8 +46,31 @@ impl Host {
     ///
     /// When the plugin refuses its configuration, crashes, or exceeds a budget.
     pub fn load(&self, code: &Code, settings: Settings) -> Result<Plugin, LoadError> {
+        self.load_with(code, settings, None)
+    }
+
+    /// The same with services of its own, in memory: what it keeps and counts is not that of the process.
+    ///
+    /// # Errors
+    ///
+    /// As [`Host::load`].
+    pub fn load_apart(
+        &self,
+        code: &Code,
+        settings: Settings,
+        services: &Services,
+    ) -> Result<Plugin, LoadError> {
+        self.load_with(code, settings, Some(services))
+    }
+
+    fn load_with(
+        &self,
+        code: &Code,
+        settings: Settings,
+        services: Option<&Services>,
+    ) -> Result<Plugin, LoadError> {
         let activation = Activation::new(&settings.matching).map_err(LoadError::Match)?;
-        let shared = self.share(settings);
+        let shared = self.share(services, settings);
         let probe = async {
             let began = thread_cpu_time();
             let mut probe = Instance::start(code, &shared, Arc::default()).await?;
@@ -168,7 +191,7 @@ impl Code {
     /// When it crashes or does not come to an end.
     pub fn describe(&self) -> Result<Vec<(String, String)>, LoadError> {
         let settings = Settings { config: String::new(), ..Settings::new("inspect") };
-        let shared = self.0.host.share(settings);
+        let shared = self.0.host.share(None, settings);
         complete(self, async { Instance::start(self, &shared, Arc::default()).await?.describe().await })
     }
 }

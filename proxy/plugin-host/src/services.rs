@@ -11,6 +11,7 @@ use tidegate_state::{Limiter, Scope, Spec, State, WhenDown};
 use tidegate_telemetry::{Kind, Metric, OnePolicy, PolicyMetrics};
 
 use crate::matching::Matchers;
+use crate::trial::Fixed;
 
 /// What the capabilities of all plugins of a process stand on.
 #[derive(Clone)]
@@ -23,6 +24,8 @@ pub struct Services {
     pub passwords: Passwords,
     /// How long a decision of the shared store is waited for; what an operator may configure of a [`Scope::Shared`].
     pub limit_timeout: Duration,
+    /// Time and chance for tests of policies; `None`: as they are.
+    pub fixed: Option<Arc<Fixed>>,
 }
 
 /// Passwords that are checked at once, and those that may wait for it: a check takes a core for a tenth of a second.
@@ -37,6 +40,7 @@ impl Services {
             metrics: PolicyMetrics::default(),
             passwords: Passwords::new(PASSWORDS_AT_ONCE, PASSWORDS_WAITING),
             limit_timeout,
+            fixed: None,
         }
     }
 }

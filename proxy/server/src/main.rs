@@ -7,6 +7,7 @@
 mod access_log;
 mod admin;
 mod callouts;
+mod cases;
 mod commands;
 mod compression;
 mod error;

@@ -9,7 +9,7 @@ mod state;
 mod upstream;
 
 pub(crate) use config::check as config;
-pub(crate) use plugin::{check as plugin, without_file as plugin_without_file};
+pub(crate) use plugin::{cases, check as plugin, without_file as plugin_without_file};
 
 use std::path::{Path, PathBuf};
 

@@ -8,7 +8,8 @@ use serde_json::Value;
 use super::{Report, path};
 use crate::document::Document;
 use crate::{
-    BodyOverflow, Grants, Match, OnError, PluginFile, PluginLimits, Positions, Problems, Secret, file, units,
+    BodyOverflow, Cases, Grants, Match, OnError, PluginFile, PluginLimits, Positions, Problems, Secret, file,
+    units,
 };
 
 /// `file` says which plugin it is, and where relative paths start.
@@ -130,6 +131,16 @@ fn secrets(
         }
     }
     secrets
+}
+
+/// `[config]` of `NAME.cases.toml`, as the plugin gets it.
+pub(crate) fn cases(cases: Document<Cases>) -> Result<Cases, Problems> {
+    let Document { mut content, positions } = cases;
+    let mut report = Report::new(&positions);
+    let config = content.config.table.take().map(toml::Value::Table);
+    content.config.json = config.map(|config| json("config", config, &mut report).to_string());
+    report.finish()?;
+    Ok(Cases { positions, ..content })
 }
 
 fn json(path: &str, value: toml::Value, report: &mut Report<'_>) -> Value {

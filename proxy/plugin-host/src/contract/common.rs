@@ -22,6 +22,7 @@ use crate::refusal::EditError;
 use crate::services::{Defined, LimiterSpec, MetricSpec, Table};
 use crate::settings::Shared;
 use crate::state::{Stage, State};
+use crate::trial::Fixed;
 
 pub(super) type Store<'a> = StoreContextMut<'a, State>;
 /// Fields as bytes, and as texts.
@@ -330,13 +331,37 @@ pub(super) fn unexpected_wait() -> wasmtime::Error {
 }
 
 /// Milliseconds since 1970; a clock set before that reads as 1970.
-pub(super) fn wall_clock() -> u64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+pub(super) fn wall_clock(state: &State) -> u64 {
+    let since = match fixed(state) {
+        Some(fixed) => fixed.now(),
+        None => std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default(),
+    };
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 pub(super) fn monotonic_clock(state: &State) -> u64 {
-    u64::try_from(state.plugin.started.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    let since = fixed(state).map_or_else(|| state.plugin.started.elapsed(), Fixed::now);
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Plugins make tokens of it: a cryptographic generator, per thread.
+pub(super) fn random(state: &State) -> u64 {
+    fixed(state).map_or_else(rand::random, Fixed::random)
+}
+
+pub(super) fn random_bytes(state: &State, count: usize) -> wasmtime::Result<Vec<u8>> {
+    let mut bytes = vec![0; count];
+    match fixed(state) {
+        Some(fixed) => bytes.fill_with(|| fixed.random().to_le_bytes()[0]),
+        None => {
+            tidegate_crypto::random(&mut bytes).map_err(|error| wasmtime::Error::msg(error.to_string()))?
+        }
+    }
+    Ok(bytes)
+}
+
+fn fixed(state: &State) -> Option<&Fixed> {
+    state.plugin.granted.services.fixed.as_deref()
 }
 
 /// Microseconds since the request head was complete.

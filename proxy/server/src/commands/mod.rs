@@ -3,6 +3,7 @@
 mod check;
 mod demo;
 mod inspect;
+mod test;
 
 use std::io::{ErrorKind, Write as _};
 use std::path::PathBuf;
@@ -44,7 +45,7 @@ enum Command {
     /// Work with plugins.
     #[command(subcommand)]
     Plugin(PluginCommand),
-    /// Print the JSON Schemas of tidegate.toml and of NAME.toml.
+    /// Print the JSON Schemas of tidegate.toml, NAME.toml and NAME.cases.toml.
     Schema,
 }
 
@@ -72,6 +73,21 @@ enum PluginCommand {
         #[arg(value_name = "FILE.wasm")]
         file: PathBuf,
     },
+    /// Try a plugin against its cases; exit 1 if anything differs from what they expect.
+    Test {
+        /// The plugin.
+        #[arg(value_name = "FILE.wasm")]
+        file: PathBuf,
+        /// The cases; without it those of FILE.cases.toml.
+        #[arg(value_name = "CASES.toml")]
+        cases: Option<PathBuf>,
+        /// How the plugin is to be run; without it FILE.toml if there is one.
+        #[arg(long, value_name = "NAME.toml")]
+        settings: Option<PathBuf>,
+        /// Write a report as JUnit does.
+        #[arg(long, value_name = "FILE.xml")]
+        junit: Option<PathBuf>,
+    },
 }
 
 #[expect(clippy::print_stderr, reason = "an error of a command is for who called it, not for the log")]
@@ -81,6 +97,9 @@ pub(crate) fn main() -> ExitCode {
         Command::Check { config } => check::run(&config.path()),
         Command::Demo { plugins, port } => demo::run(plugins, port),
         Command::Plugin(PluginCommand::Inspect { file }) => inspect::run(&file),
+        Command::Plugin(PluginCommand::Test { file, cases, settings, junit }) => {
+            test::run(&test::Files { wasm: file, cases, settings, junit })
+        }
         Command::Schema => schema(),
     };
     result.unwrap_or_else(|error| {
@@ -103,6 +122,7 @@ fn schema() -> Result<ExitCode, String> {
     let schemas = serde_json::json!({
         "tidegate.toml": tidegate_config::schema(),
         "NAME.toml": tidegate_config::plugin_schema(),
+        "NAME.cases.toml": tidegate_config::cases_schema(),
     });
     print(&format!("{schemas:#}"))?;
     Ok(ExitCode::SUCCESS)

@@ -18,7 +18,7 @@ use tidegate_config::{self as config, Config, Problem};
 use tidegate_plugin_host::Host;
 use tokio::sync::{mpsc, oneshot};
 
-pub(crate) use self::directory::{Directory, Look, Scan, Status as PolicyStatus};
+pub(crate) use self::directory::{Directory, Look, Scan, Status as PolicyStatus, settings_of};
 use self::watch::{Fingerprint, Watcher, Written};
 use crate::access_log;
 use crate::files;

@@ -11,6 +11,8 @@ pub(super) struct Files {
     pub(super) name: String,
     pub(super) wasm: Option<PathBuf>,
     pub(super) toml: Option<PathBuf>,
+    /// `NAME.cases.toml`.
+    pub(super) cases: Option<PathBuf>,
 }
 
 /// Every place of the chain, in the order of file names, and files that would be there had they another name. Hidden
@@ -28,12 +30,19 @@ pub(super) fn list(directory: &Path) -> io::Result<(Vec<Files>, Vec<Problem>)> {
             problems.push(problem(&path, "its name is not UTF-8: rename it to have it loaded".to_owned()));
             continue;
         };
+        let of_cases = name.strip_suffix(".cases").filter(|_| ending == "toml");
+        let name = of_cases.unwrap_or(name);
         let place = found.entry(name.to_owned()).or_insert_with(|| Files {
             name: name.to_owned(),
             wasm: None,
             toml: None,
+            cases: None,
         });
-        let slot = if ending == "wasm" { &mut place.wasm } else { &mut place.toml };
+        let slot = match of_cases {
+            Some(_) => &mut place.cases,
+            None if ending == "wasm" => &mut place.wasm,
+            None => &mut place.toml,
+        };
         *slot = Some(path);
     }
     Ok((found.into_values().collect(), problems))
@@ -53,7 +62,7 @@ pub(super) fn code_of(place: &Files, all: &[Files], file: &PluginFile) -> Result
             })
         }
         (None, None) => {
-            let path = place.toml.as_deref().unwrap_or(Path::new(&place.name));
+            let path = place.toml.as_deref().or(place.cases.as_deref()).unwrap_or(Path::new(&place.name));
             Err(problem(path, format!("there is no {}.wasm beside it and it has no `link`", place.name)))
         }
     }

@@ -7,9 +7,11 @@ use std::sync::{Arc, OnceLock};
 use std::thread::{JoinHandle, available_parallelism};
 use std::time::{Duration, Instant};
 
+use tidegate_config::Cases;
 use tidegate_plugin_host::{Code, Host, LoadError, Plugin, Settings};
 
 use super::version::{Failed, Hash, Key};
+use crate::cases::{self, Trial};
 use crate::policy::Warm;
 
 /// Time to compile and to configure one plugin. Large ones take seconds; nobody waits longer for a deployment.
@@ -70,7 +72,7 @@ impl Jobs {
         place: &str,
         key: &Key,
         bytes: &Arc<[u8]>,
-        settings: impl FnOnce() -> Settings,
+        settings: impl FnOnce() -> (Settings, Option<Arc<Cases>>),
     ) -> Progress {
         if self.jobs.get(place).is_some_and(|job| job.key != *key) {
             self.abandon(place);
@@ -119,7 +121,7 @@ impl Jobs {
         place: &str,
         key: &Key,
         bytes: &Arc<[u8]>,
-        settings: impl FnOnce() -> Settings,
+        settings: impl FnOnce() -> (Settings, Option<Arc<Cases>>),
     ) -> Result<(), Progress> {
         let cores = available_parallelism().map_or(1, usize::from);
         self.overdue.retain(|thread| !thread.is_finished());
@@ -130,11 +132,17 @@ impl Jobs {
         tracing::info!(target: "reload", plugin = place, "loading");
         let compiled =
             key.code().map(|hash| self.compiled.entry(hash).or_default().clone()).unwrap_or_default();
-        let (host, wake, bytes, settings) = (self.host.clone(), self.wake.clone(), bytes.clone(), settings());
+        let (host, wake, bytes) = (self.host.clone(), self.wake.clone(), bytes.clone());
+        let (settings, cases) = settings();
         let (workers, (sender, result)) = (self.workers, channel());
         let load = move || {
-            let code = compiled.get_or_init(|| host.compile(&bytes)).clone();
-            let plugin = code.and_then(|code| host.load(&code, settings)).map_err(Failed::Load);
+            let code = compiled.get_or_init(|| host.compile(&bytes)).clone().map_err(Failed::Load);
+            let plugin = code.and_then(|code| {
+                if let Some(cases) = cases {
+                    does_as_expected(&host, &code, &settings, &cases)?;
+                }
+                host.load(&code, settings).map_err(Failed::Load)
+            });
             let plugin = plugin.map(|plugin| Loaded { warm: Warm::of(&plugin, workers), plugin });
             // Who wanted it may have given up.
             let _ = sender.send(plugin);
@@ -152,6 +160,18 @@ impl Jobs {
                 tracing::warn!(target: "reload", plugin = place, "cannot start a thread: {error}");
                 Err(Progress::Pending(None))
             }
+        }
+    }
+}
+
+fn does_as_expected(host: &Host, code: &Code, settings: &Settings, cases: &Cases) -> Result<(), Failed> {
+    let trials = cases::run(host, code, settings, cases).map_err(Failed::Load)?;
+    let mut failed = trials.iter().filter(|trial| !trial.differences.is_empty());
+    match failed.next() {
+        None => Ok(()),
+        Some(Trial { name, differences, .. }) => {
+            let first = differences.first().map_or("", String::as_str);
+            Err(Failed::Cases { first: format!("{name:?}: {first}"), failed: 1 + failed.count() })
         }
     }
 }

@@ -23,6 +23,7 @@ use self::entry::{Entry, Step};
 use self::files::Files;
 use self::jobs::{Jobs, Loaded, Progress};
 pub(crate) use self::status::Status;
+pub(crate) use self::version::settings_of;
 use self::version::{Inputs, Version};
 use crate::policy::{Breaker, Link, Policy};
 
@@ -104,12 +105,15 @@ impl Directory {
         let mut steps = Vec::new();
         let mut unfinished = Vec::new();
         for place in &all {
-            let is_written = [&place.wasm, &place.toml].into_iter().flatten().any(|path| is_written(path));
+            let is_written =
+                [&place.wasm, &place.toml, &place.cases].into_iter().flatten().any(|path| is_written(path));
             let entry = self.entries.entry(place.name.clone()).or_default();
             let step = entry.judge(version::read(place, &all, config), look, is_written);
             if let Step::Load(inputs) = &step
                 && let Progress::Pending(since) =
-                    self.jobs.advance(&place.name, &inputs.key, &inputs.bytes, || inputs.host_settings())
+                    self.jobs.advance(&place.name, &inputs.key, &inputs.bytes, || {
+                        (inputs.host_settings(), inputs.cases())
+                    })
             {
                 unfinished.push(since);
             }

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
-use tidegate_config::{Config, Isolation, OnError, PluginFile, Positions, Problem, Secret, parse_plugin};
+use tidegate_config::{
+    Cases, Config, Isolation, OnError, PluginFile, Positions, Problem, Secret, parse_cases, parse_plugin,
+};
 use tidegate_plugin_host::{self as host, Activation, LoadError};
 
 use super::files::{self, Files, problem};
@@ -17,6 +19,8 @@ pub(super) struct Key {
     code: Option<Hash>,
     /// `None` without a `NAME.toml`.
     settings: Option<String>,
+    /// `None` without a `NAME.cases.toml`.
+    cases: Option<String>,
     /// Of the secrets, if there are any.
     secrets: Option<Hash>,
     /// What is wrong with the names its settings refer to, or with its secrets. What else is in the configuration does
@@ -34,7 +38,7 @@ impl Key {
 
     /// Whether both are made of the same files.
     pub(super) fn has_files_of(&self, other: &Self) -> bool {
-        self.code == other.code && self.settings == other.settings
+        self.code == other.code && self.settings == other.settings && self.cases == other.cases
     }
 
     /// Whether the settings may be those of `whole` on their way: not there yet, or only the beginning of them.
@@ -76,12 +80,19 @@ pub(super) struct Inputs {
     wasm: PathBuf,
     pub(super) bytes: Arc<[u8]>,
     secrets: host::Secrets,
+    /// What it has to do before it serves, and where that stands.
+    cases: Option<(PathBuf, Arc<Cases>)>,
 }
 
 /// Why files that could be read made no plugin.
 #[derive(Debug, Clone)]
 pub(super) enum Failed {
     Load(LoadError),
+    /// It does not do what its cases expect: the first difference, and how many cases there are of that kind.
+    Cases {
+        first: String,
+        failed: usize,
+    },
     /// It took too long or crashed.
     Thread(String),
 }
@@ -129,6 +140,22 @@ pub(super) fn read(place: &Files, all: &[Files], config: &Config) -> Result<Read
     if !settings.enabled {
         return Ok(Read::Disabled);
     }
+    let cases = match &place.cases {
+        Some(path) => {
+            let refused =
+                |key: &Key, problems| Refused::new(key.clone(), Lacks::Version, problems, &settings);
+            let text = regular::read_to_string(path)
+                .map_err(|error| refused(&key, vec![problem(path, format!("cannot read it: {error}"))]))?;
+            key.cases = Some(text.clone());
+            let cases = parse_cases(&text, path).map_err(|problems| refused(&key, problems.0))?;
+            if cases.config.json.is_some() {
+                let message = "what goes live is tried with the [config] of its own file: leave this one out";
+                return Err(refused(&key, vec![cases.positions.problem("config", message)]));
+            }
+            Some((path.clone(), Arc::new(cases)))
+        }
+        None => None,
+    };
     let absent = place.wasm.is_none() && settings.link.is_none();
     let lacks = if absent { Lacks::Code } else { Lacks::Version };
     let wasm = files::code_of(place, all, &settings)
@@ -155,7 +182,7 @@ pub(super) fn read(place: &Files, all: &[Files], config: &Config) -> Result<Read
     key.secrets = (!secrets.is_empty()).then(|| digest(&secrets));
     let (name, bytes) = (place.name.clone(), bytes.into());
     let secrets = secrets.into_iter().collect();
-    Ok(Read::Inputs(Box::new(Inputs { key, name, settings, wasm, bytes, secrets })))
+    Ok(Read::Inputs(Box::new(Inputs { key, name, settings, wasm, bytes, secrets, cases })))
 }
 
 /// Largest secret, bytes: a password file of some ten thousand users.
@@ -215,9 +242,23 @@ impl Inputs {
         host::Settings { secrets: self.secrets.clone(), ..host_settings(&self.name, &self.settings) }
     }
 
+    /// What it has to do before it serves.
+    pub(super) fn cases(&self) -> Option<Arc<Cases>> {
+        self.cases.as_ref().map(|(_, cases)| cases.clone())
+    }
+
     /// There is no version of it.
     pub(super) fn refused(self, why: &Failed) -> Box<Refused> {
         let problem = match why {
+            Failed::Cases { first, failed } => {
+                let more = match failed {
+                    1 => String::new(),
+                    failed => format!(" (and {} more)", failed - 1),
+                };
+                let file = self.cases.as_ref().map_or(&self.wasm, |(path, _)| path);
+                problem(file, format!("it does not do what its cases expect: {first}{more}"))
+                    .with_help("`tidegate plugin test` shows all of them")
+            }
             Failed::Load(error) => load_problem(&self.wasm, &self.settings, error),
             Failed::Thread(message) => problem(&self.wasm, message.clone()),
         };
@@ -263,6 +304,16 @@ fn unknown_names(config: &Config, file: &PluginFile) -> Vec<Problem> {
         file.positions.problem(&format!("match.listeners[{index}]"), message)
     });
     destinations.chain(listeners).collect()
+}
+
+/// What the sandbox is told of a plugin of this name, with its secrets.
+///
+/// # Errors
+///
+/// Secrets cannot be read.
+pub(crate) fn settings_of(name: &str, file: &PluginFile) -> Result<host::Settings, Vec<Problem>> {
+    let secrets = secrets(file)?.into_iter().collect();
+    Ok(host::Settings { secrets, ..host_settings(name, file) })
 }
 
 fn host_settings(name: &str, file: &PluginFile) -> host::Settings {

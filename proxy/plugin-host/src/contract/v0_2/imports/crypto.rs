@@ -4,7 +4,7 @@ use tidegate_crypto as crypto;
 use wasmtime::component::WasmList;
 
 use super::Interface;
-use crate::contract::common::{Store, define_key};
+use crate::contract::common::{Store, define_key, random_bytes};
 use crate::contract::v0_2::bindings::tidegate::policy::crypto::{Algorithm, Hash, KeyFormat};
 use crate::matching::Watch;
 
@@ -30,10 +30,8 @@ pub(super) fn link(interface: &mut Interface<'_>) -> wasmtime::Result<()> {
     interface.question("equal", |store: Store<'_>, (a, b): (WasmList<u8>, WasmList<u8>)| {
         Ok((crypto::equal(a.as_le_slice(&store), b.as_le_slice(&store)),))
     })?;
-    interface.function("random-bytes", |_: Store<'_>, (count,): (u32,)| {
-        let mut bytes = vec![0; count.min(MAX_RANDOM) as usize];
-        crypto::random(&mut bytes).map_err(|error| wasmtime::Error::msg(error.to_string()))?;
-        Ok((bytes,))
+    interface.function("random-bytes", |store: Store<'_>, (count,): (u32,)| {
+        Ok((random_bytes(store.data(), count.min(MAX_RANDOM) as usize)?,))
     })?;
     interface.question("parse-key", |store: Store<'_>, (format, key): (KeyFormat, Vec<u8>)| {
         define_key(store, format.into(), key)

@@ -3,14 +3,13 @@
 use wasmtime::component::WasmStr;
 
 use super::Interface;
-use crate::contract::common::{Store, monotonic_clock, wall_clock};
+use crate::contract::common::{Store, monotonic_clock, random, wall_clock};
 
 pub(super) fn link(environment: &mut Interface<'_>) -> wasmtime::Result<()> {
-    environment.function("wall-clock", |_: Store<'_>, (): ()| Ok((wall_clock(),)))?;
+    environment.function("wall-clock", |store: Store<'_>, (): ()| Ok((wall_clock(store.data()),)))?;
     environment
         .function("monotonic-clock", |store: Store<'_>, (): ()| Ok((monotonic_clock(store.data()),)))?;
-    // Plugins make tokens of it: a cryptographic generator, per thread.
-    environment.function("random", |_: Store<'_>, (): ()| Ok((rand::random::<u32>(),)))?;
+    environment.function("random", |store: Store<'_>, (): ()| Ok(((random(store.data()) >> 32) as u32,)))?;
     environment
         .question("plugin-name", |store: Store<'_>, (): ()| Ok((store.data().plugin.name.to_string(),)))?;
     // They are the same as long as the plugin is.
