@@ -79,7 +79,7 @@ pub fn is_owned_by_proxy(field: &str) -> bool {
 
 /// The host of an authority as the proxy reads it: without port and without one trailing dot, in the case it was
 /// written. An IPv6 address keeps its brackets (RFC 3986 §3.2.2).
-pub(crate) fn host_of(authority: &str) -> &str {
+pub fn host_of(authority: &str) -> &str {
     let host = match authority.rfind(':') {
         Some(colon) if !authority[colon..].contains(']') => &authority[..colon],
         _ => authority,
