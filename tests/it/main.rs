@@ -27,6 +27,7 @@ mod log;
 mod memory;
 mod policy;
 mod proxy_protocol;
+mod rate_limit;
 mod reload;
 mod request;
 mod retries;
