@@ -3,6 +3,7 @@
 mod access_log;
 mod admin;
 mod balance;
+mod basic_auth;
 mod bodies;
 mod body_filter;
 mod body_policies;
