@@ -2,6 +2,7 @@
 
 mod access_log;
 mod admin;
+mod api_key;
 mod balance;
 mod basic_auth;
 mod bodies;
