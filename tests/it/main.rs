@@ -11,6 +11,7 @@ mod body_policies;
 mod buffering;
 mod capabilities;
 mod cli;
+mod client_certificate;
 mod compression;
 mod contract;
 mod discovery;
