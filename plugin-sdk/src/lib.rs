@@ -62,6 +62,7 @@ pub mod log;
 pub mod matching;
 mod message;
 pub mod metrics;
+mod own_header;
 pub mod password;
 mod policy;
 pub mod rate_limit;
@@ -71,6 +72,7 @@ pub mod rules;
 pub mod store;
 #[cfg(not(target_family = "wasm"))]
 pub mod testing;
+pub mod units;
 
 // Everything above calls `host`: the imported functions in a plugin, a double of them in tests.
 #[cfg(target_family = "wasm")]
@@ -86,6 +88,7 @@ use double as host;
 pub use body::Body;
 pub use http::{BodyMode, Reply, Verdict};
 pub use message::Message;
+pub use own_header::OwnHeader;
 pub use policy::{Error, Policy};
 pub use request::Request;
 pub use response::Response;

@@ -74,7 +74,7 @@ impl Limiter {
         })
     }
 
-    /// Decides and counts in one step.
+    /// Decides and counts in one step. A cost of 0 passes, counts nothing and tells what remains.
     pub fn take(&self, key: &str, cost: u64) -> Decision {
         host::rate_limit::take(self.0, key, cost).into()
     }
@@ -94,6 +94,23 @@ impl From<host::rate_limit::Decision> for Decision {
             reset_after: Duration::from_millis(decision.reset_after),
             retry_after: Duration::from_millis(decision.retry_after),
             decided_locally: decision.decided_locally,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cost_of_nothing_only_asks() {
+        let limit = Limit { burst: 1, ..Limit::new(1, Duration::from_secs(60)) };
+        let limiter = Limiter::new("all", &limit).unwrap();
+        for (cost, allowed, remaining) in
+            [(0, true, 2), (1, true, 1), (0, true, 1), (1, true, 0), (0, true, 0), (1, false, 0)]
+        {
+            let decision = limiter.take("key", cost);
+            assert_eq!((decision.allowed, decision.remaining), (allowed, remaining), "{cost}");
         }
     }
 }

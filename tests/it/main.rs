@@ -2,7 +2,9 @@
 
 mod access_log;
 mod admin;
+mod api_key;
 mod balance;
+mod basic_auth;
 mod bodies;
 mod body_filter;
 mod body_policies;
@@ -10,6 +12,7 @@ mod buffering;
 mod capabilities;
 mod cases;
 mod cli;
+mod client_certificate;
 mod compression;
 mod contract;
 mod discovery;
@@ -28,6 +31,7 @@ mod log;
 mod memory;
 mod policy;
 mod proxy_protocol;
+mod rate_limit;
 mod reload;
 mod request;
 mod retries;
