@@ -435,19 +435,15 @@ async fn no_instance_goes_on_with_a_body_that_another_began() {
 
 #[tokio::test]
 async fn a_body_that_is_not_there_holds_no_instance() {
-    let app = Upstream::serve(|_: Request<Incoming>| async {
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        Response::new(body(""))
-    })
-    .await;
-    let proxy = capable(&app, "[limits]\ninstances = 1\ntime = \"100ms\"").workers(1).start().await;
-    // One of them shows that instances can be held at all.
-    for _ in 0..2 {
-        let requests = (0..4).map(|_| proxy.get("/count-chunks")).collect();
-        for answer in futures_join(requests).await {
-            assert_eq!(answer.status, 200);
-        }
-    }
+    let (app, release) = Upstream::holding().await;
+    let proxy = capable(&app, "[limits]\ninstances = 1").workers(1).start().await;
+    let requests = futures_join((0..4).map(|_| proxy.get("/count-chunks")).collect());
+    let all_pass = async {
+        app.until_requests(4).await;
+        release.send(true).expect("it holds them");
+    };
+    let (answers, ()) = tokio::join!(requests, all_pass);
+    assert!(answers.iter().all(|answer| answer.status == 200), "{answers:?}");
 }
 
 #[tokio::test]
