@@ -27,6 +27,7 @@ mod log;
 mod memory;
 mod policy;
 mod proxy_protocol;
+mod redirect;
 mod reload;
 mod request;
 mod retries;
