@@ -32,6 +32,7 @@ mod reload;
 mod request;
 mod retries;
 mod sandbox;
+mod security_headers;
 mod shutdown;
 mod state;
 mod stock;
