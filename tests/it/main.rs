@@ -11,6 +11,7 @@ mod capabilities;
 mod cli;
 mod compression;
 mod contract;
+mod cors;
 mod discovery;
 mod docs;
 mod files;
