@@ -52,6 +52,7 @@ pub mod bindings;
 #[doc(hidden)] // `#[policy]` expands to paths into it
 pub mod export;
 
+pub mod accept;
 pub mod activation;
 mod body;
 pub mod callout;
