@@ -25,6 +25,7 @@ mod http2_upstream;
 mod limits;
 mod listener;
 mod log;
+mod maintenance;
 mod memory;
 mod policy;
 mod proxy_protocol;
