@@ -69,6 +69,7 @@ pub mod rate_limit;
 mod request;
 mod response;
 pub mod rules;
+pub mod statuses;
 pub mod store;
 #[cfg(not(target_family = "wasm"))]
 pub mod testing;
