@@ -7,6 +7,7 @@ mod bodies;
 mod body_filter;
 mod body_policies;
 mod buffering;
+mod canary;
 mod capabilities;
 mod cli;
 mod compression;
