@@ -1,4 +1,4 @@
-//! Requests of the policy's own, to upstreams granted with `grants.callout`, with their balancing, health checks and
+//! Requests of the policy's own, to upstreams and file roots granted with `grants.callout`, with their balancing, health checks and
 //! connections. A call looks blocking; the proxy serves others meanwhile.
 //!
 //! ```ignore
@@ -56,7 +56,7 @@ impl From<host::callout::CalloutError> for CalloutError {
 pub struct Outgoing(host::callout::Outgoing);
 
 impl Outgoing {
-    /// To an upstream of the configuration. The target begins with `/`.
+    /// To an upstream or file root of the configuration. The target begins with `/`.
     pub fn new(destination: &str, method: &str, path_and_query: &str) -> Self {
         Self(host::callout::begin(destination, method, path_and_query))
     }

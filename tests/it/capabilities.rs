@@ -150,6 +150,19 @@ async fn a_callout_has_what_the_policy_gives_it() {
 }
 
 #[tokio::test]
+async fn a_callout_reads_a_file() {
+    let app = Upstream::echo("app").await;
+    let proxy = capable(&app, "grants.callout = [\"pages\"]")
+        .file("pages/sorry.html", "<p>sorry</p>")
+        .section("[files.pages]\nroot = \"pages\"")
+        .start()
+        .await;
+    let page = told(&proxy, "/callout?to=pages&method=GET&path=/sorry.html").await;
+    assert_eq!((&page["status"], &page["body"]), (&json!(200), &json!("<p>sorry</p>")));
+    assert_eq!(told(&proxy, "/callout?to=pages&method=GET&path=/none.html").await["status"], 404);
+}
+
+#[tokio::test]
 async fn a_slow_callee_holds_only_who_asks_it() {
     let ([_app, auth], proxy) =
         with_service(&TO_AUTH.replace("time = ", "instances = 8, waiting = 4, time = ")).await;

@@ -17,7 +17,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_local;
 use tokio::time::{Instant, timeout_at};
 
-use crate::snapshot::Generation;
+use crate::files;
+use crate::snapshot::{Destination, Generation};
 use crate::worker::Worker;
 
 /// Callouts of one generation that wait to be begun. They do not wait long: the worker is one of those that they wait for.
@@ -75,7 +76,7 @@ async fn carry_out(
     let Callout { upstream, method, target, host, headers, body, client, timeout, largest } = callout;
     let deadline = Instant::now() + timeout;
     // It was there when the policy was loaded; a timer may see that a reload took it away.
-    let upstream = generation.upstream(&upstream).ok_or(CalloutError::Failed)?;
+    let destination = generation.destination(Some(&upstream)).ok_or(CalloutError::Failed)?;
     let client = client.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
     let payer = generation.memory.payer(client);
     let mut head =
@@ -93,11 +94,18 @@ async fn carry_out(
     let hop = Hop { upgrade: None, trailers: false, connection, client, destination: unspecified };
     let mut attempts = Attempts::default();
     let work = async {
-        let outgoing = Outgoing { head: &head, hop: &hop, hash_key: None, body, deadline: Some(deadline) };
-        let Answer { head, body, .. } =
-            upstream::send(upstream, outgoing, &mut attempts).await.map_err(|error| failed(&error))?;
+        let (head, mut body) = match destination {
+            Destination::Upstream(upstream) => {
+                let deadline = Some(deadline);
+                let outgoing = Outgoing { head: &head, hop: &hop, hash_key: None, body, deadline };
+                let sent = upstream::send(upstream, outgoing, &mut attempts).await;
+                let Answer { head, body, .. } = sent.map_err(|error| failed(&error))?;
+                (head, Body::boxed(body))
+            }
+            Destination::Files(root) => files::serve(root, &head).await.map_err(|_| CalloutError::Failed)?,
+        };
         let mut held = payer.hold();
-        match collect(&mut Body::boxed(body), largest, &mut held).await {
+        match collect(&mut body, largest, &mut held).await {
             Ok(Collected::Whole(body, _)) => {
                 Ok(Answered { status: head.status, headers: head.headers, body, held: Box::new(held) })
             }

@@ -139,7 +139,7 @@ impl Default for Limits {
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub(crate) struct Grants {
-    /// Upstreams that the policy may send requests of its own to. Each has to exist; a file root is none.
+    /// Upstreams and file roots that the policy may send requests of its own to. Each has to exist.
     #[schemars(extend("uniqueItems" = true))]
     pub callout: Vec<String>,
     /// `true`: the policy may keep values, where `[state]` of `tidegate.toml` says.

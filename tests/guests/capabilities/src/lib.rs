@@ -260,7 +260,8 @@ fn called(request: &Request) -> Value {
     let path = param(request, "path");
     let all = param(request, "to");
     let outgoing = |to: &str| {
-        let outgoing = Outgoing::new(to, "POST", &path)
+        let method = request.query_param("method");
+        let outgoing = Outgoing::new(to, method.as_deref().unwrap_or("POST"), &path)
             .header("x-mine", "1")
             .copy_headers_from(request, &["authorization", "connection"])
             .body("asked");

@@ -247,20 +247,14 @@ impl Refused {
 
 /// Names that the settings refer to and that the configuration does not have, or has for something else.
 fn unknown_names(config: &Config, file: &PluginFile) -> Vec<Problem> {
-    let callouts = file.grants.callout.iter().enumerate();
-    let callouts = callouts.filter(|(_, name)| !config.upstreams.contains_key(*name));
-    let callouts = callouts.map(|(index, name)| {
-        let message = match config.files.contains_key(name) {
-            true => format!("\"{name}\" is a file root, and callouts go to upstreams"),
-            false => format!("there is no upstream \"{name}\""),
-        };
-        file.positions.problem(&format!("grants.callout[{index}]"), message)
-    });
-    let unknown = |name: &String| !config.destinations().any(|known| known == name);
-    let routes = file.grants.routes.iter().flatten().enumerate().filter(|(_, name)| unknown(name));
-    let routes = routes.map(|(index, name)| {
+    let callouts = ("callout", &file.grants.callout);
+    let routes = file.grants.routes.as_ref().map(|routes| ("routes", routes));
+    let named = [callouts].into_iter().chain(routes);
+    let named = named.flat_map(|(grant, names)| names.iter().enumerate().map(move |name| (grant, name)));
+    let unknown = named.filter(|(_, (_, name))| !config.destinations().any(|known| known == *name));
+    let destinations = unknown.map(|(grant, (index, name))| {
         let message = format!("there is no upstream or file root \"{name}\"");
-        file.positions.problem(&format!("grants.routes[{index}]"), message)
+        file.positions.problem(&format!("grants.{grant}[{index}]"), message)
     });
     let listeners =
         file.matching.listeners.iter().enumerate().filter(|(_, name)| !config.listeners.contains_key(*name));
@@ -268,7 +262,7 @@ fn unknown_names(config: &Config, file: &PluginFile) -> Vec<Problem> {
         let message = format!("there is no listener \"{name}\"");
         file.positions.problem(&format!("match.listeners[{index}]"), message)
     });
-    callouts.chain(routes).chain(listeners).collect()
+    destinations.chain(listeners).collect()
 }
 
 fn host_settings(name: &str, file: &PluginFile) -> host::Settings {
@@ -358,20 +352,12 @@ mod tests {
     }
 
     #[test]
-    fn callouts_go_to_upstreams_that_exist() {
-        assert_eq!(problems("grants.callout = [\"app\"]"), [""; 0]);
+    fn requests_and_callouts_go_to_upstreams_and_file_roots_that_exist() {
+        assert_eq!(problems("grants.routes = [\"app\", \"assets\"]"), [""; 0]);
         assert_eq!(
             problems("grants.callout = [\"app\", \"auth\", \"assets\"]"),
-            [
-                "a.toml:1:26: there is no upstream \"auth\"",
-                "a.toml:1:34: \"assets\" is a file root, and callouts go to upstreams"
-            ]
+            ["a.toml:1:26: there is no upstream or file root \"auth\""]
         );
-    }
-
-    #[test]
-    fn requests_go_to_upstreams_and_file_roots_that_exist() {
-        assert_eq!(problems("grants.routes = [\"app\", \"assets\"]"), [""; 0]);
         assert_eq!(
             problems("grants.routes = [\"ap\"]\nmatch.listeners = [\"web\", \"wbe\"]"),
             [
