@@ -5,8 +5,8 @@ use crate::{Message, Request};
 /// Ranges that are looked at; browsers send fewer than ten.
 const MAX_RANGES: usize = 64;
 
-/// Which of these media types the client likes best; of those it likes equally, the first. A client that sends no
-/// `accept` takes any; `None` = it wants none of them.
+/// Which of these media types the client likes best; of those it likes equally, the one it names more exactly, and of
+/// those the first. A client that sends no `accept` takes any; `None` = it wants none of them.
 ///
 /// Of the ranges that fit a type the most exact one counts, with its `q`; parameters other than `q` do not. What is
 /// not well-formed is passed over, and so are ranges after the first 64.
@@ -24,14 +24,14 @@ pub fn preferred<'a>(request: &Request, offers: &[&'a str]) -> Option<&'a str> {
     let values: Vec<_> = values.iter().map(|value| String::from_utf8_lossy(value)).collect();
     let members = values.iter().flat_map(|value| value.split(','));
     let ranges: Vec<Range<'_>> = members.take(MAX_RANGES).filter_map(Range::parse).collect();
-    let mut best = (None, 0);
+    let mut best = None;
     for offer in offers {
-        let quality = quality(&ranges, offer);
-        if quality > best.1 {
-            best = (Some(*offer), quality);
+        let liking = liking(&ranges, offer);
+        if liking.0 > 0 && best.is_none_or(|(_, best)| liking > best) {
+            best = Some((*offer, liking));
         }
     }
-    best.0
+    best.map(|(offer, _)| offer)
 }
 
 /// Whether the client names this media type itself, rather than taking anything.
@@ -74,9 +74,10 @@ impl<'a> Range<'a> {
     }
 }
 
-fn quality(ranges: &[Range<'_>], media_type: &str) -> u16 {
+/// The weight of the most exact range that fits, and how exact it is.
+fn liking(ranges: &[Range<'_>], media_type: &str) -> (u16, u8) {
     let fitting = ranges.iter().filter_map(|range| Some((range.exactness(media_type)?, range.quality)));
-    fitting.max().map_or(0, |(_, quality)| quality)
+    fitting.max().map_or((0, 0), |(exactness, quality)| (quality, exactness))
 }
 
 /// A weight of RFC 9110 §12.4.2, at most 1 and three digits.
@@ -114,6 +115,7 @@ mod tests {
             (&["application/json"], Some("application/json")),
             (&["Application/JSON; charset=utf-8, text/html;q=0.9"], Some("application/json")),
             (&["application/json, text/html"], Some("text/html")),
+            (&["application/json, text/plain, */*"], Some("application/json")),
             (&["text/html;q=0.1", "application/*;q=0.2"], Some("application/json")),
             (&["*/*;q=0.9, text/html;q=0.5"], Some("application/json")),
             (&["text/html;q=0, */*"], Some("application/json")),
