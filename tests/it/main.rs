@@ -15,6 +15,7 @@ mod contract;
 mod cors;
 mod discovery;
 mod docs;
+mod error_pages;
 mod files;
 mod flow_control;
 mod forwarding;

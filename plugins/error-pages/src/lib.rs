@@ -156,8 +156,8 @@ impl Policy for ErrorPages {
             return Verdict::Next;
         }
         let bits = request.token();
-        let applying = (0..MAX_RULES).filter(|rule| bits & 1 << rule != 0).map(|rule| &self.rules[rule]);
-        let Some(shown) = applying.filter(|shown| shown.statuses.has(status)).next() else {
+        let mut applying = (0..MAX_RULES).filter(|rule| bits & 1 << rule != 0).map(|rule| &self.rules[rule]);
+        let Some(shown) = applying.find(|shown| shown.statuses.has(status)) else {
             return Verdict::Next;
         };
         if !self.replaces(response) {
