@@ -52,6 +52,7 @@ pub mod bindings;
 #[doc(hidden)] // `#[policy]` expands to paths into it
 pub mod export;
 
+pub mod accept;
 pub mod activation;
 mod body;
 pub mod callout;
@@ -69,6 +70,7 @@ pub mod rate_limit;
 mod request;
 mod response;
 pub mod rules;
+pub mod statuses;
 pub mod store;
 #[cfg(not(target_family = "wasm"))]
 pub mod testing;
