@@ -71,6 +71,7 @@ pub mod rules;
 pub mod store;
 #[cfg(not(target_family = "wasm"))]
 pub mod testing;
+pub mod units;
 
 // Everything above calls `host`: the imported functions in a plugin, a double of them in tests.
 #[cfg(target_family = "wasm")]
