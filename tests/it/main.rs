@@ -21,6 +21,7 @@ mod health;
 mod http1;
 mod http2;
 mod http2_upstream;
+mod jwt;
 mod limits;
 mod listener;
 mod log;
