@@ -9,7 +9,7 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use rcgen::{KeyPair, PublicKeyData, SigningKey};
 use serde_json::{Value, json};
-use tidegate_tests::{Answer, Builder, Client, Proxy, Upstream, body, request, stock, until};
+use tidegate_tests::{Answer, Builder, Client, Proxy, Redis, Upstream, body, request, stock, until};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -264,4 +264,30 @@ async fn what_was_not_granted_is_said_before_it_serves() {
         proxy.log().wait(&["ERROR", "10-jwt.toml:", line]).await;
         assert_eq!(proxy.get("/").await.status, 503);
     }
+}
+
+#[tokio::test]
+async fn proxies_that_share_a_store_share_the_keys_and_go_by_themselves_without_it() {
+    let Some(mut redis) = Redis::start().await else { return };
+    let signer = Signer::new("a");
+    let app = Upstream::echo("app").await;
+    let (server, _published) = issuer(&set(&[&signer])).await;
+    let proxy = async || {
+        let state =
+            format!("[state]\nbackend = \"{}\"\ntimeout = \"2s\"\nstore-timeout = \"200ms\"", redis.url());
+        let times = ", refresh = \"1s\", cool-down = \"1s\", keep = \"1h\"";
+        fetching(&app, &server, "limits = { time = \"10s\" }", times).section(&state).workers(1).start().await
+    };
+    let passes = async |proxy: &Proxy| bearing(proxy, "/", &signer.token(&json!({}))).await.status == 200;
+    let one = proxy().await;
+    until("the first has the keys", async || passes(&one).await).await;
+    let two = proxy().await;
+    until("the second has them", async || passes(&two).await).await;
+    redis.kill();
+    let asked = server.requests().len();
+    until("each asks for itself", async || {
+        assert!(passes(&one).await && passes(&two).await, "no store is no reason to refuse");
+        server.requests().len() >= asked + 2
+    })
+    .await;
 }
