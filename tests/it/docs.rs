@@ -80,11 +80,11 @@ fn examples_pass_the_check() {
             let is_main = example.contains("[listener.") && example.contains("[upstream.");
             let folder = if is_plugin {
                 // It stands beside the policy whose folder it is documented in, or any of them.
-                let policy = ["router", "access-control", "rewrite", "body-filter", "jwt"]
+                let policy = ["router", "access-control", "rewrite", "body-filter", "jwt", "external-auth"]
                     .into_iter()
                     .find(|name| page.components().any(|part| part.as_os_str() == *name));
                 let Some(policy) = policy else { continue };
-                let named = ["to = \"", "upstream = \""];
+                let named = ["to = \"", "callout = [\""];
                 let upstreams: String = named
                     .iter()
                     .flat_map(|key| example.split(key).skip(1))

@@ -13,6 +13,7 @@ mod compression;
 mod contract;
 mod discovery;
 mod docs;
+mod external_auth;
 mod files;
 mod flow_control;
 mod forwarding;
