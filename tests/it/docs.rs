@@ -80,13 +80,14 @@ fn examples_pass_the_check() {
             let is_main = example.contains("[listener.") && example.contains("[upstream.");
             let folder = if is_plugin {
                 // It stands beside the policy whose folder it is documented in, or any of them.
-                let policy = ["router", "access-control", "rewrite", "body-filter"]
+                let policy = ["router", "access-control", "rewrite", "body-filter", "jwt", "external-auth"]
                     .into_iter()
                     .find(|name| page.components().any(|part| part.as_os_str() == *name));
                 let Some(policy) = policy else { continue };
-                let upstreams: String = example
-                    .split("to = \"")
-                    .skip(1)
+                let named = ["to = \"", "callout = [\""];
+                let upstreams: String = named
+                    .iter()
+                    .flat_map(|key| example.split(key).skip(1))
                     .filter_map(|rest| rest.split('"').next())
                     .filter(|name| !name.contains(['/', '$']))
                     .collect::<std::collections::BTreeSet<_>>()
@@ -94,7 +95,12 @@ fn examples_pass_the_check() {
                     .map(|name| format!("[upstream.{name}]\nservers = [\"127.0.0.1:1\"]\n"))
                     .collect();
                 let config = format!("[listener.web]\naddress = \"127.0.0.1:0\"\n{upstreams}");
-                Proxy::bare().config(&config).plugin("1", stock(policy), &example).write()
+                // Secrets: any text that is long enough for a key.
+                let secrets = example.split("{ file = \"").skip(1).filter_map(|rest| rest.split('"').next());
+                let builder = secrets.fold(Proxy::bare().config(&config), |builder, file| {
+                    builder.file(&format!("plugins/{file}"), "0123456789abcdef".repeat(4))
+                });
+                builder.plugin("1", stock(policy), &example).write()
             } else if is_main {
                 folder_for(&example)
             } else {

@@ -57,14 +57,14 @@ struct Failures {
     /// In a period.
     limit: u64,
     /// Such as `"1m"`.
-    period: String,
+    period: units::Duration,
     /// How many more than one may come at once. Without it, all of `limit`.
     burst: Option<u64>,
 }
 
 impl Default for Failures {
     fn default() -> Self {
-        Self { limit: 10, period: "1m".to_owned(), burst: None }
+        Self { limit: 10, period: units::Duration::from_secs(60), burst: None }
     }
 }
 
@@ -181,9 +181,8 @@ impl Failures {
         if self.limit == 0 {
             return Err(Error::at("limit", "0 lets nobody be asked; write at least 1"));
         }
-        let period = units::duration(&self.period).map_err(|reason| Error::at("period", reason))?;
         let burst = self.burst.unwrap_or(self.limit - 1);
-        Limiter::new("failures", &Limit { burst, ..Limit::new(self.limit, period) })
+        Limiter::new("failures", &Limit { burst, ..Limit::new(self.limit, self.period.get()) })
     }
 }
 

@@ -35,7 +35,7 @@ pub(crate) struct Numbers {
     #[schemars(range(min = 1, max = 1_000_000_000))]
     limit: u64,
     /// Whole seconds, such as `"1s"` or `"1h"`; at most a year.
-    period: String,
+    period: units::Duration,
     /// How many more than one may come at once; after that, they have to come evenly over the period. Without it, all
     /// of `limit` may come at once.
     #[schemars(range(max = 1_000_000_000))]
@@ -113,9 +113,9 @@ impl Limit {
             let reason = format!("{limit} is not 1 to {MOST}; to let nothing pass is for `access-control`");
             return Err(Error::at("limit", reason));
         }
-        let period = units::duration(&numbers.period).map_err(|reason| Error::at("period", reason))?;
+        let period = numbers.period.get();
         if period.subsec_nanos() > 0 || period.is_zero() || period > YEAR {
-            let reason = format!("{:?} is not whole seconds, 1 second to a year", numbers.period);
+            let reason = format!("`{}` is not whole seconds, 1 second to a year", numbers.period);
             return Err(Error::at("period", reason));
         }
         let burst = numbers.burst.unwrap_or(limit - 1);
