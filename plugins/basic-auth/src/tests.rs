@@ -210,7 +210,7 @@ fn mistakes_are_refused_with_their_key() {
         (json!({ "rules": good(), "user-header": "a b" }), "user-header: `a b` is not a field name"),
         (json!({ "rules": good(), "user-header": "Authorization" }), "user-header: `authorization` is where"),
         (json!({ "rules": good(), "failures": { "limit": 0 } }), "failures.limit: 0 lets nobody"),
-        (json!({ "rules": good(), "failures": { "period": "x" } }), "failures.period: \"x\" is not"),
+        (json!({ "rules": good(), "failures": { "period": "x" } }), "failures.period: `x`: a duration is"),
         (json!({ "rules": good(), "failures": { "per": "x" } }), "failures.per: unknown field"),
     ] {
         let error = refused(config);

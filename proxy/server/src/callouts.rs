@@ -110,7 +110,8 @@ async fn carry_out(
                 Ok(Answered { status: head.status, headers: head.headers, body, held: Box::new(held) })
             }
             Ok(Collected::Larger(_)) => Err(CalloutError::TooLarge),
-            Ok(Collected::UsedUp(_)) | Err(_) => Err(CalloutError::Failed),
+            Ok(Collected::UsedUp(_)) => Err(CalloutError::TooMany),
+            Err(_) => Err(CalloutError::Failed),
         }
     };
     let answered = timeout_at(deadline, work).await.unwrap_or(Err(CalloutError::Timeout));
@@ -120,9 +121,11 @@ async fn carry_out(
 
 fn failed(error: &upstream::Error) -> CalloutError {
     match error {
-        upstream::Error::ConnectTimeout { .. }
-        | upstream::Error::ResponseTimeout { .. }
-        | upstream::Error::QueueTimeout { .. } => CalloutError::Timeout,
+        upstream::Error::ConnectTimeout { .. } | upstream::Error::ResponseTimeout { .. } => {
+            CalloutError::Timeout
+        }
+        // Others ask it as well, or this client asks too much: nothing is wrong with the service.
+        upstream::Error::QueueFull { .. } | upstream::Error::QueueTimeout { .. } => CalloutError::TooMany,
         _ => CalloutError::Failed,
     }
 }
