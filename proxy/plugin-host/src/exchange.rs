@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use tidegate_message::{Connection, Reply, RequestHead, ResponseHead};
 
 use crate::bodies::{Bodies, Side};
+use crate::observe::Seen;
 
 /// One request from its head to the end of its response.
 #[derive(Debug)]
@@ -51,6 +52,8 @@ pub struct Exchange {
     pub destinations: Arc<Destinations>,
     /// How far policies may grow the messages.
     pub limits: EditLimits,
+    /// Where what policies ask and do is told in words; `None`: nobody wants to know.
+    pub witness: Option<Vec<Seen>>,
     /// What policies want of the bodies.
     pub(crate) bodies: Bodies,
     /// 64 bits per plugin that used them. A handful at most, so a scan beats a map.
@@ -117,6 +120,7 @@ impl Exchange {
             started,
             destinations,
             limits,
+            witness: None,
             bodies: Bodies::default(),
             tokens: Vec::new(),
             notes: Vec::new(),

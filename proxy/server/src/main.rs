@@ -14,6 +14,7 @@ mod error;
 mod exchange;
 mod files;
 mod http;
+mod imagined;
 mod lines;
 mod listener;
 mod log;

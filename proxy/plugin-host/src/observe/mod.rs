@@ -6,6 +6,7 @@
 
 mod question;
 mod recorder;
+mod witness;
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -20,6 +21,7 @@ use crate::refusal::{EditError, RouteError};
 
 pub(crate) use question::{Answer, Change, Fact, Number, Question, Route, Subject, Text};
 pub(crate) use recorder::Recorder;
+pub use witness::Seen;
 
 /// Who calls, and what it may: what a question needs to know beside the exchange.
 #[derive(Clone, Copy)]
@@ -61,19 +63,23 @@ impl Call {
         remembers: bool,
     ) {
         self.chunk = chunk.map(|chunk| Draft::new(chunk, exchange.limits.body));
+        self.recorder.begin(remembers, exchange.witness.is_some());
         self.about = Some((phase, exchange));
-        self.recorder.begin(remembers);
     }
 
     /// About no exchange.
     pub(crate) fn begin_alone(&mut self) {
-        self.recorder.begin(false);
+        self.recorder.begin(false, false);
         self.callouts = 0;
     }
 
     /// What the call leaves behind; its changes are still to be kept or undone.
     pub(crate) fn end(&mut self) -> (Option<Box<Exchange>>, Option<Draft>) {
-        (self.about.take().map(|(_, exchange)| exchange), self.chunk.take())
+        let mut exchange = self.about.take().map(|(_, exchange)| exchange);
+        if let Some(witness) = exchange.as_mut().and_then(|exchange| exchange.witness.as_mut()) {
+            witness.extend(self.recorder.take_seen());
+        }
+        (exchange, self.chunk.take())
     }
 
     pub(crate) fn journal(&mut self) -> &mut Journal {
@@ -146,7 +152,7 @@ impl Call {
 
     /// A function is called that is not linked as one that only puts questions.
     pub(crate) fn observe(&self, function: &'static str) {
-        self.recorder.give_up(function);
+        self.recorder.call(function);
     }
 
     /// The client of the exchange, for whom something is asked of others.

@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 
-use super::{Answer, Question};
+use super::{Answer, Question, Seen};
 
 /// Questions of one call; more are cheaper to ask than to remember.
 const MAX_QUESTIONS: usize = 64;
@@ -18,11 +18,16 @@ pub(crate) struct Recorder {
     /// the store.
     unfit: Cell<Option<&'static str>>,
     noted: RefCell<Vec<(Question<'static>, Answer)>>,
+    /// Whether somebody wants to know all of it, in words.
+    is_witnessed: bool,
+    seen: RefCell<Vec<Seen>>,
 }
 
 impl Recorder {
-    pub(super) fn begin(&mut self, recording: bool) {
+    pub(super) fn begin(&mut self, recording: bool, is_witnessed: bool) {
         self.recording = recording;
+        self.is_witnessed = is_witnessed;
+        self.seen.get_mut().clear();
         self.unfit.set(None);
         self.noted.get_mut().clear();
     }
@@ -33,7 +38,24 @@ impl Recorder {
         }
     }
 
+    /// A function is called of which only the name is known.
+    pub(super) fn call(&self, function: &'static str) {
+        if self.is_witnessed {
+            self.seen.borrow_mut().push(Seen { what: function.to_owned(), answer: None });
+        }
+        self.give_up(function);
+    }
+
+    /// What was seen in words.
+    pub(super) fn take_seen(&mut self) -> Vec<Seen> {
+        std::mem::take(self.seen.get_mut())
+    }
+
     pub(super) fn note(&self, question: impl FnOnce() -> Question<'static>, answer: impl FnOnce() -> Answer) {
+        if self.is_witnessed {
+            let (what, answer) = (question().to_string(), Some(answer().to_string()));
+            return self.seen.borrow_mut().push(Seen { what, answer });
+        }
         if !self.recording || self.unfit.get().is_some() {
             return;
         }

@@ -1,16 +1,14 @@
 //! Makes an exchange of a case, and calls the policy about it as the proxy does.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use http::StatusCode;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
-use http::uri::PathAndQuery;
-use http::{Method, StatusCode, Version};
 use tidegate_config::{Case, CaseRequest, Cases, Values};
-use tidegate_message::{Connection, RequestHead, ResponseHead, TlsFacts, authority, fields as field_rules};
+use tidegate_message::{ResponseHead, fields as field_rules};
 use tidegate_plugin_host::{
     BodyMode, CallError, Callouts, Chunk, Code, EditLimits, Exchange, Fixed, Host, Instances, LoadError,
     Phase, Plugin, Retry, Services, Settings, Side, Slot, Verdict,
@@ -19,6 +17,7 @@ use tidegate_state::{Answer, State};
 
 use super::expect;
 use super::script::Script;
+use crate::imagined::Imagined;
 use crate::response;
 
 /// What came of one case.
@@ -232,52 +231,13 @@ impl Policy<'_> {
 
 fn exchange(case: &Case, cases: &Cases, plugin: &Plugin) -> Result<Box<Exchange>, String> {
     let CaseRequest { method, url, headers, body, client, listener } = &case.request;
-    let method = Method::from_bytes(method.as_bytes())
-        .map_err(|_| format!("request.method: {method:?} is no method"))?;
-    let (scheme, rest) = match (url.strip_prefix("https://"), url.strip_prefix("http://")) {
-        (Some(rest), _) => ("https", rest.to_owned()),
-        (None, Some(rest)) => ("http", rest.to_owned()),
-        (None, None) if url.starts_with('/') => ("http", format!("example.com{url}")),
-        (None, None) => {
-            return Err(format!("request.url: {url:?} begins with neither `/` nor `http://` nor `https://`"));
-        }
-    };
-    let (host, target) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
-    if !authority::is_valid(host) {
-        return Err(format!("request.url: {host:?} is no host"));
-    }
-    let target = if target.starts_with('/') { target.to_owned() } else { format!("/{target}") };
-    let target = PathAndQuery::try_from(target.as_str())
-        .map_err(|error| format!("request.url: {target:?} cannot be asked for: {error}"))?;
-    let client: IpAddr = client.parse().map_err(|_| format!("request.client: {client:?} is no address"))?;
-    let tls = (scheme == "https").then(|| TlsFacts {
-        version: 0x0304,
-        cipher_suite: 0x1301,
-        server_name: Some(authority::host(host).to_ascii_lowercase()),
-        client_certificate: None,
-        client_verified: false,
-    });
-    let port = if tls.is_some() { 443 } else { 80 };
-    let source = SocketAddr::new(client, 40_000);
-    let connection = Connection {
-        listener: listener.as_str().into(),
-        peer: source,
-        source,
-        destination: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port),
-        tls,
-    };
-    let headers = fields(headers).map_err(|error| format!("request.headers: {error}"))?;
-    let mut head = RequestHead::new(method, Version::HTTP_11, scheme, host.to_owned(), target, headers);
-    head.content_length = body.as_ref().map(|body| body.len() as u64);
     let expected =
         [&case.expect.route, &case.expect.retry_at].into_iter().flatten().filter(|name| !name.is_empty());
     let names = expected.chain(&cases.destinations).chain(plugin.activation().routes());
-    let destinations = names.map(|name| Arc::from(name.as_str())).collect();
-    let (started, limits) = (Instant::now(), EditLimits::default());
-    let mut exchange =
-        Exchange::new(1, started, Arc::new(connection), client, head, Arc::new(destinations), limits);
-    exchange.has_body = body.as_ref().is_some_and(|body| !body.is_empty());
-    Ok(exchange)
+    let destinations = Arc::new(names.map(|name| Arc::from(name.as_str())).collect());
+    let headers = fields(headers).map_err(|error| format!("request.headers: {error}"))?;
+    let imagined = Imagined { method, url, headers, body: body.as_deref(), client, listener };
+    imagined.exchange(destinations, EditLimits::default()).map_err(|error| format!("request.{error}"))
 }
 
 /// Fields as they come from another, without framing and hop-by-hop fields.
