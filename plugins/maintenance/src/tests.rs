@@ -55,7 +55,9 @@ fn everyone_sees_the_page_while_it_is_on() {
 fn programs_get_json() {
     let date = "Wed, 21 Oct 2026 07:28:00 GMT";
     let policy = configured(json!({ "enabled": true, "status": 502, "retry-after": date }));
-    for accept in ["application/json", "application/json, text/plain, */*", "application/problem+json, text/html;q=0.5"] {
+    for accept in
+        ["application/json", "application/json, text/plain, */*", "application/problem+json, text/html;q=0.5"]
+    {
         let reply = shown(&policy, &get("/").with_header("accept", accept)).expect("the page");
         assert_eq!(header(&reply, "content-type"), Some("application/problem+json"));
         assert_eq!(header(&reply, "retry-after"), Some(date));
