@@ -10,7 +10,7 @@ www = "remove"
 aliases = { "example.net" = "example.test" }
 rules = [
   { from = "/old/**", to = "/new/$1", status = 302 },
-  { from = "/blog/*", to = "https://blog.example.test/$1", query = "drop" },
+  { from = "/blog/*", to = "https://blog.example.test/$1", keep-query = false },
 ]
 "#;
 

@@ -74,6 +74,7 @@ struct HttpsTable {
 
 /// Exactly one of `from` and `path` must match as well.
 #[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
 struct Redirection {
     /// A glob over the whole normalised path; what `*` and `**` stand for is `$1`, `$2` … in `to`.
     from: Option<String>,
@@ -84,18 +85,8 @@ struct Redirection {
     /// Of the redirect: 301, 302, 303, 307 or 308.
     #[serde(default = "permanent")]
     status: u16,
-    /// What becomes of the query of the request. Without it, it is kept unless `to` has one.
-    query: Option<Query>,
-}
-
-/// What becomes of the query of the request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-enum Query {
-    /// It is added.
-    Keep,
-    /// It is not.
-    Drop,
+    /// Whether the query of the request is added. Without it, it is unless `to` has one.
+    keep_query: Option<bool>,
 }
 
 /// The one form of a path.
@@ -378,7 +369,7 @@ impl Target {
         // The proxy's engine knows more than ours; what only one of them takes is refused here.
         Patterns::regex([regex]).map_err(|error| Error::at(key, error))?;
         check_status("status", redirection.status, &[301, 302, 303, 307, 308])?;
-        let to = Template::new(&redirection.to, &path, redirection.query)
+        let to = Template::new(&redirection.to, &path, redirection.keep_query)
             .map_err(|reason| Error::at("to", reason))?;
         Ok(Self { path, to, status: redirection.status })
     }

@@ -2,8 +2,6 @@
 
 use regex_lite::{Captures, Regex};
 
-use crate::Query;
-
 /// A location with `$1` and `${name}` in it.
 ///
 /// The client chooses what the groups capture, so it must not be able to choose more than the operator meant: the
@@ -27,7 +25,7 @@ enum Piece {
 
 impl Template {
     /// Errors say what is wrong with the text.
-    pub(crate) fn new(text: &str, path: &Regex, query: Option<Query>) -> Result<Self, String> {
+    pub(crate) fn new(text: &str, path: &Regex, keep_query: Option<bool>) -> Result<Self, String> {
         if let Some(bad) = text.chars().find(|char| !char.is_ascii_graphic() || r#"\"<>"#.contains(*char)) {
             return Err(format!("{bad:?} must be percent-encoded"));
         }
@@ -52,7 +50,7 @@ impl Template {
         }
         let pieces = pieces(rest, path)?;
         let has_query = pieces.iter().any(|piece| matches!(piece, Piece::Text(text) if text.contains('?')));
-        let keeps_query = query.map_or(!has_query, |query| query == Query::Keep);
+        let keeps_query = keep_query.unwrap_or(!has_query);
         Ok(Self { origin: origin.to_owned(), pieces, keeps_query })
     }
 

@@ -153,8 +153,8 @@ fn https_on_the_same_host_comes_first_if_that_is_wanted() {
 fn rules_say_where_paths_went() {
     let policy = configured(json!({ "rules": [
         { "from": "/blog/*/**", "to": "https://blog.example.com/$2?year=$1" },
-        { "from": "/shop", "to": "/store#top", "query": "drop" },
-        { "from": "/find", "to": "/search?all=1", "query": "keep", "status": 303 },
+        { "from": "/shop", "to": "/store#top", "keep-query": false },
+        { "from": "/find", "to": "/search?all=1", "keep-query": true, "status": 303 },
         { "path": r"^/u/(?P<id>\d+)$", "methods": ["GET"], "to": "/users/${id}", "status": 301 },
         { "hosts": ["old.example"], "from": "/**", "to": "https://new.example/$1" },
         { "from": "/café/*", "to": "/cafe/$1" },
