@@ -20,6 +20,7 @@ mod cors;
 mod discovery;
 mod docs;
 mod error_pages;
+mod explain;
 mod external_auth;
 mod files;
 mod flow_control;

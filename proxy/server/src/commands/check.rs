@@ -90,7 +90,7 @@ fn look(file: &Path) -> Result<Findings, HostError> {
 }
 
 /// Loads every plugin.
-fn plugins(config: &Config) -> Result<Result<Scan, Problem>, HostError> {
+pub(super) fn plugins(config: &Config) -> Result<Result<Scan, Problem>, HostError> {
     let (bad_version, _) = mpsc::channel(1);
     let (loaded, wait) = sync_channel(1);
     let mut directory = Directory::new(Host::new(Services::default())?, 0, bad_version, move || {

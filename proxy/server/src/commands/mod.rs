@@ -2,6 +2,7 @@
 
 mod check;
 mod demo;
+mod explain;
 mod inspect;
 mod test;
 
@@ -32,6 +33,14 @@ enum Command {
     Check {
         #[command(flatten)]
         config: ConfigFile,
+    },
+    /// Tell what each policy asks about a request, what it changes and where the request goes. Nothing is sent.
+    Explain {
+        /// The configuration.
+        #[arg(long, value_name = "FILE", default_value = "tidegate.toml")]
+        config: PathBuf,
+        #[command(flatten)]
+        asked: explain::Asked,
     },
     /// Run a self-contained edge: own certificate, three small origins, the stock policies.
     Demo {
@@ -95,6 +104,7 @@ pub(crate) fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Run { config } => server::run(config.path()).map_err(|error| error.to_string()),
         Command::Check { config } => check::run(&config.path()),
+        Command::Explain { config, asked } => explain::run(&config, &asked),
         Command::Demo { plugins, port } => demo::run(plugins, port),
         Command::Plugin(PluginCommand::Inspect { file }) => inspect::run(&file),
         Command::Plugin(PluginCommand::Test { file, cases, settings, junit }) => {
