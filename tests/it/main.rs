@@ -45,6 +45,7 @@ mod request;
 mod retries;
 mod sandbox;
 mod security_headers;
+mod shadow;
 mod shutdown;
 mod state;
 mod stock;

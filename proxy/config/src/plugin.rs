@@ -20,6 +20,10 @@ pub struct PluginFile {
     /// It is never skipped and never switched off; everything that would do so is
     /// [`OnError::Deny`] and [`BodyOverflow::Deny`].
     pub required: bool,
+    /// It runs beside the chain and decides nothing.
+    pub shadow: bool,
+    /// Per cent of the requests that a shadow sees, 1 to 100.
+    pub shadow_share: u8,
     /// What happens to a body that is too large for the policy to see it whole
     /// ([`Limits::policy_body`](crate::Limits)).
     pub body_overflow: BodyOverflow,

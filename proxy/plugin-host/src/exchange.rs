@@ -128,6 +128,26 @@ impl Exchange {
         })
     }
 
+    /// A copy of the request as it is now, for a policy that decides nothing: without a response, bodies, and what policies
+    /// have for themselves.
+    pub fn fork(&self) -> Box<Self> {
+        let (connection, destinations) = (self.connection.clone(), self.destinations.clone());
+        let mut fork = Self::new(
+            self.id,
+            self.started,
+            connection,
+            self.client,
+            self.request.clone(),
+            destinations,
+            self.limits,
+        );
+        fork.route.clone_from(&self.route);
+        fork.attributes.clone_from(&self.attributes);
+        (fork.timeout, fork.body_limit, fork.has_body) = (self.timeout, self.body_limit, self.has_body);
+        fork.hash_key.clone_from(&self.hash_key);
+        fork
+    }
+
     /// Whether any policy asked for this body, as it is or decoded.
     pub fn sees_body(&self, side: Side) -> bool {
         self.bodies.any(side) || self.bodies.decoded(side)

@@ -39,6 +39,7 @@ pub(crate) fn check(document: Document<file::Plugin>, file: &Path) -> Result<Plu
             ("enabled", !content.enabled),
             ("on-error", content.on_error == OnError::Skip),
             ("body-overflow", content.body_overflow == BodyOverflow::Skip),
+            ("shadow", content.shadow),
         ];
         for (key, _) in contradictions.iter().filter(|(_, contradicts)| *contradicts) {
             report.add(
@@ -68,6 +69,8 @@ pub(crate) fn without_file(content: file::Plugin) -> PluginFile {
         enabled: content.enabled,
         on_error: content.on_error,
         required: content.required,
+        shadow: content.shadow,
+        shadow_share: content.shadow_share,
         body_overflow: content.body_overflow,
         matching: Match {
             hosts: content.matching.hosts.into_iter().map(|host| host.0.0).collect(),

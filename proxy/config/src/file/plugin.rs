@@ -24,6 +24,12 @@ pub(crate) struct Plugin {
     /// `true`: the policy is never skipped and never put into quarantine, and `/readyz` fails while it does not work.
     /// Needs `on-error` and `body-overflow` to be `"deny"`, and `enabled` to be `true`.
     pub required: bool,
+    /// `true`: the policy runs beside the chain, at its place, on the same requests, and decides nothing: what it would do is
+    /// compared with what is done, counted, and told in part.
+    pub shadow: bool,
+    /// Per cent of the requests that a shadow sees; also for `NAME.shadow.wasm`.
+    #[schemars(range(min = 1, max = 100))]
+    pub shadow_share: u8,
     /// What happens to a body over `limits.policy-body` of `tidegate.toml` that the policy wants to see
     /// whole.
     pub body_overflow: BodyOverflow,
@@ -57,6 +63,8 @@ impl Default for Plugin {
             enabled: true,
             on_error: OnError::Deny,
             required: false,
+            shadow: false,
+            shadow_share: 100,
             body_overflow: BodyOverflow::Deny,
             matching: Match::default(),
             limits: Limits::default(),

@@ -7,6 +7,7 @@ mod bodies;
 mod breaker;
 mod filter;
 mod keeper;
+mod shadow;
 
 use std::cell::OnceCell;
 use std::rc::Rc;
@@ -24,6 +25,8 @@ use tidegate_plugin_host::{
 pub(crate) use self::bodies::{Passage, Refusal};
 pub(crate) use self::breaker::{Breaker, Shares};
 pub(crate) use self::keeper::Keeper;
+use self::shadow::{Beside, Effects, Fork};
+pub(crate) use self::shadow::{Report as ShadowReport, Shadow};
 use crate::error::Error;
 use crate::log;
 use crate::response;
@@ -45,6 +48,8 @@ pub(crate) struct Link {
     pub(crate) warm: Warm,
     /// Period of its timer phase; `None` = it is not run.
     pub(crate) timer: Option<Duration>,
+    /// It decides nothing.
+    pub(crate) shadow: Option<Shadow>,
 }
 
 /// Instances that were made beside the traffic, as many as there are workers: each takes one set over.
@@ -111,6 +116,8 @@ impl Link {
             && self.required == other.required
             && self.body_overflow == other.body_overflow
             && self.timer == other.timer
+            && self.shadow.as_ref().map(|shadow| (&shadow.of, shadow.share))
+                == other.shadow.as_ref().map(|shadow| (&shadow.of, shadow.share))
     }
 }
 
@@ -164,6 +171,8 @@ struct Place {
     instances: Option<Rc<Instances>>,
     /// Of its failures in the proxy's log.
     lines: log::Rate,
+    /// What runs beside it. The link itself is one of them where a shadow stands alone: nothing else is done there then.
+    shadows: Vec<Rc<Beside>>,
 }
 
 /// What the policies decided about a request.
@@ -261,24 +270,48 @@ impl Chain {
     /// Instances of plugins that `previous` runs as well are taken over, warm.
     pub(crate) fn new(links: &[Link], previous: Option<&Self>, tasks: Tasks) -> Self {
         let kept = |plugin: &Plugin| {
-            let mut instances = previous?.places.iter().filter_map(|place| place.instances.as_ref());
+            let places = previous.iter().flat_map(|chain| &chain.places);
+            let mut instances = places.flat_map(|place| {
+                let beside = place.shadows.iter().map(|beside| beside.instances());
+                place.instances.iter().chain(beside)
+            });
             instances.find(|instances| instances.plugin().ptr_eq(plugin)).cloned()
         };
-        let places = links.iter().map(|link| {
-            let instances = match &link.policy {
-                Policy::Serving(plugin) => {
-                    let warm = || link.warm.take().unwrap_or_else(|| Instances::new(plugin.clone()));
-                    Some(kept(plugin).unwrap_or_else(|| Rc::new(warm())))
-                }
-                Policy::Refused(_) => None,
+        let instances = |link: &Link| match &link.policy {
+            Policy::Serving(plugin) => {
+                let warm = || link.warm.take().unwrap_or_else(|| Instances::new(plugin.clone()));
+                Some(kept(plugin).unwrap_or_else(|| Rc::new(warm())))
+            }
+            Policy::Refused(_) => None,
+        };
+        let beside = |link: &Link| {
+            let shadow = link.shadow.clone()?;
+            Some(Beside::new(link.clone(), shadow, instances(link)?))
+        };
+        let mut places: Vec<Place> = Vec::with_capacity(links.len());
+        for link in links {
+            let Some(shadow) = &link.shadow else {
+                let (instances, lines) = (instances(link), log::Rate::default());
+                places.push(Place { link: link.clone(), instances, lines, shadows: Vec::new() });
+                continue;
             };
-            Place { link: link.clone(), instances, lines: log::Rate::default() }
-        });
+            let shadows = beside(link).into_iter();
+            // The name of a shadow follows that of its policy.
+            match places.iter_mut().find(|place| shadow.of.as_ref() == Some(&place.link.name)) {
+                Some(place) => place.shadows.extend(shadows),
+                None => places.push(Place {
+                    link: link.clone(),
+                    instances: None,
+                    lines: log::Rate::default(),
+                    shadows: shadows.collect(),
+                }),
+            }
+        }
         let may_retry = links.iter().any(|link| match &link.policy {
             Policy::Serving(plugin) => plugin.may_retry(),
             Policy::Refused(_) => false,
         });
-        Self { places: places.collect(), may_retry, door: OnceCell::new(), tasks }
+        Self { places, may_retry, door: OnceCell::new(), tasks }
     }
 
     /// Where callouts of this generation go; the first counts.
@@ -308,8 +341,9 @@ impl Chain {
     /// Makes one instance of each plugin ready that has none, so that no request waits for it: those of a version that
     /// was put back, say. Others have theirs from [`Warm`].
     pub(crate) fn warm(&self) {
-        for instances in self.places.iter().filter_map(|place| place.instances.as_ref()) {
-            instances.prepare();
+        for place in &self.places {
+            let beside = place.shadows.iter().map(|beside| beside.instances());
+            place.instances.iter().chain(beside).for_each(|instances| instances.prepare());
         }
     }
 
@@ -317,7 +351,10 @@ impl Chain {
     pub(crate) async fn on_request(&self, slot: &mut Slot, trail: &mut Trail) -> Result<Decision, Error> {
         trail.begin_phase();
         for (index, place) in self.places.iter().enumerate() {
-            if !place.applies(slot) {
+            if place.link.shadow.is_some() || !place.applies(slot) {
+                // They are compared with nothing being done.
+                let forks = place.forks(slot);
+                self.compare(forks, slot, Verdict::Next.as_str());
                 continue;
             }
             trail.seen.push(index);
@@ -395,12 +432,21 @@ impl Chain {
         slot: &mut Slot,
         trail: &mut Trail,
     ) -> Result<Verdict, Error> {
+        let forks = if phase == Phase::Request { place.forks(slot) } else { Vec::new() };
         let judged = match &place.instances {
             None => place.no_decision("refused", "no version of it could be loaded"),
             Some(instances) => place.ask(instances, phase, slot, None, self.door.get()).await,
         };
+        self.compare(forks, slot, judged.error.unwrap_or(judged.noted));
         trail.note(|us| place.step(phase, judged.noted, judged.error, us));
         judged.verdict
+    }
+
+    /// Lets shadows look at their copies, after everything that waits already.
+    fn compare(&self, forks: Vec<Fork>, slot: &Slot, verdict: &'static str) {
+        for fork in forks {
+            self.tasks.spawn(fork.compare(Effects::of(slot, verdict), self.door.get().cloned()));
+        }
     }
 
     /// The same about a body or a chunk of one; the caller notes the step.
@@ -420,6 +466,11 @@ impl Place {
             Policy::Serving(plugin) => plugin.activation().applies(exchange),
             Policy::Refused(activation) => activation.applies(exchange),
         }
+    }
+
+    /// Copies of the request as it is now, for its shadows.
+    fn forks(&self, exchange: &Exchange) -> Vec<Fork> {
+        self.shadows.iter().filter_map(|beside| beside.fork(exchange)).collect()
     }
 
     /// Whether it has a say in this phase. A refused policy stops the request, and that is all.

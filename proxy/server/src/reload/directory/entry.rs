@@ -157,7 +157,8 @@ impl Entry {
         if let Some(serving) = &place.serving {
             return Some(serving.link.clone());
         }
-        let refused = place.refused()?;
+        // A shadow that is not there decides nothing either.
+        let refused = place.refused().filter(|refused| !refused.is_shadow)?;
         Some(Link {
             name: name.into(),
             on_error: refused.on_error,
@@ -168,6 +169,7 @@ impl Entry {
             breaker: Arc::new(Breaker::new(refused.on_error, 0, Shares::default(), mpsc::channel(1).0)),
             warm: Warm::default(),
             timer: None,
+            shadow: None,
         })
     }
 
@@ -204,9 +206,11 @@ impl Entry {
                 .map(|plugin| plugin.description().iter().cloned().collect())
                 .unwrap_or_default(),
             breaker: serving.map(|serving| serving.link.breaker.clone()),
+            shadow: serving.and_then(|serving| Some(serving.link.shadow.as_ref()?.report())),
             denies: serving.is_some_and(|serving| serving.link.on_error == OnError::Deny),
             required: serving.is_some_and(|serving| serving.link.required),
-            in_chain: serving.is_some() || refused.is_some_and(|refused| refused.lacks == Lacks::Version),
+            in_chain: serving.is_some()
+                || refused.is_some_and(|refused| refused.lacks == Lacks::Version && !refused.is_shadow),
         })
     }
 
@@ -226,6 +230,7 @@ impl Entry {
             required: bad.link.required,
             activation: Arc::default(),
             secret_files: Vec::new(),
+            is_shadow: bad.link.shadow.is_some(),
         });
         place.put_back = Some(version.clone());
         place.refusal = Some(Refusal { version, waiting_since: None });

@@ -203,6 +203,7 @@ impl Directory {
             breaker: Arc::new(breaker),
             warm: loaded.warm,
             timer: settings.timer,
+            shadow: version::shadow_of(name, &settings),
         };
         place.serve(Version { number: self.versions, key, link, generation });
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::policy::Breaker;
+use crate::policy::{Breaker, ShadowReport};
 
 /// One policy on the admin interface.
 #[derive(Clone, Serialize)]
@@ -20,6 +20,9 @@ pub(crate) struct Status {
     pub(crate) last_good: bool,
     pub(crate) phases: Vec<&'static str>,
     pub(crate) description: BTreeMap<String, String>,
+    /// What it would have done otherwise, if it is a shadow.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) shadow: Option<ShadowReport>,
     #[serde(skip)]
     pub(super) breaker: Option<Arc<Breaker>>,
     /// What it cannot decide is denied.

@@ -10,7 +10,7 @@ use tidegate_config::{
 use tidegate_plugin_host::{self as host, Activation, LoadError};
 
 use super::files::{self, Files, problem};
-use crate::policy::Link;
+use crate::policy::{Link, Shadow};
 use crate::regular;
 
 /// Everything a version is made of; the same again is not loaded again.
@@ -109,6 +109,8 @@ pub(super) struct Refused {
     pub(super) activation: Arc<Activation>,
     /// It may be one of these that is at fault, or that changes.
     pub(super) secret_files: Vec<PathBuf>,
+    /// It decides nothing.
+    pub(super) is_shadow: bool,
 }
 
 /// What a refused version has not.
@@ -123,27 +125,45 @@ pub(super) enum Lacks {
     File,
 }
 
+/// How the names of shadows end: `30-router.shadow.wasm` stands beside `30-router.wasm`.
+const SHADOW: &str = ".shadow";
+
+/// What makes a policy of this name and these settings a shadow.
+pub(super) fn shadow_of(name: &str, settings: &PluginFile) -> Option<Shadow> {
+    let of = name.strip_suffix(SHADOW);
+    let is_shadow = settings.shadow || of.is_some();
+    is_shadow.then(|| Shadow { of: of.map(Arc::from), share: settings.shadow_share, tally: Arc::default() })
+}
+
 /// Reads what a version of `place` would be made of.
 pub(super) fn read(place: &Files, all: &[Files], config: &Config) -> Result<Read, Box<Refused>> {
     let mut key = Key::default();
     let mut settings = PluginFile::default();
-    if let Some(path) = &place.toml {
+    // A shadow without settings of its own has those of the policy whose next version it may be.
+    let base = place.name.strip_suffix(SHADOW).and_then(|base| all.iter().find(|other| other.name == base));
+    if let Some(path) = place.toml.as_ref().or_else(|| base?.toml.as_ref()) {
         let text = regular::read_to_string(path).map_err(|error| {
             let alone = place.wasm.is_none() && regular::is_no_file(&error);
             let lacks = if alone { Lacks::File } else { Lacks::Version };
-            Refused::unread(Key::default(), lacks, vec![problem(path, format!("cannot read it: {error}"))])
+            Refused::unread(
+                &place.name,
+                Key::default(),
+                lacks,
+                vec![problem(path, format!("cannot read it: {error}"))],
+            )
         })?;
         key.settings = Some(text.clone());
         settings = parse_plugin(&text, path)
-            .map_err(|problems| Refused::unread(key.clone(), Lacks::Version, problems.0))?;
+            .map_err(|problems| Refused::unread(&place.name, key.clone(), Lacks::Version, problems.0))?;
     }
     if !settings.enabled {
         return Ok(Read::Disabled);
     }
     let cases = match &place.cases {
         Some(path) => {
-            let refused =
-                |key: &Key, problems| Refused::new(key.clone(), Lacks::Version, problems, &settings);
+            let refused = |key: &Key, problems| {
+                Refused::new(&place.name, key.clone(), Lacks::Version, problems, &settings)
+            };
             let text = regular::read_to_string(path)
                 .map_err(|error| refused(&key, vec![problem(path, format!("cannot read it: {error}"))]))?;
             key.cases = Some(text.clone());
@@ -159,24 +179,24 @@ pub(super) fn read(place: &Files, all: &[Files], config: &Config) -> Result<Read
     let absent = place.wasm.is_none() && settings.link.is_none();
     let lacks = if absent { Lacks::Code } else { Lacks::Version };
     let wasm = files::code_of(place, all, &settings)
-        .map_err(|problem| Refused::new(key.clone(), lacks, vec![problem], &settings))?;
+        .map_err(|problem| Refused::new(&place.name, key.clone(), lacks, vec![problem], &settings))?;
     let bytes = regular::read(&wasm).map_err(|error| {
         let no_policy = regular::is_no_file(&error) && !settings.required;
         let lacks = if no_policy { Lacks::File } else { lacks };
         let problem = problem(&wasm, format!("cannot read it: {error}"));
-        Refused::new(key.clone(), lacks, vec![problem], &settings)
+        Refused::new(&place.name, key.clone(), lacks, vec![problem], &settings)
     })?;
     key.code = Some(Sha256::digest(&bytes).into());
     key.problems = unknown_names(config, &settings);
     if !key.problems.is_empty() {
         let problems = key.problems.clone();
-        return Err(Refused::new(key, Lacks::Version, problems, &settings));
+        return Err(Refused::new(&place.name, key, Lacks::Version, problems, &settings));
     }
     let secrets = match secrets(&settings) {
         Ok(secrets) => secrets,
         Err(problems) => {
             key.problems = problems.clone();
-            return Err(Refused::new(key, Lacks::Version, problems, &settings));
+            return Err(Refused::new(&place.name, key, Lacks::Version, problems, &settings));
         }
     };
     key.secrets = (!secrets.is_empty()).then(|| digest(&secrets));
@@ -262,12 +282,12 @@ impl Inputs {
             Failed::Load(error) => load_problem(&self.wasm, &self.settings, error),
             Failed::Thread(message) => problem(&self.wasm, message.clone()),
         };
-        Refused::new(self.key, Lacks::Version, vec![problem], &self.settings)
+        Refused::new(&self.name, self.key, Lacks::Version, vec![problem], &self.settings)
     }
 }
 
 impl Refused {
-    fn new(key: Key, lacks: Lacks, problems: Vec<Problem>, settings: &PluginFile) -> Box<Self> {
+    fn new(name: &str, key: Key, lacks: Lacks, problems: Vec<Problem>, settings: &PluginFile) -> Box<Self> {
         let activation = activation(settings);
         Box::new(Self {
             key,
@@ -277,12 +297,13 @@ impl Refused {
             required: settings.required,
             activation,
             secret_files: secret_files(settings),
+            is_shadow: settings.shadow || name.ends_with(SHADOW),
         })
     }
 
     /// The settings are not known, so the defaults hold: it applies to every request, which is denied.
-    fn unread(key: Key, lacks: Lacks, problems: Vec<Problem>) -> Box<Self> {
-        Self::new(key, lacks, problems, &PluginFile::default())
+    fn unread(name: &str, key: Key, lacks: Lacks, problems: Vec<Problem>) -> Box<Self> {
+        Self::new(name, key, lacks, problems, &PluginFile::default())
     }
 }
 

@@ -1,0 +1,240 @@
+//! Policies that run beside the chain and decide nothing: what one would make of a request is compared with what is made of
+//! it.
+//!
+//! A shadow sees a copy of the request as the policy at its place saw it, after that one has decided. So it costs the worker
+//! its own time and the copy, and the request nothing but its turn.
+
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use http::HeaderMap;
+use serde::Serialize;
+use tidegate_message::Reply;
+use tidegate_plugin_host::{Callouts, Exchange, Instances, Phase, Slot, Verdict};
+
+use super::Link;
+use crate::log;
+
+/// Shadows of one worker that may be under way at once, and that wait for something: more are left out, and counted.
+const AT_ONCE: usize = 256;
+/// Differences that are kept to be shown.
+const KEPT: usize = 16;
+
+/// What makes a link a shadow.
+#[derive(Clone)]
+pub(crate) struct Shadow {
+    /// The policy whose next version it may be; `None`: it is compared with nothing being done.
+    pub(crate) of: Option<Arc<str>>,
+    /// Per cent of the requests.
+    pub(crate) share: u8,
+    pub(crate) tally: Arc<Tally>,
+}
+
+/// What came of it on all workers.
+#[derive(Default)]
+pub(crate) struct Tally {
+    compared: AtomicU64,
+    differed: AtomicU64,
+    failed: AtomicU64,
+    left_out: AtomicU64,
+    last: Mutex<VecDeque<Difference>>,
+}
+
+/// One request that a shadow would have treated otherwise.
+#[derive(Clone, Serialize)]
+struct Difference {
+    id: String,
+    request: String,
+    differences: Vec<String>,
+}
+
+/// For the admin interface.
+#[derive(Clone, Serialize)]
+pub(crate) struct Report {
+    of: Option<String>,
+    share: u8,
+    compared: u64,
+    differed: u64,
+    failed: u64,
+    left_out: u64,
+    last: Vec<Difference>,
+}
+
+impl Shadow {
+    pub(crate) fn report(&self) -> Report {
+        let tally = &self.tally;
+        Report {
+            of: self.of.as_deref().map(str::to_owned),
+            share: self.share,
+            compared: tally.compared.load(Relaxed),
+            differed: tally.differed.load(Relaxed),
+            failed: tally.failed.load(Relaxed),
+            left_out: tally.left_out.load(Relaxed),
+            last: tally.last.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect(),
+        }
+    }
+}
+
+/// A shadow on one worker.
+pub(super) struct Beside {
+    link: Link,
+    shadow: Shadow,
+    instances: Rc<Instances>,
+    under_way: Cell<usize>,
+    lines: log::Rate,
+}
+
+/// A copy of a request for a shadow.
+pub(super) struct Fork {
+    beside: Rc<Beside>,
+    slot: Slot,
+}
+
+impl Beside {
+    pub(super) fn new(link: Link, shadow: Shadow, instances: Rc<Instances>) -> Rc<Self> {
+        Rc::new(Self { link, shadow, instances, under_way: Cell::new(0), lines: log::Rate::default() })
+    }
+
+    pub(super) fn instances(&self) -> &Rc<Instances> {
+        &self.instances
+    }
+
+    /// A copy to look at, unless the request is not among its share.
+    pub(super) fn fork(self: &Rc<Self>, exchange: &Exchange) -> Option<Fork> {
+        // Numbers of requests follow each other, so every hundred has its share.
+        if exchange.id % 100 >= u64::from(self.shadow.share) || !self.instances.plugin().has(Phase::Request) {
+            return None;
+        }
+        if self.under_way.get() >= AT_ONCE {
+            self.shadow.tally.left_out.fetch_add(1, Relaxed);
+            return None;
+        }
+        self.under_way.set(self.under_way.get() + 1);
+        Some(Fork { beside: self.clone(), slot: Slot::new(exchange.fork()) })
+    }
+}
+
+impl Fork {
+    /// Lets the shadow look, and compares.
+    pub(super) async fn compare(mut self, served: Effects, door: Option<Arc<dyn Callouts>>) {
+        let Beside { link, shadow, instances, lines, .. } = &*self.beside;
+        let tally = &shadow.tally;
+        let verdict = match instances.plugin().activation().applies(&self.slot) {
+            true => instances.call(Phase::Request, &mut self.slot, None, door.as_ref()).await,
+            false => Ok(Verdict::Next),
+        };
+        let verdict = match verdict {
+            Ok(verdict) => verdict.as_str(),
+            Err(error) => {
+                tally.failed.fetch_add(1, Relaxed);
+                error.as_str()
+            }
+        };
+        let shadowed = Effects::of(&self.slot, verdict);
+        let differences = served.differences(&shadowed);
+        tally.compared.fetch_add(1, Relaxed);
+        if differences.is_empty() {
+            return;
+        }
+        tally.differed.fetch_add(1, Relaxed);
+        let request = &self.slot.request;
+        let difference = Difference {
+            id: format!("{:016x}", self.slot.id),
+            request: format!("{} {}{}", request.method, request.authority, request.received().path()),
+            differences,
+        };
+        if lines.allows(&link.name) {
+            let Difference { id, request, differences } = &difference;
+            let differences = differences.join("; ");
+            tracing::info!(target: "shadow", policy = %link.name, id, request, "{differences}");
+        }
+        let mut last = tally.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.len() == KEPT {
+            last.pop_front();
+        }
+        last.push_back(difference);
+    }
+}
+
+impl Drop for Fork {
+    fn drop(&mut self) {
+        self.beside.under_way.set(self.beside.under_way.get() - 1);
+    }
+}
+
+/// What a policy made of a request.
+pub(super) struct Effects {
+    verdict: &'static str,
+    method: http::Method,
+    authority: String,
+    target: String,
+    route: Option<Arc<str>>,
+    headers: HeaderMap,
+    reply: Option<Reply>,
+}
+
+impl Effects {
+    pub(super) fn of(exchange: &Exchange, verdict: &'static str) -> Self {
+        let request = &exchange.request;
+        Self {
+            verdict,
+            method: request.method.clone(),
+            authority: request.authority.clone(),
+            target: request.target().as_str().to_owned(),
+            route: exchange.route.clone(),
+            headers: request.headers.clone(),
+            reply: exchange.reply.clone(),
+        }
+    }
+
+    /// What the other one does otherwise, a sentence each. Values of fields are not told: there may be secrets among them.
+    fn differences(&self, other: &Self) -> Vec<String> {
+        let mut found = Vec::new();
+        let mut compare = |what: &str, one: &str, other: &str| {
+            if one != other {
+                found.push(format!("{what}: {one:?}, and the shadow {other:?}"));
+            }
+        };
+        compare("verdict", self.verdict, other.verdict);
+        compare(
+            "route",
+            self.route.as_deref().unwrap_or_default(),
+            other.route.as_deref().unwrap_or_default(),
+        );
+        compare("method", self.method.as_str(), other.method.as_str());
+        compare("host", &self.authority, &other.authority);
+        let path = |target: &str| target.split('?').next().unwrap_or_default().to_owned();
+        compare("path", &path(&self.target), &path(&other.target));
+        let status =
+            |reply: &Option<Reply>| reply.as_ref().map_or(String::new(), |reply| reply.status.to_string());
+        compare("response", &status(&self.reply), &status(&other.reply));
+        if path(&self.target) == path(&other.target) && self.target != other.target {
+            found.push("query: another".to_owned());
+        }
+        let names = self.headers.keys().chain(other.headers.keys());
+        let mut told = Vec::new();
+        for name in names {
+            let differs = !self.headers.get_all(name).iter().eq(other.headers.get_all(name).iter());
+            if differs && !told.contains(&name) {
+                told.push(name);
+                let (mine, others) = (self.headers.contains_key(name), other.headers.contains_key(name));
+                let how = match (mine, others) {
+                    (true, false) => "not with the shadow",
+                    (false, true) => "with the shadow alone",
+                    _ => "another value",
+                };
+                found.push(format!("field {name}: {how}"));
+            }
+        }
+        if let (Some(one), Some(other)) = (&self.reply, &other.reply)
+            && one.status == other.status
+            && (one.headers != other.headers || one.body != other.body)
+        {
+            found.push("response: other fields or another body".to_owned());
+        }
+        found
+    }
+}
