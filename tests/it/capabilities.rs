@@ -322,7 +322,12 @@ async fn what_policies_count_is_exposed() {
 
 #[tokio::test]
 async fn a_response_that_fails_is_asked_for_elsewhere_once() {
-    let app = Upstream::answering(503).await;
+    // It reads the request first: who answers before and closes may be taken for broken.
+    let app = Upstream::serve(|request: Request<Incoming>| async move {
+        let _ = http_body_util::BodyExt::collect(request.into_body()).await;
+        Response::builder().status(503).body(body("")).expect("valid")
+    })
+    .await;
     let other = Upstream::echo("other").await;
     let settings = "[config]\nretry_at = \"other\"";
     let proxy = capable(&app, settings).upstream("other", &other).start().await;

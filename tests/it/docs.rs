@@ -95,10 +95,14 @@ fn examples_pass_the_check() {
                     .map(|name| format!("[upstream.{name}]\nservers = [\"127.0.0.1:1\"]\n"))
                     .collect();
                 let config = format!("[listener.web]\naddress = \"127.0.0.1:0\"\n{upstreams}");
-                // Secrets: any text that is long enough for a key.
+                // Secrets: networks, or any text that is long enough for a key.
+                let secret = match policy {
+                    "access-control" => "10.0.0.0/8\n".to_owned(),
+                    _ => "0123456789abcdef".repeat(4),
+                };
                 let secrets = example.split("{ file = \"").skip(1).filter_map(|rest| rest.split('"').next());
                 let builder = secrets.fold(Proxy::bare().config(&config), |builder, file| {
-                    builder.file(&format!("plugins/{file}"), "0123456789abcdef".repeat(4))
+                    builder.file(&format!("plugins/{file}"), secret.clone())
                 });
                 builder.plugin("1", stock(policy), &example).write()
             } else if is_main {
