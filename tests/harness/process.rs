@@ -15,7 +15,9 @@ use crate::wait::within;
 #[must_use]
 pub fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(folder("TIDEGATE_BIN"));
-    command.args(arguments);
+    // One for all tests, beside what is built, rather than that of who runs them.
+    let cache = folder("TIDEGATE_PLUGINS").with_file_name("compile-cache");
+    command.args(arguments).env("CACHE_DIRECTORY", cache);
     command
 }
 

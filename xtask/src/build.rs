@@ -39,10 +39,19 @@ impl Profile {
 
 /// Builds the binary and the stock policies.
 pub(crate) fn everything(profile: Profile) -> Result<Built> {
+    with_binary(profile, &[])
+}
+
+/// The same, and the tests with it: their dependencies ask for more features of what the binary is made of, which would
+/// otherwise be compiled twice, the compiler for plugins among it.
+pub(crate) fn with_tests() -> Result<Built> {
+    with_binary(Profile::Quick, &["--tests"])
+}
+
+fn with_binary(profile: Profile, also: &[&str]) -> Result<Built> {
     let target = target_folder()?;
-    // Selecting the whole workspace settles one set of features for this build and for that of the
-    // tests, so that nothing is compiled twice.
-    run(cargo().args(["build", "--profile", profile.name(), "--workspace", "--bin", "tidegate"]))?;
+    let build = ["build", "--profile", profile.name(), "--workspace", "--bin", "tidegate"];
+    run(cargo().args(build).args(also))?;
     let plugins = plugins(&target)?;
     Ok(Built { binary: target.join(profile.name()).join("tidegate"), plugins, target })
 }

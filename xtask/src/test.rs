@@ -11,7 +11,7 @@ pub(crate) fn run(filters: &[String]) -> Result<()> {
     if filters.is_empty() {
         format()?;
     }
-    let built = build::everything(Profile::Quick)?;
+    let built = build::with_tests()?;
     let guests = build::guests(&built.target)?;
     let mut test = cargo();
     test.args(["test", "--profile", Profile::Quick.name(), "--workspace", "--no-fail-fast"])

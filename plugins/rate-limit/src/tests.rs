@@ -310,7 +310,7 @@ fn mistakes_are_refused_with_their_key() {
         ),
         (limit(json!({ "period": "500ms" })), "limits[0].period: `500ms` is not whole seconds"),
         (limit(json!({ "period": "0s" })), "limits[0].period: `0s` is not"),
-        (limit(json!({ "period": "9999h" })), "limits[0].period: \"9999h\" is not"),
+        (limit(json!({ "period": "9999h" })), "limits[0].period: `9999h` is not"),
         (limit(json!({ "burst": -1 })), "limits[0].burst: invalid value"),
         (limit(json!({ "scope": "global" })), "limits[0].scope: unknown variant `global`, expected one of"),
         (limit(json!({ "when-down": "allow" })), "limits[0].when-down: belongs to `scope"),

@@ -41,8 +41,8 @@ pub use cases::{
     Case, CaseCallout, CaseCalloutError, CaseRequest, CaseResponse, Cases, Expect, Expected, Values,
 };
 pub use config::{
-    AccessLog, Address, Admin, Ambiguous, Balance, Buffer, CacheControl, Certificate, ClientAuth, Coding,
-    Compression, Config, Credentials, Eject, Files, Health, HttpProbe, HttpVersions, Levels, Limits,
+    AccessLog, Address, Admin, Ambiguous, Balance, Buffer, CacheControl, Certificate, ClientAuth, Coding, CompileCache,
+    Compression, Config, Credentials, Eject, Explain, Files, Health, HttpProbe, HttpVersions, Levels, Limits,
     Listener, Log, LogFormat, LogLevel, MediaRange, MinRate, Passthrough, Password, Pool, Probe, Protocol,
     ProxyProtocol, Ready, Redis, RedisTls, Resolver, Retries, Server, Serves, State, StateBackend, Timeouts,
     Tls, TlsVersion, Upstream, UpstreamTimeouts, UpstreamTls,

@@ -1,12 +1,13 @@
 //! The engine that all plugins share.
 
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use wasmtime::component::Linker;
-use wasmtime::{Config, Engine};
+use wasmtime::{Cache, CacheConfig, Config, Engine};
 
 use crate::clock::Clock;
 use crate::contract::{self, Offered, Waits};
@@ -23,6 +24,9 @@ const ASYNC_STACK: usize = 1 << 20;
 
 /// Frames named when a plugin crashes.
 const BACKTRACE: NonZeroUsize = NonZeroUsize::new(8).expect("is not zero");
+
+/// Bytes of compiled plugins that are kept; beyond, those go that were used longest ago.
+const CACHE_SIZE: u64 = 512 << 20;
 
 /// The sandbox: one per process, cheap to clone.
 ///
@@ -48,14 +52,33 @@ struct Inner {
 }
 
 impl Host {
-    /// Sets up the engine and starts its clock.
+    /// Sets up the engine and starts its clock. Every plugin is compiled.
     ///
     /// # Errors
     ///
     /// When this machine cannot run WebAssembly or cannot start another thread.
     pub fn new(services: Services) -> Result<Self, HostError> {
+        Self::set_up(services, config())
+    }
+
+    /// The same with compiled plugins kept in this directory, an absolute path. What is found there is run as it is: nobody
+    /// else may be able to write to it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Host::new`], and when the directory cannot be used.
+    pub fn with_cache(services: Services, directory: &Path) -> Result<Self, HostError> {
+        let mut cache = CacheConfig::new();
+        cache.with_directory(directory).with_files_total_size_soft_limit(CACHE_SIZE);
+        let cache = Cache::new(cache).map_err(|error| HostError::Cache(format!("{error:#}")))?;
+        let mut config = config();
+        config.cache(Some(cache));
+        Self::set_up(services, config)
+    }
+
+    fn set_up(services: Services, config: Config) -> Result<Self, HostError> {
         let set_up = |error: wasmtime::Error| HostError::Engine(format!("{error:#}"));
-        let engine = Engine::new(&config()).map_err(set_up)?;
+        let engine = Engine::new(&config).map_err(set_up)?;
         let mut plain = Linker::new(&engine);
         let mut offered = Offered::default();
         contract::link(&mut plain, &mut offered, None).map_err(set_up)?;

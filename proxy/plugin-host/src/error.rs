@@ -6,6 +6,9 @@ pub enum HostError {
     /// wasmtime refused the settings, usually because this processor is not supported.
     #[error("cannot set up WebAssembly: {0}")]
     Engine(String),
+    /// The directory for compiled plugins is of no use.
+    #[error("cannot keep compiled plugins: {0}")]
+    Cache(String),
     /// The thread that drives the time budgets did not start.
     #[error("cannot start the plugin clock: {0}")]
     Clock(#[source] std::io::Error),

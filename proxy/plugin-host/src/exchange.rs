@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tidegate_message::{Connection, Reply, RequestHead, ResponseHead};
 
 use crate::bodies::{Bodies, Side};
-use crate::observe::Seen;
+use crate::observe::Witness;
 
 /// One request from its head to the end of its response.
 #[derive(Debug)]
@@ -53,7 +53,7 @@ pub struct Exchange {
     /// How far policies may grow the messages.
     pub limits: EditLimits,
     /// Where what policies ask and do is told in words; `None`: nobody wants to know.
-    pub witness: Option<Vec<Seen>>,
+    pub witness: Option<Box<Witness>>,
     /// What policies want of the bodies.
     pub(crate) bodies: Bodies,
     /// 64 bits per plugin that used them. A handful at most, so a scan beats a map.

@@ -123,6 +123,11 @@ impl Instance {
         configured.map_err(LoadError::Refused)
     }
 
+    /// Bytes.
+    pub(crate) fn memory(&self) -> usize {
+        self.store.data().memory.used()
+    }
+
     /// What the first instance of a plugin defined while it was configured.
     pub(crate) fn into_definitions(self) -> (Defined, Narrowing) {
         let state = self.store.into_data();

@@ -61,7 +61,7 @@ pub use exchange::{Destinations, EditLimits, Exchange, Retry, Tally};
 pub use instances::{Instances, Slot, settle};
 pub use limits::Limits;
 pub use matching::PathPatterns;
-pub use observe::Seen;
+pub use observe::{Account, Seen, Witness};
 pub use phase::{Phase, Verdict};
 pub use plugin::Plugin;
 pub use services::{Grants, Services};

@@ -251,6 +251,10 @@ impl MemoryLimiter {
         self.refused = false;
     }
 
+    pub(crate) fn used(&self) -> usize {
+        self.used
+    }
+
     pub(crate) fn refused(&self) -> bool {
         self.refused
     }

@@ -17,7 +17,7 @@ use crate::edit::{Editor, Journal};
 use crate::exchange::Exchange;
 use crate::limits::Allowance;
 use crate::matching::Watch;
-use crate::observe::{Answer, Asker, Question, Recorder, Subject};
+use crate::observe::{Answer, Asker, Hidden, Question, Recorder, Seen, Subject, Witness, tell};
 use crate::phase::{Phase, Verdict};
 use crate::services::Defined;
 use crate::settings::Shared;
@@ -71,12 +71,22 @@ impl Edges {
         }
     }
 
-    /// Where the answer leads that the host gives now. A change is made.
-    fn ask(&self, question: &Question<'_>, editor: &mut Editor<'_>, asker: Asker<'_>) -> Option<usize> {
+    /// Where the answer leads that the host gives now. A change is made. `told`: what is asked is told of.
+    fn ask(
+        &self,
+        question: &Question<'_>,
+        editor: &mut Editor<'_>,
+        asker: Asker<'_>,
+        told: Option<&mut Told>,
+    ) -> Option<usize> {
         let answer = match question {
             Question::Text(text) => {
                 let subject = Subject { exchange: editor.exchange, asker };
-                return self.follow_text(text.ask(&subject).as_deref());
+                let answer = text.ask(&subject);
+                if let Some(told) = told {
+                    told.tell(question, &Answer::text(answer.as_deref()));
+                }
+                return self.follow_text(answer.as_deref());
             }
             // What takes too long will do so for the plugin as well, and then has the name that it should.
             Question::Fact(fact) => Answer::Is(fact.ask(&Subject { exchange: editor.exchange, asker }).ok()?),
@@ -86,6 +96,9 @@ impl Edges {
             Question::Change(change) => Answer::Changed(change.apply(editor)),
             Question::Route(route) => Answer::Routed(editor.route_to(&route.0)),
         };
+        if let Some(told) = told {
+            told.tell(question, &answer);
+        }
         self.follow(&answer)
     }
 
@@ -106,6 +119,22 @@ impl Edges {
     }
 }
 
+/// What is asked on a walk, for somebody who wants to know.
+struct Told {
+    seen: Vec<Seen>,
+    hidden: Hidden,
+}
+
+impl Told {
+    fn new(witness: &Witness) -> Self {
+        Self { seen: Vec::new(), hidden: witness.hidden.clone() }
+    }
+
+    fn tell(&mut self, question: &Question<'_>, answer: &Answer) {
+        tell(&mut self.seen, || Seen::of(question, answer, &self.hidden));
+    }
+}
+
 impl Memo {
     pub(crate) fn new(plugin: Arc<Shared>, defined: Arc<Defined>) -> Self {
         Self { plugin, defined, trees: RefCell::default(), journal: RefCell::default() }
@@ -118,10 +147,14 @@ impl Memo {
         let mut at = trees.roots[root(phase)?]?;
         let mut journal = self.journal.borrow_mut();
         let allowance = Allowance::new(self.plugin.limits.cpu);
+        let mut told = exchange.witness.as_ref().map(|witness| Told::new(witness));
         loop {
             match &trees.nodes[at] {
                 Node::Decided(verdict) => {
                     journal.commit();
+                    if let (Some(told), Some(witness)) = (told, &mut exchange.witness) {
+                        (witness.seen, witness.is_remembered) = (told.seen, true);
+                    }
                     return Some(*verdict);
                 }
                 Node::Ask(question, edges) => {
@@ -139,7 +172,7 @@ impl Memo {
                         matchers: &self.defined.matchers,
                         watch,
                     };
-                    match edges.ask(question, &mut editor, asker) {
+                    match edges.ask(question, &mut editor, asker, told.as_mut()) {
                         Some(next) => at = next,
                         None => {
                             journal.revert(self.plugin.id, exchange);

@@ -30,6 +30,7 @@ struct Inner {
     activation: Activation,
     defined: Defined,
     is_slow_to_start: bool,
+    memory: usize,
 }
 
 /// Processor time. An instance that takes longer to make holds up all connections of a worker for too long.
@@ -77,13 +78,20 @@ impl Host {
             let description = probe.describe().await?;
             probe.configure(Stage::Defining(Box::default())).await?;
             let is_slow_to_start = Duration::from_nanos(thread_cpu_time() - began) > SLOW_START;
+            let memory = probe.memory();
             let (defined, narrowing) = probe.into_definitions();
-            Ok((description, defined, narrowing, is_slow_to_start))
+            let activation = activation.narrowed(narrowing);
+            Ok(Inner {
+                code: code.clone(),
+                shared: shared.clone(),
+                description,
+                activation,
+                defined,
+                is_slow_to_start,
+                memory,
+            })
         };
-        let (description, defined, narrowing, is_slow_to_start) = complete(code, probe)?;
-        let activation = activation.narrowed(narrowing);
-        let code = code.clone();
-        Ok(Plugin(Arc::new(Inner { code, shared, description, activation, defined, is_slow_to_start })))
+        complete(code, probe).map(|inner| Plugin(Arc::new(inner)))
     }
 }
 
@@ -116,6 +124,16 @@ impl Plugin {
     /// What it says about itself: `name`, `version`, `description` …
     pub fn description(&self) -> &[(String, String)] {
         &self.0.description
+    }
+
+    /// What one instance takes once it is configured, bytes: linear memory and tables.
+    pub fn memory(&self) -> usize {
+        self.0.memory
+    }
+
+    /// How long its code took to be compiled, or to be found in the cache.
+    pub fn compile_time(&self) -> Duration {
+        self.0.code.compile_time()
     }
 
     /// Which requests it is called for.
@@ -184,15 +202,18 @@ impl fmt::Debug for Plugin {
 }
 
 impl Code {
-    /// What the plugin says about itself, before it is configured.
+    /// What the plugin says about itself before it is configured, and the bytes of an instance then.
     ///
     /// # Errors
     ///
     /// When it crashes or does not come to an end.
-    pub fn describe(&self) -> Result<Vec<(String, String)>, LoadError> {
+    pub fn describe(&self) -> Result<(Vec<(String, String)>, usize), LoadError> {
         let settings = Settings { config: String::new(), ..Settings::new("inspect") };
         let shared = self.0.host.share(None, settings);
-        complete(self, async { Instance::start(self, &shared, Arc::default()).await?.describe().await })
+        complete(self, async {
+            let mut instance = Instance::start(self, &shared, Arc::default()).await?;
+            Ok((instance.describe().await?, instance.memory()))
+        })
     }
 }
 

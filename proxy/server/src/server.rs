@@ -8,10 +8,11 @@ use std::thread::{JoinHandle, available_parallelism};
 use std::time::{Duration, Instant};
 
 use tidegate_config::{Config, Problem};
-use tidegate_plugin_host::{Host, Services};
+use tidegate_plugin_host::Services;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::admin;
+use crate::compile_cache;
 use crate::listener::{self, Admission};
 use crate::log;
 use crate::regular;
@@ -45,7 +46,10 @@ pub(crate) fn run(file: PathBuf) -> Result<ExitCode, Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let state = state::open(&config, runtime.handle()).map_err(|problem| Error::Config(vec![problem]))?;
     let services = Services::new(state, config.state.timeout);
-    let host = Host::new(services.clone())?;
+    let (host, problem) = compile_cache::host(&config, services.clone())?;
+    if let Some(problem) = problem {
+        tracing::warn!(target: "plugin", "{problem}");
+    }
     let workers = start_workers(&config)?;
     let commands = workers.iter().map(|worker| worker.commands.clone()).collect();
     // Before anything serves: a signal must not find the process without them.

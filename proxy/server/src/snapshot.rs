@@ -13,6 +13,7 @@ use tidegate_plugin_host::{Destinations, EditLimits};
 
 use crate::access_log;
 use crate::compression::Compression;
+use crate::explain::{self, Explain, Recent};
 use crate::files;
 use crate::policy::{Chain, Link};
 use crate::tasks::Tasks;
@@ -35,6 +36,9 @@ pub(crate) struct Snapshot {
     /// Of the whole process.
     pub(crate) memory: Arc<Memory>,
     pub(crate) access_log: Option<access_log::Handle>,
+    pub(crate) explain: Option<explain::Settings>,
+    /// Of the whole process.
+    pub(crate) recent: Arc<Recent>,
 }
 
 impl Snapshot {
@@ -50,6 +54,8 @@ impl Snapshot {
             temporary: self.temporary.clone(),
             memory: self.memory.clone(),
             access_log: self.access_log.clone(),
+            explain: self.explain.clone(),
+            recent: self.recent.clone(),
         }
     }
 
@@ -67,7 +73,8 @@ impl Snapshot {
                 .clusters
                 .iter()
                 .all(|(name, one)| other.clusters.get(name).is_some_and(|other| Arc::ptr_eq(one, other)));
-        self.config == other.config && same_tls && same_clusters && same_chain
+        let same_explain = self.explain == other.explain;
+        self.config == other.config && same_explain && same_tls && same_clusters && same_chain
     }
 }
 
@@ -78,6 +85,7 @@ pub(crate) struct Generation {
     pub(crate) destinations: Arc<Destinations>,
     pub(crate) edit_limits: EditLimits,
     pub(crate) access_log: Option<Rc<access_log::Handle>>,
+    pub(crate) explain: Option<Explain>,
     /// Where bodies are kept that do not fit in memory.
     pub(crate) temporary: TemporaryFiles,
     /// What requests make the process hold.
@@ -136,6 +144,10 @@ impl Generation {
                 body: limits.policy_body,
             },
             access_log: snapshot.access_log.clone().map(Rc::new),
+            explain: snapshot
+                .explain
+                .clone()
+                .map(|settings| Explain::new(settings, snapshot.recent.clone())),
             temporary: snapshot.temporary.clone(),
             memory: snapshot.memory.clone(),
             tls: snapshot.tls.clone(),

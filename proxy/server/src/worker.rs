@@ -77,8 +77,10 @@ impl Worker {
         generation: &Generation,
         connection: &Connection,
         request: &Request<B>,
+        is_explained: bool,
     ) -> Record {
-        Record::begin(generation.access_log.clone(), self.next_id(), connection, scheme(connection), request)
+        let (log, id) = (generation.access_log.clone(), self.next_id());
+        Record::begin(log, id, connection, scheme(connection), request, is_explained)
     }
 
     /// The log line of what did not become a request, with a number of the same kind.

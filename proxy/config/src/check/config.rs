@@ -3,10 +3,10 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use super::{Report, compression, files, listener, state, upstream};
+use super::{Report, compression, explain, files, listener, state, upstream};
 use crate::document::Document;
 use crate::{
-    AccessLog, Admin, Config, Limits, Log, MinRate, Problems, Ready, Resolver, Timeouts, file, suggest,
+    AccessLog, Admin, CompileCache, Config, Limits, Log, MinRate, Problems, Ready, Resolver, Timeouts, file, suggest,
 };
 
 /// `file` is where relative paths start.
@@ -45,6 +45,7 @@ pub(crate) fn check(document: Document<file::Config>, file: &Path) -> Result<Con
     for (index, name) in content.ready.upstreams.iter().enumerate() {
         known_upstream(&format!("ready.upstreams[{index}]"), name, &content, &mut report);
     }
+    explain::check(&content, &mut report);
     header_sizes(&content, &mut report);
     report.finish()?;
 
@@ -66,6 +67,7 @@ pub(crate) fn check(document: Document<file::Config>, file: &Path) -> Result<Con
         log,
         state: sharing,
         admin,
+        explain: explaining,
         ready,
     } = content;
     let trusted_proxies: Vec<_> = trusted_proxies.into_iter().map(|network| network.0).collect();
@@ -79,6 +81,11 @@ pub(crate) fn check(document: Document<file::Config>, file: &Path) -> Result<Con
             timeout: resolver.timeout.0,
         },
         plugin_directory: directory.join(plugins.directory.0.0),
+        compile_cache: match plugins.compile_cache.as_ref().map(|path| path.0.0.as_str()) {
+            None => CompileCache::System,
+            Some("off") => CompileCache::Off,
+            Some(path) => CompileCache::Directory(directory.join(path)),
+        },
         listeners: listeners
             .into_iter()
             .map(|(name, value)| (name, listener::convert(value, &trusted_proxies, directory)))
@@ -107,6 +114,7 @@ pub(crate) fn check(document: Document<file::Config>, file: &Path) -> Result<Con
             path => AccessLog::File(directory.join(path)),
         },
         log: Log { level: log.level, format: log.format },
+        explain: explaining.map(|explain| explain::convert(explain, directory)),
         state: state::convert(sharing, directory),
         ready: Ready { upstreams: ready.upstreams },
         admin: admin.map(|admin| Admin {

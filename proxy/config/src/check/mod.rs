@@ -2,6 +2,7 @@
 
 mod compression;
 mod config;
+mod explain;
 mod files;
 mod listener;
 mod plugin;

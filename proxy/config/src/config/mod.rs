@@ -15,12 +15,14 @@ use serde::{Deserialize, Serialize};
 use crate::Positions;
 
 mod compression;
+mod explain;
 mod files;
 mod listener;
 mod state;
 mod upstream;
 
 pub use compression::{Coding, Compression, Levels, MediaRange};
+pub use explain::Explain;
 pub use files::{CacheControl, Files};
 pub use listener::{Certificate, ClientAuth, HttpVersions, Listener, Passthrough, Serves, Tls, TlsVersion};
 pub use state::{Credentials, Password, Redis, RedisTls, State, StateBackend};
@@ -50,6 +52,8 @@ pub struct Config {
     /// The chain. Absolute or relative to the working directory, already joined with the directory of the
     /// file.
     pub plugin_directory: PathBuf,
+    /// Where compiled plugins are kept.
+    pub compile_cache: CompileCache,
     /// By name; never empty.
     pub listeners: BTreeMap<String, Listener>,
     /// By name.
@@ -70,6 +74,8 @@ pub struct Config {
     pub state: State,
     /// `[admin]`; `None` = off.
     pub admin: Option<Admin>,
+    /// `[explain]`; `None` = no request is.
+    pub explain: Option<Explain>,
     /// When `/readyz` says no.
     pub ready: Ready,
     /// Where each key of the file stands.
@@ -81,6 +87,17 @@ impl Config {
     pub fn destinations(&self) -> impl Iterator<Item = &String> {
         self.upstreams.keys().chain(self.files.keys())
     }
+}
+
+/// `plugins.compile-cache`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CompileCache {
+    /// Where such things are kept for whoever runs the proxy, if there is such a place.
+    System,
+    /// Plugins are compiled at every start.
+    Off,
+    /// Already joined with the directory of the file.
+    Directory(PathBuf),
 }
 
 /// `resolver = { … }`: DNS for the host names in [`Upstream::servers`].

@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::text::{DnsServer, FieldName, FilePath, Form, HostField, Name, Size, Text};
-use super::{Compression, Files, Listener, State, Upstream};
+use super::{Compression, Explain, Files, Listener, State, Upstream};
 use crate::{Ambiguous, LogFormat, LogLevel};
 
 /// The configuration of tidegate.
@@ -69,6 +69,9 @@ pub(crate) struct Config {
     pub state: State,
     /// The admin interface. Without this table it is off. Read at the start only.
     pub admin: Option<Admin>,
+    /// Requests of clients of which the proxy keeps what its policies asked and did, for the admin interface. Without this
+    /// table there are none.
+    pub explain: Option<Explain>,
     /// When `/readyz` of the admin interface says no, beside what it always looks at.
     pub ready: Ready,
 }
@@ -109,11 +112,16 @@ pub(crate) struct Plugins {
     /// names. It may be empty; only the default one may be missing.
     #[schemars(extend("examples" = ["plugins"]))]
     pub directory: Text<FilePath>,
+    /// Where compiled plugins are kept, so that the next start need not compile them: a directory of the proxy's own that
+    /// nobody else may write to, at most 512 MiB; `"off"`: nowhere. Without this key it is `$CACHE_DIRECTORY` (which systemd
+    /// sets for `CacheDirectory=`), else `tidegate` in `$XDG_CACHE_HOME`, else `~/.cache/tidegate`. Read at the start only.
+    #[schemars(extend("examples" = ["/var/cache/tidegate", "off"]))]
+    pub compile_cache: Option<Text<FilePath>>,
 }
 
 impl Default for Plugins {
     fn default() -> Self {
-        Self { directory: Text(FilePath("plugins".to_owned())) }
+        Self { directory: Text(FilePath("plugins".to_owned())), compile_cache: None }
     }
 }
 

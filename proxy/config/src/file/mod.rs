@@ -3,6 +3,7 @@
 
 mod compression;
 mod config;
+mod explain;
 mod files;
 mod listener;
 mod plugin;
@@ -12,6 +13,7 @@ mod upstream;
 
 pub(crate) use compression::{Compression, DEFAULT_LEVELS};
 pub(crate) use config::{Config, Limits};
+pub(crate) use explain::Explain;
 pub(crate) use files::{CacheControl, FallbackFor, Files};
 pub(crate) use listener::{Certificate, Http, Listener, Tls};
 pub(crate) use plugin::{Plugin, Secret};

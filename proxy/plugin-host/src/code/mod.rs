@@ -5,6 +5,7 @@ mod tests;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, InstancePre};
@@ -42,6 +43,7 @@ pub(crate) struct Inner {
     wasi: bool,
     /// Its calls may wait.
     waits: bool,
+    compile_time: Duration,
 }
 
 impl Inner {
@@ -59,6 +61,7 @@ impl Host {
     ///
     /// When the file is not what a plugin must be; the message says what to do.
     pub fn compile(&self, bytes: &[u8]) -> Result<Code, LoadError> {
+        let began = Instant::now();
         let encoded;
         let component = match Layer::of(bytes)? {
             Layer::Component => bytes,
@@ -89,6 +92,7 @@ impl Host {
             retries: imports(self, &component, &RETRY),
             wasi,
             waits,
+            compile_time: began.elapsed(),
         })))
     }
 
@@ -112,6 +116,11 @@ impl Code {
     /// The interfaces it imports, sorted, such as `tidegate:policy/http@0.1.0`.
     pub fn capabilities(&self) -> Vec<String> {
         self.0.capabilities.clone()
+    }
+
+    /// How long it took to be compiled, or to be found in the cache.
+    pub fn compile_time(&self) -> Duration {
+        self.0.compile_time
     }
 
     /// Whether it can send requests to a destination of its choice.

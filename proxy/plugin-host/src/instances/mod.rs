@@ -138,8 +138,7 @@ impl Instances {
         if shared.isolation != Isolation::Worker || self.plugin.keeps_state() {
             return None;
         }
-        // Who wants to know what a policy asks has it asked.
-        let memo = self.memo.as_ref().filter(|_| chunk.is_none() && slot.witness.is_none());
+        let memo = self.memo.as_ref().filter(|_| chunk.is_none());
         if let Some(verdict) = memo.and_then(|memo| memo.recall(phase, slot)) {
             return Some(Ok(verdict));
         }

@@ -21,7 +21,8 @@ use crate::refusal::{EditError, RouteError};
 
 pub(crate) use question::{Answer, Change, Fact, Number, Question, Route, Subject, Text};
 pub(crate) use recorder::Recorder;
-pub use witness::Seen;
+pub(crate) use witness::{Hidden, tell};
+pub use witness::{Account, Seen, Witness};
 
 /// Who calls, and what it may: what a question needs to know beside the exchange.
 #[derive(Clone, Copy)]
@@ -63,13 +64,14 @@ impl Call {
         remembers: bool,
     ) {
         self.chunk = chunk.map(|chunk| Draft::new(chunk, exchange.limits.body));
-        self.recorder.begin(remembers, exchange.witness.is_some());
+        let hidden = exchange.witness.as_ref().map(|witness| witness.hidden.clone());
+        self.recorder.begin(remembers, hidden);
         self.about = Some((phase, exchange));
     }
 
     /// About no exchange.
     pub(crate) fn begin_alone(&mut self) {
-        self.recorder.begin(false, false);
+        self.recorder.begin(false, None);
         self.callouts = 0;
     }
 
@@ -77,7 +79,7 @@ impl Call {
     pub(crate) fn end(&mut self) -> (Option<Box<Exchange>>, Option<Draft>) {
         let mut exchange = self.about.take().map(|(_, exchange)| exchange);
         if let Some(witness) = exchange.as_mut().and_then(|exchange| exchange.witness.as_mut()) {
-            witness.extend(self.recorder.take_seen());
+            witness.seen.append(&mut self.recorder.take_seen());
         }
         (exchange, self.chunk.take())
     }

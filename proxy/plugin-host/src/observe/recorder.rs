@@ -2,10 +2,12 @@
 
 use std::cell::{Cell, RefCell};
 
+use super::witness::{Hidden, tell};
 use super::{Answer, Question, Seen};
 
 /// Questions of one call; more are cheaper to ask than to remember.
 const MAX_QUESTIONS: usize = 64;
+const TOO_MANY: &str = "too many questions";
 /// Longest text that is kept as an answer, bytes: a host name has at most 253, and a path that is longer is
 /// hardly one that many ask for.
 const MAX_TEXT: usize = 260;
@@ -18,15 +20,15 @@ pub(crate) struct Recorder {
     /// the store.
     unfit: Cell<Option<&'static str>>,
     noted: RefCell<Vec<(Question<'static>, Answer)>>,
-    /// Whether somebody wants to know all of it, in words.
-    is_witnessed: bool,
+    /// Somebody wants to know all of it in words, but for the values of these fields.
+    witnessed: Option<Hidden>,
     seen: RefCell<Vec<Seen>>,
 }
 
 impl Recorder {
-    pub(super) fn begin(&mut self, recording: bool, is_witnessed: bool) {
+    pub(super) fn begin(&mut self, recording: bool, witnessed: Option<Hidden>) {
         self.recording = recording;
-        self.is_witnessed = is_witnessed;
+        self.witnessed = witnessed;
         self.seen.get_mut().clear();
         self.unfit.set(None);
         self.noted.get_mut().clear();
@@ -40,8 +42,8 @@ impl Recorder {
 
     /// A function is called of which only the name is known.
     pub(super) fn call(&self, function: &'static str) {
-        if self.is_witnessed {
-            self.seen.borrow_mut().push(Seen { what: function.to_owned(), answer: None });
+        if self.witnessed.is_some() {
+            tell(&mut self.seen.borrow_mut(), || Seen::only(function));
         }
         self.give_up(function);
     }
@@ -52,22 +54,35 @@ impl Recorder {
     }
 
     pub(super) fn note(&self, question: impl FnOnce() -> Question<'static>, answer: impl FnOnce() -> Answer) {
-        if self.is_witnessed {
-            let (what, answer) = (question().to_string(), Some(answer().to_string()));
-            return self.seen.borrow_mut().push(Seen { what, answer });
+        if let Some(hidden) = &self.witnessed {
+            return self.tell(question(), answer(), hidden);
         }
         if !self.recording || self.unfit.get().is_some() {
             return;
         }
+        if self.noted.borrow().len() == MAX_QUESTIONS {
+            return self.give_up(TOO_MANY);
+        }
+        self.remember(question(), answer());
+    }
+
+    fn remember(&self, question: Question<'static>, answer: Answer) {
         let mut noted = self.noted.borrow_mut();
         if noted.len() == MAX_QUESTIONS {
-            return self.give_up("too many questions");
+            return self.give_up(TOO_MANY);
         }
-        let answer = answer();
         if matches!(&answer, Answer::Text(text) if text.len() > MAX_TEXT) {
             return self.give_up("a long text");
         }
-        noted.push((question(), answer));
+        noted.push((question, answer));
+    }
+
+    /// The same with a witness.
+    fn tell(&self, question: Question<'static>, answer: Answer, hidden: &Hidden) {
+        tell(&mut self.seen.borrow_mut(), || Seen::of(&question, &answer, hidden));
+        if self.recording && self.unfit.get().is_none() {
+            self.remember(question, answer);
+        }
     }
 
     /// What was noted, in order.

@@ -1,17 +1,126 @@
 //! What a call asked and did, in words: for people.
 
 use std::fmt;
+use std::sync::Arc;
+
+use http::HeaderName;
+use serde::{Deserialize, Serialize};
 
 use super::question::{Answer, Change, Fact, Number, Question, Text};
 use crate::bodies::Side;
 
+/// Functions of one call that are told of; a policy in a loop may call any number.
+const MAX_SEEN: usize = 1000;
+/// Bytes of a question or an answer that are told.
+const LONGEST: usize = 1024;
+
+/// Somebody who wants to know, in words, what policies ask and do.
+#[derive(Debug, Default)]
+pub struct Witness {
+    /// The calls so far, in order.
+    pub calls: Vec<Account>,
+    /// Of the call that is not yet among them.
+    pub(crate) seen: Vec<Seen>,
+    /// It was remembered.
+    pub(crate) is_remembered: bool,
+    /// Fields whose values are not told.
+    pub(crate) hidden: Hidden,
+}
+
+/// Fields whose values are nobody's business.
+pub(crate) type Hidden = Arc<[HeaderName]>;
+
+impl Witness {
+    /// `hidden`: fields whose values are not told.
+    pub fn new(hidden: Arc<[HeaderName]>) -> Box<Self> {
+        Box::new(Self { hidden, ..Self::default() })
+    }
+
+    /// Tells of a call that has ended, or of what stood in its place.
+    pub fn note(&mut self, account: Account) {
+        let seen = std::mem::take(&mut self.seen);
+        let remembered = std::mem::take(&mut self.is_remembered);
+        self.calls.push(Account { seen, remembered, ..account });
+    }
+}
+
+/// What one policy made of an exchange in one phase.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Account {
+    /// Its name.
+    pub policy: String,
+    /// By its name in the contract.
+    pub phase: String,
+    /// What came of it, or why it was not called.
+    pub verdict: String,
+    /// Why there was no decision.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// Microseconds.
+    pub us: u64,
+    /// It promised that what it decides depends on nothing but what it asks about the request.
+    pub pure: bool,
+    /// An earlier call had learnt the same facts, so the policy was not called.
+    pub remembered: bool,
+    /// What it asked and did, in order.
+    pub seen: Vec<Seen>,
+}
+
 /// One function that a policy called.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Seen {
     /// What it asked or did, in the words of the contract: `header user-agent`.
     pub what: String,
     /// What came of it; `None` for functions of which only the name is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub answer: Option<String>,
+}
+
+impl Seen {
+    pub(crate) fn of(question: &Question<'_>, answer: &Answer, hidden: &Hidden) -> Self {
+        let is_hidden = |name: &str| hidden.iter().any(|hidden| hidden.as_str().eq_ignore_ascii_case(name));
+        match question {
+            Question::Text(Text::Header(_, name)) if is_hidden(name) => {
+                let answer = if *answer == Answer::NoText { "none" } else { "hidden" };
+                Self { what: question.to_string(), answer: Some(answer.to_owned()) }
+            }
+            Question::Fact(Fact::HeaderContains(name, _)) if is_hidden(name) => {
+                Self { what: format!("header-contains {name}"), answer: Some("hidden".to_owned()) }
+            }
+            Question::Change(
+                Change::SetHeader(side, name, _) | Change::AppendHeader(side, name, _),
+            ) if is_hidden(name.as_str()) => {
+                let verb = if matches!(question, Question::Change(Change::SetHeader(..))) { "set" } else { "append" };
+                let what = format!("{verb}-{}header {name}: hidden", of(*side));
+                Self { what, answer: Some(answer.to_string()) }
+            }
+            _ => Self { what: cut(question.to_string()), answer: Some(cut(answer.to_string())) },
+        }
+    }
+
+    pub(super) fn only(function: &str) -> Self {
+        Self { what: function.to_owned(), answer: None }
+    }
+}
+
+/// Tells of one function more, up to a bound.
+pub(crate) fn tell(seen: &mut Vec<Seen>, one: impl FnOnce() -> Seen) {
+    match seen.len() {
+        ..MAX_SEEN => seen.push(one()),
+        MAX_SEEN => seen.push(Seen::only("… and so on")),
+        _ => {}
+    }
+}
+
+fn cut(mut text: String) -> String {
+    if text.len() > LONGEST {
+        let end = text.floor_char_boundary(LONGEST);
+        text.truncate(end);
+        text.push('…');
+    }
+    text
 }
 
 impl fmt::Display for Question<'_> {

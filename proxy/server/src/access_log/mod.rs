@@ -20,6 +20,7 @@ use tidegate_message::{Connection, UNKNOWN};
 use tidegate_upstream::{AttemptEnd, Attempts};
 
 pub(crate) use self::connection::ConnectionRecord;
+use crate::explain::Explained;
 use crate::lines::{self, Item, Lines, Queue};
 use crate::policy::Step;
 
@@ -166,6 +167,8 @@ pub(crate) struct Record {
     pub(crate) upstream: Option<Duration>,
     pub(crate) attributes: Vec<(String, String)>,
     pub(crate) policies: Vec<Step>,
+    /// What is kept of a request that is explained.
+    pub(crate) explained: Option<Box<Explained>>,
 }
 
 /// The request as it came.
@@ -185,8 +188,9 @@ impl Record {
         connection: &Connection,
         scheme: &'static str,
         request: &Request<B>,
+        is_explained: bool,
     ) -> Self {
-        let asked = log.is_some().then(|| Asked {
+        let asked = (log.is_some() || is_explained).then(|| Asked {
             version: request.version(),
             method: Some(request.method().clone()),
             uri: request.uri().clone(),
@@ -243,6 +247,7 @@ impl Record {
             upstream: None,
             attributes: Vec::new(),
             policies: Vec::new(),
+            explained: None,
         }
     }
 
@@ -284,8 +289,8 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
-        let (Some(log), Some(asked)) = (&self.log, &self.asked) else { return };
-        log.line(&Line {
+        let Some(asked) = &self.asked else { return };
+        let line = Line {
             time: Timestamp::now().to_string(),
             id: id_text(self.id),
             request_id: self.request_id.as_ref().map(text),
@@ -317,7 +322,13 @@ impl Drop for Record {
             user_agent: asked.user_agent.as_ref().map(text),
             attributes: self.attributes.iter().map(|(key, value)| (&**key, &**value)).collect(),
             policies: &self.policies,
-        });
+        };
+        if let Some(log) = &self.log {
+            log.line(&line);
+        }
+        if let Some(explained) = self.explained.take() {
+            explained.finish(id_text(self.id), &line);
+        }
     }
 }
 
@@ -386,7 +397,8 @@ fn known<S: Serializer>(client: &IpAddr, serializer: S) -> Result<S::Ok, S::Erro
     if *client == UNKNOWN { serializer.serialize_str("unknown") } else { client.serialize(serializer) }
 }
 
-fn id_text(id: u64) -> String {
+/// As it is in the log.
+pub(crate) fn id_text(id: u64) -> String {
     format!("{id:016x}")
 }
 

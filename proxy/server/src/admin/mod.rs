@@ -22,6 +22,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use crate::explain::{self, Recorded};
 use crate::reload::{Handle, PolicyStatus, Status};
 
 /// A request head on this interface has this long.
@@ -122,6 +123,11 @@ async fn answer(request: &Request<Incoming>, control: &Handle, services: &Servic
         }
         "/api/v1/state" if get => json(StatusCode::OK, &state(&services.state.status())),
         "/api/v1/plugins" if get => json(StatusCode::OK, &json!(control.status().plugins)),
+        "/api/v1/requests" if get => with_type(StatusCode::OK, "application/jsonl", control.recent().lines()),
+        path if get && path.starts_with(REQUEST) => match explained(control, &path[REQUEST.len()..]) {
+            Some(explanation) => text(StatusCode::OK, explanation),
+            None => text(StatusCode::NOT_FOUND, "no request with this id is kept\n".to_owned()),
+        },
         "/api/v1/upstreams" if get => {
             let upstreams = control.status().upstreams;
             json(StatusCode::OK, &json!(upstreams.iter().map(|cluster| cluster.status()).collect::<Vec<_>>()))
@@ -135,12 +141,20 @@ async fn answer(request: &Request<Incoming>, control: &Handle, services: &Servic
             }
             None => text(StatusCode::SERVICE_UNAVAILABLE, "stopping\n".to_owned()),
         },
-        "/livez" | "/readyz" | "/metrics" | "/api/v1/plugins" | "/api/v1/upstreams" | "/api/v1/state" => {
-            not_allowed("GET, HEAD")
-        }
+        "/livez" | "/readyz" | "/metrics" | "/api/v1/plugins" | "/api/v1/requests" | "/api/v1/upstreams"
+        | "/api/v1/state" => not_allowed("GET, HEAD"),
         "/api/v1/reload" => not_allowed("POST"),
         _ => text(StatusCode::NOT_FOUND, "there is nothing here\n".to_owned()),
     }
+}
+
+/// One request of those that were explained.
+const REQUEST: &str = "/api/v1/requests/";
+
+/// What policies made of a request, in words.
+fn explained(control: &Handle, id: &str) -> Option<String> {
+    let line = control.recent().find(id)?;
+    Some(explain::text::of(&serde_json::from_str::<Recorded>(&line).ok()?))
 }
 
 /// Where policies keep what they share, and whether that can be reached.

@@ -11,8 +11,10 @@ use tokio::sync::mpsc;
 
 use super::print;
 use crate::access_log;
+use crate::compile_cache;
+use crate::explain;
 use crate::files;
-use crate::policy;
+use crate::policy::{self, Link, Policy};
 use crate::regular;
 use crate::reload::{Directory, Look, Scan};
 use crate::tls;
@@ -21,9 +23,10 @@ use tidegate_body::buffer;
 /// Prints every problem, one a line, what works but will surprise, and a last line that counts the
 /// problems.
 pub(crate) fn run(file: &Path) -> Result<ExitCode, String> {
-    let Findings { problems, warnings } = look(file).map_err(|error| error.to_string())?;
+    let Findings { problems, warnings, costs } = look(file).map_err(|error| error.to_string())?;
     let mut lines: Vec<String> = problems.iter().map(Problem::to_string).collect();
     lines.extend(warnings.iter().map(|warning| format!("warning: {warning}")));
+    lines.extend(costs);
     lines.push(match problems.len() {
         0 => format!("{}: no problem found", file.display()),
         1 => "1 problem".to_owned(),
@@ -36,11 +39,13 @@ pub(crate) fn run(file: &Path) -> Result<ExitCode, String> {
 struct Findings {
     problems: Vec<Problem>,
     warnings: Vec<Problem>,
+    /// What each policy costs, a line each.
+    costs: Vec<String>,
 }
 
 impl Findings {
     fn problems(problems: Vec<Problem>) -> Self {
-        Self { problems, warnings: Vec::new() }
+        Self { problems, warnings: Vec::new(), costs: Vec::new() }
     }
 }
 
@@ -63,6 +68,7 @@ fn look(file: &Path) -> Result<Findings, HostError> {
     problems.extend(findings.warnings);
     tls::ClientLoader::new().load(&config, &mut problems);
     files::load(&config, &mut problems);
+    explain::load(&config, &mut problems);
     let temporary = match buffer::check(&config) {
         Ok(warning) => warning,
         Err(problem) => {
@@ -71,8 +77,12 @@ fn look(file: &Path) -> Result<Findings, HostError> {
         }
     };
     problems.extend(access_log::check(&config));
-    let mut warnings = match plugins(&config)? {
+    let (host, no_cache) = compile_cache::host(&config, Services::default())?;
+    problems.extend(no_cache);
+    let mut costs = Vec::new();
+    let mut warnings = match plugins(&config, host) {
         Ok(scan) => {
+            costs.extend(scan.links.iter().filter_map(cost));
             problems.extend(scan.problems);
             let routes = policy::warnings(&scan.links, &config);
             let found =
@@ -86,14 +96,20 @@ fn look(file: &Path) -> Result<Findings, HostError> {
     };
     warnings.extend(temporary);
     warnings.extend(files::warnings(&config));
-    Ok(Findings { problems, warnings })
+    Ok(Findings { problems, warnings, costs })
+}
+
+fn cost(link: &Link) -> Option<String> {
+    let Policy::Serving(plugin) = &link.policy else { return None };
+    let (time, memory) = (plugin.compile_time().as_millis(), plugin.memory() >> 10);
+    Some(format!("policy {}: compiled in {time} ms, {memory} KiB for each instance", link.name))
 }
 
 /// Loads every plugin.
-pub(super) fn plugins(config: &Config) -> Result<Result<Scan, Problem>, HostError> {
+pub(super) fn plugins(config: &Config, host: Host) -> Result<Scan, Problem> {
     let (bad_version, _) = mpsc::channel(1);
     let (loaded, wait) = sync_channel(1);
-    let mut directory = Directory::new(Host::new(Services::default())?, 0, bad_version, move || {
+    let mut directory = Directory::new(host, 0, bad_version, move || {
         // Full: it is to be looked at already.
         let _ = loaded.try_send(());
     });
@@ -101,7 +117,7 @@ pub(super) fn plugins(config: &Config) -> Result<Result<Scan, Problem>, HostErro
         match directory.scan(config, 1, Look::Final, |_| false) {
             // Each has its time, after which it is refused.
             Ok(scan) if scan.pending => drop(wait.recv_timeout(Duration::from_secs(1))),
-            result => return Ok(result),
+            result => return result,
         }
     }
 }

@@ -1,22 +1,24 @@
 //! `tidegate explain`: what the policies of a configuration make of a request, without sending it anywhere.
 
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Instant;
 
 use http::StatusCode;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use tidegate_config::{Config, Problem};
 use tidegate_message::{ResponseHead, fields};
-use tidegate_plugin_host::{EditLimits, Exchange, Instances, Phase, Plugin, Seen, Slot, Verdict};
+use tidegate_plugin_host::{EditLimits, Exchange, Services, Slot, Witness};
 
 use super::{check, print};
+use crate::compile_cache;
+use crate::explain::signature::Key;
+use crate::explain;
 use crate::imagined::Imagined;
-use crate::policy::{Link, Policy};
+use crate::policy::Link;
 use crate::regular;
-use crate::response;
+use crate::rehearsal::{self, End, Rehearsal};
 
 /// The request, as the command line has it.
 #[derive(clap::Args)]
@@ -39,21 +41,42 @@ pub(crate) struct Asked {
     /// Have the response phases look at a response of this status.
     #[arg(long, value_name = "STATUS")]
     response: Option<u16>,
+    /// Print the field with which the running proxy explains such a request instead: the file is that of `explain.key-file`.
+    #[arg(long, value_name = "KEY-FILE")]
+    sign: Option<PathBuf>,
 }
 
 pub(crate) fn run(file: &Path, asked: &Asked) -> Result<ExitCode, String> {
+    if let Some(key) = &asked.sign {
+        return sign(key, asked);
+    }
     let text = regular::read_to_string(file)
         .map_err(|error| format!("{}: cannot read it: {error}", file.display()))?;
     let config = tidegate_config::parse(&text, file).map_err(|problems| problems.to_string())?;
-    let scan =
-        check::plugins(&config).map_err(|error| error.to_string())?.map_err(|problem| problem.to_string())?;
+    let (host, _) =
+        compile_cache::host(&config, Services::default()).map_err(|error| error.to_string())?;
+    let scan = check::plugins(&config, host).map_err(|problem| problem.to_string())?;
     let slot = slot(&config, asked)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| error.to_string())?;
-    let explained = runtime.block_on(explain(&config, &scan.links, slot, asked.response))?;
+    let explained = runtime.block_on(tell(&config, &scan.links, slot, asked.response))?;
     let problems: String =
         scan.problems.iter().map(|problem: &Problem| format!("problem: {problem}\n")).collect();
     print(format!("{problems}{explained}").trim_end())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints the field that asks for such a request to be explained.
+fn sign(file: &Path, asked: &Asked) -> Result<ExitCode, String> {
+    let name = file.display();
+    let key = regular::read(file).map_err(|error| format!("{name}: cannot read it: {error}"))?;
+    let key = Key::new(key).map_err(|error| format!("{name}: {error}"))?;
+    let Asked { method, url, client, .. } = asked;
+    let imagined = Imagined { method, url, headers: HeaderMap::new(), body: None, client, listener: "" };
+    let exchange = imagined.exchange(Arc::default(), EditLimits::default())?;
+    let request = &exchange.request;
+    let signed = key.sign(method, request.authority.as_bytes(), request.target().as_str());
+    print(&format!("{}: {signed}", explain::FIELD))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -89,54 +112,33 @@ fn slot(config: &Config, asked: &Asked) -> Result<Slot, String> {
     };
     let destinations = Arc::new(config.destinations().map(|name| Arc::from(name.as_str())).collect());
     let mut exchange = imagined.exchange(destinations, EditLimits::default())?;
-    exchange.witness = Some(Vec::new());
+    exchange.witness = Some(Witness::new(Arc::default()));
     Ok(Slot::new(exchange))
 }
 
-async fn explain(
+async fn tell(
     config: &Config,
     links: &[Link],
     mut slot: Slot,
     status: Option<u16>,
 ) -> Result<String, String> {
-    let mut text = String::new();
-    let _ = writeln!(text, "{}", line(&slot));
-    let mut seen = Vec::new();
-    let mut reply = None;
-    for link in links {
-        let Policy::Serving(plugin) = &link.policy else {
-            let _ = writeln!(text, "\n{}  no version of it could be loaded: on-error decides", link.name);
-            continue;
-        };
-        if !plugin.activation().applies(&slot) {
-            let _ = writeln!(text, "\n{}  not called: it is not about such requests", link.name);
-            continue;
+    let mut text = format!("{}\n", line(&slot));
+    let rehearsal = Rehearsal::new(links);
+    let (end, seen) = rehearsal.on_request(&mut slot).await;
+    told(&mut slot, &mut text);
+    let response = match (&end, status) {
+        (End::Denied(policy), _) => {
+            let _ = writeln!(text, "\n=> denied: {policy} decided nothing, and its on-error is \"deny\"");
+            None
         }
-        let instances = Instances::new(plugin.clone());
-        let verdict = match plugin.has(Phase::Request) {
-            true => call(&instances, Phase::Request, &mut slot, &mut text).await,
-            false => Some(Verdict::Next),
-        };
-        seen.push(instances);
-        match verdict {
-            Some(Verdict::Respond) => {
-                reply = slot.reply.take();
-                break;
-            }
-            Some(Verdict::Finish) => break,
-            Some(Verdict::Next | Verdict::Fail) | None => {}
-        }
-    }
-    let response = match (reply, status) {
-        (Some(reply), _) => Some(response::of_reply(reply).0),
-        (None, Some(status)) => {
+        (End::Reply, _) => rehearsal::reply(&mut slot).map(|(head, _)| head),
+        (End::Forward, Some(status)) => {
             let status = StatusCode::from_u16(status).map_err(|error| format!("--response: {error}"))?;
             Some(ResponseHead::new(status, HeaderMap::new()))
         }
-        (None, None) => None,
+        (End::Forward, None) => None,
     };
-    let is_reply = response.is_some() && status.is_none();
-    if !is_reply {
+    if end == End::Forward {
         let _ = writeln!(text, "\n=> {}\n   to {}", line(&slot), destination(config, &slot));
         for (name, value) in &slot.request.headers {
             let _ = writeln!(text, "   {name}: {}", String::from_utf8_lossy(value.as_bytes()));
@@ -144,17 +146,8 @@ async fn explain(
     }
     let Some(response) = response else { return Ok(text) };
     slot.replace_response(response);
-    for instances in seen.iter().rev().filter(|instances| instances.plugin().has(Phase::Response)) {
-        match call(instances, Phase::Response, &mut slot, &mut text).await {
-            Some(Verdict::Finish) => break,
-            Some(Verdict::Respond) => {
-                if let Some(reply) = slot.reply.take() {
-                    slot.replace_response(response::of_reply(reply).0);
-                }
-            }
-            Some(Verdict::Next | Verdict::Fail) | None => {}
-        }
-    }
+    rehearsal.on_response(&mut slot, &seen).await;
+    told(&mut slot, &mut text);
     if let Some(response) = &slot.response {
         let _ = writeln!(text, "\n<= {}", response.status);
         for (name, value) in &response.headers {
@@ -164,25 +157,10 @@ async fn explain(
     Ok(text)
 }
 
-/// Calls a policy and tells what it asked and did. `None`: there is no verdict.
-async fn call(instances: &Instances, phase: Phase, slot: &mut Slot, text: &mut String) -> Option<Verdict> {
-    let began = Instant::now();
-    let called = instances.call(phase, slot, None, None).await;
-    let micros = began.elapsed().as_micros();
-    let plugin: &Plugin = instances.plugin();
-    let verdict = match &called {
-        Ok(verdict) => verdict.as_str().to_owned(),
-        Err(error) => format!("no verdict ({}): {error}", error.as_str()),
-    };
-    let pure = if plugin.activation().is_pure() { ", pure" } else { "" };
-    let _ = writeln!(text, "\n{}  {}: {verdict}  ({micros} µs{pure})", plugin.name(), phase.as_str());
-    for Seen { what, answer } in slot.witness.as_mut().map(std::mem::take).unwrap_or_default() {
-        let _ = match answer {
-            Some(answer) => writeln!(text, "    {what} -> {answer}"),
-            None => writeln!(text, "    {what}"),
-        };
-    }
-    called.ok()
+/// Puts the calls since the last time into words.
+fn told(slot: &mut Slot, text: &mut String) {
+    let calls = slot.witness.as_mut().map(|witness| std::mem::take(&mut witness.calls));
+    calls.iter().flatten().for_each(|account| explain::text::call(text, account));
 }
 
 fn line(exchange: &Exchange) -> String {

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Instant;
 
 use tidegate_plugin_host::{Host, Services};
 
@@ -13,15 +12,14 @@ pub(crate) fn run(file: &Path) -> Result<ExitCode, String> {
     let name = file.display();
     let bytes = regular::read(file).map_err(|error| format!("{name}: cannot read it: {error}"))?;
     let host = Host::new(Services::default()).map_err(|error| error.to_string())?;
-    let begun = Instant::now();
     let code = host.compile(&bytes).map_err(|error| format!("{name}: {error}"))?;
-    let compiled = begun.elapsed();
-    let description = code.describe().map_err(|error| format!("{name}: {error}"))?;
+    let (description, memory) = code.describe().map_err(|error| format!("{name}: {error}"))?;
 
     let phases: Vec<&str> = code.phases().iter().map(|phase| phase.as_str()).collect();
     let mut facts = vec![
         ("size", format!("{} bytes", bytes.len())),
-        ("compile time", format!("{compiled:.1?}")),
+        ("compile time", format!("{:.1?}", code.compile_time())),
+        ("memory", format!("{} KiB for each instance, before it is configured", memory >> 10)),
         ("phases", phases.join(", ")),
         ("wants", code.capabilities().join("\n")),
     ];

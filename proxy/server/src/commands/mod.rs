@@ -4,6 +4,7 @@ mod check;
 mod demo;
 mod explain;
 mod inspect;
+mod replay;
 mod test;
 
 use std::io::{ErrorKind, Write as _};
@@ -41,6 +42,11 @@ enum Command {
         config: PathBuf,
         #[command(flatten)]
         asked: explain::Asked,
+    },
+    /// Tell what another plugin directory would make of recorded requests; exit 1 if it differs. Nothing is sent.
+    Replay {
+        #[command(flatten)]
+        asked: replay::Asked,
     },
     /// Run a self-contained edge: own certificate, three small origins, the stock policies.
     Demo {
@@ -105,6 +111,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Run { config } => server::run(config.path()).map_err(|error| error.to_string()),
         Command::Check { config } => check::run(&config.path()),
         Command::Explain { config, asked } => explain::run(&config, &asked),
+        Command::Replay { asked } => replay::run(&asked),
         Command::Demo { plugins, port } => demo::run(plugins, port),
         Command::Plugin(PluginCommand::Inspect { file }) => inspect::run(&file),
         Command::Plugin(PluginCommand::Test { file, cases, settings, junit }) => {

@@ -21,6 +21,8 @@ use crate::worker::Worker;
 pub(crate) struct ActiveExchange {
     pub(super) worker: Rc<Worker>,
     pub(super) generation: Rc<Generation>,
+    /// The response says under which name it is explained.
+    pub(super) names_explained: bool,
     pub(super) version: Version,
     /// As the client asked. Policies may ask the server otherwise, but it is the client's own method that says
     /// whether its response has a body (RFC 9110 §6.4.1).
@@ -167,5 +169,8 @@ impl ActiveExchange {
     fn write(mut self: Box<Self>) {
         self.record.attributes = std::mem::take(&mut self.exchange.attributes);
         self.record.policies = self.trail.take_steps();
+        if let (Some(explained), Some(witness)) = (&mut self.record.explained, self.exchange.witness.take()) {
+            explained.calls = witness.calls;
+        }
     }
 }

@@ -17,6 +17,7 @@ use super::active::{ActiveExchange, ClientSide};
 use super::log_phases::LogPhases;
 use crate::access_log::Record;
 use crate::error::Error;
+use crate::explain::Because;
 use crate::http::connection::{Arrival, HTTP2_STREAM_WINDOW};
 use crate::http::forwarded::Introduction;
 use crate::http::leftover::ClientBody;
@@ -72,7 +73,11 @@ pub(super) fn begin(
     arrival: Arrival,
 ) -> Result<(Box<ActiveExchange>, RequestBody), Box<Response<ResponseBody>>> {
     let generation = worker.generation();
-    let mut record = worker.record(&generation, &peer.connection, &incoming);
+    let explained = generation.explain.as_ref().and_then(|explain| {
+        let (method, uri) = (incoming.method().clone(), incoming.uri().clone());
+        Some((explain, explain.chooses(&method, &uri, incoming.headers_mut())?))
+    });
+    let mut record = worker.record(&generation, &peer.connection, &incoming, explained.is_some());
     let version = incoming.version();
 
     // No policy sees a request that could be read in two ways.
@@ -120,6 +125,11 @@ pub(super) fn begin(
     let method = parts.method.clone();
     let size = size(&parts.headers);
     let mut exchange = describe(&worker, &generation, peer, parts, accepted, marks, &mut record);
+    if let Some((explain, _)) = explained {
+        exchange.witness = Some(explain.witness());
+        record.explained = Some(Box::new(explain.begin(&exchange.request.headers)));
+    }
+    let names_explained = explained.is_some_and(|(_, because)| because == Because::Asked);
     let client = SocketAddr::new(exchange.client, peer.connection.source.port());
     let payer = || generation.memory.payer(client.ip());
     let held = hold_head(size, payer).and_then(|head| Ok((head, RequestBody::new(body, bounds, payer)?)));
@@ -138,7 +148,7 @@ pub(super) fn begin(
             destination: peer.connection.destination,
         },
         worker,
-        generation,
+        names_explained,
         version,
         method,
         client_side,
@@ -147,6 +157,7 @@ pub(super) fn begin(
         exchange: Keeper::new(Slot::new(exchange)),
         trail,
         record,
+        generation,
         progress,
         again: None,
         _head: head,

@@ -21,7 +21,7 @@ mod switch;
 use std::rc::Rc;
 
 use http::header::CONTENT_LENGTH;
-use http::{Method, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body as _;
 use tidegate_body::{Body, RequestBody, ResponseBody};
 use tidegate_message::framing;
@@ -30,6 +30,8 @@ use self::active::{ActiveExchange, Outcome};
 pub(crate) use self::begin::{Peer, unparsed};
 pub(crate) use self::log_phases::LogPhases;
 use self::policies::{Judgement, Settled};
+use crate::access_log::id_text;
+use crate::explain;
 use crate::http::connection::Arrival;
 use crate::http::leftover::ClientBody;
 use crate::response;
@@ -102,6 +104,11 @@ fn finish(mut active: Box<ActiveExchange>, outcome: Outcome) -> Response<Respons
     let head_only = active.method == Method::HEAD;
     let bodyless = framing::is_bodyless(status, &active.method);
     active.record.status = Some(status);
+    if active.names_explained
+        && let Ok(id) = HeaderValue::try_from(id_text(active.record.id()))
+    {
+        response.headers_mut().insert(explain::FIELD, id);
+    }
     if closes {
         response::close_after(response.headers_mut(), active.version);
     }

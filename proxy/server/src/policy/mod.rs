@@ -5,6 +5,7 @@
 
 mod bodies;
 mod breaker;
+mod effects;
 mod filter;
 mod keeper;
 mod shadow;
@@ -19,13 +20,14 @@ use serde::Serialize;
 use tidegate_config::{BodyOverflow, Config, OnError, Problem};
 use tidegate_message::Reply;
 use tidegate_plugin_host::{
-    Activation, BodyMode, CallError, Callouts, Chunk, Exchange, Instances, Phase, Plugin, Side, Slot, Verdict,
+    Account, Activation, BodyMode, CallError, Callouts, Chunk, Exchange, Instances, Phase, Plugin, Side, Slot, Verdict,
 };
 
 pub(crate) use self::bodies::{Passage, Refusal};
 pub(crate) use self::breaker::{Breaker, Shares};
 pub(crate) use self::keeper::Keeper;
-use self::shadow::{Beside, Effects, Fork};
+pub(crate) use self::effects::Effects;
+use self::shadow::{Beside, Fork};
 pub(crate) use self::shadow::{Report as ShadowReport, Shadow};
 use crate::error::Error;
 use crate::log;
@@ -352,6 +354,7 @@ impl Chain {
         trail.begin_phase();
         for (index, place) in self.places.iter().enumerate() {
             if place.link.shadow.is_some() || !place.applies(slot) {
+                place.witness(slot, None, "not called: it is not about such requests", None, None);
                 // They are compared with nothing being done.
                 let forks = place.forks(slot);
                 self.compare(forks, slot, Verdict::Next.as_str());
@@ -434,7 +437,11 @@ impl Chain {
     ) -> Result<Verdict, Error> {
         let forks = if phase == Phase::Request { place.forks(slot) } else { Vec::new() };
         let judged = match &place.instances {
-            None => place.no_decision("refused", "no version of it could be loaded"),
+            None => {
+                let judged = place.no_decision("refused", "no version of it could be loaded");
+                place.witness(slot, Some(phase), judged.noted, judged.error, None);
+                judged
+            }
             Some(instances) => place.ask(instances, phase, slot, None, self.door.get()).await,
         };
         self.compare(forks, slot, judged.error.unwrap_or(judged.noted));
@@ -486,11 +493,41 @@ impl Place {
         chunk: Option<&mut Chunk>,
         door: Option<&Arc<dyn Callouts>>,
     ) -> Judged {
-        if !self.link.required && self.link.breaker.refuses(phase) {
-            return self.no_decision("quarantined", "it kept failing and is quarantined");
+        let began = slot.witness.is_some().then(Instant::now);
+        let judged = if !self.link.required && self.link.breaker.refuses(phase) {
+            self.no_decision("quarantined", "it kept failing and is quarantined")
+        } else {
+            let outcome = instances.call(phase, slot, chunk, door).await;
+            self.judge(phase, slot, outcome)
+        };
+        if began.is_some() {
+            self.witness(slot, Some(phase), judged.noted, judged.error, began);
         }
-        let outcome = instances.call(phase, slot, chunk, door).await;
-        self.judge(phase, slot, outcome)
+        judged
+    }
+
+    /// Tells what became of a call, if somebody wants to know.
+    fn witness(
+        &self,
+        exchange: &mut Exchange,
+        phase: Option<Phase>,
+        verdict: &str,
+        error: Option<&str>,
+        began: Option<Instant>,
+    ) {
+        let Some(witness) = &mut exchange.witness else { return };
+        witness.note(Account {
+            policy: self.link.name.as_ref().to_owned(),
+            phase: phase.map_or("", Phase::as_str).to_owned(),
+            verdict: verdict.to_owned(),
+            error: error.map(str::to_owned),
+            pure: match &self.link.policy {
+                Policy::Serving(plugin) => plugin.activation().is_pure(),
+                Policy::Refused(_) => false,
+            },
+            us: began.map_or(0, |began| u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX)),
+            ..Account::default()
+        });
     }
 
     fn judge(&self, phase: Phase, exchange: &Exchange, outcome: Result<Verdict, CallError>) -> Judged {

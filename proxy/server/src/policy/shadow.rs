@@ -10,12 +10,11 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use http::HeaderMap;
 use serde::Serialize;
-use tidegate_message::Reply;
 use tidegate_plugin_host::{Callouts, Exchange, Instances, Phase, Slot, Verdict};
 
 use super::Link;
+use super::effects::Effects;
 use crate::log;
 
 /// Shadows of one worker that may be under way at once, and that wait for something: more are left out, and counted.
@@ -134,7 +133,7 @@ impl Fork {
             }
         };
         let shadowed = Effects::of(&self.slot, verdict);
-        let differences = served.differences(&shadowed);
+        let differences = served.differences(&shadowed, "the shadow");
         tally.compared.fetch_add(1, Relaxed);
         if differences.is_empty() {
             return;
@@ -162,79 +161,5 @@ impl Fork {
 impl Drop for Fork {
     fn drop(&mut self) {
         self.beside.under_way.set(self.beside.under_way.get() - 1);
-    }
-}
-
-/// What a policy made of a request.
-pub(super) struct Effects {
-    verdict: &'static str,
-    method: http::Method,
-    authority: String,
-    target: String,
-    route: Option<Arc<str>>,
-    headers: HeaderMap,
-    reply: Option<Reply>,
-}
-
-impl Effects {
-    pub(super) fn of(exchange: &Exchange, verdict: &'static str) -> Self {
-        let request = &exchange.request;
-        Self {
-            verdict,
-            method: request.method.clone(),
-            authority: request.authority.clone(),
-            target: request.target().as_str().to_owned(),
-            route: exchange.route.clone(),
-            headers: request.headers.clone(),
-            reply: exchange.reply.clone(),
-        }
-    }
-
-    /// What the other one does otherwise, a sentence each. Values of fields are not told: there may be secrets among them.
-    fn differences(&self, other: &Self) -> Vec<String> {
-        let mut found = Vec::new();
-        let mut compare = |what: &str, one: &str, other: &str| {
-            if one != other {
-                found.push(format!("{what}: {one:?}, and the shadow {other:?}"));
-            }
-        };
-        compare("verdict", self.verdict, other.verdict);
-        compare(
-            "route",
-            self.route.as_deref().unwrap_or_default(),
-            other.route.as_deref().unwrap_or_default(),
-        );
-        compare("method", self.method.as_str(), other.method.as_str());
-        compare("host", &self.authority, &other.authority);
-        let path = |target: &str| target.split('?').next().unwrap_or_default().to_owned();
-        compare("path", &path(&self.target), &path(&other.target));
-        let status =
-            |reply: &Option<Reply>| reply.as_ref().map_or(String::new(), |reply| reply.status.to_string());
-        compare("response", &status(&self.reply), &status(&other.reply));
-        if path(&self.target) == path(&other.target) && self.target != other.target {
-            found.push("query: another".to_owned());
-        }
-        let names = self.headers.keys().chain(other.headers.keys());
-        let mut told = Vec::new();
-        for name in names {
-            let differs = !self.headers.get_all(name).iter().eq(other.headers.get_all(name).iter());
-            if differs && !told.contains(&name) {
-                told.push(name);
-                let (mine, others) = (self.headers.contains_key(name), other.headers.contains_key(name));
-                let how = match (mine, others) {
-                    (true, false) => "not with the shadow",
-                    (false, true) => "with the shadow alone",
-                    _ => "another value",
-                };
-                found.push(format!("field {name}: {how}"));
-            }
-        }
-        if let (Some(one), Some(other)) = (&self.reply, &other.reply)
-            && one.status == other.status
-            && (one.headers != other.headers || one.body != other.body)
-        {
-            found.push("response: other fields or another body".to_owned());
-        }
-        found
     }
 }

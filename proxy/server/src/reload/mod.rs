@@ -21,6 +21,7 @@ use tokio::sync::{mpsc, oneshot};
 pub(crate) use self::directory::{Directory, Look, Scan, Status as PolicyStatus, settings_of};
 use self::watch::{Fingerprint, Watcher, Written};
 use crate::access_log;
+use crate::explain::{self, Recent};
 use crate::files;
 use crate::listener;
 use crate::machine;
@@ -43,6 +44,7 @@ const LONGEST_SETTLING: Duration = Duration::from_secs(10);
 pub(crate) struct Handle {
     requests: SyncSender<Request>,
     status: Arc<Mutex<Status>>,
+    recent: Arc<Recent>,
 }
 
 enum Request {
@@ -84,6 +86,11 @@ impl Handle {
         status
     }
 
+    /// The requests that were explained.
+    pub(crate) fn recent(&self) -> &Recent {
+        &self.recent
+    }
+
     /// Loads the files again and waits for the result; `None` if the proxy is stopping.
     pub(crate) async fn reload(&self) -> Option<Result<Outcome, Vec<Problem>>> {
         let (reply, result) = oneshot::channel();
@@ -120,6 +127,8 @@ struct Control {
     space: Arc<Space>,
     /// What requests make the process hold.
     memory: Arc<Memory>,
+    /// The requests that were explained.
+    recent: Arc<Recent>,
     workers: Vec<mpsc::Sender<Command>>,
     /// What each open listener was asked to bind, and the address it has.
     listening: HashMap<Arc<str>, SocketAddr>,
@@ -196,6 +205,7 @@ pub(crate) fn start(
 ) -> std::io::Result<Started> {
     let (bad_version, bad_versions) = mpsc::channel(16);
     let status = Arc::new(Mutex::new(Status::default()));
+    let recent = Arc::new(Recent::default());
     let (requests, queue) = sync_channel(16);
     // A full queue means that looking is due anyway.
     let look = requests.clone();
@@ -208,6 +218,7 @@ pub(crate) fn start(
         supervisor,
         space: Arc::default(),
         memory: Arc::default(),
+        recent: recent.clone(),
         workers,
         listening: HashMap::new(),
         access_log: None,
@@ -222,7 +233,7 @@ pub(crate) fn start(
         bad_versions,
         status: status.clone(),
     };
-    let handle = Handle { requests: requests.clone(), status };
+    let handle = Handle { requests: requests.clone(), status, recent };
     let (served, first) = oneshot::channel();
     let thread = std::thread::Builder::new()
         .name("control".to_owned())
@@ -353,7 +364,9 @@ impl Control {
 
     fn fingerprint(&self) -> Fingerprint {
         let certificates = self.config().into_iter().flat_map(tls::files);
-        let others = certificates.chain(self.directory.secret_files());
+        let others = certificates
+            .chain(self.config().into_iter().flat_map(explain::files))
+            .chain(self.directory.secret_files());
         Fingerprint::take(&self.file, self.config(), others)
     }
 
@@ -365,6 +378,7 @@ impl Control {
             let entries = std::fs::read_dir(&config.plugin_directory).into_iter().flatten().flatten();
             files.extend(entries.map(|entry| entry.path()));
             files.extend(tls::files(config));
+            files.extend(explain::files(config));
             files.extend(self.directory.secret_files());
         }
         files.into_iter()
@@ -405,6 +419,7 @@ impl Control {
         let (tls, mut findings) = self.tls.load(&config);
         let client_tls = self.client_tls.load(&config, &mut findings.problems);
         let roots = files::load(&config, &mut findings.problems);
+        let explain = explain::load(&config, &mut findings.problems);
         if !findings.problems.is_empty() {
             return Err(findings.problems.into());
         }
@@ -443,6 +458,8 @@ impl Control {
             temporary: TemporaryFiles::new(&config, self.space.clone()),
             memory: self.memory.clone(),
             access_log,
+            explain,
+            recent: self.recent.clone(),
         };
         if let Some(current) = &self.current {
             if current.serves_like(&next) {
@@ -586,6 +603,7 @@ fn warn_of_what_stays(before: &Config, after: &Config) {
         ("log", before.log != after.log),
         ("state", before.state != after.state),
         ("admin", before.admin != after.admin),
+        ("plugins.compile-cache", before.compile_cache != after.compile_cache),
     ];
     for (key, _) in changed.iter().filter(|(_, changed)| *changed) {
         tracing::warn!(target: "reload", key, "changed in the file; takes effect at the next start");

@@ -205,6 +205,9 @@ impl Entry {
             description: plugin
                 .map(|plugin| plugin.description().iter().cloned().collect())
                 .unwrap_or_default(),
+            compile_ms: plugin
+                .map(|plugin| u64::try_from(plugin.compile_time().as_millis()).unwrap_or(u64::MAX)),
+            memory: plugin.map(|plugin| plugin.memory()),
             breaker: serving.map(|serving| serving.link.breaker.clone()),
             shadow: serving.and_then(|serving| Some(serving.link.shadow.as_ref()?.report())),
             denies: serving.is_some_and(|serving| serving.link.on_error == OnError::Deny),

@@ -20,6 +20,10 @@ pub(crate) struct Status {
     pub(crate) last_good: bool,
     pub(crate) phases: Vec<&'static str>,
     pub(crate) description: BTreeMap<String, String>,
+    /// What its code took to be compiled, or to be found in the cache.
+    pub(crate) compile_ms: Option<u64>,
+    /// Bytes of one instance once it is configured.
+    pub(crate) memory: Option<usize>,
     /// What it would have done otherwise, if it is a shadow.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) shadow: Option<ShadowReport>,

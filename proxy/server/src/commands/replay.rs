@@ -1,0 +1,139 @@
+//! `tidegate replay`: what another plugin directory would make of requests that were recorded.
+
+use std::fmt::Write as _;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use tidegate_config::Config;
+use tidegate_plugin_host::{EditLimits, Services, Slot};
+
+use super::{check, print};
+use crate::compile_cache;
+use crate::explain::Recorded;
+use crate::imagined::Imagined;
+use crate::policy::Effects;
+use crate::regular;
+use crate::rehearsal::{End, Rehearsal};
+
+/// What is to be compared.
+#[derive(clap::Args)]
+pub(crate) struct Asked {
+    /// Lines of the access log, or of `/api/v1/requests`, which know all fields; `-`: from standard input.
+    #[arg(value_name = "REQUESTS.jsonl")]
+    requests: PathBuf,
+    /// The other plugin directory.
+    #[arg(long, value_name = "DIRECTORY")]
+    plugins: PathBuf,
+    /// The configuration, with the plugin directory that serves.
+    #[arg(long, value_name = "FILE", default_value = "tidegate.toml")]
+    config: PathBuf,
+}
+
+/// What was found, for the last line.
+#[derive(Default)]
+struct Count {
+    requests: usize,
+    differ: usize,
+    /// Some values of their fields are not known.
+    partly_hidden: usize,
+    /// Lines of connections, of what was no request, and of what cannot be asked for.
+    left_out: usize,
+}
+
+pub(crate) fn run(asked: &Asked) -> Result<ExitCode, String> {
+    let file = &asked.config;
+    let text = regular::read_to_string(file)
+        .map_err(|error| format!("{}: cannot read it: {error}", file.display()))?;
+    let config = tidegate_config::parse(&text, file).map_err(|problems| problems.to_string())?;
+    let requests = read(&asked.requests)
+        .map_err(|error| format!("{}: cannot read it: {error}", asked.requests.display()))?;
+    let other = Config { plugin_directory: asked.plugins.clone(), ..config.clone() };
+    let [now, then] = [chain(&config)?, chain(&other)?];
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| error.to_string())?;
+    let (told, differ) = runtime.block_on(replay(&config, &requests, &now, &then))?;
+    print(&told)?;
+    Ok(if differ { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn read(path: &Path) -> io::Result<String> {
+    if path.as_os_str() != "-" {
+        return regular::read_to_string(path);
+    }
+    let mut text = String::new();
+    io::stdin().read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// With problems, what serves would be another chain: so there must be none.
+fn chain(config: &Config) -> Result<Rehearsal, String> {
+    let (host, _) =
+        compile_cache::host(config, Services::default()).map_err(|error| error.to_string())?;
+    let scan = check::plugins(config, host).map_err(|problem| problem.to_string())?;
+    match scan.problems.as_slice() {
+        [] => Ok(Rehearsal::new(&scan.links)),
+        problems => Err(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")),
+    }
+}
+
+async fn replay(
+    config: &Config,
+    requests: &str,
+    now: &Rehearsal,
+    then: &Rehearsal,
+) -> Result<(String, bool), String> {
+    let destinations = Arc::new(config.destinations().map(|name| Arc::from(name.as_str())).collect());
+    let mut text = String::new();
+    let mut count = Count::default();
+    for (index, line) in requests.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        let recorded: Recorded =
+            serde_json::from_str(line).map_err(|error| format!("line {}: {error}", index + 1))?;
+        let exchange = || {
+            let imagined = Imagined {
+                method: recorded.method.as_deref().unwrap_or_default(),
+                url: &recorded.url(),
+                headers: recorded.fields(),
+                body: None,
+                client: &recorded.client,
+                listener: &recorded.listener,
+            };
+            imagined.exchange(Arc::clone(&destinations), EditLimits::default())
+        };
+        let (Some(_), Ok(one), Ok(other)) = (&recorded.method, exchange(), exchange()) else {
+            count.left_out += 1;
+            continue;
+        };
+        count.requests += 1;
+        count.partly_hidden += usize::from(recorded.is_partly_hidden());
+        let (serving, other) = (effects(now, one).await, effects(then, other).await);
+        let differences = serving.differences(&other, "the other");
+        if !differences.is_empty() {
+            count.differ += 1;
+            let _ = writeln!(text, "{}  (id {})", recorded.line(), recorded.id);
+            for difference in differences {
+                let _ = writeln!(text, "    {difference}");
+            }
+        }
+    }
+    let Count { requests, differ, partly_hidden, left_out } = count;
+    let _ = write!(text, "{requests} requests, {differ} of them would be treated otherwise");
+    if partly_hidden > 0 {
+        let _ = write!(text, "; {partly_hidden} had fields whose values were not recorded");
+    }
+    if left_out > 0 {
+        let _ = write!(text, "; {left_out} lines were left out, as they are of no request");
+    }
+    Ok((text, differ > 0))
+}
+
+async fn effects(chain: &Rehearsal, exchange: Box<tidegate_plugin_host::Exchange>) -> Effects {
+    let mut slot = Slot::new(exchange);
+    let verdict = match chain.on_request(&mut slot).await.0 {
+        End::Forward => "forward",
+        End::Reply => "respond",
+        End::Denied(_) => "denied, as a policy decided nothing",
+    };
+    Effects::of(&slot, verdict)
+}
