@@ -103,3 +103,15 @@ pub(crate) fn edits() -> BTreeMap<String, Vec<(String, String)>> {
 pub(crate) fn codings() -> Vec<(Vec<String>, Option<usize>)> {
     read(include_str!("codings.json"))
 }
+
+#[derive(Deserialize)]
+pub(crate) struct Values {
+    /// Queries, each with parameters and all their values.
+    pub(crate) query: Vec<(String, BTreeMap<String, Vec<String>>)>,
+    /// Values of `cookie`, with cookies and their values.
+    pub(crate) cookie: Vec<(Vec<String>, BTreeMap<String, Option<String>>)>,
+}
+
+pub(crate) fn values() -> Values {
+    read(include_str!("values.json"))
+}

@@ -3,7 +3,7 @@
 #[path = "../../../wit/vectors/form.rs"]
 mod form;
 
-use self::form::{AddressSet, Addresses, HostPattern, Hosts, PatternList, Patterns, RefusedList, RefusedSet};
+use self::form::{AddressSet, Addresses, HostPattern, Hosts, PatternList, Patterns, RefusedList, RefusedSet, Values};
 use super::matching::PatternKind;
 use super::{activation, matching, path};
 use crate::Message;
@@ -159,5 +159,25 @@ fn codings_are_known_alike() {
         let request = with_values(Request::new("POST", "/"));
         assert_eq!(request.decode_body(), undone.is_some(), "{values:?}");
         assert_eq!(request.decodes_body(), undone.is_some_and(|count| count > 0), "{values:?}");
+    }
+}
+
+#[test]
+fn parameters_and_cookies_are_found_alike() {
+    let Values { query: queries, cookie: cookies } = form::values();
+    for (written, expected) in queries {
+        let request = Request::new("GET", &format!("/?{written}"));
+        for (name, values) in expected {
+            assert_eq!(request.query_param(&name), values.first().cloned(), "{name} in {written}");
+            assert_eq!(request.query_params(&name), values, "{name} in {written}");
+        }
+    }
+    for (fields, expected) in cookies {
+        let request = fields
+            .iter()
+            .fold(Request::new("GET", "/"), |request, value| request.with_header("cookie", value));
+        for (name, value) in expected {
+            assert_eq!(request.cookie(&name), value, "{name} in {fields:?}");
+        }
     }
 }

@@ -5,9 +5,9 @@
 mod form;
 
 use http::header::{CONTENT_ENCODING, HeaderMap, HeaderValue};
-use tidegate_message::{Coding, authority, path};
+use tidegate_message::{Coding, authority, cookie, path, query};
 
-use self::form::{AddressSet, Addresses, HostPattern, Hosts, PatternList, Patterns, RefusedList, RefusedSet};
+use self::form::{AddressSet, Addresses, HostPattern, Hosts, PatternList, Patterns, RefusedList, RefusedSet, Values};
 use crate::activation::{Activation, Match, Narrowing};
 use crate::bodies::Side;
 use crate::edit::{Editor, Journal};
@@ -159,5 +159,22 @@ fn codings_are_known_alike() {
             values.iter().map(|value| (CONTENT_ENCODING, HeaderValue::from_str(value).expect("valid")));
         let headers: HeaderMap = fields.collect();
         assert_eq!(Coding::of(&headers).map(|codings| codings.len()), undone, "{values:?}");
+    }
+}
+
+#[test]
+fn parameters_and_cookies_are_found_alike() {
+    let Values { query: queries, cookie: cookies } = form::values();
+    for (written, expected) in queries {
+        for (name, values) in expected {
+            let found: Vec<_> = query::params(Some(&written), &name).collect();
+            assert_eq!(found, values, "{name} in {written}");
+        }
+    }
+    for (fields, expected) in cookies {
+        for (name, value) in expected {
+            let found = cookie::find(fields.iter().map(String::as_bytes), &name);
+            assert_eq!(found, value.as_deref(), "{name} in {fields:?}");
+        }
     }
 }

@@ -326,7 +326,7 @@ impl Drop for Record {
         if let Some(log) = &self.log {
             log.line(&line);
         }
-        if let Some(explained) = self.explained.take() {
+        if let Some(explained) = &self.explained {
             explained.finish(id_text(self.id), &line);
         }
     }

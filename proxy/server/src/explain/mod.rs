@@ -20,7 +20,7 @@ use tidegate_plugin_host::Witness;
 use tokio::time::Instant;
 
 pub(crate) use self::recent::Recent;
-pub(crate) use self::recorded::{HIDDEN, Recorded};
+pub(crate) use self::recorded::Recorded;
 use self::signature::Key;
 use crate::regular;
 
@@ -136,7 +136,7 @@ pub(crate) struct Explained {
 
 impl Explained {
     /// `line` is that of the access log.
-    pub(crate) fn finish(self, id: String, line: &impl serde::Serialize) {
+    pub(crate) fn finish(&self, id: String, line: &impl serde::Serialize) {
         let kept = recorded::Kept { line, headers: &self.headers, explained: &self.calls };
         // Strings and numbers always serialise.
         if let Ok(json) = serde_json::to_string(&kept) {

@@ -10,7 +10,7 @@ use tidegate_plugin_host::Account;
 pub(super) type Fields = BTreeMap<String, Vec<String>>;
 
 /// Stands for a value that is not kept.
-pub(crate) const HIDDEN: &str = "(hidden)";
+const HIDDEN: &str = "(hidden)";
 /// Bytes of a value that are kept.
 const LONGEST: usize = 1024;
 
