@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use http::{Request, Response, StatusCode};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tidegate_tests::{Answer, Proxy, Upstream, body, request_with};
 
@@ -14,8 +15,10 @@ const LATER: &str = "<h1>Try again later</h1>\n";
 /// One of the two origins: says who was asked for what, and fails where the path says so.
 async fn origin(name: &'static str) -> Upstream {
     Upstream::serve(move |request: Request<Incoming>| async move {
-        let target = request.uri().to_string();
-        let status = match request.uri().path() {
+        let (head, incoming) = request.into_parts();
+        let _ = incoming.collect().await;
+        let target = head.uri;
+        let status = match target.path() {
             path if path.contains("/missing") => 404,
             path if path.ends_with("/fails") => 500,
             path if path.ends_with("/busy") => 503,
