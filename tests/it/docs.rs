@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use tidegate_tests::{Authority, Proxy, command, stock};
+use tidegate_tests::{Authority, Builder, Proxy, command, stock};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -33,24 +33,29 @@ fn pages() -> Vec<PathBuf> {
 /// The TOML examples of a page, each with the line it begins on.
 fn examples(page: &Path) -> Vec<(usize, String)> {
     let text = fs::read_to_string(page).expect("a page");
-    let mut examples = Vec::new();
-    let mut current: Option<(usize, String)> = None;
-    for (number, line) in text.lines().enumerate() {
-        match &mut current {
-            None if line.trim() == "```toml" => current = Some((number + 2, String::new())),
-            None => {}
-            Some(_) if line.trim() == "```" => examples.extend(current.take()),
-            Some((_, example)) => {
-                example.push_str(line);
-                example.push('\n');
-            }
-        }
-    }
-    examples
+    fences(&text).filter(|fence| fence.language == "toml").map(|fence| (fence.line, fence.text)).collect()
 }
 
-/// A folder for an example: certificates under every name it mentions, and the stock policies.
-fn folder_for(example: &str) -> tempfile::TempDir {
+struct Fence {
+    language: String,
+    /// The first line within, counted from 1.
+    line: usize,
+    text: String,
+}
+
+fn fences(page: &str) -> impl Iterator<Item = Fence> {
+    let mut lines = page.lines().enumerate();
+    std::iter::from_fn(move || {
+        let (number, language) =
+            lines.find_map(|(number, line)| Some((number, line.trim().strip_prefix("```")?)))?;
+        let text = lines.by_ref().map(|(_, line)| line).take_while(|line| line.trim() != "```");
+        let text = text.fold(String::new(), |text, line| text + line + "\n");
+        Some(Fence { language: language.to_owned(), line: number + 2, text })
+    })
+}
+
+/// A folder for an example: certificates under every name it mentions, and the directories of its file roots.
+fn builder_for(example: &str) -> Builder {
     let leaf = Authority::new().sign(&["example.com"]);
     // The system's log directory is not there for a test.
     let mut builder = Proxy::bare().config(&example.replace("/var/log/tidegate/", ""));
@@ -65,7 +70,7 @@ fn folder_for(example: &str) -> tempfile::TempDir {
     for root in example.lines().filter_map(|line| line.strip_prefix("root ")?.split('"').nth(1)) {
         builder = builder.file(&format!("{root}/index.html"), "");
     }
-    builder.write()
+    builder
 }
 
 #[test]
@@ -106,21 +111,90 @@ fn examples_pass_the_check() {
                 });
                 builder.plugin("1", stock(policy), &example).write()
             } else if is_main {
-                folder_for(&example)
+                builder_for(&example).write()
             } else {
                 // A manifest, or a piece of a configuration.
                 continue;
             };
             seen += 1;
-            let output = command(&["check", "--config"])
-                .arg(folder.path().join("tidegate.toml"))
-                .output()
-                .expect("the binary");
-            let shown = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-            assert!(output.status.success(), "{place}:\n{example}\n{shown}");
+            assert_passes(&folder, &format!("{place}:\n{example}"));
         }
     }
     assert!(seen >= 4, "only {seen} examples: the README and each stock policy have one");
+}
+
+#[track_caller]
+fn assert_passes(folder: &tempfile::TempDir, what: &str) {
+    let output = command(&["check", "--config"])
+        .arg(folder.path().join("tidegate.toml"))
+        .output()
+        .expect("the binary");
+    let shown = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(output.status.success(), "{what}\n{shown}");
+}
+
+/// What stands below one heading of a page of the cookbook. Its fences in `toml` and `text` begin with the path of the
+/// file, and for a policy which one that is: `# plugins/20-auth.toml: basic-auth`, or `link`, which has no code.
+pub(crate) struct Recipe {
+    /// For messages.
+    pub(crate) place: String,
+    /// `tidegate.toml`: its own, or else that in front of the first heading.
+    pub(crate) config: String,
+    /// Of the others, by path.
+    files: Vec<(String, Vec<u8>)>,
+}
+
+impl Recipe {
+    pub(crate) fn builder(self) -> Builder {
+        let builder = builder_for(&self.config);
+        self.files.into_iter().fold(builder, |builder, (path, text)| builder.file(&path, text))
+    }
+}
+
+pub(crate) fn recipes(page: &str) -> Vec<Recipe> {
+    let text = fs::read_to_string(root().join("docs/cookbook").join(page)).expect("a page");
+    let mut shared = None;
+    let mut recipes = Vec::new();
+    for (number, section) in text.split("\n## ").enumerate() {
+        let place = format!("{page}: {}", section.lines().next().unwrap_or_default());
+        let (mut config, mut files) = (None, Vec::new());
+        for fence in fences(section).filter(|fence| ["toml", "text"].contains(&fence.language.as_str())) {
+            let (head, rest) = fence.text.split_once('\n').unwrap_or_default();
+            let head =
+                head.strip_prefix("# ").unwrap_or_else(|| panic!("{place}: {head}: which file is it?"));
+            match head.split_once(": ") {
+                None if head == "tidegate.toml" => config = Some(fence.text),
+                None => files.push((head.to_owned(), rest.as_bytes().to_vec())),
+                Some((path, policy)) => {
+                    if policy != "link" {
+                        files.push((path.replace(".toml", ".wasm"), stock(policy)));
+                    }
+                    files.push((path.to_owned(), fence.text.into_bytes()));
+                }
+            }
+        }
+        if number == 0 {
+            shared = config;
+        } else if config.is_some() || !files.is_empty() {
+            let config = config.or_else(|| shared.clone());
+            let config = config.unwrap_or_else(|| panic!("{place}: no tidegate.toml"));
+            recipes.push(Recipe { place, config, files });
+        }
+    }
+    recipes
+}
+
+#[test]
+fn recipes_of_the_cookbook_pass_the_check() {
+    let mut seen = 0;
+    for page in fs::read_dir(root().join("docs/cookbook")).expect("a folder").flatten() {
+        for recipe in recipes(&page.file_name().to_string_lossy()) {
+            let place = recipe.place.clone();
+            assert_passes(&recipe.builder().write(), &place);
+            seen += 1;
+        }
+    }
+    assert!(seen > 20, "only {seen} recipes");
 }
 
 #[test]

@@ -27,6 +27,7 @@ mod external_auth;
 mod files;
 mod flow_control;
 mod forwarding;
+mod from_nginx;
 mod grpc;
 mod health;
 mod http1;

@@ -30,7 +30,8 @@ struct Config {
     response_headers: HeaderEdits,
 }
 
-/// `path` must match as well. `to` or `redirect` says what then happens, not both, or `set-headers` alone.
+/// `path` must match as well. `to` or `redirect` says what then happens, not both, or `set-headers` or
+/// `response-headers` alone.
 #[derive(Debug, Deserialize, JsonSchema)]
 struct Change {
     /// A regular expression found in the normalised path, without the query. Not anchored: write `^` and `$`
@@ -45,10 +46,13 @@ struct Change {
     redirect: Option<String>,
     /// Of the redirect: 301 (the default), 302, 303, 307 or 308.
     status: Option<u16>,
-    /// Fields of the request that are set to these values: with groups as in `to`, and `${host}` for the host that the
-    /// client asked for. Before `request-headers`.
+    /// Fields of the request that are set to these values: with groups as in `to`, `${host}` for the host that the
+    /// client asked for, and `${client}` for its address. Before `request-headers`.
     #[serde(default, rename = "set-headers")]
     set_headers: BTreeMap<String, String>,
+    /// Edits of the response to such a request, after `response-headers` of all. An empty table makes none.
+    #[serde(rename = "response-headers")]
+    response_headers: Option<HeaderEdits>,
 }
 
 struct Rewrite {
@@ -57,6 +61,8 @@ struct Rewrite {
     rules: Rules<Rewriting>,
     request_headers: RequestEdits,
     response_headers: FieldEdits,
+    /// Some rule edits responses too: only then is the proxy asked which one applied.
+    edits_by_rule: bool,
 }
 
 struct Rewriting {
@@ -64,6 +70,7 @@ struct Rewriting {
     path: Regex,
     action: Action,
     fields: Vec<(String, Value)>,
+    response_headers: Option<FieldEdits>,
 }
 
 enum Action {
@@ -83,6 +90,10 @@ impl Asked for AskedBy<'_> {
     fn query(&self) -> Option<String> {
         self.0.query()
     }
+
+    fn client(&self) -> String {
+        self.0.client_ip_text()
+    }
 }
 
 #[policy]
@@ -91,6 +102,7 @@ impl Policy for Rewrite {
 
     fn configure(config: Config) -> Result<Self, Error> {
         let paths: Vec<String> = config.rules.iter().map(|rule| path_regex(&rule.action.path)).collect();
+        let edits_by_rule = config.rules.iter().any(|rule| rule.action.response_headers.is_some());
         let rules = Rules::build("rules", config.rules, Rewriting::new)?;
         activation::pure();
         Ok(Self {
@@ -100,13 +112,18 @@ impl Policy for Rewrite {
                 .map_err(|error| error.within("request-headers"))?,
             response_headers: FieldEdits::new(config.response_headers)
                 .map_err(|error| error.within("response-headers"))?,
+            edits_by_rule,
         })
     }
 
     fn on_request(&self, request: &Request) -> Verdict {
-        if let Some((rewriting, path)) = self.first(request)
+        if let Some((index, rewriting, path)) = self.first(request)
             && let Some(captures) = rewriting.path.captures(&path)
         {
+            if rewriting.response_headers.is_some() {
+                // 0 is an exchange without such a rule.
+                request.set_token(index as u64 + 1);
+            }
             let verdict = rewriting.apply(request, &captures);
             if verdict != Verdict::Next {
                 return verdict;
@@ -115,19 +132,25 @@ impl Policy for Rewrite {
         self.request_headers.apply(request)
     }
 
-    fn on_response(&self, _request: &Request, response: &Response) -> Verdict {
-        self.response_headers.apply(response)
+    fn on_response(&self, request: &Request, response: &Response) -> Verdict {
+        let verdict = self.response_headers.apply(response);
+        if verdict != Verdict::Next || !self.edits_by_rule {
+            return verdict;
+        }
+        let index = usize::try_from(request.token()).ok().and_then(|token| token.checked_sub(1));
+        let edits = index.and_then(|index| self.rules[index].response_headers.as_ref());
+        edits.map_or(verdict, |edits| edits.apply(response))
     }
 }
 
 impl Rewrite {
-    /// The first rule that applies, and the path it was found in.
-    fn first(&self, request: &Request) -> Option<(&Rewriting, String)> {
+    /// The first rule that applies, with its index, and the path it was found in.
+    fn first(&self, request: &Request) -> Option<(usize, &Rewriting, String)> {
         let first = self.paths.matches_path(request)?;
         let path = request.normalized_path();
         let mut rules = self.rules.matching(request).skip_while(|&(rule, _)| rule < first);
-        let (_, rewriting) = rules.find(|(_, rewriting)| rewriting.path.is_match(&path))?;
-        Some((rewriting, path))
+        let (index, rewriting) = rules.find(|(_, rewriting)| rewriting.path.is_match(&path))?;
+        Some((index, rewriting, path))
     }
 }
 
@@ -180,8 +203,8 @@ impl Rewriting {
             }
             (Some(_), Some(_), _) => return Err("has both `to` and `redirect`".into()),
             (None, None, Some(_)) => return Err(Error::at("status", "belongs to `redirect`")),
-            (None, None, None) if change.set_headers.is_empty() => {
-                return Err("has neither `to` nor `redirect` nor `set-headers`".into());
+            (None, None, None) if change.set_headers.is_empty() && change.response_headers.is_none() => {
+                return Err("has neither `to` nor `redirect` nor `set-headers` nor `response-headers`".into());
             }
             (None, None, None) => Action::None,
         };
@@ -200,7 +223,9 @@ impl Rewriting {
         let fields = change.set_headers.iter().map(field).collect::<Result<_, _>>()?;
         // The proxy's engine knows more than ours; what only one of them takes is refused here.
         Patterns::regex([path_regex(&change.path)]).map_err(|error| Error::at("path", error))?;
-        Ok(Self { path, action, fields })
+        let response_headers = change.response_headers.map(FieldEdits::new).transpose();
+        let response_headers = response_headers.map_err(|error| error.within("response-headers"))?;
+        Ok(Self { path, action, fields, response_headers })
     }
 }
 

@@ -1,4 +1,4 @@
-//! `to`, `redirect` and the values of `set-headers`: text with captured groups in it, and the host that was asked for.
+//! `to`, `redirect` and the values of `set-headers`: text with captured groups in it, and what was asked for by whom.
 
 use regex_lite::{Captures, Regex};
 
@@ -26,12 +26,15 @@ enum Piece {
     Group(usize),
     /// The host that the client asked for, without its port.
     Host,
+    /// The client's address.
+    Client,
 }
 
 /// What the client asked for beside the groups.
 pub(crate) trait Asked {
     fn host(&self) -> String;
     fn query(&self) -> Option<String>;
+    fn client(&self) -> String;
 }
 
 impl Template {
@@ -77,6 +80,9 @@ impl Template {
         if pieces.iter().any(|piece| matches!(piece, Piece::Host)) {
             return Err("`${host}` stands for a host: after `https://` alone, or in `set-headers`".to_owned());
         }
+        if pieces.iter().any(|piece| matches!(piece, Piece::Client)) {
+            return Err("`${client}` belongs in `set-headers`".to_owned());
+        }
         Ok(Self { origin: origin.to_owned(), asks_host: false, pieces, has_query })
     }
 
@@ -88,7 +94,8 @@ impl Template {
             match piece {
                 Piece::Text(text) => filled.push_str(text),
                 Piece::Group(index) => encode(group(captures, *index), b"?#", &mut filled),
-                Piece::Host => {}
+                // Neither stands in a path: `parse` refuses them.
+                Piece::Host | Piece::Client => {}
             }
         }
         let path_end = filled.find(['?', '#']).unwrap_or(filled.len());
@@ -134,6 +141,7 @@ impl Value {
                 Piece::Text(text) => filled.push_str(text),
                 Piece::Group(index) => encode(group(captures, *index), b"", &mut filled),
                 Piece::Host => filled.push_str(&asked.host()),
+                Piece::Client => filled.push_str(&asked.client()),
             }
         }
         filled
@@ -165,6 +173,7 @@ fn pieces(text: &str, path: &Regex) -> Result<Vec<Piece>, String> {
         pieces.push(Piece::Text(std::mem::take(&mut literal)));
         pieces.push(match group_index(group, path) {
             Err(_) if group == "host" => Piece::Host,
+            Err(_) if group == "client" => Piece::Client,
             index => Piece::Group(index?),
         });
         rest = after;

@@ -82,13 +82,62 @@ fn groups_and_the_host_become_fields() {
             json!({ "redirect": "/b", "set-headers": { "x": "1" } }),
             "rules[0].set-headers.x: a redirect is not sent on",
         ),
-        (json!({}), "rules[0]: has neither `to` nor `redirect` nor `set-headers`"),
+        (json!({}), "rules[0]: has neither `to` nor `redirect` nor `set-headers` nor `response-headers`"),
     ] {
         let mut rule = rule;
         rule["path"] = json!("^/(.*)$");
         let refused = refused(json!({ "rules": [rule] }));
         assert!(refused.starts_with(message), "{refused}");
     }
+}
+
+#[test]
+fn the_client_becomes_a_field() {
+    let rewrite = configured(
+        json!({ "rules": [{ "path": "^/", "set-headers": { "x-real-ip": "${client}", "x-by": "<${client}>" } }] }),
+    );
+    let request =
+        testing::Request::new("GET", "/a").with_client("192.0.2.7").with_header("x-real-ip", "6.6.6.6");
+    assert_eq!(rewrite.on_request(&request), Verdict::Next);
+    assert_eq!(request.header("x-real-ip").as_deref(), Some("192.0.2.7"));
+    assert_eq!(request.header("x-by").as_deref(), Some("<192.0.2.7>"));
+    let refused = refused(json!({ "rules": [{ "path": "^/", "to": "/${client}" }] }));
+    assert!(refused.starts_with("rules[0].to: `${client}` belongs in `set-headers`"), "{refused}");
+}
+
+#[test]
+fn a_rule_edits_the_response_to_what_it_is_about() {
+    let rewrite = configured(json!({
+        "rules": [
+            { "path": "^/api/", "response-headers": {} },
+            { "path": "^/go$", "redirect": "/a", "response-headers": { "set": { "x-why": "moved" } } },
+            { "path": "^/a/(.*)$", "to": "/b/$1", "response-headers": { "set": { "x-all": "a" }, "remove": ["x-own"] } },
+            { "path": "^/", "response-headers": { "append": { "cache-control": "no-cache" } } },
+        ],
+        "response-headers": { "set": { "x-all": "all" } },
+    }));
+    for (target, [all, own, cached, why]) in [
+        ("/api/x", ["all", "1", "max-age=1", ""]),
+        ("/go", ["all", "1", "max-age=1", "moved"]),
+        ("/a/x", ["a", "", "max-age=1", ""]),
+        ("/x", ["all", "1", "max-age=1, no-cache", ""]),
+    ] {
+        let request = testing::Request::new("GET", target);
+        rewrite.on_request(&request);
+        let response =
+            testing::Response::new(200).with_header("x-own", "1").with_header("cache-control", "max-age=1");
+        assert_eq!(rewrite.on_response(&request, &response), Verdict::Next);
+        let field =
+            |name| String::from_utf8_lossy(&response.header_values(name).join(&b", "[..])).into_owned();
+        assert_eq!(
+            [field("x-all"), field("x-own"), field("cache-control"), field("x-why")],
+            [all, own, cached, why],
+            "{target}"
+        );
+    }
+    let refused =
+        refused(json!({ "rules": [{ "path": "^/", "response-headers": { "set": { "connection": "x" } } }] }));
+    assert_eq!(refused, "rules[0].response-headers.set.connection: `connection` belongs to the proxy");
 }
 
 #[test]
