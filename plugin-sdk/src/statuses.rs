@@ -1,4 +1,4 @@
-//! Lists of status codes as operators write them: `[404, "500-599"]`.
+//! Status codes: what they are called, and lists of them as operators write them: `[404, "500-599"]`.
 
 use std::ops::RangeInclusive;
 
@@ -70,6 +70,52 @@ impl Statuses {
     /// Whether the status is one of them.
     pub fn has(&self, status: u16) -> bool {
         self.0.iter().any(|range| range.contains(&status))
+    }
+}
+
+/// What people call the status of an error: the registry of RFC 9110 §16.2.1, as far as servers use it. Of others
+/// `Request Error` below 500, and `Server Error`.
+pub fn reason(status: u16) -> &'static str {
+    match status {
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        402 => "Payment Required",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        406 => "Not Acceptable",
+        407 => "Proxy Authentication Required",
+        408 => "Request Timeout",
+        409 => "Conflict",
+        410 => "Gone",
+        411 => "Length Required",
+        412 => "Precondition Failed",
+        413 => "Content Too Large",
+        414 => "URI Too Long",
+        415 => "Unsupported Media Type",
+        416 => "Range Not Satisfiable",
+        417 => "Expectation Failed",
+        421 => "Misdirected Request",
+        422 => "Unprocessable Content",
+        423 => "Locked",
+        424 => "Failed Dependency",
+        425 => "Too Early",
+        426 => "Upgrade Required",
+        428 => "Precondition Required",
+        429 => "Too Many Requests",
+        431 => "Request Header Fields Too Large",
+        451 => "Unavailable For Legal Reasons",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        505 => "HTTP Version Not Supported",
+        507 => "Insufficient Storage",
+        508 => "Loop Detected",
+        511 => "Network Authentication Required",
+        ..500 => "Request Error",
+        _ => "Server Error",
     }
 }
 

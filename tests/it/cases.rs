@@ -31,7 +31,7 @@ fn the_stock_policies_do_what_their_cases_expect() {
             tried += 1;
         }
     }
-    assert!(tried >= 3, "{tried}");
+    assert!(tried >= 16, "{tried}");
 }
 
 #[test]
@@ -110,6 +110,92 @@ fn a_case_has_a_store_callouts_a_clock_and_chance_of_its_own() {
 }
 
 #[test]
+fn requests_in_a_row_meet_what_those_before_left() {
+    let cases = r#"
+        [[case]]
+        name = "a limit is used up, and earned back with time"
+        config = { limits = [{ name = "all", limit = 60, period = "1m", burst = 1 }] }
+        request = { url = "/" }
+        times = 2
+        expect = { verdict = "next" }
+        [[case.then]]
+        request = { url = "/" }
+        expect = { status = 429, headers = { retry-after = "1", ratelimit = '"all";r=0;t=1' } }
+        [[case.then]]
+        after = "999ms"
+        request = { url = "/" }
+        expect = { status = 429 }
+        [[case.then]]
+        after = "1ms"
+        request = { url = "/" }
+        expect = { verdict = "next" }
+        [[case]]
+        name = "another case begins anew"
+        request = { url = "/" }
+        times = 1
+        expect = { verdict = "next" }
+        [[case]]
+        name = "one too many"
+        request = { url = "/" }
+        times = 2
+        expect = { verdict = "next" }
+        then = [{ request = { url = "/" }, expect = { status = 500 } }]
+        [[case]]
+        name = "and one after that"
+        request = { url = "/" }
+        expect = { verdict = "next" }
+        then = [{ request = { url = "/" }, times = 2, expect = { verdict = "respond", status = 500 } }]
+        [[case]]
+        name = "it is not loaded"
+        config = { limits = [] }
+        request = { url = "/" }
+        [config]
+        limits = [{ name = "all", limit = 1, period = "1m" }]
+    "#;
+    let folder = folder(&[("a.wasm", &stock("rate-limit")), ("a.cases.toml", cases.as_bytes())]);
+    let tested = plugin_test(&[&folder.path().join("a.wasm")]);
+    assert_eq!(tested.status.code(), Some(1), "{tested}");
+    for line in [
+        "  ok    a limit is used up, and earned back with time",
+        "  ok    another case begins anew",
+        "  FAIL  one too many\n        time 2: verdict: expected \"next\", got \"respond\"\n",
+        "  FAIL  and one after that\n        then[0], time 1: status: expected 500, got 429\n",
+        "  FAIL  it is not loaded\n        config: ",
+        "limits: an empty list limits nothing",
+        "2 of 5 passed",
+    ] {
+        assert!(tested.stdout.contains(line), "{line}: {tested}");
+    }
+}
+
+#[test]
+fn a_callout_has_to_be_what_the_case_says() {
+    let cases = r#"
+        [[case]]
+        name = "the service is told the wrong things"
+        request = { url = "/account", client = "198.51.100.7", headers = { cookie = "a=b" } }
+        callouts = [{ to = "auth", asked = { method = "POST", host = "auth.example", headers = { x-forwarded-for = "10.0.0.1", cookie = false }, body = "x" } }]
+        expect = { verdict = "next" }
+        [config]
+        upstream = "auth"
+        path = "/verify"
+    "#;
+    let folder = folder(&[("a.wasm", &stock("external-auth")), ("a.cases.toml", cases.as_bytes())]);
+    let tested = plugin_test(&[&folder.path().join("a.wasm")]);
+    assert_eq!(tested.status.code(), Some(1), "{tested}");
+    for difference in [
+        "method: expected \"POST\", got \"GET\"",
+        "host: expected \"auth.example\", got \"\"",
+        "headers.cookie: expected none, got \"a=b\"",
+        "headers.x-forwarded-for: expected \"10.0.0.1\", got \"198.51.100.7\"",
+        "body: expected \"x\", got \"\"",
+    ] {
+        let line = format!("        callouts: GET /verify to auth: {difference}\n");
+        assert!(tested.stdout.contains(&line), "{line}: {tested}");
+    }
+}
+
+#[test]
 fn a_mistake_in_a_case_is_told_with_its_place() {
     let wasm = guest("capabilities");
     for (cases, told) in [
@@ -126,6 +212,15 @@ fn a_mistake_in_a_case_is_told_with_its_place() {
             "[[case]]\nname = \"a\"\nrequest = { url = \"/\", headers = { host = \"b\" } }",
             "\"host\" belongs to the proxy",
         ),
+        (
+            "[[case]]\nname = \"a\"\nrequest = { url = \"/\", certificate = \"x\" }",
+            "request.certificate: there is no `BEGIN CERTIFICATE` line in it",
+        ),
+        (
+            "[[case]]\nname = \"a\"\nrequest = { url = \"/\" }\n[[case.then]]\nafter = \"5\"\nrequest = { url = \"/\" }",
+            "a.cases.toml:5:9: ",
+        ),
+        ("[[case]]\nname = \"a\"\ntimes = 0\nrequest = { url = \"/\" }", "a.cases.toml:3:9: "),
     ] {
         let folder = folder(&[("a.wasm", &wasm), ("a.cases.toml", cases.as_bytes())]);
         let tested = plugin_test(&[&folder.path().join("a.wasm")]);
@@ -168,4 +263,12 @@ async fn a_version_that_fails_its_cases_does_not_serve() {
         .file("plugins/10-router.cases.toml", ROUTES)
         .check();
     assert!(checked.stdout.contains("it does not do what its cases expect"), "{checked}");
+    // What serves is tried with the `[config]` it serves with, and with no other.
+    let own = ROUTES.replace("request", "config = { rules = [] }\nrequest");
+    let checked = Proxy::builder(&app)
+        .plugin("10-router", stock("router"), &router("app"))
+        .file("plugins/10-router.cases.toml", own)
+        .check();
+    let place = "10-router.cases.toml:3:10: what goes live is tried with the [config] of its own file";
+    assert!(checked.stdout.contains(place), "{checked}");
 }

@@ -4,7 +4,7 @@ mod origins;
 
 use tidegate_plugin_sdk::http::is_token;
 use tidegate_plugin_sdk::prelude::*;
-use tidegate_plugin_sdk::rules::{Rule, Rules};
+use tidegate_plugin_sdk::rules::{Conditions, Rule, Rules};
 
 use crate::origins::Origins;
 
@@ -20,7 +20,8 @@ struct Config {
     denied_preflights: Denied,
 }
 
-/// `methods` is no condition here: a preflight has OPTIONS for all of them.
+/// `methods` is no condition here, as a preflight has OPTIONS for all of them, and neither are `cookies`, of which it has
+/// none.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 struct Sharing {
@@ -104,10 +105,7 @@ impl Policy for Cors {
 
     fn configure(config: Config) -> Result<Self, Error> {
         for (index, rule) in config.rules.iter().enumerate() {
-            if !rule.conditions.methods.is_empty() {
-                let reason = "a preflight has OPTIONS for every method: use `allow-methods`";
-                return Err(Error::at(format!("rules[{index}].methods"), reason));
-            }
+            fits_preflights(&rule.conditions).map_err(|error| error.within(format!("rules[{index}]")))?;
         }
         let rules = Rules::build("rules", config.rules, Shared::new)?;
         rules.narrow()?;
@@ -148,6 +146,28 @@ impl Policy for Cors {
                 Verdict::Fail
             }
         }
+    }
+}
+
+/// A rule that a preflight cannot fit would answer the request, and not the question that comes before it.
+fn fits_preflights(conditions: &Conditions) -> Result<(), Error> {
+    if !conditions.methods.is_empty() {
+        return Err(Error::at("methods", "a preflight has OPTIONS for every method: use `allow-methods`"));
+    }
+    if !conditions.cookies.is_empty() {
+        let reason = "a preflight carries no cookies, so no rule about them would answer it: tell requests apart by \
+                      `hosts`, `paths` or `query`";
+        return Err(Error::at("cookies", reason));
+    }
+    // Fetch §4.8: it is made without credentials.
+    let is_credential = |name: &&String| ["authorization", "cookie"].contains(&&*name.to_ascii_lowercase());
+    match conditions.headers.keys().find(is_credential) {
+        Some(name) => {
+            let reason = "a preflight carries no credentials, so no rule about them would answer it: tell requests \
+                          apart by `hosts`, `paths` or `query`";
+            Err(Error::at(format!("headers.{name}"), reason))
+        }
+        None => Ok(()),
     }
 }
 

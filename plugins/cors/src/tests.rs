@@ -247,6 +247,18 @@ fn mistakes_are_refused_with_their_key() {
             "rules[0].methods: a preflight has OPTIONS",
         ),
         (
+            rule(json!({ "allow-origins": ["*"], "cookies": { "beta": "1" } })),
+            "rules[0].cookies: a preflight carries no cookies",
+        ),
+        (
+            rule(json!({ "allow-origins": ["*"], "headers": { "x-a": "*", "Cookie": "*" } })),
+            "rules[0].headers.Cookie: a preflight carries no credentials",
+        ),
+        (
+            rule(json!({ "allow-origins": ["*"], "headers": { "authorization": "Bearer *" } })),
+            "rules[0].headers.authorization: a preflight carries no credentials",
+        ),
+        (
             rule(json!({ "allow-origins": ["*"], "allow-methods": ["get"] })),
             "rules[0].allow-methods[0]: `get`: the case",
         ),

@@ -1,5 +1,6 @@
 //! What a positive answer says: fields for the server, and fields for the client.
 
+use tidegate_plugin_sdk::OwnHeader;
 use tidegate_plugin_sdk::callout::Incoming;
 use tidegate_plugin_sdk::prelude::*;
 
@@ -14,15 +15,15 @@ pub(crate) struct Grant {
 }
 
 impl Grant {
-    pub(crate) fn of(answer: &Incoming, for_server: &[String], for_client: &[String]) -> Self {
-        let pick = |names: &[String]| {
-            let values = |name: &String| {
-                let name = name.clone();
-                answer.header_values(&name).into_iter().map(move |value| (name.clone(), value))
-            };
-            names.iter().flat_map(values).collect()
+    pub(crate) fn of(answer: &Incoming, for_server: &[OwnHeader], for_client: &[String]) -> Self {
+        let values = |name: &str| {
+            let name = name.to_owned();
+            answer.header_values(&name).into_iter().map(move |value| (name.clone(), value))
         };
-        Self { for_server: pick(for_server), for_client: pick(for_client) }
+        Self {
+            for_server: for_server.iter().flat_map(|header| values(header.name())).collect(),
+            for_client: for_client.iter().flat_map(|name| values(name)).collect(),
+        }
     }
 
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
@@ -53,19 +54,17 @@ pub(crate) fn decode(lines: &[u8]) -> Option<Fields> {
     }
 }
 
-/// In place of what the client said: fields of `names` that `fields` does not have are removed.
-pub(crate) fn tell_server(request: &Request, names: &[String], fields: &Fields) -> Result<(), EditError> {
-    for name in names {
-        let mut values = fields.iter().filter(|(known, _)| known == name).map(|(_, value)| value);
-        match values.next() {
-            None => drop(request.remove_header(name)?),
-            Some(first) => {
-                request.set_header(name, first)?;
-                for further in values {
-                    request.append_header(name, further)?;
-                }
-            }
-        }
+/// In place of what the client said: fields of `headers` that `fields` does not have are removed, in every spelling.
+pub(crate) fn tell_server(
+    request: &Request,
+    headers: &[OwnHeader],
+    fields: &Fields,
+) -> Result<(), EditError> {
+    // All of them first: the spelling of one may be the name of another.
+    headers.iter().try_for_each(|header| header.clear(request))?;
+    for header in headers {
+        let values = fields.iter().filter(|(known, _)| known == header.name());
+        values.map(|(_, value)| value).try_for_each(|value| request.append_header(header.name(), value))?;
     }
     Ok(())
 }

@@ -4,6 +4,7 @@ mod cache;
 mod grant;
 mod service;
 
+use tidegate_plugin_sdk::OwnHeader;
 use tidegate_plugin_sdk::http::{is_owned_by_proxy, is_token};
 use tidegate_plugin_sdk::prelude::*;
 use tidegate_plugin_sdk::rules::{Rule, Rules};
@@ -83,7 +84,9 @@ const NOTE: &str = "client";
 
 struct ExternalAuth {
     service: Service,
-    server_headers: Vec<String>,
+    server_headers: Vec<OwnHeader>,
+    /// Says that there was no answer.
+    unavailable: OwnHeader,
     client_headers: Vec<String>,
     on_unavailable: OnUnavailable,
     cache: Option<Cache>,
@@ -102,6 +105,9 @@ impl Policy for ExternalAuth {
             return Err(Error::at("timeout", "has to be longer than nothing"));
         }
         let server_headers = field_names("server-headers", config.server_headers)?;
+        let server_headers: Result<Vec<_>, _> =
+            server_headers.iter().map(|name| OwnHeader::new(name)).collect();
+        let server_headers = server_headers.map_err(|error| error.within("server-headers"))?;
         let client_headers = field_names("client-headers", config.client_headers)?;
         let fields = config.request_headers.map(|names| field_names("request-headers", names)).transpose()?;
         let service = Service {
@@ -119,6 +125,7 @@ impl Policy for ExternalAuth {
         Ok(Self {
             service,
             server_headers,
+            unavailable: OwnHeader::new(UNAVAILABLE)?,
             client_headers,
             on_unavailable: config.on_unavailable,
             cache: cache.map_err(|error| error.within("cache"))?,
@@ -127,7 +134,7 @@ impl Policy for ExternalAuth {
     }
 
     fn on_request(&self, request: &Request) -> Verdict {
-        if let Err(error) = request.remove_header(UNAVAILABLE) {
+        if let Err(error) = self.unavailable.clear(request) {
             return refused(UNAVAILABLE, error);
         }
         if self.rules.first(request).is_some_and(|(_, question)| !question.ask) {
@@ -199,7 +206,7 @@ impl ExternalAuth {
     fn unanswered(&self, request: &Request) -> Verdict {
         match self.on_unavailable {
             OnUnavailable::Deny => unavailable(request),
-            OnUnavailable::Allow => match request.set_header(UNAVAILABLE, "true") {
+            OnUnavailable::Allow => match self.unavailable.set(request, "true") {
                 Ok(()) => self.pass(request, None),
                 Err(error) => refused(UNAVAILABLE, error),
             },
@@ -227,7 +234,8 @@ fn field_names(key: &str, names: Vec<String>) -> Result<Vec<String>, Error> {
         if is_owned_by_proxy(&name) {
             return Err(at("belongs to the proxy"));
         }
-        if name.eq_ignore_ascii_case(UNAVAILABLE) {
+        // In every spelling that servers may take for it.
+        if name.replace('_', "-").eq_ignore_ascii_case(UNAVAILABLE) {
             return Err(at("is said by this policy"));
         }
         let name = name.to_ascii_lowercase();

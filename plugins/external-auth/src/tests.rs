@@ -59,6 +59,24 @@ fn refused(auth: &ExternalAuth, request: &testing::Request) -> Reply {
 }
 
 #[test]
+fn no_spelling_of_a_forged_field_stays() {
+    let auth = auth(json!({ "on-unavailable": "allow", "rules": [{ "paths": ["/open"], "ask": false }] }));
+    for (path, reply) in
+        [("/", Ok(yes())), ("/", Err(CalloutError::Failed)), ("/open", Err(CalloutError::Failed))]
+    {
+        answer(reply);
+        let request = get(path)
+            .with_header("remote_user", "root")
+            .with_header("Remote_Groups", "admins")
+            .with_header("x_auth_unavailable", "true");
+        assert_passes(&auth, &request);
+        for name in ["remote_user", "remote_groups", "x_auth_unavailable"] {
+            assert_eq!(request.header_count(name), 0, "{path} {name}");
+        }
+    }
+}
+
+#[test]
 fn the_question_says_what_was_asked_for() {
     let auth = auth(json!({ "host": "auth.internal", "timeout": "250ms" }));
     let asked = answer(Ok(yes()));
@@ -327,6 +345,11 @@ fn mistakes_are_refused_with_their_key() {
             json!({ "server-headers": ["X-Auth-Unavailable"] }),
             "server-headers[0]: `X-Auth-Unavailable` is said",
         ),
+        (
+            json!({ "server-headers": ["x_auth-unavailable"] }),
+            "server-headers[0]: `x_auth-unavailable` is said",
+        ),
+        (json!({ "server-headers": ["a", "x-a-b-c-d-e"] }), "server-headers: `x-a-b-c-d-e` has more than 4"),
         (json!({ "request-headers": [""] }), "request-headers[0]: `` is not"),
         (json!({ "on-unavailable": "pass" }), "on-unavailable: unknown variant"),
         (json!({ "rules": [{ "paths": ["/a"] }] }), "rules[0]: missing field `ask`"),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
-use tidegate_plugin_sdk::http::{is_owned_by_proxy, is_token};
+use tidegate_plugin_sdk::OwnHeader;
 use tidegate_plugin_sdk::prelude::*;
 
 use crate::claims::Claim;
@@ -11,7 +11,7 @@ use crate::claims::Claim;
 /// By name of the field or attribute.
 #[derive(Debug)]
 pub(crate) struct Identity {
-    headers: Vec<(String, Claim)>,
+    headers: Vec<(OwnHeader, Claim)>,
     attributes: Vec<(String, Claim)>,
 }
 
@@ -29,47 +29,49 @@ impl Identity {
         headers: BTreeMap<String, String>,
         attributes: BTreeMap<String, String>,
     ) -> Result<Self, Error> {
-        for name in headers.keys() {
-            let at = |reason: &str| Error::at(format!("headers.{name}"), format!("`{name}` {reason}"));
-            if !is_token(name) {
-                return Err(at("is not a field name"));
-            }
-            if is_owned_by_proxy(name) {
-                return Err(at("belongs to the proxy"));
-            }
-            if ["authorization", "cookie"].iter().any(|known| known.eq_ignore_ascii_case(name)) {
-                return Err(at(
-                    "is where clients put their tokens; take a name of your own, such as `x-user`",
-                ));
-            }
-        }
-        let named = |key: &str, names: BTreeMap<String, String>| {
-            let claim = |(name, claim): (String, String)| {
-                let claim = Claim::new(&claim).map_err(|error| error.within(format!("{key}.{name}")))?;
-                Ok((name, claim))
-            };
-            names.into_iter().map(claim).collect::<Result<Vec<_>, Error>>()
+        let claim = |key: &str, name: &str, claim: &str| {
+            Claim::new(claim).map_err(|error| error.within(format!("{key}.{name}")))
         };
-        Ok(Self { headers: named("headers", headers)?, attributes: named("attributes", attributes)? })
+        let header = |(name, told): (String, String)| {
+            let at = |error: Error| Error::at(format!("headers.{name}"), error);
+            let header = OwnHeader::new(&name).map_err(at)?;
+            if ["authorization", "cookie"].contains(&header.name()) {
+                let reason = "is where clients put their tokens; take a name of your own, such as `x-user`";
+                return Err(at(format!("`{name}` {reason}").into()));
+            }
+            Ok((header, claim("headers", &name, &told)?))
+        };
+        let attribute = |(name, told): (String, String)| {
+            let claim = claim("attributes", &name, &told)?;
+            Ok((name, claim))
+        };
+        Ok(Self {
+            headers: headers.into_iter().map(header).collect::<Result<_, Error>>()?,
+            attributes: attributes.into_iter().map(attribute).collect::<Result<_, Error>>()?,
+        })
     }
 
     /// Nobody is known: what a client says of itself in these fields goes.
     pub(crate) fn clear(&self, request: &Request) -> Result<(), Untold> {
-        for (name, _) in &self.headers {
-            request.remove_header(name).map_err(|error| Untold::Refused(name.clone(), error))?;
+        for (header, _) in &self.headers {
+            header.clear(request).map_err(|error| Untold::Refused(header.name().to_owned(), error))?;
         }
         Ok(())
     }
 
     /// Tells what the claims say, in place of whatever the client did.
     pub(crate) fn tell(&self, request: &Request, claims: &Map<String, Value>) -> Result<(), Untold> {
-        for (name, claim) in &self.headers {
-            let told = match claim.of(claims).and_then(text) {
-                Some(value) if !is_field_value(&value) => return Err(Untold::Unfit(name.clone())),
-                Some(value) => request.set_header(name, value),
-                None => request.remove_header(name).map(drop),
-            };
-            told.map_err(|error| Untold::Refused(name.clone(), error))?;
+        // All of them first: the spelling of one may be the name of another.
+        self.clear(request)?;
+        for (header, claim) in &self.headers {
+            let name = || header.name().to_owned();
+            match claim.of(claims).and_then(text) {
+                Some(value) if !is_field_value(&value) => return Err(Untold::Unfit(name())),
+                Some(value) => {
+                    header.set(request, value).map_err(|error| Untold::Refused(name(), error))?;
+                }
+                None => {}
+            }
         }
         for (name, claim) in &self.attributes {
             if let Some(value) = claim.of(claims).and_then(text) {

@@ -4,6 +4,7 @@ use tidegate_plugin_sdk::accept;
 use tidegate_plugin_sdk::crypto::{self, Hash};
 use tidegate_plugin_sdk::http::{is_owned_by_proxy, is_token};
 use tidegate_plugin_sdk::prelude::*;
+use tidegate_plugin_sdk::statuses::reason;
 
 /// What clients see while the site is being worked on, and who sees the site all the same.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -198,7 +199,9 @@ impl Closed {
         let retry_after = config.retry_after.map(RetryAfter::text).transpose()?;
         let json_type = if config.json.is_some() { "application/json" } else { PROBLEM };
         let json = config.json.unwrap_or_else(|| {
-            format!(r#"{{"type":"about:blank","title":"Service Unavailable","status":{status},"detail":"maintenance"}}"#)
+            // `about:blank` says that the title is that of the status (RFC 9457 §4.2.1).
+            let title = reason(status);
+            format!(r#"{{"type":"about:blank","title":"{title}","status":{status},"detail":"maintenance"}}"#)
         });
         let reply = |content_type: &str, body: String| {
             let reply = Reply::new(status)

@@ -63,6 +63,7 @@ fn programs_get_json() {
         assert_eq!(header(&reply, "retry-after"), Some(date));
         let problem: Value = serde_json::from_slice(&reply.body).expect("JSON");
         assert_eq!((&problem["status"], &problem["type"]), (&json!(502), &json!("about:blank")));
+        assert_eq!(problem["title"], "Bad Gateway", "that of the status");
     }
     for accept in ["*/*", "text/html,application/xhtml+xml,application/json;q=0.9", "image/png"] {
         let reply = shown(&policy, &get("/").with_header("accept", accept)).expect("the page");

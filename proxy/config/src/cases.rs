@@ -4,11 +4,13 @@
 //! written: whether a text is a method, an address or a field is judged with the case it stands in.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::Positions;
+use crate::file::text::Text;
 
 /// What the policy beside this file has to do.
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
@@ -25,7 +27,7 @@ pub struct Cases {
     pub secrets: BTreeMap<String, String>,
     /// Upstreams and file roots that there are, beside those that the policy and the cases name.
     pub destinations: Vec<String>,
-    /// Each stands for itself: with a store, limits and a clock of its own.
+    /// Each stands for itself: with an instance, a store, limits and a clock of its own.
     #[serde(rename = "case")]
     pub cases: Vec<Case>,
     /// Where what was written stands.
@@ -43,12 +45,19 @@ pub struct CaseConfig {
     pub json: Option<String>,
 }
 
-/// One request, and what is to come of it.
+/// One request, or several in a row, and what is to come of it.
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Case {
     /// As a sentence.
     pub name: String,
+    /// In place of the `[config]` of all cases. Only for `tidegate plugin test`, as that.
+    #[serde(default)]
+    #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
+    pub config: CaseConfig,
+    /// Beside the `secrets` of all cases; of two with the same name this one counts.
+    #[serde(default)]
+    pub secrets: BTreeMap<String, String>,
     /// What a client asks.
     pub request: CaseRequest,
     /// What the server answers; without it there is none, and the response phases follow only where the policy answers
@@ -67,9 +76,98 @@ pub struct Case {
     /// From which chance comes: the same number gives the same.
     #[serde(default)]
     pub random: u64,
+    /// How often the request comes. `expect` holds for each time.
+    #[serde(default = "once")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub times: u32,
     /// What is to come of it.
     #[serde(default)]
     pub expect: Expect,
+    /// Further requests, one after the other, with the instance, the store, the limits and the clock as the one before
+    /// left them.
+    #[serde(default)]
+    pub then: Vec<CaseThen>,
+}
+
+/// A further request of a case.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct CaseThen {
+    /// How far the clock goes on before it.
+    #[serde(default, deserialize_with = "read_duration", serialize_with = "write_duration")]
+    #[schemars(with = "Text<Duration>", extend("x-minimum" = "0s"))]
+    pub after: Duration,
+    /// What a client asks.
+    pub request: CaseRequest,
+    /// As that of a case.
+    #[serde(default)]
+    pub response: Option<CaseResponse>,
+    /// As those of a case. What is left of the answers before is gone.
+    #[serde(default)]
+    pub callouts: Vec<CaseCallout>,
+    /// How often the request comes. `expect` holds for each time.
+    #[serde(default = "once")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub times: u32,
+    /// What is to come of it.
+    #[serde(default)]
+    pub expect: Expect,
+}
+
+fn once() -> u32 {
+    1
+}
+
+fn read_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    Text::deserialize(deserializer).map(|text| text.0)
+}
+
+fn write_duration<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    Text(*duration).serialize(serializer)
+}
+
+/// One of the requests of a case: its own, or one that follows.
+#[derive(Debug, Clone, Copy)]
+pub struct CaseStep<'c> {
+    /// How far the clock goes on before it.
+    pub after: Duration,
+    /// What a client asks.
+    pub request: &'c CaseRequest,
+    /// What the server answers.
+    pub response: Option<&'c CaseResponse>,
+    /// What comes of callouts, each time.
+    pub callouts: &'c [CaseCallout],
+    /// How often the request comes.
+    pub times: u32,
+    /// What is to come of it each time.
+    pub expect: &'c Expect,
+}
+
+impl Case {
+    /// All of its requests, in their order.
+    pub fn steps(&self) -> impl Iterator<Item = CaseStep<'_>> {
+        let Self { request, response, callouts, times, expect, .. } = self;
+        let own = CaseStep {
+            after: Duration::ZERO,
+            request,
+            response: response.as_ref(),
+            callouts,
+            times: *times,
+            expect,
+        };
+        let further = self.then.iter().map(|then| {
+            let CaseThen { after, request, response, callouts, times, expect } = then;
+            CaseStep { after: *after, request, response: response.as_ref(), callouts, times: *times, expect }
+        });
+        std::iter::once(own).chain(further)
+    }
+}
+
+impl Cases {
+    /// Whether any secret stands in place of those of `NAME.toml`.
+    pub fn has_secrets(&self) -> bool {
+        !self.secrets.is_empty() || self.cases.iter().any(|case| !case.secrets.is_empty())
+    }
 }
 
 /// What a client asks.
@@ -84,9 +182,12 @@ pub struct CaseRequest {
     /// A value, or several.
     #[serde(default)]
     pub headers: BTreeMap<String, Values>,
-    /// As UTF-8.
+    /// As UTF-8; several are pieces as they come.
     #[serde(default)]
-    pub body: Option<String>,
+    pub body: Option<Values>,
+    /// The certificate that the client showed and the proxy verified, as PEM. Only with `https`.
+    #[serde(default)]
+    pub certificate: Option<String>,
     /// The client's address.
     #[serde(default = "client")]
     pub client: String,
@@ -116,15 +217,15 @@ pub struct CaseResponse {
     pub status: u16,
     /// A value, or several.
     pub headers: BTreeMap<String, Values>,
-    /// As UTF-8.
-    pub body: String,
-    /// Where it comes from: an upstream or a file root.
+    /// As UTF-8; several are pieces as they come.
+    pub body: Values,
+    /// Where it comes from: an upstream or a file root. Without it, the proxy made it.
     pub origin: Option<String>,
 }
 
 impl Default for CaseResponse {
     fn default() -> Self {
-        Self { status: 200, headers: BTreeMap::new(), body: String::new(), origin: None }
+        Self { status: 200, headers: BTreeMap::new(), body: Values::Several(Vec::new()), origin: None }
     }
 }
 
@@ -136,6 +237,8 @@ pub struct CaseCallout {
     pub to: Option<String>,
     /// Only for this path and query.
     pub target: Option<String>,
+    /// What the callout has to be beyond that.
+    pub asked: CaseAsked,
     /// What it answers.
     pub status: Option<u16>,
     /// A value, or several.
@@ -144,6 +247,20 @@ pub struct CaseCallout {
     pub body: String,
     /// Or why there is no answer.
     pub error: Option<CaseCalloutError>,
+}
+
+/// What a callout has to be. What is left out may be anything.
+#[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct CaseAsked {
+    /// Its method.
+    pub method: Option<String>,
+    /// The host it asks for; `""`: the server's own name.
+    pub host: Option<String>,
+    /// Its fields.
+    pub headers: BTreeMap<String, Expected>,
+    /// Its body.
+    pub body: Option<String>,
 }
 
 /// Why there is no answer to a callout.
@@ -158,7 +275,7 @@ pub enum CaseCalloutError {
     TooLarge,
 }
 
-/// Values of a field.
+/// Values of a field, or pieces of a body.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Values {

@@ -38,7 +38,8 @@ mod warnings;
 mod tests;
 
 pub use cases::{
-    Case, CaseCallout, CaseCalloutError, CaseRequest, CaseResponse, Cases, Expect, Expected, Values,
+    Case, CaseAsked, CaseCallout, CaseCalloutError, CaseRequest, CaseResponse, CaseStep, CaseThen, Cases,
+    Expect, Expected, Values,
 };
 pub use config::{
     AccessLog, Address, Admin, Ambiguous, Balance, Buffer, CacheControl, Certificate, ClientAuth, Coding, CompileCache,

@@ -3,21 +3,27 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// A clock that stands, and chance that comes from a number.
+/// A clock that stands until it is advanced, and chance that comes from a number.
 #[derive(Debug)]
 pub struct Fixed {
-    now: Duration,
+    /// Nanoseconds since the Unix epoch; 64 bits last until 2554.
+    now: AtomicU64,
     state: AtomicU64,
 }
 
 impl Fixed {
     /// `now` is since the Unix epoch.
     pub fn new(now: Duration, seed: u64) -> Self {
-        Self { now, state: AtomicU64::new(seed) }
+        Self { now: AtomicU64::new(nanos(now)), state: AtomicU64::new(seed) }
+    }
+
+    /// So much time has passed.
+    pub fn advance(&self, by: Duration) {
+        self.now.fetch_add(nanos(by), Ordering::Relaxed);
     }
 
     pub(crate) fn now(&self) -> Duration {
-        self.now
+        Duration::from_nanos(self.now.load(Ordering::Relaxed))
     }
 
     /// SplitMix64 (Steele, Lea, Flood, OOPSLA 2014): its whole state is one number, and every number will do.
@@ -28,6 +34,10 @@ impl Fixed {
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
     }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

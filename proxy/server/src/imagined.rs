@@ -10,6 +10,8 @@ use http::{Method, Version};
 use tidegate_message::{Connection, RequestHead, TlsFacts, authority};
 use tidegate_plugin_host::{Destinations, EditLimits, Exchange};
 
+use crate::tls;
+
 /// A request as somebody describes it.
 pub(crate) struct Imagined<'a> {
     pub(crate) method: &'a str,
@@ -17,7 +19,10 @@ pub(crate) struct Imagined<'a> {
     pub(crate) url: &'a str,
     /// Without framing and hop-by-hop fields.
     pub(crate) headers: HeaderMap,
-    pub(crate) body: Option<&'a str>,
+    /// Bytes of the body; `None`: there is none.
+    pub(crate) body_length: Option<usize>,
+    /// PEM of the certificate that the client showed, with `https` only.
+    pub(crate) certificate: Option<&'a str>,
     /// An address.
     pub(crate) client: &'a str,
     /// A name.
@@ -41,12 +46,17 @@ impl Imagined<'_> {
         let (scheme, host, target) = self.parts()?;
         let client = self.client.parse::<IpAddr>();
         let client = client.map_err(|_| format!("client: {:?} is no address", self.client))?;
+        let certificate = self.certificate.map(tls::client_certificate_of_pem).transpose();
+        let certificate = certificate.map_err(|error| format!("certificate: {error}"))?;
+        if certificate.is_some() && scheme != "https" {
+            return Err("certificate: only TLS has one: write `https://…` as the url".to_owned());
+        }
         let tls = (scheme == "https").then(|| TlsFacts {
             version: 0x0304,
             cipher_suite: 0x1301,
             server_name: Some(authority::host(&host).to_ascii_lowercase()),
-            client_certificate: None,
-            client_verified: false,
+            client_verified: certificate.is_some(),
+            client_certificate: certificate.map(Box::new),
         });
         let port = if tls.is_some() { 443 } else { 80 };
         let source = SocketAddr::new(client, 40_000);
@@ -54,10 +64,10 @@ impl Imagined<'_> {
         let connection =
             Connection { listener: self.listener.into(), peer: source, source, destination, tls };
         let mut head = RequestHead::new(method, Version::HTTP_11, scheme, host, target, self.headers);
-        head.content_length = self.body.map(|body| body.len() as u64);
+        head.content_length = self.body_length.map(|length| length as u64);
         let (started, connection) = (Instant::now(), Arc::new(connection));
         let mut exchange = Exchange::new(1, started, connection, client, head, destinations, limits);
-        exchange.has_body = self.body.is_some_and(|body| !body.is_empty());
+        exchange.has_body = self.body_length.is_some_and(|length| length > 0);
         Ok(exchange)
     }
 

@@ -1,8 +1,6 @@
 //! Monotonic time in nanoseconds.
 
-#[cfg(test)]
 use std::sync::Arc;
-#[cfg(test)]
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -10,8 +8,7 @@ use std::time::{Duration, Instant};
 #[derive(Debug, Clone)]
 pub(crate) enum Clock {
     System(Instant),
-    #[cfg(test)]
-    Manual(Arc<AtomicU64>),
+    Stopped(StoppedClock),
 }
 
 impl Clock {
@@ -22,24 +19,19 @@ impl Clock {
     pub(crate) fn now(&self) -> u64 {
         match self {
             Self::System(start) => nanos(start.elapsed()),
-            #[cfg(test)]
-            Self::Manual(now) => now.load(Ordering::SeqCst),
+            Self::Stopped(clock) => clock.0.load(Ordering::SeqCst),
         }
     }
 }
 
-#[cfg(test)]
-impl Clock {
-    /// Stands still until it is advanced; clones show the same time.
-    pub(crate) fn manual() -> Self {
-        Self::Manual(Arc::default())
-    }
+/// Stands still until it is advanced, for tests of policies; clones show the same time.
+#[derive(Debug, Clone, Default)]
+pub struct StoppedClock(Arc<AtomicU64>);
 
-    pub(crate) fn advance(&self, by: Duration) {
-        match self {
-            Self::System(_) => panic!("the system's clock goes by itself"),
-            Self::Manual(now) => _ = now.fetch_add(nanos(by), Ordering::SeqCst),
-        }
+impl StoppedClock {
+    /// So much time has passed.
+    pub fn advance(&self, by: Duration) {
+        self.0.fetch_add(nanos(by), Ordering::SeqCst);
     }
 }
 

@@ -24,6 +24,7 @@ mod state;
 mod store;
 
 pub use self::answer::Answer;
+pub use self::clock::StoppedClock;
 pub use self::limiter::{Limiter, Scope, Spec, WhenDown};
 pub use self::quota::Decision;
 pub use self::remote::{Reach, RedisUrl, StateError, Status, UrlError};

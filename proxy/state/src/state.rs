@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, StoppedClock};
 use crate::limiter::{Limiter, Spec};
 use crate::plugins::Plugins;
 use crate::remote::{RedisUrl, Remote, StateError, Status};
@@ -27,12 +27,12 @@ pub struct State {
 impl State {
     /// Everything in this process.
     pub fn memory() -> Self {
-        Self::memory_at(Clock::system())
+        Self { plugins: Arc::new(Plugins::new(Clock::system())), remote: None }
     }
 
-    /// By this clock.
-    pub(crate) fn memory_at(clock: Clock) -> Self {
-        Self { plugins: Arc::new(Plugins::new(clock)), remote: None }
+    /// The same, by a clock that goes on when it is told to.
+    pub fn memory_at(clock: &StoppedClock) -> Self {
+        Self { plugins: Arc::new(Plugins::new(Clock::Stopped(clock.clone()))), remote: None }
     }
 
     /// What is shared is in Redis (5 or later) or Valkey, over one connection that is made, and made again,

@@ -6,6 +6,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::{Report, path};
+use crate::cases::CaseConfig;
 use crate::document::Document;
 use crate::{
     BodyOverflow, Cases, Grants, Match, OnError, PluginFile, PluginLimits, Positions, Problems, Secret, file,
@@ -136,12 +137,18 @@ fn secrets(
     secrets
 }
 
-/// `[config]` of `NAME.cases.toml`, as the plugin gets it.
+/// `[config]` of `NAME.cases.toml` and of its cases, as the plugin gets it.
 pub(crate) fn cases(cases: Document<Cases>) -> Result<Cases, Problems> {
     let Document { mut content, positions } = cases;
     let mut report = Report::new(&positions);
-    let config = content.config.table.take().map(toml::Value::Table);
-    content.config.json = config.map(|config| json("config", config, &mut report).to_string());
+    let mut read = |path: &str, config: &mut CaseConfig| {
+        let table = config.table.take().map(toml::Value::Table);
+        config.json = table.map(|table| json(path, table, &mut report).to_string());
+    };
+    read("config", &mut content.config);
+    for (index, case) in content.cases.iter_mut().enumerate() {
+        read(&format!("case[{index}].config"), &mut case.config);
+    }
     report.finish()?;
     Ok(Cases { positions, ..content })
 }

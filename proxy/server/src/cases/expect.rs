@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use http::HeaderMap;
-use tidegate_config::{Expect, Expected};
-use tidegate_plugin_host::Retry;
+use tidegate_config::{CaseAsked, Expect, Expected};
+use tidegate_plugin_host::{Callout, Retry};
 
 use super::run::Outcome;
 
@@ -86,6 +86,16 @@ pub(super) fn differences(expect: &Expect, outcome: &Outcome) -> Vec<String> {
         Retry::Possible | Retry::Impossible => "",
     };
     found.text("retry-at", expect.retry_at.as_deref(), retry_at);
+    found.0
+}
+
+/// What a callout has to be, beyond where it goes.
+pub(super) fn of_callout(asked: &CaseAsked, callout: &Callout) -> Vec<String> {
+    let mut found = Differences(Vec::new());
+    found.text("method", asked.method.as_deref(), callout.method.as_str());
+    found.text("host", asked.host.as_deref(), callout.host.as_deref().unwrap_or_default());
+    found.fields("headers", &asked.headers, &callout.headers);
+    found.text("body", asked.body.as_deref(), &String::from_utf8_lossy(&callout.body));
     found.0
 }
 

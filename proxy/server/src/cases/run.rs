@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::StatusCode;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
-use tidegate_config::{Case, CaseRequest, Cases, Values};
+use tidegate_config::{Case, CaseRequest, CaseResponse, CaseStep, Cases, Values};
 use tidegate_message::{ResponseHead, fields as field_rules};
 use tidegate_plugin_host::{
-    BodyMode, CallError, Callouts, Chunk, Code, EditLimits, Exchange, Fixed, Host, Instances, LoadError,
-    Phase, Plugin, Retry, Services, Settings, Side, Slot, Verdict,
+    BodyMode, CallError, Callouts, Chunk, Code, Destinations, EditLimits, Exchange, Fixed, Host, Instances,
+    LoadError, Phase, Plugin, Retry, Services, Settings, Side, Slot, Verdict,
 };
-use tidegate_state::{Answer, State};
+use tidegate_state::{Answer, State, StoppedClock, Store};
 
 use super::expect;
 use super::script::Script;
@@ -35,7 +35,7 @@ const TIME: u64 = 1_767_225_600;
 ///
 /// # Errors
 ///
-/// As [`Host::load`].
+/// As [`Host::load`]; that a plugin does not take the `[config]` of a case is a difference of that case.
 pub(crate) fn run(
     host: &Host,
     code: &Code,
@@ -44,28 +44,57 @@ pub(crate) fn run(
 ) -> Result<Vec<Trial>, LoadError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| LoadError::Match(format!("cannot try its cases: {error}")))?;
-    let mut settings = settings.clone();
-    if !cases.secrets.is_empty() {
-        let secrets = cases.secrets.iter();
-        settings.secrets = secrets.map(|(name, text)| (name.clone(), text.clone().into_bytes())).collect();
-    }
     let mut trials = Vec::with_capacity(cases.cases.len());
     for case in &cases.cases {
-        let time = Duration::from_secs(case.time.or(cases.time).unwrap_or(TIME));
+        let clock = Clock::new(Duration::from_secs(case.time.or(cases.time).unwrap_or(TIME)), case.random);
         let services = Services {
-            state: State::memory(),
-            fixed: Some(Arc::new(Fixed::new(time, case.random))),
+            state: State::memory_at(&clock.kept),
+            fixed: Some(clock.told.clone()),
             ..Services::default()
         };
-        let plugin = host.load_apart(code, settings.clone(), &services)?;
         let began = Instant::now();
-        let differences = match runtime.block_on(about(case, cases, plugin, &services)) {
-            Ok(differences) => differences,
-            Err(mistake) => vec![mistake],
+        let differences = match host.load_apart(code, settings_of(settings, cases, case), &services) {
+            Ok(plugin) => match runtime.block_on(about(case, cases, plugin, &services, &clock)) {
+                Ok(differences) => differences,
+                Err(mistake) => vec![mistake],
+            },
+            Err(error) if case.config.json.is_some() => vec![format!("config: {error}")],
+            Err(error) => return Err(error),
         };
         trials.push(Trial { name: case.name.clone(), differences, took: began.elapsed() });
     }
     Ok(trials)
+}
+
+/// With what the case has in their place.
+fn settings_of(settings: &Settings, cases: &Cases, case: &Case) -> Settings {
+    let mut settings = settings.clone();
+    if cases.has_secrets() {
+        // Of two with the same name the later one counts.
+        let secrets = cases.secrets.iter().chain(&case.secrets);
+        settings.secrets = secrets.map(|(name, text)| (name.clone(), text.clone().into_bytes())).collect();
+    }
+    if let Some(config) = &case.config.json {
+        settings.config.clone_from(config);
+    }
+    settings
+}
+
+/// The clocks of a case, which go on together: what the plugin is told, and by what its limits and its store go.
+struct Clock {
+    told: Arc<Fixed>,
+    kept: StoppedClock,
+}
+
+impl Clock {
+    fn new(time: Duration, random: u64) -> Self {
+        Self { told: Arc::new(Fixed::new(time, random)), kept: StoppedClock::default() }
+    }
+
+    fn advance(&self, by: Duration) {
+        self.told.advance(by);
+        self.kept.advance(by);
+    }
 }
 
 /// What a policy made of an exchange.
@@ -78,59 +107,57 @@ pub(super) struct Outcome {
     pub(super) failure: Option<String>,
     /// It answered itself.
     pub(super) has_replied: bool,
-    pub(super) request_body: Bytes,
-    pub(super) response_body: Bytes,
+    pub(super) request_body: Vec<u8>,
+    pub(super) response_body: Vec<u8>,
     pub(super) callouts: usize,
     /// What the store holds of what the case asks for.
     pub(super) store: BTreeMap<String, Option<Vec<u8>>>,
 }
 
-/// How a case differs from what was expected. An error is a mistake in the case itself.
+/// How a case differs from what was expected; what is about a further request begins with which one. An error is a mistake
+/// in the case itself.
 async fn about(
     case: &Case,
     cases: &Cases,
     plugin: Plugin,
     services: &Services,
+    clock: &Clock,
 ) -> Result<Vec<String>, String> {
-    let name = plugin.name().to_owned();
-    let store = services.state.store(&name);
+    let store = services.state.store(plugin.name());
     for (key, value) in &case.store {
         now(store.set(key, value.as_bytes(), None)).map_err(|error| format!("store.{key}: {error}"))?;
     }
-    let script = Script::new(&case.callouts);
-    let door: Arc<dyn Callouts> = script.clone();
-    let mut outcome = Outcome {
-        slot: Slot::new(exchange(case, cases, &plugin)?),
-        is_called: false,
-        verdict: Verdict::Next.as_str(),
-        failure: None,
-        has_replied: false,
-        request_body: Bytes::from(case.request.body.clone().unwrap_or_default()),
-        response_body: Bytes::new(),
-        callouts: 0,
-        store: BTreeMap::new(),
-    };
-    outcome.is_called = plugin.activation().applies(&outcome.slot);
-    let response = case.response.as_ref().map(|response| {
-        let status =
-            StatusCode::from_u16(response.status).map_err(|error| format!("response.status: {error}"))?;
-        let mut head = ResponseHead::new(status, fields(&response.headers)?);
-        head.content_length = Some(response.body.len() as u64);
-        head.origin = response.origin.as_deref().map(Arc::from);
-        Ok::<_, String>((head, Bytes::from(response.body.clone())))
-    });
-    if outcome.is_called {
-        let mut policy = Policy { instances: Instances::new(plugin), door, outcome: &mut outcome };
-        policy.run(response.transpose()?).await;
+    let policy = Policy { instances: Instances::new(plugin), store };
+    let destinations = destinations(case, cases, policy.instances.plugin());
+    for (index, step) in case.steps().enumerate() {
+        clock.advance(step.after);
+        for time in 1..=step.times {
+            let place = match (index.checked_sub(1), step.times) {
+                (None, 1) => String::new(),
+                (None, _) => format!("time {time}: "),
+                (Some(then), 1) => format!("then[{then}]: "),
+                (Some(then), _) => format!("then[{then}], time {time}: "),
+            };
+            let differences = policy.step(&step, destinations.clone()).await;
+            let differences = differences.map_err(|mistake| format!("{place}{mistake}"))?;
+            if !differences.is_empty() {
+                // What follows is a consequence.
+                return Ok(differences
+                    .into_iter()
+                    .map(|difference| format!("{place}{difference}"))
+                    .collect());
+            }
+        }
     }
-    outcome.callouts = script.count();
-    for key in case.expect.store.keys() {
-        let value = now(store.get(key)).map_err(|error| format!("store.{key}: {error}"))?;
-        outcome.store.insert(key.clone(), value);
-    }
-    let mut differences = script.problems();
-    differences.extend(expect::differences(&case.expect, &outcome));
-    Ok(differences)
+    Ok(Vec::new())
+}
+
+/// The names that the policy and the case speak of.
+fn destinations(case: &Case, cases: &Cases, plugin: &Plugin) -> Arc<Destinations> {
+    let expected = case.steps().flat_map(|step| [&step.expect.route, &step.expect.retry_at]);
+    let expected = expected.flatten().filter(|name| !name.is_empty());
+    let names = expected.chain(&cases.destinations).chain(plugin.activation().routes());
+    Arc::new(names.map(|name| Arc::from(name.as_str())).collect())
 }
 
 /// Of a store in memory.
@@ -141,19 +168,84 @@ fn now<T, E: std::fmt::Display>(answer: Answer<Result<T, E>>) -> Result<T, Strin
     }
 }
 
-struct Policy<'o> {
+/// A policy that one request after the other is shown to.
+struct Policy {
     instances: Instances,
-    door: Arc<dyn Callouts>,
-    outcome: &'o mut Outcome,
+    store: Store,
 }
 
-impl Policy<'_> {
-    async fn run(&mut self, response: Option<(ResponseHead, Bytes)>) {
-        let mut reply = self.call(Phase::Request, None).await;
-        if !reply && self.outcome.failure.is_none() {
-            let body = std::mem::take(&mut self.outcome.request_body);
-            let has_body = self.outcome.slot.has_body;
-            (reply, self.outcome.request_body) = self.show(Side::Request, body, has_body).await;
+impl Policy {
+    /// How one request differs from what was expected.
+    async fn step(
+        &self,
+        step: &CaseStep<'_>,
+        destinations: Arc<Destinations>,
+    ) -> Result<Vec<String>, String> {
+        let slot = Slot::new(exchange(step.request, destinations)?);
+        let response = step.response.map(response).transpose()?;
+        let script = Script::new(step.callouts);
+        let mut outcome = Outcome {
+            is_called: self.instances.plugin().activation().applies(&slot),
+            slot,
+            verdict: Verdict::Next.as_str(),
+            failure: None,
+            has_replied: false,
+            request_body: Vec::new(),
+            response_body: Vec::new(),
+            callouts: 0,
+            store: BTreeMap::new(),
+        };
+        let request_body = pieces(step.request.body.as_ref());
+        if outcome.is_called {
+            let door: Arc<dyn Callouts> = script.clone();
+            let mut walk = Walk { instances: &self.instances, door, outcome: &mut outcome };
+            walk.run(request_body, response).await;
+        } else {
+            outcome.request_body = request_body.concat();
+        }
+        outcome.callouts = script.count();
+        for key in step.expect.store.keys() {
+            let value = now(self.store.get(key)).map_err(|error| format!("store.{key}: {error}"))?;
+            outcome.store.insert(key.clone(), value);
+        }
+        let mut differences = script.problems();
+        differences.extend(expect::differences(step.expect, &outcome));
+        Ok(differences)
+    }
+}
+
+/// A response, and its body in pieces.
+type Response = (ResponseHead, Vec<Bytes>);
+
+fn response(written: &CaseResponse) -> Result<Response, String> {
+    let status = StatusCode::from_u16(written.status).map_err(|error| format!("response.status: {error}"))?;
+    let headers = fields(&written.headers).map_err(|error| format!("response.headers: {error}"))?;
+    let mut head = ResponseHead::new(status, headers);
+    let body = pieces(Some(&written.body));
+    head.content_length = Some(body.iter().map(|piece| piece.len() as u64).sum());
+    head.origin = written.origin.as_deref().map(Arc::from);
+    Ok((head, body))
+}
+
+fn pieces(body: Option<&Values>) -> Vec<Bytes> {
+    let pieces = body.into_iter().flat_map(Values::iter).filter(|piece| !piece.is_empty());
+    pieces.map(|piece| Bytes::from(piece.to_owned())).collect()
+}
+
+/// Leads one exchange through the phases.
+struct Walk<'w> {
+    instances: &'w Instances,
+    door: Arc<dyn Callouts>,
+    outcome: &'w mut Outcome,
+}
+
+impl Walk<'_> {
+    async fn run(&mut self, body: Vec<Bytes>, response: Option<Response>) {
+        let mut reply = self.call(Phase::Request, None).await == Some(Verdict::Respond);
+        if reply || self.outcome.failure.is_some() {
+            self.outcome.request_body = body.concat();
+        } else {
+            (reply, self.outcome.request_body) = self.show(Side::Request, body).await;
         }
         if self.outcome.failure.is_some() {
             return;
@@ -162,57 +254,66 @@ impl Policy<'_> {
             true => self.reply(),
             false => response,
         };
-        let Some((head, body)) = response else { return };
+        let Some((head, mut body)) = response else { return };
         self.outcome.slot.retry = Retry::Possible;
-        self.respond_with(head, body);
-        if self.call(Phase::Response, None).await {
-            let own = self.reply();
-            if let Some((head, body)) = own {
-                self.respond_with(head, body);
-            }
+        self.outcome.slot.replace_response(head);
+        if self.call(Phase::Response, None).await == Some(Verdict::Respond)
+            && let Some((head, own)) = self.reply()
+        {
+            self.outcome.slot.replace_response(head);
+            body = own;
         }
-        let body = std::mem::take(&mut self.outcome.response_body);
-        let has_body = !body.is_empty();
-        let (reply, shown) = self.show(Side::Response, body, has_body).await;
+        let (reply, shown) = self.show(Side::Response, body).await;
         self.outcome.response_body = shown;
-        if reply && let Some((head, body)) = self.reply() {
-            self.respond_with(head, body);
+        if reply && let Some((head, own)) = self.reply() {
+            self.outcome.slot.replace_response(head);
+            self.outcome.response_body = own.concat();
         }
         self.call(Phase::Log, None).await;
     }
 
-    fn respond_with(&mut self, head: ResponseHead, body: Bytes) {
-        self.outcome.slot.replace_response(head);
-        self.outcome.response_body = body;
-    }
-
-    fn reply(&mut self) -> Option<(ResponseHead, Bytes)> {
+    fn reply(&mut self) -> Option<Response> {
         let reply = self.outcome.slot.reply.take()?;
         self.outcome.has_replied = true;
-        Some(response::of_reply(reply))
+        let (head, body) = response::of_reply(reply);
+        Some((head, vec![body]))
     }
 
-    /// Shows a body, if the policy asked for it: in chunks it comes as one. Whether the policy answers itself, and the body
-    /// as it is then.
-    async fn show(&mut self, side: Side, body: Bytes, has_body: bool) -> (bool, Bytes) {
+    /// Shows a body as the policy asked for it, if it did. Whether the policy answers itself, and the body as it is then.
+    async fn show(&mut self, side: Side, mut body: Vec<Bytes>) -> (bool, Vec<u8>) {
         let mode = self.instances.plugin().body_mode(&self.outcome.slot, side);
         let phase = match (side, mode) {
-            (_, BodyMode::Skip) => return (false, body),
+            (_, BodyMode::Skip) => return (false, body.concat()),
             (Side::Request, BodyMode::Whole) => Phase::RequestBody,
             (Side::Response, BodyMode::Whole) => Phase::ResponseBody,
             (Side::Request, _) => Phase::RequestChunk,
             (Side::Response, _) => Phase::ResponseChunk,
         };
-        if !has_body {
-            return (false, body);
+        if mode == BodyMode::Whole && !body.is_empty() {
+            body = vec![body.concat().into()];
         }
-        let mut chunk = Chunk::new(body, true);
-        let reply = self.call(phase, Some(&mut chunk)).await;
-        (reply, chunk.into_parts().0)
+        let (count, mut passed, mut held) = (body.len(), Vec::new(), Bytes::new());
+        let mut pieces = body.into_iter().enumerate();
+        while let Some((index, piece)) = pieces.next() {
+            let mut chunk = Chunk::new([held, piece].concat().into(), index + 1 == count);
+            let verdict = self.call(phase, Some(&mut chunk)).await;
+            let (bytes, back) = chunk.into_parts();
+            passed.extend_from_slice(&bytes);
+            held = back;
+            match verdict {
+                Some(Verdict::Next) => {}
+                Some(Verdict::Respond) => return (true, passed),
+                // The policy wants to see no more of it.
+                Some(Verdict::Finish | Verdict::Fail) | None => break,
+            }
+        }
+        passed.extend_from_slice(&held);
+        pieces.for_each(|(_, piece)| passed.extend_from_slice(&piece));
+        (false, passed)
     }
 
-    /// Whether the policy answers itself.
-    async fn call(&mut self, phase: Phase, chunk: Option<&mut Chunk>) -> bool {
+    /// What the policy decided; `None` if the call failed.
+    async fn call(&mut self, phase: Phase, chunk: Option<&mut Chunk>) -> Option<Verdict> {
         let called = self.instances.call(phase, &mut self.outcome.slot, chunk, Some(&self.door)).await;
         let (verdict, failure) = match &called {
             Ok(Verdict::Fail) => ("fail", Some("it returned `fail`".to_owned())),
@@ -225,18 +326,16 @@ impl Policy<'_> {
         if let Some(failure) = failure {
             self.outcome.failure = Some(format!("{} phase: {failure}", phase.as_str()));
         }
-        called == Ok(Verdict::Respond)
+        called.ok()
     }
 }
 
-fn exchange(case: &Case, cases: &Cases, plugin: &Plugin) -> Result<Box<Exchange>, String> {
-    let CaseRequest { method, url, headers, body, client, listener } = &case.request;
-    let expected =
-        [&case.expect.route, &case.expect.retry_at].into_iter().flatten().filter(|name| !name.is_empty());
-    let names = expected.chain(&cases.destinations).chain(plugin.activation().routes());
-    let destinations = Arc::new(names.map(|name| Arc::from(name.as_str())).collect());
+fn exchange(request: &CaseRequest, destinations: Arc<Destinations>) -> Result<Box<Exchange>, String> {
+    let CaseRequest { method, url, headers, body, certificate, client, listener } = request;
     let headers = fields(headers).map_err(|error| format!("request.headers: {error}"))?;
-    let imagined = Imagined { method, url, headers, body: body.as_deref(), client, listener };
+    let body_length = body.as_ref().map(|body| body.iter().map(str::len).sum());
+    let certificate = certificate.as_deref();
+    let imagined = Imagined { method, url, headers, body_length, certificate, client, listener };
     imagined.exchange(destinations, EditLimits::default()).map_err(|error| format!("request.{error}"))
 }
 

@@ -7,6 +7,7 @@ use http::StatusCode;
 use tidegate_config::{CaseCallout, CaseCalloutError};
 use tidegate_plugin_host::{Answered, Callout, CalloutError, Callouts, Sent};
 
+use super::expect;
 use super::run::fields;
 
 /// What is left of the answers, and what was asked.
@@ -50,6 +51,9 @@ impl Script {
             return Err(CalloutError::Failed);
         };
         let answer = inner.left.remove(at);
+        let differences = expect::of_callout(&answer.asked, callout);
+        let about = format!("callouts: {} {target} to {}", callout.method, callout.upstream);
+        inner.problems.extend(differences.into_iter().map(|difference| format!("{about}: {difference}")));
         match answer.error {
             Some(CaseCalloutError::Failed) => return Err(CalloutError::Failed),
             Some(CaseCalloutError::Timeout) => return Err(CalloutError::Timeout),

@@ -106,7 +106,8 @@ fn slot(config: &Config, asked: &Asked) -> Result<Slot, String> {
         method: &asked.method,
         url: &asked.url,
         headers,
-        body: None,
+        body_length: None,
+        certificate: None,
         client: &asked.client,
         listener,
     };

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use tidegate_config::{Cases, PluginFile, parse_cases, parse_plugin};
+use tidegate_config::{Case, Cases, PluginFile, parse_cases, parse_plugin};
 use tidegate_plugin_host::{Host, Services, Settings};
 
 use super::print;
@@ -63,7 +63,7 @@ fn settings(files: &Files, cases: &Cases) -> Result<Settings, String> {
         // What it may use is nobody's to decide yet.
         None => everything(),
     };
-    if !cases.secrets.is_empty() {
+    if cases.has_secrets() {
         file.secrets.clear();
     }
     let settings = settings_of(&name, &file);
@@ -72,10 +72,9 @@ fn settings(files: &Files, cases: &Cases) -> Result<Settings, String> {
     if let Some(config) = &cases.config.json {
         settings.config.clone_from(config);
     }
-    let callouts =
-        cases.cases.iter().flat_map(|case| &case.callouts).filter_map(|callout| callout.to.clone());
     if path.is_none() {
-        settings.grants.callout.extend(callouts);
+        let callouts = cases.cases.iter().flat_map(Case::steps).flat_map(|step| step.callouts);
+        settings.grants.callout.extend(callouts.filter_map(|callout| callout.to.clone()));
     }
     Ok(settings)
 }

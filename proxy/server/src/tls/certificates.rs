@@ -134,6 +134,20 @@ fn dns_names(certificate: &X509Certificate<'_>) -> Vec<String> {
     })
 }
 
+/// The same of a certificate in PEM, of several sections the first.
+///
+/// # Errors
+///
+/// There is none in it, or none that can be read.
+pub(crate) fn client_certificate_of_pem(text: &str) -> Result<ClientCertificate, String> {
+    let der = CertificateDer::from_pem_slice(text.as_bytes()).map_err(|error| match error {
+        pem::Error::NoItemsFound => "there is no `BEGIN CERTIFICATE` line in it".to_owned(),
+        other => pem_fault(&other),
+    })?;
+    X509Certificate::from_der(&der).map_err(|error| format!("this is no certificate: {error}"))?;
+    Ok(client_certificate(&der))
+}
+
 /// What policies are told of a client's certificate.
 pub(crate) fn client_certificate(der: &[u8]) -> ClientCertificate {
     let (names, subject, serial) = match X509Certificate::from_der(der) {

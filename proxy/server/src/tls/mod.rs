@@ -8,5 +8,6 @@ mod config;
 pub(crate) mod sni;
 
 pub(crate) use self::accept::{Accepted, accept};
+pub(crate) use self::certificates::client_certificate_of_pem;
 pub(crate) use self::client::ClientLoader;
 pub(crate) use self::config::{Loader, files};

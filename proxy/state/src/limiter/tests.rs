@@ -7,7 +7,7 @@ use governor::{Quota as OtherQuota, RateLimiter};
 
 use super::*;
 use crate::State;
-use crate::clock::Clock;
+use crate::clock::StoppedClock;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -39,8 +39,8 @@ fn one_and_the_burst_pass_at_once_and_then_one_at_a_time() {
         (0, 5, &[(0, 0), (10_000, 0)]),
     ];
     for (limit, burst, steps) in cases {
-        let clock = Clock::manual();
-        let limiter = State::memory_at(clock.clone()).limiter("api", "all", spec(limit, SECOND, burst));
+        let clock = StoppedClock::default();
+        let limiter = State::memory_at(&clock).limiter("api", "all", spec(limit, SECOND, burst));
         for (index, (millis, expected)) in steps.iter().enumerate() {
             clock.advance(Duration::from_millis(*millis));
             assert_eq!(passed(&limiter, "key", 100), *expected, "{limit}/s, {burst} more, step {index}");
@@ -50,8 +50,8 @@ fn one_and_the_burst_pass_at_once_and_then_one_at_a_time() {
 
 #[test]
 fn a_decision_says_what_remains_and_when_more_will_pass() {
-    let clock = Clock::manual();
-    let limiter = State::memory_at(clock.clone()).limiter("api", "all", spec(10, SECOND, 4));
+    let clock = StoppedClock::default();
+    let limiter = State::memory_at(&clock).limiter("api", "all", spec(10, SECOND, 4));
     let millis = Duration::from_millis;
     let decision = |allowed, remaining, reset_after, retry_after| Decision {
         allowed,
@@ -76,8 +76,8 @@ fn a_decision_says_what_remains_and_when_more_will_pass() {
 fn another_implementation_decides_the_same() {
     let capacity = NonZeroU32::new(7).expect("not zero");
     let interval = Duration::from_millis(10);
-    let (clock, other_clock) = (Clock::manual(), FakeRelativeClock::default());
-    let limiter = State::memory_at(clock.clone()).limiter("api", "all", spec(100, SECOND, 6));
+    let (clock, other_clock) = (StoppedClock::default(), FakeRelativeClock::default());
+    let limiter = State::memory_at(&clock).limiter("api", "all", spec(100, SECOND, 6));
     let other_quota = OtherQuota::with_period(interval).expect("not zero").allow_burst(capacity);
     let other = RateLimiter::direct_with_clock(other_quota, other_clock.clone());
     // Any numbers that are always the same (Knuth's MMIX generator).
@@ -102,7 +102,7 @@ fn another_implementation_decides_the_same() {
 
 #[test]
 fn counts_belong_to_plugin_name_and_numbers() {
-    let state = State::memory_at(Clock::manual());
+    let state = State::memory_at(&StoppedClock::default());
     let limiter = |plugin, name, limit| state.limiter(plugin, name, spec(limit, SECOND, 2));
     assert_eq!(passed(&limiter("api", "all", 1), "key", 2), 2);
     assert_eq!(passed(&limiter("api", "all", 1), "key", 2), 1, "the same, as after a reload");
@@ -118,8 +118,8 @@ fn counts_belong_to_plugin_name_and_numbers() {
 
 #[test]
 fn a_plugin_with_many_keys_does_not_make_another_forget() {
-    let clock = Clock::manual();
-    let state = State::memory_at(clock.clone());
+    let clock = StoppedClock::default();
+    let state = State::memory_at(&clock);
     let [one, other] = ["one", "other"].map(|plugin| state.limiter(plugin, "all", spec(1, SECOND, 0)));
     assert!(take(&one, "key", 1).allowed);
     assert!(take(&other, "key", 1).allowed);
@@ -150,7 +150,7 @@ fn no_numbers_are_too_large() {
 
 #[test]
 fn without_a_shared_store_every_scope_is_counted_here() {
-    let state = State::memory_at(Clock::manual());
+    let state = State::memory_at(&StoppedClock::default());
     for (index, scope) in [Scope::Local, Scope::SHARED, Scope::Approximate].into_iter().enumerate() {
         let limiter = state.limiter("api", &index.to_string(), Spec { scope, ..spec(1, SECOND, 0) });
         let decisions = [take(&limiter, "key", 1), take(&limiter, "key", 1)];

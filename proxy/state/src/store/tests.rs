@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::State;
-use crate::clock::Clock;
+use crate::clock::StoppedClock;
 
 const HOUR: Option<Duration> = Some(Duration::from_secs(3_600));
 
@@ -67,8 +67,8 @@ async fn a_store_in_this_process_keeps_its_word() {
 
 #[tokio::test]
 async fn values_expire_unless_they_are_written_without_expiry() {
-    let clock = Clock::manual();
-    let store = State::memory_at(clock.clone()).store("api");
+    let clock = StoppedClock::default();
+    let store = State::memory_at(&clock).store("api");
     let second = Some(Duration::from_secs(1));
     for key in ["a", "b"] {
         store.set(key, b"x", second).wait().await.expect("room");

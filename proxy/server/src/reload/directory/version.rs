@@ -168,9 +168,16 @@ pub(super) fn read(place: &Files, all: &[Files], config: &Config) -> Result<Read
                 .map_err(|error| refused(&key, vec![problem(path, format!("cannot read it: {error}"))]))?;
             key.cases = Some(text.clone());
             let cases = parse_cases(&text, path).map_err(|problems| refused(&key, problems.0))?;
+            let own = cases.cases.iter().enumerate();
+            let own = own.filter(|(_, case)| case.config.json.is_some());
+            let mut configs: Vec<_> = own.map(|(index, _)| format!("case[{index}].config")).collect();
             if cases.config.json.is_some() {
+                configs.insert(0, "config".to_owned());
+            }
+            if !configs.is_empty() {
                 let message = "what goes live is tried with the [config] of its own file: leave this one out";
-                return Err(refused(&key, vec![cases.positions.problem("config", message)]));
+                let problem = |path: &String| cases.positions.problem(path, message);
+                return Err(refused(&key, configs.iter().map(problem).collect()));
             }
             Some((path.clone(), Arc::new(cases)))
         }
