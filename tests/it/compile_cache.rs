@@ -28,7 +28,10 @@ async fn compiled_code_is_kept_where_the_operator_says_and_out_of_others_reach()
     let keys = format!("[plugins]\ncompile-cache = \"{}\"", cache.display());
     let proxy = || Proxy::builder(&app).section(&keys).plugin("10-router", stock("router"), "");
     let checked = proxy().check();
-    assert!(checked.status.success() && checked.stdout.contains("policy 10-router: compiled in"), "{checked}");
+    assert!(
+        checked.status.success() && checked.stdout.contains("policy 10-router: compiled in"),
+        "{checked}"
+    );
     let kept = files(&cache);
     assert!(!kept.is_empty());
     let mode = fs::metadata(&cache).expect("a folder").permissions().mode() & 0o777;

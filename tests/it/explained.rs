@@ -30,7 +30,11 @@ async fn who_has_the_key_has_a_request_of_their_own_explained() {
     let proxy = Proxy::builder(&app)
         .section("[explain]\nkey-file = \"explain.key\"\nhide = [\"x-secret\"]\n")
         .file("explain.key", format!("{KEY}\n"))
-        .plugin("10-access", stock("access-control"), "match = { paths = [\"/admin/**\"] }\n[config]\nrules = []")
+        .plugin(
+            "10-access",
+            stock("access-control"),
+            "match = { paths = [\"/admin/**\"] }\n[config]\nrules = []",
+        )
         .plugin("20-router", stock("router"), &router("app"))
         .workers(1)
         .start()
@@ -49,19 +53,33 @@ async fn who_has_the_key_has_a_request_of_their_own_explained() {
     }
     let told = kept(&proxy).await;
     let [first, second] = told.as_slice() else { panic!("{told:?}") };
-    assert_eq!((&first["headers"]["cookie"], &first["headers"]["x-secret"]), (&json!(["(hidden)"]), &json!(["(hidden)"])));
-    assert_eq!((&first["status"], &first["target"], &first["host"]), (&json!(200), &json!("/a/1"), &json!("a.test")));
+    assert_eq!(
+        (&first["headers"]["cookie"], &first["headers"]["x-secret"]),
+        (&json!(["(hidden)"]), &json!(["(hidden)"]))
+    );
+    assert_eq!(
+        (&first["status"], &first["target"], &first["host"]),
+        (&json!(200), &json!("/a/1"), &json!("a.test"))
+    );
     let calls = |request: &Value| request["explained"].as_array().expect("a list").clone();
     assert_eq!(calls(first)[0]["verdict"], "not called: it is not about such requests");
     assert_eq!(calls(first)[1]["remembered"], false);
     let router = &calls(second)[1];
     assert_eq!((&router["policy"], &router["remembered"]), (&json!("20-router"), &json!(true)), "{router}");
-    let seen = json!([{ "what": "match-path #0", "answer": "0" }, { "what": "route-to \"app\"", "answer": "done" }]);
+    let seen =
+        json!([{ "what": "match-path #0", "answer": "0" }, { "what": "route-to \"app\"", "answer": "done" }]);
     assert_eq!(router["seen"], seen);
     let id = second["id"].as_str().expect("an id");
     let told = proxy.admin("GET", &format!("/api/v1/requests/{id}")).await;
     let told = String::from_utf8(told.body.to_vec()).expect("UTF-8");
-    for part in ["GET http://a.test/a/1\n", "x-secret: (hidden)", "20-router  request: next", "remembered)", "=> 200", "to app"] {
+    for part in [
+        "GET http://a.test/a/1\n",
+        "x-secret: (hidden)",
+        "20-router  request: next",
+        "remembered)",
+        "=> 200",
+        "to app",
+    ] {
         assert!(told.contains(part), "{part}: {told}");
     }
 

@@ -3,7 +3,9 @@
 #[path = "../../../wit/vectors/form.rs"]
 mod form;
 
-use self::form::{AddressSet, Addresses, HostPattern, Hosts, PatternList, Patterns, RefusedList, RefusedSet, Values};
+use self::form::{
+    AddressSet, Addresses, HostPattern, Hosts, PatternList, Patterns, RefusedList, RefusedSet, Values,
+};
 use super::matching::PatternKind;
 use super::{activation, matching, path};
 use crate::Message;

@@ -7,7 +7,9 @@ mod form;
 use http::header::{CONTENT_ENCODING, HeaderMap, HeaderValue};
 use tidegate_message::{Coding, authority, cookie, path, query};
 
-use self::form::{AddressSet, Addresses, HostPattern, Hosts, PatternList, Patterns, RefusedList, RefusedSet, Values};
+use self::form::{
+    AddressSet, Addresses, HostPattern, Hosts, PatternList, Patterns, RefusedList, RefusedSet, Values,
+};
 use crate::activation::{Activation, Match, Narrowing};
 use crate::bodies::Side;
 use crate::edit::{Editor, Journal};

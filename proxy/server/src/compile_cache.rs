@@ -39,8 +39,8 @@ pub(crate) fn host(config: &Config, services: Services) -> Result<(Host, Option<
 fn of_system() -> Option<PathBuf> {
     let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     // systemd names several with colons between them.
-    let of_service = variable("CACHE_DIRECTORY")
-        .and_then(|all| all.to_str()?.split(':').next().map(PathBuf::from));
+    let of_service =
+        variable("CACHE_DIRECTORY").and_then(|all| all.to_str()?.split(':').next().map(PathBuf::from));
     of_service
         .or_else(|| variable("XDG_CACHE_HOME").map(|caches| caches.join("tidegate")))
         .or_else(|| variable("HOME").map(|home| home.join(".cache/tidegate")))

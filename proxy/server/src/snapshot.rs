@@ -144,10 +144,7 @@ impl Generation {
                 body: limits.policy_body,
             },
             access_log: snapshot.access_log.clone().map(Rc::new),
-            explain: snapshot
-                .explain
-                .clone()
-                .map(|settings| Explain::new(settings, snapshot.recent.clone())),
+            explain: snapshot.explain.clone().map(|settings| Explain::new(settings, snapshot.recent.clone())),
             temporary: snapshot.temporary.clone(),
             memory: snapshot.memory.clone(),
             tls: snapshot.tls.clone(),

@@ -6,7 +6,8 @@ use std::path::Path;
 use super::{Report, compression, explain, files, listener, state, upstream};
 use crate::document::Document;
 use crate::{
-    AccessLog, Admin, CompileCache, Config, Limits, Log, MinRate, Problems, Ready, Resolver, Timeouts, file, suggest,
+    AccessLog, Admin, CompileCache, Config, Limits, Log, MinRate, Problems, Ready, Resolver, Timeouts, file,
+    suggest,
 };
 
 /// `file` is where relative paths start.

@@ -89,10 +89,14 @@ impl Seen {
             Question::Fact(Fact::HeaderContains(name, _)) if is_hidden(name) => {
                 Self { what: format!("header-contains {name}"), answer: Some("hidden".to_owned()) }
             }
-            Question::Change(
-                Change::SetHeader(side, name, _) | Change::AppendHeader(side, name, _),
-            ) if is_hidden(name.as_str()) => {
-                let verb = if matches!(question, Question::Change(Change::SetHeader(..))) { "set" } else { "append" };
+            Question::Change(Change::SetHeader(side, name, _) | Change::AppendHeader(side, name, _))
+                if is_hidden(name.as_str()) =>
+            {
+                let verb = if matches!(question, Question::Change(Change::SetHeader(..))) {
+                    "set"
+                } else {
+                    "append"
+                };
                 let what = format!("{verb}-{}header {name}: hidden", of(*side));
                 Self { what, answer: Some(answer.to_string()) }
             }

@@ -13,8 +13,8 @@ use tidegate_plugin_host::{EditLimits, Exchange, Services, Slot, Witness};
 
 use super::{check, print};
 use crate::compile_cache;
-use crate::explain::signature::Key;
 use crate::explain;
+use crate::explain::signature::Key;
 use crate::imagined::Imagined;
 use crate::policy::Link;
 use crate::regular;
@@ -53,8 +53,7 @@ pub(crate) fn run(file: &Path, asked: &Asked) -> Result<ExitCode, String> {
     let text = regular::read_to_string(file)
         .map_err(|error| format!("{}: cannot read it: {error}", file.display()))?;
     let config = tidegate_config::parse(&text, file).map_err(|problems| problems.to_string())?;
-    let (host, _) =
-        compile_cache::host(&config, Services::default()).map_err(|error| error.to_string())?;
+    let (host, _) = compile_cache::host(&config, Services::default()).map_err(|error| error.to_string())?;
     let scan = check::plugins(&config, host).map_err(|problem| problem.to_string())?;
     let slot = slot(&config, asked)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -72,7 +71,15 @@ fn sign(file: &Path, asked: &Asked) -> Result<ExitCode, String> {
     let key = regular::read(file).map_err(|error| format!("{name}: cannot read it: {error}"))?;
     let key = Key::new(key).map_err(|error| format!("{name}: {error}"))?;
     let Asked { method, url, client, .. } = asked;
-    let imagined = Imagined { method, url, headers: HeaderMap::new(), body: None, client, listener: "" };
+    let imagined = Imagined {
+        method,
+        url,
+        headers: HeaderMap::new(),
+        body_length: None,
+        certificate: None,
+        client,
+        listener: "",
+    };
     let exchange = imagined.exchange(Arc::default(), EditLimits::default())?;
     let request = &exchange.request;
     let signed = key.sign(method, request.authority.as_bytes(), request.target().as_str());

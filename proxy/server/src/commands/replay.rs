@@ -69,8 +69,7 @@ fn read(path: &Path) -> io::Result<String> {
 
 /// With problems, what serves would be another chain: so there must be none.
 fn chain(config: &Config) -> Result<Rehearsal, String> {
-    let (host, _) =
-        compile_cache::host(config, Services::default()).map_err(|error| error.to_string())?;
+    let (host, _) = compile_cache::host(config, Services::default()).map_err(|error| error.to_string())?;
     let scan = check::plugins(config, host).map_err(|problem| problem.to_string())?;
     match scan.problems.as_slice() {
         [] => Ok(Rehearsal::new(&scan.links)),
@@ -95,7 +94,8 @@ async fn replay(
                 method: recorded.method.as_deref().unwrap_or_default(),
                 url: &recorded.url(),
                 headers: recorded.fields(),
-                body: None,
+                body_length: None,
+                certificate: None,
                 client: &recorded.client,
                 listener: &recorded.listener,
             };

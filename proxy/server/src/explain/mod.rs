@@ -91,7 +91,8 @@ impl Explain {
             && let Some(asked) = headers.remove(FIELD)
         {
             let authority = uri.authority().map(|authority| authority.as_str().as_bytes());
-            let host = authority.or_else(|| headers.get(HOST).map(|host| host.as_bytes())).unwrap_or_default();
+            let host =
+                authority.or_else(|| headers.get(HOST).map(|host| host.as_bytes())).unwrap_or_default();
             let target = uri.path_and_query().map_or("/", |target| target.as_str());
             if key.signed(asked.as_bytes(), method.as_str(), host, target) {
                 return Some(Because::Asked);

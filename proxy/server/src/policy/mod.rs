@@ -20,13 +20,14 @@ use serde::Serialize;
 use tidegate_config::{BodyOverflow, Config, OnError, Problem};
 use tidegate_message::Reply;
 use tidegate_plugin_host::{
-    Account, Activation, BodyMode, CallError, Callouts, Chunk, Exchange, Instances, Phase, Plugin, Side, Slot, Verdict,
+    Account, Activation, BodyMode, CallError, Callouts, Chunk, Exchange, Instances, Phase, Plugin, Side,
+    Slot, Verdict,
 };
 
 pub(crate) use self::bodies::{Passage, Refusal};
 pub(crate) use self::breaker::{Breaker, Shares};
-pub(crate) use self::keeper::Keeper;
 pub(crate) use self::effects::Effects;
+pub(crate) use self::keeper::Keeper;
 use self::shadow::{Beside, Fork};
 pub(crate) use self::shadow::{Report as ShadowReport, Shadow};
 use crate::error::Error;
