@@ -26,7 +26,8 @@ async fn compiled_code_is_kept_where_the_operator_says_and_out_of_others_reach()
     let folder = tempfile::tempdir().expect("a folder");
     let cache = folder.path().join("made/by/the/proxy");
     let keys = format!("[plugins]\ncompile-cache = \"{}\"", cache.display());
-    let proxy = || Proxy::builder(&app).section(&keys).plugin("10-router", stock("router"), "");
+    let proxy =
+        || Proxy::builder(&app).section(&keys).plugin("10-router", stock("router"), "[config]\nrules = []");
     let checked = proxy().check();
     assert!(
         checked.status.success() && checked.stdout.contains("policy 10-router: compiled in"),
@@ -55,7 +56,8 @@ async fn a_cache_that_others_can_write_to_is_not_used() {
     let folder = tempfile::tempdir().expect("a folder");
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).expect("its owner");
     let keys = format!("[plugins]\ncompile-cache = \"{}\"", folder.path().display());
-    let proxy = || Proxy::builder(&app).section(&keys).plugin("10-router", stock("router"), "");
+    let proxy =
+        || Proxy::builder(&app).section(&keys).plugin("10-router", stock("router"), "[config]\nrules = []");
     let checked = proxy().check();
     assert_eq!(checked.status.code(), Some(1), "{checked}");
     assert!(checked.stdout.contains("cannot keep compiled plugins: others may write to it"), "{checked}");
@@ -65,6 +67,6 @@ async fn a_cache_that_others_can_write_to_is_not_used() {
     assert!(files(folder.path()).is_empty());
 
     let off = Proxy::builder(&app).section("[plugins]\ncompile-cache = \"off\"");
-    let off = off.plugin("10-router", stock("router"), "").start().await;
+    let off = off.plugin("10-router", stock("router"), "[config]\nrules = []").start().await;
     assert_eq!(off.get("/").await.status, 200);
 }

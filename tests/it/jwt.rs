@@ -129,7 +129,8 @@ async fn no_valid_token_is_refused_while_keys_rotate_and_the_issuer_dies() {
     let app = Upstream::echo("app").await;
     let (mut server, published) = issuer(&set(&[&a])).await;
     let times = ", refresh = \"1s\", cool-down = \"1s\"";
-    let proxy = fetching(&app, &server, "timer = \"1s\"", times).workers(2).start().await;
+    let proxy = fetching(&app, &server, "timer = \"1s\"", times);
+    let proxy = proxy.section("[limits]\nrequests-per-connection = 1_000_000_000").workers(2).start().await;
     until("the keys are there", async || bearing(&proxy, "/", &a.token(&json!({}))).await.status == 200)
         .await;
 

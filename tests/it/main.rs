@@ -47,6 +47,7 @@ mod reload;
 mod request;
 mod retries;
 mod sandbox;
+mod scaffold;
 mod security_headers;
 mod shadow;
 mod shutdown;

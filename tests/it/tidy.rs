@@ -43,7 +43,7 @@ const ASSEMBLERS: [&str; 7] =
     ["exchange", "tcp.rs", "server.rs", "thread.rs", "snapshot.rs", "reload", "commands"];
 
 /// The crates of the proxy, each with those it may use: the one picture of ARCHITECTURE.md. Only `server` assembles.
-const CRATES: [(&str, &[&str]); 10] = [
+const CRATES: [(&str, &[&str]); 11] = [
     ("config", &[]),
     ("message", &[]),
     ("io", &[]),
@@ -53,7 +53,11 @@ const CRATES: [(&str, &[&str]); 10] = [
     ("state", &[]),
     ("telemetry", &[]),
     ("plugin-host", &["message", "crypto", "state", "telemetry"]),
-    ("server", &["config", "message", "io", "body", "upstream", "plugin-host", "state"]),
+    ("scaffold", &[]),
+    (
+        "server",
+        &["config", "message", "io", "body", "upstream", "crypto", "plugin-host", "scaffold", "state"],
+    ),
 ];
 
 #[test]

@@ -8,6 +8,7 @@ mod bench;
 mod build;
 mod command;
 mod docs;
+mod languages;
 mod pgo;
 mod test;
 mod wasm;
@@ -19,6 +20,8 @@ Usage: cargo xtask COMMAND
   build --pgo                           target/pgo/tidegate, optimised by a profile of its work: a fifth less CPU time
                                         outside the kernel, for three times the build time
   test [FILTER…]                        formatting, lints, and every test (or those whose name contains FILTER)
+  languages                             the tools for policies in JavaScript, TypeScript, Python and C, to target/languages,
+                                        and the tests that build and run such projects
   docs                                  the tables of the guide, from the descriptions in proxy/config/src/file
   demo                                  build, then `tidegate demo`
   bench [--pgo] [--rounds N] [--seconds N]
@@ -33,6 +36,7 @@ fn main() -> ExitCode {
         Some(("build", [])) => build::everything(Profile::Release).map(|built| built.report()),
         Some(("build", [flag])) if flag == "--pgo" => pgo::build().map(|built| built.report()),
         Some(("test", filters)) => test::run(filters),
+        Some(("languages", [])) => languages::run_all(),
         Some(("docs", [])) => docs::write(),
         Some(("demo", rest)) => build::everything(Profile::Quick).and_then(|built| built.demo(rest)),
         Some(("bench", rest)) => bench::run(rest),

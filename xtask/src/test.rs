@@ -1,13 +1,21 @@
 //! Formatting, lints and every test of the workspace.
 
+use std::ffi::OsString;
+
 use crate::build::{self, Profile};
 use crate::command::{self, Result, cargo, output, root, say};
+use crate::wasm::Compiler;
 
 /// Runs all of it, or only the tests whose name contains one of `filters`.
 ///
 /// The end-to-end tests find what they need through `TIDEGATE_BIN`, `TIDEGATE_PLUGINS` and
-/// `TIDEGATE_GUESTS`.
+/// `TIDEGATE_GUESTS`; `TIDEGATE_WASM_BUILD` is what they build plugins with by themselves.
 pub(crate) fn run(filters: &[String]) -> Result<()> {
+    run_with(filters, &[])
+}
+
+/// The same with these variables for the tests.
+pub(crate) fn run_with(filters: &[String], variables: &[(&str, OsString)]) -> Result<()> {
     if filters.is_empty() {
         format()?;
     }
@@ -17,7 +25,9 @@ pub(crate) fn run(filters: &[String]) -> Result<()> {
     test.args(["test", "--profile", Profile::Quick.name(), "--workspace", "--no-fail-fast"])
         .env("TIDEGATE_BIN", &built.binary)
         .env("TIDEGATE_PLUGINS", &built.plugins)
-        .env("TIDEGATE_GUESTS", &guests);
+        .env("TIDEGATE_GUESTS", &guests)
+        .env("TIDEGATE_WASM_BUILD", Compiler::core()?.words())
+        .envs(variables.iter().map(|(name, value)| (name, value)));
     if !filters.is_empty() {
         test.arg("--").args(filters);
     }

@@ -95,6 +95,17 @@ impl Compiler {
         cargo
     }
 
+    /// [`Self::build`] as arguments for `env`, one a line: variables, program, arguments.
+    pub(crate) fn words(&self) -> String {
+        let build = self.build();
+        let variables = build.get_envs().filter_map(|(name, value)| {
+            Some(format!("{}={}", name.to_string_lossy(), value?.to_string_lossy()))
+        });
+        let rest = std::iter::once(build.get_program()).chain(build.get_args());
+        let rest = rest.map(|word| word.to_string_lossy().into_owned());
+        variables.chain(rest).collect::<Vec<_>>().join("\n")
+    }
+
     /// Where cargo puts what [`Self::build`] makes, under the target folder.
     pub(crate) fn output_folder(&self) -> PathBuf {
         Path::new(self.target).join("plugin")

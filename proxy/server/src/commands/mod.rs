@@ -4,6 +4,7 @@ mod check;
 mod demo;
 mod explain;
 mod inspect;
+mod new;
 mod replay;
 mod test;
 
@@ -11,7 +12,9 @@ use std::io::{ErrorKind, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser as _};
 use clap::{Parser, Subcommand};
+use tidegate_scaffold::Language;
 
 use crate::server;
 
@@ -88,6 +91,15 @@ enum PluginCommand {
         #[arg(value_name = "FILE.wasm")]
         file: PathBuf,
     },
+    /// Write a project for a plugin that builds, with its cases and a README, to the folder NAME.
+    New {
+        /// Lower-case letters, digits and hyphens.
+        #[arg(value_name = "NAME")]
+        name: String,
+        /// What it is written in.
+        #[arg(long, value_name = "LANGUAGE", value_parser = languages())]
+        language: Language,
+    },
     /// Try a plugin against its cases; exit 1 if anything differs from what they expect.
     Test {
         /// The plugin.
@@ -105,6 +117,22 @@ enum PluginCommand {
     },
 }
 
+/// One of the words for them.
+fn languages() -> impl clap::builder::TypedValueParser<Value = Language> {
+    let word = |language: Language| {
+        let short = match language {
+            Language::JavaScript => Some("js"),
+            Language::TypeScript => Some("ts"),
+            _ => None,
+        };
+        PossibleValue::new(language.word()).aliases(short)
+    };
+    PossibleValuesParser::new(Language::ALL.map(word)).map(move |written| {
+        let named = |language: &Language| word(*language).matches(&written, false);
+        Language::ALL.into_iter().find(named).expect("the parser takes no other words")
+    })
+}
+
 #[expect(clippy::print_stderr, reason = "an error of a command is for who called it, not for the log")]
 pub(crate) fn main() -> ExitCode {
     let result = match Arguments::parse().command {
@@ -114,6 +142,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Replay { asked } => replay::run(&asked),
         Command::Demo { plugins, port } => demo::run(plugins, port),
         Command::Plugin(PluginCommand::Inspect { file }) => inspect::run(&file),
+        Command::Plugin(PluginCommand::New { name, language }) => new::run(&name, language),
         Command::Plugin(PluginCommand::Test { file, cases, settings, junit }) => {
             test::run(&test::Files { wasm: file, cases, settings, junit })
         }

@@ -82,7 +82,7 @@ pub(crate) struct Status {
 impl Handle {
     pub(crate) fn status(&self) -> Status {
         let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        status.plugins.iter_mut().for_each(PolicyStatus::look_at_breaker);
+        status.plugins.iter_mut().for_each(PolicyStatus::look_again);
         status
     }
 

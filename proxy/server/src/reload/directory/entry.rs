@@ -209,7 +209,8 @@ impl Entry {
                 .map(|plugin| u64::try_from(plugin.compile_time().as_millis()).unwrap_or(u64::MAX)),
             memory: plugin.map(|plugin| plugin.memory()),
             breaker: serving.map(|serving| serving.link.breaker.clone()),
-            shadow: serving.and_then(|serving| Some(serving.link.shadow.as_ref()?.report())),
+            shadow: None,
+            beside: serving.and_then(|serving| serving.link.shadow.clone()),
             denies: serving.is_some_and(|serving| serving.link.on_error == OnError::Deny),
             required: serving.is_some_and(|serving| serving.link.required),
             in_chain: serving.is_some()

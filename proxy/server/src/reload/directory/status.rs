@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::policy::{Breaker, ShadowReport};
+use crate::policy::{Breaker, Shadow, ShadowReport};
 
 /// One policy on the admin interface.
 #[derive(Clone, Serialize)]
@@ -28,6 +28,8 @@ pub(crate) struct Status {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) shadow: Option<ShadowReport>,
     #[serde(skip)]
+    pub(super) beside: Option<Shadow>,
+    #[serde(skip)]
     pub(super) breaker: Option<Arc<Breaker>>,
     /// What it cannot decide is denied.
     #[serde(skip)]
@@ -40,8 +42,9 @@ pub(crate) struct Status {
 }
 
 impl Status {
-    /// A breaker opens and closes by itself, at any time after the files were looked at.
-    pub(crate) fn look_at_breaker(&mut self) {
+    /// A breaker opens and closes by itself, and a shadow goes on counting, after the files were looked at.
+    pub(crate) fn look_again(&mut self) {
+        self.shadow = self.beside.as_ref().map(Shadow::report);
         if self.breaker.as_ref().is_some_and(|breaker| breaker.is_open()) {
             let (state, error) = if self.required {
                 (State::Failing, "it keeps failing; as it is required, it is called all the same")
