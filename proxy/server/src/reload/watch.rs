@@ -31,6 +31,8 @@ impl Fingerprint {
         let mut paths = BTreeSet::from([file.to_owned()]);
         paths.extend(others);
         if let Some(config) = config {
+            // The directory itself as well: a file that came and went may have been loaded meanwhile.
+            paths.insert(config.plugin_directory.clone());
             let entries = fs::read_dir(&config.plugin_directory).into_iter().flatten().flatten();
             let plugins = entries.map(|entry| entry.path());
             paths.extend(
@@ -143,4 +145,28 @@ fn watch(watcher: &mut RecommendedWatcher, directory: &Path) -> bool {
 
 fn is_read(kind: EventKind) -> bool {
     matches!(kind, EventKind::Access(access) if access != AccessKind::Close(AccessMode::Write))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_came_and_went_is_seen() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let text = "[listener.web]\naddress = \"127.0.0.1:0\"\n[plugins]\ndirectory = \".\"";
+        let file = folder.path().join("tidegate.toml");
+        fs::write(&file, text).expect("a file");
+        let config = tidegate_config::parse(text, &file).expect("a configuration");
+        let look = || Fingerprint::take(&file, Some(&config), std::iter::empty());
+        let before = look();
+        assert!(look() == before, "nothing happened");
+        let begun = Instant::now();
+        // Clocks of file systems are coarse.
+        while look() == before {
+            assert!(begun.elapsed() < Duration::from_secs(10), "it is not seen");
+            fs::write(folder.path().join("a.wasm"), "").expect("a file");
+            fs::remove_file(folder.path().join("a.wasm")).expect("it was there");
+        }
+    }
 }
