@@ -104,12 +104,14 @@ pub(crate) fn codings() -> Vec<(Vec<String>, Option<usize>)> {
     read(include_str!("codings.json"))
 }
 
+type ByName<T> = BTreeMap<String, T>;
+
 #[derive(Deserialize)]
 pub(crate) struct Values {
     /// Queries, each with parameters and all their values.
-    pub(crate) query: Vec<(String, BTreeMap<String, Vec<String>>)>,
+    pub(crate) query: Vec<(String, ByName<Vec<String>>)>,
     /// Values of `cookie`, with cookies and their values.
-    pub(crate) cookie: Vec<(Vec<String>, BTreeMap<String, Option<String>>)>,
+    pub(crate) cookie: Vec<(Vec<String>, ByName<Option<String>>)>,
 }
 
 pub(crate) fn values() -> Values {

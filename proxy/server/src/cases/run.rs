@@ -294,7 +294,7 @@ impl Walk<'_> {
         }
         let (count, mut passed, mut held) = (body.len(), Vec::new(), Bytes::new());
         let mut pieces = body.into_iter().enumerate();
-        while let Some((index, piece)) = pieces.next() {
+        for (index, piece) in pieces.by_ref() {
             let mut chunk = Chunk::new([held, piece].concat().into(), index + 1 == count);
             let verdict = self.call(phase, Some(&mut chunk)).await;
             let (bytes, back) = chunk.into_parts();
