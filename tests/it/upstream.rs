@@ -71,6 +71,19 @@ async fn no_more_idle_connections_are_kept_than_may_be() {
 }
 
 #[tokio::test]
+async fn as_many_are_kept_as_the_load_needed() {
+    let app = Upstream::builder().meeting(180).await;
+    let proxy = with_app(&format!("servers = [\"{}\"]", app.address())).start().await;
+    let clients = [proxy.http2().await, proxy.http2().await];
+    for _ in 0..3 {
+        let [one, other] = &clients;
+        let (one, other) = tokio::join!(one.side_by_side(90), other.side_by_side(90));
+        assert!(one.iter().chain(&other).all(|status| *status == 200));
+    }
+    assert_eq!((app.connections(), app.closed()), (180, 0));
+}
+
+#[tokio::test]
 async fn a_connection_the_server_closed_meanwhile_costs_no_request() {
     // Answers one request on each connection and closes it without a word.
     let app = Upstream::script(async |mut stream: TcpStream, _| {

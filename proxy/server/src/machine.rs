@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
 /// Assumed where the kernel does not say.
 const UNKNOWN: u64 = 1 << 30;
 
@@ -11,6 +13,16 @@ const ENOUGH: u64 = 4 << 30;
 /// The default of `limits.memory`.
 pub(crate) fn memory_for_requests() -> u64 {
     (memory() / 2).min(ENOUGH)
+}
+
+/// How many files and sockets this process may have open: as many as it is allowed to allow itself. The lower limit that a
+/// process begins with is for programs that use `select`.
+pub(crate) fn descriptors() -> u64 {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current != maximum && setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).is_ok() {
+        return maximum.unwrap_or(u64::MAX);
+    }
+    current.unwrap_or(u64::MAX)
 }
 
 /// Bytes of memory: the machine's, or the limit of the cgroup if that is lower.
@@ -48,6 +60,15 @@ fn cgroup_limit(cgroups: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn as_many_descriptors_as_are_allowed() {
+        let maximum = getrlimit(Resource::Nofile).maximum;
+        let lower = maximum.map_or(1 << 20, |maximum| maximum - 1);
+        setrlimit(Resource::Nofile, Rlimit { current: Some(lower), maximum }).expect("a lower limit");
+        assert_eq!(descriptors(), maximum.unwrap_or(u64::MAX));
+        assert_eq!(getrlimit(Resource::Nofile).current, maximum);
+    }
 
     #[test]
     fn the_total_is_found_among_others() {

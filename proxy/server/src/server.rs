@@ -15,10 +15,12 @@ use crate::admin;
 use crate::compile_cache;
 use crate::listener::{self, Admission};
 use crate::log;
+use crate::machine;
 use crate::regular;
 use crate::reload::{self, Started};
 use crate::state;
 use crate::thread::{self, Command};
+use crate::worker::Beginning;
 use tidegate_upstream::Supervisor;
 
 /// When the process ends, the writers of access logs have this long: a reader that stopped is not waited for. So have
@@ -125,7 +127,21 @@ fn start_workers(config: &Config) -> Result<Vec<thread::Handle>, Error> {
     // Tells this process's request ids from those of others; std's hash keys are random.
     let process = RandomState::new().build_hasher().finish();
     let admission = Arc::new(Admission::default());
-    let workers = (0..count).map(|index| thread::start(index, process, admission.clone()));
+    let descriptors = machine::descriptors();
+    // Each has a connection to a server as well, and each may want a file.
+    if config.limits.connections as u64 > descriptors / 2 {
+        tracing::warn!(
+            target: "listener",
+            "limits.connections = {} may need twice as many files and sockets, and this process may have {descriptors}: \
+             raise its limit (LimitNOFILE= of systemd, ulimit -Hn)",
+            config.limits.connections
+        );
+    }
+    let spare = usize::try_from(descriptors / 4).unwrap_or(usize::MAX) / count;
+    let workers = (0..count).map(|index| {
+        let admission = admission.clone();
+        thread::start(Beginning { index, process, admission, spare })
+    });
     Ok(workers.collect::<Result<_, _>>()?)
 }
 

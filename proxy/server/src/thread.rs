@@ -19,9 +19,9 @@ use tokio::time::interval;
 
 use crate::exchange::{self, LogPhases, Peer};
 use crate::http::connection::{self, Bounds};
-use crate::listener::{self, Admission, Admitted};
+use crate::listener::{self, Admitted};
 use crate::snapshot::{Generation, Snapshot};
-use crate::worker::Worker;
+use crate::worker::{Beginning, Worker};
 use crate::{tcp, tls};
 use tidegate_io::proxy_protocol::{self, Header};
 
@@ -48,12 +48,13 @@ pub(crate) struct Handle {
     pub(crate) thread: JoinHandle<()>,
 }
 
-/// Starts worker number `index`; it does nothing until it is given a generation.
-pub(crate) fn start(index: usize, process: u64, admission: Arc<Admission>) -> std::io::Result<Handle> {
+/// Starts a worker; it does nothing until it is given a generation.
+pub(crate) fn start(beginning: Beginning) -> std::io::Result<Handle> {
     // Bounded, and commands are rare: the control side waits for each one's effect.
     let (commands, queue) = mpsc::channel(4);
     let (ready, started) = std::sync::mpsc::sync_channel(1);
-    let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
+    let name = format!("worker-{}", beginning.index);
+    let thread = std::thread::Builder::new().name(name).spawn(move || {
         let runtime = match tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .max_blocking_threads(DISK_THREADS)
@@ -66,7 +67,7 @@ pub(crate) fn start(index: usize, process: u64, admission: Arc<Admission>) -> st
             }
         };
         let _ = ready.send(Ok(()));
-        run(&runtime, index, process, admission, queue);
+        run(&runtime, beginning, queue);
     })?;
     match started.recv() {
         Ok(Ok(())) => Ok(Handle { commands, thread }),
@@ -75,14 +76,8 @@ pub(crate) fn start(index: usize, process: u64, admission: Arc<Admission>) -> st
     }
 }
 
-fn run(
-    runtime: &LocalRuntime,
-    index: usize,
-    process: u64,
-    admission: Arc<Admission>,
-    mut queue: mpsc::Receiver<Command>,
-) {
-    let worker = Worker::new(index, process, admission);
+fn run(runtime: &LocalRuntime, beginning: Beginning, mut queue: mpsc::Receiver<Command>) {
+    let worker = Worker::new(beginning);
     runtime.block_on(async {
         let log_phases = LogPhases::start();
         spawn_local(housekeeping(worker.clone(), log_phases.clone()));

@@ -47,16 +47,28 @@ impl Drop for Open {
     }
 }
 
+/// What a worker is given once.
+pub(crate) struct Beginning {
+    /// From 0.
+    pub(crate) index: usize,
+    /// Of this process, as far as chance goes.
+    pub(crate) process: u64,
+    pub(crate) admission: Arc<Admission>,
+    /// See [`Servers::new`].
+    pub(crate) spare: usize,
+}
+
 impl Worker {
     /// Without a generation: the first command brings one.
-    pub(crate) fn new(index: usize, process: u64, admission: Arc<Admission>) -> Rc<Self> {
+    pub(crate) fn new(beginning: Beginning) -> Rc<Self> {
+        let Beginning { index, process, admission, spare } = beginning;
         Rc::new(Self {
             index,
             process,
             // The upper 16 bits are the worker's, the rest lasts for 10^14 requests.
             next_id: Cell::new(((index as u64) << 48) + 1),
             generation: RefCell::default(),
-            servers: Rc::default(),
+            servers: Servers::new(spare),
             admission,
             draining: watch::Sender::new(false),
             failures: log::Rates::default(),

@@ -69,9 +69,12 @@ pub(crate) struct Bounds {
 pub(crate) struct Server {
     pub(crate) target: Arc<Target>,
     pub(crate) bounds: Bounds,
-    /// HTTP/1.1, idle. Last in, first out: the least used ones grow old and are closed.
+    /// HTTP/1.1, idle. Last in, first out: those that the load did not need for `pool.idle-time` are closed, and no
+    /// others.
     #[expect(clippy::vec_box, reason = "lent and returned with every request: one pointer")]
     idle: RefCell<Vec<Box<Http1>>>,
+    /// For the idle ones beyond [`ALWAYS`], to all servers of the worker.
+    spare: Rc<Spare>,
     /// HTTP/1.1, idle, and each for one client's connection alone.
     #[expect(clippy::vec_box, reason = "as above")]
     owned: RefCell<Vec<Box<Http1>>>,
@@ -81,6 +84,28 @@ pub(crate) struct Server {
     speaks_http2: Cell<Option<bool>>,
     /// Held while a connection is made that others may share.
     connecting: tokio::sync::Mutex<()>,
+}
+
+/// Idle connections to one server that are kept whatever there is to others.
+const ALWAYS: usize = 64;
+
+/// How many more idle connections one worker keeps, to all servers, where the operator says nothing.
+#[derive(Debug)]
+pub(crate) struct Spare {
+    limit: usize,
+    kept: Cell<usize>,
+}
+
+impl Spare {
+    pub(crate) fn new(limit: usize) -> Rc<Self> {
+        Rc::new(Self { limit, kept: Cell::new(0) })
+    }
+
+    /// The idle ones of one server were `before` and are `after`.
+    fn count(&self, before: usize, after: usize) {
+        let beyond = |count: usize| count.saturating_sub(ALWAYS);
+        self.kept.set(self.kept.get() + beyond(after) - beyond(before));
+    }
 }
 
 struct Http1 {
@@ -160,11 +185,12 @@ impl Drop for InUse {
 }
 
 impl Server {
-    pub(crate) fn new(target: Arc<Target>, bounds: Bounds) -> Self {
+    pub(crate) fn new(target: Arc<Target>, bounds: Bounds, spare: Rc<Spare>) -> Self {
         Self {
             target,
             bounds,
             idle: RefCell::default(),
+            spare,
             owned: RefCell::default(),
             shared: RefCell::default(),
             speaks_http2: Cell::new(match bounds.protocol {
@@ -201,7 +227,7 @@ impl Server {
                 Ok(self.lent(Kind::Http1(connection), true, in_use))
             }
             Some(connection) => {
-                self.idle.borrow_mut().push(connection);
+                self.put_idle(connection);
                 Err(in_use)
             }
             None => Err(in_use),
@@ -271,10 +297,13 @@ impl Server {
 
     /// Closes what has been idle for too long, has grown too old, or was closed by the server.
     pub(crate) fn sweep(&self) {
-        self.idle.borrow_mut().retain_mut(|connection| {
+        let mut idle = self.idle.borrow_mut();
+        let before = idle.len();
+        idle.retain_mut(|connection| {
             connection.driver.look();
             self.may_keep(connection)
         });
+        self.spare.count(before, idle.len());
         self.owned.borrow_mut().retain_mut(|connection| {
             connection.driver.look();
             self.may_keep(connection)
@@ -289,12 +318,30 @@ impl Server {
 
     fn take_idle(&self) -> Option<Box<Http1>> {
         let mut idle = self.idle.borrow_mut();
-        std::iter::from_fn(|| idle.pop()).find_map(|mut connection| {
+        let before = idle.len();
+        let taken = std::iter::from_fn(|| idle.pop()).find_map(|mut connection| {
             if !connection.driver.is_still() || !connection.sender.is_ready() {
                 connection.driver.look();
             }
             self.may_keep(&connection).then_some(connection)
-        })
+        });
+        self.spare.count(before, idle.len());
+        taken
+    }
+
+    fn put_idle(&self, connection: Box<Http1>) {
+        let mut idle = self.idle.borrow_mut();
+        idle.push(connection);
+        self.spare.count(idle.len() - 1, idle.len());
+    }
+
+    /// Whether one more idle connection is kept.
+    fn has_room(&self) -> bool {
+        let count = self.idle.borrow().len();
+        match self.bounds.pool.max_idle {
+            Some(most) => count < most,
+            None => count < ALWAYS || self.spare.kept.get() < self.spare.limit,
+        }
     }
 
     fn may_keep(&self, connection: &Http1) -> bool {
@@ -502,22 +549,31 @@ impl Lease {
     pub(crate) fn release(self) {
         let Self { server, kind, .. } = self;
         let Kind::Http1(mut connection) = kind else { return };
-        let mut owned = server.owned.borrow_mut();
-        if let Some(owner) = connection.owner {
-            let of_client = |one: &Http1| one.owner.is_some_and(|other| other.client == owner.client);
-            let count = owned.iter().filter(|one| of_client(one)).count();
-            // The oldest stand first. One client fills its own places and not those of others.
-            if count >= OWNED_BY_ONE
-                && let Some(oldest) = owned.iter().position(|one| of_client(one))
-            {
-                owned.remove(oldest);
+        connection.idle_since = Millis::now();
+        let Some(owner) = connection.owner else {
+            if server.has_room() {
+                server.put_idle(connection);
             }
+            return;
+        };
+        let mut owned = server.owned.borrow_mut();
+        let of_client = |one: &Http1| one.owner.is_some_and(|other| other.client == owner.client);
+        let count = owned.iter().filter(|one| of_client(one)).count();
+        // The oldest stand first. One client fills its own places and not those of others.
+        if count >= OWNED_BY_ONE
+            && let Some(oldest) = owned.iter().position(|one| of_client(one))
+        {
+            owned.remove(oldest);
         }
-        let mut idle = if connection.owner.is_some() { owned } else { server.idle.borrow_mut() };
-        if idle.len() < server.bounds.pool.max_idle {
-            connection.idle_since = Millis::now();
-            idle.push(connection);
+        if owned.len() < server.bounds.pool.max_idle.unwrap_or(ALWAYS) {
+            owned.push(connection);
         }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.spare.count(self.idle.get_mut().len(), 0);
     }
 }
 

@@ -5,19 +5,24 @@ use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
-use crate::pool::{Bounds, Server};
+use crate::pool::{Bounds, Server, Spare};
 use crate::target::{Endpoint, Target};
 
 /// Every server a worker has connections to. It outlives generations, so that a reload costs no
 /// connection; a server that no generation uses any more closes its idle ones.
-#[derive(Default)]
 pub struct Servers {
     by_place: RefCell<HashMap<Endpoint, Vec<Weak<Server>>>>,
     /// Some connection belongs to one client's.
     pub(crate) have_owned: Cell<bool>,
+    spare: Rc<Spare>,
 }
 
 impl Servers {
+    /// `spare`: idle connections that are kept beyond what each server has anyway.
+    pub fn new(spare: usize) -> Rc<Self> {
+        Rc::new(Self { by_place: RefCell::default(), have_owned: Cell::default(), spare: Spare::new(spare) })
+    }
+
     /// Servers at the same place with other bounds or another TLS keep apart.
     pub(crate) fn get(&self, target: &Arc<Target>, bounds: Bounds) -> Rc<Server> {
         let mut servers = self.by_place.borrow_mut();
@@ -27,7 +32,7 @@ impl Servers {
             .filter_map(Weak::upgrade)
             .find(|server| server.bounds == bounds && server.target.is_same(target));
         known.unwrap_or_else(|| {
-            let server = Rc::new(Server::new(target.clone(), bounds));
+            let server = Rc::new(Server::new(target.clone(), bounds, self.spare.clone()));
             here.push(Rc::downgrade(&server));
             server
         })

@@ -206,7 +206,7 @@ pub(super) fn convert(upstream: file::Upstream, directory: &Path) -> Upstream {
             stream_idle: upstream.timeouts.stream_idle.map(|time| time.0),
         },
         pool: Pool {
-            max_idle: upstream.pool.idle.unwrap_or(if header { 0 } else { file::DEFAULT_IDLE }),
+            max_idle: if header { Some(0) } else { upstream.pool.idle },
             idle_time: upstream.pool.idle_time.0,
             max_age: upstream.pool.age.0,
             streams: upstream.pool.streams,

@@ -185,8 +185,8 @@ pub struct UpstreamTimeouts {
 /// How long connections to a server are kept, and what they carry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pool {
-    /// Idle connections per server and worker; 0 = no reuse.
-    pub max_idle: usize,
+    /// Idle connections per server and worker; 0 = no reuse, `None` = as many as are needed.
+    pub max_idle: Option<usize>,
     /// How long one may stay idle.
     pub idle_time: Duration,
     /// How old one may grow.

@@ -18,4 +18,4 @@ pub(crate) use files::{CacheControl, FallbackFor, Files};
 pub(crate) use listener::{Certificate, Http, Listener, Tls};
 pub(crate) use plugin::{Plugin, Secret};
 pub(crate) use state::State;
-pub(crate) use upstream::{Buffer, DEFAULT_IDLE, HeaderCase, Health, HealthMethod, Server, Switch, Upstream};
+pub(crate) use upstream::{Buffer, HeaderCase, Health, HealthMethod, Server, Switch, Upstream};

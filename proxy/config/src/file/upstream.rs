@@ -300,17 +300,15 @@ impl Default for UpstreamTimeouts {
     }
 }
 
-/// `pool.idle` where it is not written, unless something else says that none is kept.
-pub(crate) const DEFAULT_IDLE: usize = 64;
-
 /// Connections kept for reuse.
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub(crate) struct Pool {
-    /// Idle connections kept per server and worker; `0`: no reuse. With `proxy-protocol` it is 0, and
-    /// nothing else can be written.
+    /// Idle connections kept per server and worker; `0`: no reuse. Without this key, as many as the last `idle-time`
+    /// needed: 64, and more while the idle ones to all servers take no more than a quarter of the file descriptors that the
+    /// proxy may have. With `proxy-protocol` it is 0, and nothing else can be written.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(max = 100_000), extend("default" = DEFAULT_IDLE))]
+    #[schemars(range(max = 100_000))]
     pub idle: Option<usize>,
     /// How long a connection may stay idle. The proxy looks once a second.
     pub idle_time: Text<Duration>,

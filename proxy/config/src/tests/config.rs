@@ -43,7 +43,10 @@ fn every_key_arrives() {
     assert_eq!(app.timeouts.connect, Duration::from_millis(250));
     assert_eq!(app.timeouts.response, Duration::from_secs(90));
     assert_eq!(app.timeouts.idle, Duration::from_secs(3600));
-    assert_eq!((app.pool.max_idle, app.pool.idle_time.as_secs(), app.pool.max_age.as_secs()), (8, 30, 600));
+    assert_eq!(
+        (app.pool.max_idle, app.pool.idle_time.as_secs(), app.pool.max_age.as_secs()),
+        (Some(8), 30, 600)
+    );
     assert_eq!(app.retries.count, 0);
 
     let limits = config.limits;
@@ -84,7 +87,10 @@ fn what_is_not_written_has_its_documented_default() {
     let app = &config.upstreams["app"];
     let waits = [app.timeouts.connect, app.timeouts.response, app.timeouts.idle];
     assert_eq!(waits.map(|wait| wait.as_secs()), [3, 30, 60]);
-    assert_eq!((app.pool.max_idle, app.pool.idle_time.as_secs(), app.pool.max_age.as_secs()), (64, 60, 3600));
+    assert_eq!(
+        (app.pool.max_idle, app.pool.idle_time.as_secs(), app.pool.max_age.as_secs()),
+        (None, 60, 3600)
+    );
     assert_eq!((app.balance, app.retries.count), (Balance::LeastRequests, 1));
 
     let limits = config.limits;

@@ -43,7 +43,7 @@ fn every_key_arrives() {
     assert_eq!((app.eject, app.slow_start), (Some(eject), Duration::ZERO));
     assert_eq!((app.max_in_flight, app.max_queued), (10, 0));
     assert_eq!(app.timeouts.queue, Duration::from_millis(100));
-    assert_eq!((app.pool.streams, app.pool.max_idle), (7, 64));
+    assert_eq!((app.pool.streams, app.pool.max_idle), (7, None));
     assert_eq!(app.retries, Retries { count: 2, budget_percent: 0, buffer: 1024 });
     assert_eq!(app.buffer, Some(Buffer { memory: 16 << 10, disk: 0 }));
     assert_eq!(app.buffer_requests, Some(Buffer { memory: 1 << 20, disk: 1 << 30 }));
@@ -72,7 +72,7 @@ fn every_key_arrives() {
         (None, Some(Buffer { memory: 256 << 10, disk: 1 << 30 }))
     );
     let plain = &config.upstreams["plain"];
-    assert_eq!((plain.protocol, plain.pool.max_idle), (Protocol::Http1, 0));
+    assert_eq!((plain.protocol, plain.pool.max_idle), (Protocol::Http1, Some(0)));
 }
 
 #[test]
@@ -110,9 +110,9 @@ fn a_key_without_settings_is_a_switch() {
 #[test]
 fn connections_for_one_client_are_not_kept_and_speak_http1() {
     let app = upstream("servers = [\"a:1\"]\ntls = true\nproxy-protocol = \"v1\"");
-    assert_eq!((app.pool.max_idle, app.protocol), (0, Protocol::Http1));
+    assert_eq!((app.pool.max_idle, app.protocol), (Some(0), Protocol::Http1));
     let app = upstream("servers = [\"a:1\"]\npool.idle = 0\nproxy-protocol = \"v1\"");
-    assert_eq!(app.pool.max_idle, 0);
+    assert_eq!(app.pool.max_idle, Some(0));
 }
 
 #[test]
