@@ -10,6 +10,26 @@ pub fn host(authority: &str) -> &str {
     host.strip_suffix('.').unwrap_or(host)
 }
 
+/// Whether it is a name as nearly all are: labels of letters, digits, hyphens and underscores between dots, and perhaps a port.
+/// Such a one is valid and has no [`ambiguity`], which one look at each byte finds out.
+pub fn is_plain(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let mut label = 0;
+    for (at, byte) in bytes.iter().enumerate() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => label += 1,
+            b'.' if label > 0 => label = 0,
+            b':' if label > 0 => {
+                // Up to four digits are a port whatever they are.
+                let port = &bytes[at + 1..];
+                return (1..=4).contains(&port.len()) && port.iter().all(u8::is_ascii_digit);
+            }
+            _ => return false,
+        }
+    }
+    label > 0
+}
+
 /// What in a valid host name servers read in different ways, and no honest client writes: names are letters, digits,
 /// hyphens and underscores between dots (RFC 1034 §3.5, as it is used).
 pub fn ambiguity(authority: &str) -> Option<&'static str> {
@@ -45,4 +65,28 @@ pub fn is_valid(text: &str) -> bool {
     // RFC 3986 §3.2.2 without the comma, which some receivers take for a list.
     let host_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=".contains(&byte);
     !host.is_empty() && host.bytes().all(host_byte) && port_is_valid
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_plain_is_valid_and_read_in_one_way() {
+        let mut texts = vec![String::new()];
+        let mut plain = 0;
+        for _ in 0..6 {
+            let longer =
+                |text: &String| "a9-.:[ %".chars().map(|next| format!("{text}{next}")).collect::<Vec<_>>();
+            texts = texts.iter().flat_map(longer).collect();
+            for text in &texts {
+                if is_plain(text) {
+                    plain += 1;
+                    assert!(is_valid(text) && ambiguity(text).is_none(), "{text}");
+                }
+            }
+        }
+        assert!(plain > 100, "{plain}");
+        assert!(is_plain("www.example.com:8080") && !is_plain("www..example.com") && !is_plain("[::1]"));
+    }
 }

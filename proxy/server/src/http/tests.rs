@@ -198,6 +198,12 @@ fn a_request_id_is_kept_if_it_can_be_logged() {
     };
     assert_eq!(id("abc-123"), "abc-123");
     assert_eq!(id("two words"), "00000000000000010000000000000002");
+    let made = |process, exchange| forwarded::request_id(&mut HeaderMap::new(), process, exchange);
+    for (process, exchange) in
+        [(0, u64::MAX), (0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210), (9 << 60, 10 << 32)]
+    {
+        assert_eq!(made(process, exchange), format!("{process:016x}{exchange:016x}").as_str());
+    }
 }
 
 fn headers(fields: &[(&'static str, &'static str)]) -> HeaderMap {
