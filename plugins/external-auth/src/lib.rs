@@ -117,6 +117,7 @@ impl Policy for ExternalAuth {
             method: config.method,
             timeout: config.timeout.get(),
             fields,
+            forged: server_headers.iter().map(|header| header.name().to_owned()).collect(),
             tells_original: config.original_headers,
         };
         service.check_grant()?;

@@ -17,6 +17,8 @@ pub(crate) struct Service {
     pub(crate) timeout: Duration,
     /// `None`: all but those of [`LEFT_OUT`].
     pub(crate) fields: Option<Vec<String>>,
+    /// What the answer says to servers: what clients send under these names is forged.
+    pub(crate) forged: Vec<String>,
     /// `X-Original-*` too, as examples for nginx have them.
     pub(crate) tells_original: bool,
 }
@@ -120,19 +122,28 @@ impl Service {
 
     /// Names of fields, each once.
     fn copied(&self, request: &Request) -> BTreeSet<String> {
-        let is_ours = |name: &String| OURS.contains(&name.as_str());
+        let is_ours = |name: &String| OURS.contains(&plain(name).as_str());
+        let is_forged = |name: &String| self.forged.iter().any(|forged| plain(forged) == plain(name));
         match &self.fields {
             Some(names) => names.iter().filter(|name| !is_ours(name)).cloned().collect(),
             None => {
                 let names = request.headers().into_iter().map(|(name, _)| name.to_ascii_lowercase());
                 names
                     .filter(|name| {
-                        !is_ours(name) && !LEFT_OUT.contains(&name.as_str()) && !is_owned_by_proxy(name)
+                        !is_ours(name)
+                            && !is_forged(name)
+                            && !LEFT_OUT.contains(&name.as_str())
+                            && !is_owned_by_proxy(name)
                     })
                     .collect()
             }
         }
     }
+}
+
+/// As services see it that take fields for variables (RFC 3875 §4.1.18): to them `x_user` is `x-user`.
+fn plain(name: &str) -> String {
+    name.replace(|character: char| !character.is_ascii_alphanumeric(), "-")
 }
 
 /// The answer as it is, for the client.

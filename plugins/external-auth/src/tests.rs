@@ -96,7 +96,9 @@ fn the_question_says_what_was_asked_for() {
         .with_header("x-forwarded-for", "6.6.6.6")
         .with_header("X-Forwarded-Method", "GET")
         .with_header("x-forwarded-uri", "/public")
-        .with_header("x-original-uri", "/public");
+        .with_header("x-original-uri", "/public")
+        .with_header("X_Original_Uri", "/public")
+        .with_header("Remote_User", "root");
     assert_passes(&auth, &request);
     let asked = asked.borrow();
     let [callout] = asked.as_slice() else { panic!("{asked:?}") };

@@ -21,8 +21,9 @@ pub fn is_plain(text: &str) -> bool {
             b'.' if label > 0 => label = 0,
             b':' if label > 0 => {
                 // Up to four digits are a port whatever they are.
-                let port = &bytes[at + 1..];
-                return (1..=4).contains(&port.len()) && port.iter().all(u8::is_ascii_digit);
+                let port = &text[at + 1..];
+                let is_number = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+                return is_number && (port.len() < 5 || port.parse::<u16>().is_ok());
             }
             _ => return false,
         }

@@ -58,13 +58,12 @@ pub fn remove_of_request(headers: &mut HeaderMap) {
 /// Most messages have none of these fields, or a `Connection` that names nothing else: one look at the names finds
 /// out.
 fn remove(headers: &mut HeaderMap, unwanted: fn(&str) -> bool) {
-    let found: Vec<HeaderName> = headers.keys().filter(|name| unwanted(name.as_str())).cloned().collect();
-    if found.contains(&header::CONNECTION) {
-        for named in named_by_connection(headers, unwanted) {
-            headers.remove(named);
+    while let Some(name) = headers.keys().find(|name| unwanted(name.as_str())).cloned() {
+        if name == header::CONNECTION {
+            for named in named_by_connection(headers, unwanted) {
+                headers.remove(named);
+            }
         }
-    }
-    for name in found {
         headers.remove(name);
     }
 }

@@ -225,7 +225,17 @@ pub fn ambiguity(path: &str) -> Option<&'static str> {
     }
     let spelled = spell(path);
     let is_dotted = |segment: &str| matches!(segment.split_once(';'), Some(("" | "." | "..", _)));
-    spelled.split('/').any(is_dotted).then_some("a dot segment, or an empty one, with parameters")
+    if spelled.split('/').any(is_dotted) {
+        return Some("a dot segment, or an empty one, with parameters");
+    }
+    // Where `%2F` is taken for `/`, rules for paths below would not hold.
+    let leads_up = |segment: &str| {
+        let names = segment.split("%2F").map(|part| part.split(';').next());
+        segment.contains("%2F") && names.flatten().any(|name| matches!(name, "." | ".."))
+    };
+    (spelled.starts_with("/%2F") || spelled.split('/').any(leads_up)).then_some(
+        "`%2F` beside a dot segment, or in the beginning, which leads elsewhere where it is taken for `/`",
+    )
 }
 
 /// Nearly every path is: one pass without an allocation.
@@ -387,6 +397,14 @@ mod tests {
             "/a%00b",
             "/a%0d%0a",
             "/%c0%ae%c0%ae/a",
+            "/x/..%2fadmin",
+            "/x/%2e%2e%2Fadmin",
+            "/x%2f..%2fadmin",
+            "/x%2f../admin",
+            "/x/.%2fadmin",
+            "/x/..;v%2fadmin",
+            "/%2fadmin",
+            "//%2fadmin",
         ] {
             assert!(ambiguity(path).is_some(), "{path}");
         }
@@ -400,6 +418,9 @@ mod tests {
             "/%C0x",
             "/%zz",
             "/@scope%2fname",
+            "/queues/%2F/mail",
+            "/fetch/http%3A%2F%2Fa.test%2Fx",
+            "/a%2f...%2fb",
         ] {
             assert_eq!(ambiguity(path), None, "{path}");
         }

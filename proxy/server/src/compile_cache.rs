@@ -1,7 +1,7 @@
 //! Where compiled plugins are kept between starts.
 
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use tidegate_config::{CompileCache, Config, Problem};
@@ -9,6 +9,8 @@ use tidegate_plugin_host::{Host, HostError, Services};
 
 /// Others that may write: group and world.
 const OTHERS: u32 = 0o022;
+/// Only the owner of a file may rename it.
+const STICKY: u32 = 0o1000;
 
 /// The sandbox with the cache that the configuration names, or without one. A problem is of the cache alone: plugins are then
 /// compiled at each start.
@@ -59,5 +61,14 @@ fn usable(directory: &Path) -> io::Result<PathBuf> {
     if metadata.mode() & OTHERS != 0 {
         return Err(io::Error::other("others may write to it"));
     }
+    // Who may write to the directory above may put another in its place, unless it is sticky (as /tmp is).
+    let above = directory.parent().map(Path::metadata).transpose()?;
+    if above.is_some_and(|above| above.mode() & OTHERS != 0 && above.mode() & STICKY == 0) {
+        return Err(io::Error::other("others may write to the directory that it is in"));
+    }
+    // Below it nobody else gets, whatever mode is given to what is made there.
+    let modules = directory.join("modules");
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&modules)?;
+    std::fs::set_permissions(&modules, std::fs::Permissions::from_mode(0o700))?;
     Ok(directory)
 }

@@ -6,7 +6,8 @@ use super::{Report, path};
 use crate::{Explain, file};
 
 /// Who somebody is, and what proves it.
-const ALWAYS_HIDDEN: [&str; 4] = ["authorization", "proxy-authorization", "cookie", "set-cookie"];
+const ALWAYS_HIDDEN: [&str; 5] =
+    ["authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key"];
 
 pub(super) fn check(content: &file::Config, report: &mut Report<'_>) {
     let Some(explain) = &content.explain else { return };

@@ -137,7 +137,8 @@ pub(crate) struct Limits {
     #[schemars(extend("x-minimum" = "8KiB", "x-maximum" = "16MiB"))]
     pub request_headers: Text<Size>,
     /// What becomes of requests whose path or host servers read in different ways: `\` and `%5C`, control characters, a
-    /// dot segment or an empty one with parameters (`/public/..;/admin`), what is percent-encoded twice though there is no
+    /// dot segment or an empty one with parameters (`/public/..;/admin`), `%2F` beside a dot segment (`/x/..%2fadmin`) or in
+    /// the beginning, what is percent-encoded twice though there is no
     /// reason to (`%252e`), overlong UTF-8 in the path; a host that is no name (`a..`, `%69nternal`, `a;x`).
     pub ambiguous_paths: Ambiguous,
     /// Bytes of a request target, at most `request-headers`. Over it: 414 (`target-too-long`), close.

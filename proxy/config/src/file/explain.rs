@@ -21,7 +21,8 @@ pub(crate) struct Explain {
     /// Requests that are kept, the latest ones, and 16 MiB at most.
     #[schemars(range(min = 1, max = 4096))]
     pub keep: usize,
-    /// Fields whose values are not kept, beside `Authorization`, `Proxy-Authorization`, `Cookie` and `Set-Cookie`.
+    /// Fields whose values are not kept, beside `Authorization`, `Proxy-Authorization`, `Cookie`,
+    /// `Set-Cookie` and `X-Api-Key`.
     #[schemars(extend("uniqueItems" = true))]
     pub hide: Vec<Text<FieldName>>,
 }

@@ -11,6 +11,10 @@ use crate::bodies::Side;
 
 /// Functions of one call that are told of; a policy in a loop may call any number.
 const MAX_SEEN: usize = 1000;
+/// Calls of one exchange that are told of: a body may come in any number of pieces.
+const MAX_CALLS: usize = 100;
+/// Functions of all of them.
+const MAX_SEEN_IN_ALL: usize = 2 * MAX_SEEN;
 /// Bytes of a question or an answer that are told.
 const LONGEST: usize = 1024;
 
@@ -19,6 +23,8 @@ const LONGEST: usize = 1024;
 pub struct Witness {
     /// The calls so far, in order.
     pub calls: Vec<Account>,
+    /// Functions that were told of.
+    told: usize,
     /// Of the call that is not yet among them.
     pub(crate) seen: Vec<Seen>,
     /// It was remembered.
@@ -38,9 +44,17 @@ impl Witness {
 
     /// Tells of a call that has ended, or of what stood in its place.
     pub fn note(&mut self, account: Account) {
-        let seen = std::mem::take(&mut self.seen);
+        let mut seen = std::mem::take(&mut self.seen);
         let remembered = std::mem::take(&mut self.is_remembered);
-        self.calls.push(Account { seen, remembered, ..account });
+        seen.truncate(MAX_SEEN_IN_ALL - self.told);
+        self.told += seen.len();
+        match self.calls.len() {
+            ..MAX_CALLS => self.calls.push(Account { seen, remembered, ..account }),
+            MAX_CALLS => {
+                self.calls.push(Account { verdict: "… and so on".to_owned(), ..Account::default() })
+            }
+            _ => {}
+        }
     }
 }
 
@@ -223,5 +237,25 @@ impl fmt::Display for Answer {
             Self::Changed(Err(error)) => write!(f, "refused: {error:?}"),
             Self::Routed(Err(error)) => write!(f, "refused: {error:?}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_in_many_pieces_is_told_up_to_a_bound() {
+        let mut witness = Witness::new(Arc::default());
+        for _ in 0..10 * MAX_CALLS {
+            for _ in 0..2 * MAX_SEEN {
+                tell(&mut witness.seen, || Seen::only("chunk"));
+            }
+            witness.note(Account::default());
+        }
+        assert_eq!(witness.calls.len(), MAX_CALLS + 1);
+        let seen: usize = witness.calls.iter().map(|call| call.seen.len()).sum();
+        assert!((MAX_SEEN..=MAX_SEEN_IN_ALL).contains(&seen), "{seen}");
+        assert_eq!(witness.calls[MAX_CALLS].verdict, "… and so on");
     }
 }

@@ -31,7 +31,8 @@ pub(crate) struct Trial {
 /// Where the clock stands if nothing is said: the beginning of 2026.
 const TIME: u64 = 1_767_225_600;
 
-/// Tries all cases, each with a plugin of its own. Blocks meanwhile, as [`Host::load`] does.
+/// Tries all cases, each with a plugin of its own. Blocks meanwhile, as [`Host::load`] does; what is not done by `until` is a
+/// difference.
 ///
 /// # Errors
 ///
@@ -41,6 +42,7 @@ pub(crate) fn run(
     code: &Code,
     settings: &Settings,
     cases: &Cases,
+    until: Option<Instant>,
 ) -> Result<Vec<Trial>, LoadError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| LoadError::Match(format!("cannot try its cases: {error}")))?;
@@ -54,7 +56,7 @@ pub(crate) fn run(
         };
         let began = Instant::now();
         let differences = match host.load_apart(code, settings_of(settings, cases, case), &services) {
-            Ok(plugin) => match runtime.block_on(about(case, cases, plugin, &services, &clock)) {
+            Ok(plugin) => match runtime.block_on(about(case, cases, plugin, &services, &clock, until)) {
                 Ok(differences) => differences,
                 Err(mistake) => vec![mistake],
             },
@@ -122,6 +124,7 @@ async fn about(
     plugin: Plugin,
     services: &Services,
     clock: &Clock,
+    until: Option<Instant>,
 ) -> Result<Vec<String>, String> {
     let store = services.state.store(plugin.name());
     for (key, value) in &case.store {
@@ -138,6 +141,9 @@ async fn about(
                 (Some(then), 1) => format!("then[{then}]: "),
                 (Some(then), _) => format!("then[{then}], time {time}: "),
             };
+            if until.is_some_and(|until| Instant::now() > until) {
+                return Ok(vec![format!("{place}all cases together take too long, so it was not tried")]);
+            }
             let differences = policy.step(&step, destinations.clone()).await;
             let differences = differences.map_err(|mistake| format!("{place}{mistake}"))?;
             if !differences.is_empty() {

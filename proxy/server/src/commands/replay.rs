@@ -49,6 +49,9 @@ pub(crate) fn run(asked: &Asked) -> Result<ExitCode, String> {
     let config = tidegate_config::parse(&text, file).map_err(|problems| problems.to_string())?;
     let requests = read(&asked.requests)
         .map_err(|error| format!("{}: cannot read it: {error}", asked.requests.display()))?;
+    if !asked.plugins.is_dir() {
+        return Err(format!("--plugins: {} is no directory", asked.plugins.display()));
+    }
     let other = Config { plugin_directory: asked.plugins.clone(), ..config.clone() };
     let [now, then] = [chain(&config)?, chain(&other)?];
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -87,8 +90,15 @@ async fn replay(
     let mut text = String::new();
     let mut count = Count::default();
     for (index, line) in requests.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-        let recorded: Recorded =
-            serde_json::from_str(line).map_err(|error| format!("line {}: {error}", index + 1))?;
+        let recorded: Recorded = match serde_json::from_str(line) {
+            Ok(recorded) => recorded,
+            // Cut while it was written.
+            Err(error) if error.is_eof() && index > 0 => {
+                count.left_out += 1;
+                continue;
+            }
+            Err(error) => return Err(format!("line {}: {error}", index + 1)),
+        };
         let exchange = || {
             let imagined = Imagined {
                 method: recorded.method.as_deref().unwrap_or_default(),
@@ -120,10 +130,12 @@ async fn replay(
     let Count { requests, differ, partly_hidden, left_out } = count;
     let _ = write!(text, "{requests} requests, {differ} of them would be treated otherwise");
     if partly_hidden > 0 {
-        let _ = write!(text, "; {partly_hidden} had fields whose values were not recorded");
+        let _ =
+            write!(text, "; {partly_hidden} had fields whose values were not recorded, or not to the end");
     }
     if left_out > 0 {
-        let _ = write!(text, "; {left_out} lines were left out, as they are of no request");
+        let _ =
+            write!(text, "; {left_out} lines were left out, as they are of no request, or not all of one");
     }
     Ok((text, differ > 0))
 }

@@ -33,7 +33,7 @@ pub(crate) fn run(files: &Files) -> Result<ExitCode, String> {
     let host = Host::new(Services::default()).map_err(|error| error.to_string())?;
     let refused = |error| format!("{}: {error}", files.wasm.display());
     let code = host.compile(&bytes).map_err(refused)?;
-    let trials = cases::run(&host, &code, &settings, &cases).map_err(refused)?;
+    let trials = cases::run(&host, &code, &settings, &cases, None).map_err(refused)?;
     if let Some(junit) = &files.junit {
         let report = junit_report(&settings.name, &trials);
         std::fs::write(junit, report)

@@ -87,9 +87,7 @@ impl Explain {
 
     /// Whether this request is to be explained. No policy and no server sees that it was asked for.
     pub(crate) fn chooses(&self, method: &Method, uri: &Uri, headers: &mut HeaderMap) -> Option<Because> {
-        if let Some(key) = &self.settings.key
-            && let Some(asked) = headers.remove(FIELD)
-        {
+        if let (Some(asked), Some(key)) = (headers.remove(FIELD), &self.settings.key) {
             let authority = uri.authority().map(|authority| authority.as_str().as_bytes());
             let host =
                 authority.or_else(|| headers.get(HOST).map(|host| host.as_bytes())).unwrap_or_default();

@@ -11,6 +11,8 @@ pub(super) type Fields = BTreeMap<String, Vec<String>>;
 
 /// Stands for a value that is not kept.
 const HIDDEN: &str = "(hidden)";
+/// Stands for the rest of one.
+const CUT: &str = "…";
 /// Bytes of a value that are kept.
 const LONGEST: usize = 1024;
 
@@ -81,10 +83,10 @@ impl Recorded {
         fields
     }
 
-    /// Whether there were fields whose values are not known.
+    /// Whether there were fields whose values are not known, or not to the end.
     pub(crate) fn is_partly_hidden(&self) -> bool {
         let Some(headers) = &self.headers else { return false };
-        headers.values().flatten().any(|value| value == HIDDEN)
+        headers.values().flatten().any(|value| value == HIDDEN || value.ends_with(CUT))
     }
 }
 
@@ -103,7 +105,7 @@ fn text(value: &HeaderValue) -> String {
     if text.len() > LONGEST {
         let end = text.floor_char_boundary(LONGEST);
         text.truncate(end);
-        text.push('…');
+        text.push_str(CUT);
     }
     text
 }

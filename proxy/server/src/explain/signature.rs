@@ -50,7 +50,9 @@ impl Key {
 
     fn signature(&self, time: u64, method: &str, host: &[u8], target: &str) -> String {
         let mut message = format!("{time}\n{method}\n").into_bytes();
-        message.extend(host.to_ascii_lowercase());
+        // As a rule clients leave the usual port out.
+        let usual = [&b":443"[..], b":80"].iter().find_map(|port| host.strip_suffix(*port));
+        message.extend(usual.unwrap_or(host).to_ascii_lowercase());
         message.extend(format!("\n{target}\n").bytes());
         hmac(Hash::Sha256, &self.0, &message).iter().map(|byte| format!("{byte:02x}")).collect()
     }
@@ -72,6 +74,7 @@ mod tests {
             key.signed(field.as_bytes(), method, host.as_bytes(), target)
         };
         assert!(holds(&signed, "GET", "a.test", "/x?y"), "hosts have no case");
+        assert!(holds(&signed, "GET", "a.test:443", "/x?y") && !holds(&signed, "GET", "a.test:444", "/x?y"));
         assert!(!holds(&signed, "POST", "a.test", "/x?y"));
         assert!(!holds(&signed, "GET", "b.test", "/x?y"));
         assert!(!holds(&signed, "GET", "a.test", "/x"));

@@ -53,5 +53,6 @@ pub(crate) fn of(recorded: &Recorded) -> String {
         }
     }
     text.push('\n');
-    text
+    // What clients send is not to speak to the terminal.
+    text.replace(|character: char| character.is_control() && character != '\n', "\u{fffd}")
 }

@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use tidegate_plugin_host::{Callouts, Exchange, Instances, Phase, Slot, Verdict};
@@ -19,6 +20,9 @@ use crate::log;
 
 /// Shadows of one worker that may be under way at once, and that wait for something: more are left out, and counted.
 const AT_ONCE: usize = 256;
+/// What is longer has the shadow rest, so many times as long: whatever it does, it takes a quarter of a worker's time at most.
+const LONG: Duration = Duration::from_millis(1);
+const RESTS: u32 = 3;
 /// Differences that are kept to be shown.
 const KEPT: usize = 16;
 
@@ -83,6 +87,10 @@ pub(super) struct Beside {
     shadow: Shadow,
     instances: Rc<Instances>,
     under_way: Cell<usize>,
+    /// Requests that came by.
+    count: Cell<u64>,
+    /// A call was long: the next copy is made after this.
+    rests_until: Cell<Option<Instant>>,
     lines: log::Rate,
 }
 
@@ -94,7 +102,15 @@ pub(super) struct Fork {
 
 impl Beside {
     pub(super) fn new(link: Link, shadow: Shadow, instances: Rc<Instances>) -> Rc<Self> {
-        Rc::new(Self { link, shadow, instances, under_way: Cell::new(0), lines: log::Rate::default() })
+        Rc::new(Self {
+            link,
+            shadow,
+            instances,
+            under_way: Cell::new(0),
+            count: Cell::new(0),
+            rests_until: Cell::new(None),
+            lines: log::Rate::default(),
+        })
     }
 
     pub(super) fn instances(&self) -> &Rc<Instances> {
@@ -103,11 +119,13 @@ impl Beside {
 
     /// A copy to look at, unless the request is not among its share.
     pub(super) fn fork(self: &Rc<Self>, exchange: &Exchange) -> Option<Fork> {
-        // Numbers of requests follow each other, so every hundred has its share.
-        if exchange.id % 100 >= u64::from(self.shadow.share) || !self.instances.plugin().has(Phase::Request) {
+        // Every hundred has its share.
+        let number = self.count.replace(self.count.get() + 1);
+        if number % 100 >= u64::from(self.shadow.share) || !self.instances.plugin().has(Phase::Request) {
             return None;
         }
-        if self.under_way.get() >= AT_ONCE {
+        let rests = self.rests_until.get().is_some_and(|until| Instant::now() < until);
+        if rests || self.under_way.get() >= AT_ONCE {
             self.shadow.tally.left_out.fetch_add(1, Relaxed);
             return None;
         }
@@ -121,6 +139,7 @@ impl Fork {
     pub(super) async fn compare(mut self, served: Effects, door: Option<Arc<dyn Callouts>>) {
         let Beside { link, shadow, instances, lines, .. } = &*self.beside;
         let tally = &shadow.tally;
+        let began = Instant::now();
         let verdict = match instances.plugin().activation().applies(&self.slot) {
             true => instances.call(Phase::Request, &mut self.slot, None, door.as_ref()).await,
             false => Ok(Verdict::Next),
@@ -132,6 +151,8 @@ impl Fork {
                 error.as_str()
             }
         };
+        let took = began.elapsed();
+        self.beside.rests_until.set((took > LONG).then(|| Instant::now() + took * RESTS));
         let shadowed = Effects::of(&self.slot, verdict);
         let differences = served.differences(&shadowed, "the shadow");
         tally.compared.fetch_add(1, Relaxed);

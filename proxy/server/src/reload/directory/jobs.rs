@@ -16,6 +16,8 @@ use crate::policy::Warm;
 
 /// Time to compile and to configure one plugin. Large ones take seconds; nobody waits longer for a deployment.
 const LIMIT: Duration = Duration::from_secs(60);
+/// Time to try the cases of one, of that.
+const CASES: Duration = Duration::from_secs(20);
 /// Threads whose time is over cannot be stopped. With more of them, nothing new is begun.
 const OVERDUE: usize = 4;
 
@@ -165,7 +167,8 @@ impl Jobs {
 }
 
 fn does_as_expected(host: &Host, code: &Code, settings: &Settings, cases: &Cases) -> Result<(), Failed> {
-    let trials = cases::run(host, code, settings, cases).map_err(Failed::Load)?;
+    let trials =
+        cases::run(host, code, settings, cases, Some(Instant::now() + CASES)).map_err(Failed::Load)?;
     let mut failed = trials.iter().filter(|trial| !trial.differences.is_empty());
     match failed.next() {
         None => Ok(()),
