@@ -256,10 +256,14 @@ impl Upstream {
         .await
     }
 
-    /// A port on which nobody listens.
+    /// A port on which nobody listens, and nobody else will while the tests run.
     pub async fn absent() -> SocketAddr {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        listener.local_addr().expect("a bound socket")
+        let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+        socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
+        let address = socket.local_addr().expect("a bound socket");
+        // Bound, and never listening.
+        std::mem::forget(socket);
+        address
     }
 
     /// Stops as with `kill -9`: it closes the port and all connections, in the middle of what they carry. No

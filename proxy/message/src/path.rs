@@ -233,7 +233,8 @@ pub fn ambiguity(path: &str) -> Option<&'static str> {
         let names = segment.split("%2F").map(|part| part.split(';').next());
         segment.contains("%2F") && names.flatten().any(|name| matches!(name, "." | ".."))
     };
-    (spelled.starts_with("/%2F") || spelled.split('/').any(leads_up)).then_some(
+    let begins_so = normalize(path).is_some_and(|normal| normal.starts_with("/%2F"));
+    (begins_so || spelled.split('/').any(leads_up)).then_some(
         "`%2F` beside a dot segment, or in the beginning, which leads elsewhere where it is taken for `/`",
     )
 }
@@ -404,6 +405,7 @@ mod tests {
             "/x/.%2fadmin",
             "/x/..;v%2fadmin",
             "/%2fadmin",
+            "/./%2fadmin",
             "//%2fadmin",
         ] {
             assert!(ambiguity(path).is_some(), "{path}");

@@ -115,7 +115,7 @@ fn defaults_are_published() {
     assert_eq!(upstream["retries"]["default"], 1);
     assert_eq!(upstream["eject"]["default"], true);
     assert_eq!(upstream["retry-budget"]["default"], "20%");
-    assert_eq!(upstream["pool"]["properties"]["idle"]["default"], 64);
+    assert_eq!(upstream["pool"]["properties"]["idle-time"]["default"], "1m");
     assert_eq!(upstream["health"]["properties"]["interval"]["x-minimum"], "100ms");
     assert_eq!(plugin_schema()["properties"]["enabled"]["default"], true);
 }
