@@ -21,7 +21,7 @@ pub enum BadName {
     #[error("the name has {0} characters, and may have {LONGEST}")]
     TooLong(usize),
     /// A crate of this name could not be built.
-    #[error("{0:?} is the name of something that every Rust program has: choose another, such as \"my-{0}\"")]
+    #[error("{0:?} is the name of a crate that a plugin has already: choose another, such as \"my-{0}\"")]
     Taken(String),
 }
 
@@ -31,8 +31,9 @@ pub struct Suggestion(Option<Name>);
 
 /// In characters.
 const LONGEST: usize = 64;
-/// Crates that the compiler brings.
-const TAKEN: [&str; 5] = ["alloc", "core", "proc-macro", "std", "test"];
+/// Crates that the compiler brings, and those of the SDK.
+const TAKEN: [&str; 7] =
+    ["alloc", "core", "proc-macro", "std", "test", "tidegate-plugin-sdk", "tidegate-plugin-sdk-macros"];
 
 impl Name {
     /// Takes a text that is a name as it stands.
@@ -107,6 +108,7 @@ mod tests {
             ("", "as in \"close-paths\""),
             ("é", "as in \"close-paths\""),
             ("std", "such as \"my-std\""),
+            ("tidegate-plugin-sdk", "such as"),
             (&"a".repeat(65), "has 65 characters"),
         ] {
             let error = Name::parse(text).expect_err(text).to_string();

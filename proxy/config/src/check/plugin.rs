@@ -149,6 +149,13 @@ pub(crate) fn cases(cases: Document<Cases>) -> Result<Cases, Problems> {
     for (index, case) in content.cases.iter_mut().enumerate() {
         read(&format!("case[{index}].config"), &mut case.config);
     }
+    if content.cases.is_empty() {
+        report.add(
+            "case",
+            "there are no cases",
+            "write [[case]] with a name, a request and what is expected",
+        );
+    }
     report.finish()?;
     Ok(Cases { positions, ..content })
 }

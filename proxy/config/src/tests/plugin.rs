@@ -211,3 +211,9 @@ fn a_configuration_keeps_its_nesting_up_to_a_bound() {
     assert_eq!(value, 1);
     assert_eq!(plugin_problems(&nested(64)), ["2:68: more than 64 tables and lists in one another"]);
 }
+
+#[test]
+fn cases_without_a_case_are_none() {
+    let problems = crate::parse_cases("time = 1", Path::new("a.cases.toml")).expect_err("there is no case");
+    assert!(problems.to_string().contains("there are no cases; write [[case]]"), "{problems}");
+}
