@@ -183,7 +183,9 @@ impl Policy for Canary {
         let Some(chosen) = Chosen::of(request.token()) else {
             return Verdict::Next;
         };
-        let is_canary = chosen.destination != Chosen::STABLE.destination;
+        // A policy after this one may have sent it elsewhere: then the canary has no part in what came of it.
+        let is_canary = chosen.destination != Chosen::STABLE.destination
+            && request.route().is_some_and(|route| route == self.weights.name(chosen.destination));
         if is_canary && !chosen.is_forced && self.statuses.has(response.status()) {
             if let Some(circuit) = &self.circuit {
                 circuit.count_failure(&self.weights, chosen.destination);

@@ -188,6 +188,21 @@ fn testers_choose_for_themselves() {
 }
 
 #[test]
+fn what_another_policy_sent_elsewhere_says_nothing_of_the_canary() {
+    let policy = canary(0, 1, json!({ "fallback": { "retry": "safe" } }));
+    for (elsewhere, goes) in [(false, true), (true, false)] {
+        let request = get();
+        assert_eq!(sent(&policy, &request), "canary");
+        if elsewhere {
+            request.route_to("other").expect("a destination");
+        }
+        let response = testing::Response::new(503);
+        assert_eq!(policy.on_response(&request, &response), Verdict::Next);
+        assert_eq!(response.retry().is_some(), goes);
+    }
+}
+
+#[test]
 fn a_forced_choice_may_need_a_secret() {
     testing::set_secret("force", SECRET);
     let policy = canary(1, 0, json!({ "force": { "header": "x-canary" } }));
