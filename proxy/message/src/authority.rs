@@ -11,8 +11,8 @@ pub fn host(authority: &str) -> &str {
 }
 
 /// Whether it is a name as nearly all are: labels of letters, digits, hyphens and underscores between dots, and perhaps a port.
-/// Such a one is valid and has no [`ambiguity`], which one look at each byte finds out.
-pub fn is_plain(text: &str) -> bool {
+/// Such a one is valid and read in one way, which one look at each byte finds out.
+fn is_plain(text: &str) -> bool {
     let bytes = text.as_bytes();
     let mut label = 0;
     for (at, byte) in bytes.iter().enumerate() {
@@ -34,6 +34,11 @@ pub fn is_plain(text: &str) -> bool {
 /// What in a valid host name servers read in different ways, and no honest client writes: names are letters, digits,
 /// hyphens and underscores between dots (RFC 1034 §3.5, as it is used).
 pub fn ambiguity(authority: &str) -> Option<&'static str> {
+    if is_plain(authority) { None } else { odd_name(authority) }
+}
+
+/// The same of any authority.
+fn odd_name(authority: &str) -> Option<&'static str> {
     let host = host(authority);
     // Without a host there is none that could be misread (HTTP/1.0).
     if host.is_empty() || host.starts_with('[') {
@@ -48,6 +53,11 @@ pub fn ambiguity(authority: &str) -> Option<&'static str> {
 
 /// `uri-host [ ":" port ]` (RFC 9110 §7.2), without user information.
 pub fn is_valid(text: &str) -> bool {
+    is_plain(text) || is_authority(text)
+}
+
+/// The same of any text.
+fn is_authority(text: &str) -> bool {
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => {
             let Some((address, rest)) = rest.split_once(']') else { return false };
@@ -83,7 +93,7 @@ mod tests {
             for text in &texts {
                 if is_plain(text) {
                     plain += 1;
-                    assert!(is_valid(text) && ambiguity(text).is_none(), "{text}");
+                    assert!(is_authority(text) && odd_name(text).is_none(), "{text}");
                 }
             }
         }

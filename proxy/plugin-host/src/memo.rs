@@ -17,7 +17,7 @@ use crate::edit::{Editor, Journal};
 use crate::exchange::Exchange;
 use crate::limits::Allowance;
 use crate::matching::Watch;
-use crate::observe::{Answer, Asker, Hidden, Question, Recorder, Seen, Subject, Witness, tell};
+use crate::observe::{Answer, Asker, Question, Recorder, Subject, Witness};
 use crate::phase::{Phase, Verdict};
 use crate::services::Defined;
 use crate::settings::Shared;
@@ -71,20 +71,20 @@ impl Edges {
         }
     }
 
-    /// Where the answer leads that the host gives now. A change is made. `told`: what is asked is told of.
+    /// Where the answer leads that the host gives now. A change is made. What is asked is told the `witness`.
     fn ask(
         &self,
         question: &Question<'_>,
         editor: &mut Editor<'_>,
         asker: Asker<'_>,
-        told: Option<&mut Told>,
+        witness: Option<&mut Witness>,
     ) -> Option<usize> {
         let answer = match question {
             Question::Text(text) => {
                 let subject = Subject { exchange: editor.exchange, asker };
                 let answer = text.ask(&subject);
-                if let Some(told) = told {
-                    told.tell(question, &Answer::text(answer.as_deref()));
+                if let Some(witness) = witness {
+                    witness.tell(question, &Answer::text(answer.as_deref()));
                 }
                 return self.follow_text(answer.as_deref());
             }
@@ -96,8 +96,8 @@ impl Edges {
             Question::Change(change) => Answer::Changed(change.apply(editor)),
             Question::Route(route) => Answer::Routed(editor.route_to(&route.0)),
         };
-        if let Some(told) = told {
-            told.tell(question, &answer);
+        if let Some(witness) = witness {
+            witness.tell(question, &answer);
         }
         self.follow(&answer)
     }
@@ -119,22 +119,6 @@ impl Edges {
     }
 }
 
-/// What is asked on a walk, for somebody who wants to know.
-struct Told {
-    seen: Vec<Seen>,
-    hidden: Hidden,
-}
-
-impl Told {
-    fn new(witness: &Witness) -> Self {
-        Self { seen: Vec::new(), hidden: witness.hidden.clone() }
-    }
-
-    fn tell(&mut self, question: &Question<'_>, answer: &Answer) {
-        tell(&mut self.seen, || Seen::of(question, answer, &self.hidden));
-    }
-}
-
 impl Memo {
     pub(crate) fn new(plugin: Arc<Shared>, defined: Arc<Defined>) -> Self {
         Self { plugin, defined, trees: RefCell::default(), journal: RefCell::default() }
@@ -147,14 +131,15 @@ impl Memo {
         let mut at = trees.roots[root(phase)?]?;
         let mut journal = self.journal.borrow_mut();
         let allowance = Allowance::new(self.plugin.limits.cpu);
-        let mut told = exchange.witness.as_ref().map(|witness| Told::new(witness));
+        let mut witness = exchange.witness.take();
         loop {
             match &trees.nodes[at] {
                 Node::Decided(verdict) => {
                     journal.commit();
-                    if let (Some(told), Some(witness)) = (told, &mut exchange.witness) {
-                        (witness.seen, witness.is_remembered) = (told.seen, true);
+                    if let Some(witness) = &mut witness {
+                        witness.is_remembered = true;
                     }
+                    exchange.witness = witness;
                     return Some(*verdict);
                 }
                 Node::Ask(question, edges) => {
@@ -172,10 +157,14 @@ impl Memo {
                         matchers: &self.defined.matchers,
                         watch,
                     };
-                    match edges.ask(question, &mut editor, asker, told.as_mut()) {
+                    match edges.ask(question, &mut editor, asker, witness.as_deref_mut()) {
                         Some(next) => at = next,
                         None => {
                             journal.revert(self.plugin.id, exchange);
+                            if let Some(witness) = &mut witness {
+                                witness.seen.clear();
+                            }
+                            exchange.witness = witness;
                             return None;
                         }
                     }

@@ -26,6 +26,7 @@ mod regular;
 mod rehearsal;
 mod reload;
 mod response;
+mod sample;
 mod server;
 mod snapshot;
 mod state;

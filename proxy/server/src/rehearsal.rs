@@ -49,14 +49,15 @@ impl Rehearsal {
         let mut seen = Vec::new();
         for (index, place) in self.0.iter().enumerate() {
             let Some(instances) = &place.instances else {
-                place.tell(slot, "no version of it could be loaded: on-error decides");
+                let why = "no version of it could be loaded: on-error decides";
+                note(slot, || Account::uncalled(&place.link.name, why));
                 if place.denies() {
                     return (End::Denied(place.link.name.clone()), seen);
                 }
                 continue;
             };
             if !instances.plugin().activation().applies(slot) {
-                place.tell(slot, "not called: it is not about such requests");
+                note(slot, || Account::inapplicable(&place.link.name));
                 continue;
             }
             seen.push(index);
@@ -103,12 +104,11 @@ impl Place {
     fn denies(&self) -> bool {
         self.link.on_error == OnError::Deny
     }
+}
 
-    fn tell(&self, slot: &mut Slot, what: &str) {
-        if let Some(witness) = &mut slot.witness {
-            let (policy, verdict) = (self.link.name.as_ref().to_owned(), what.to_owned());
-            witness.note(Account { policy, verdict, ..Account::default() });
-        }
+fn note(slot: &mut Slot, account: impl FnOnce() -> Account) {
+    if let Some(witness) = &mut slot.witness {
+        witness.note(account());
     }
 }
 
@@ -116,21 +116,15 @@ impl Place {
 async fn call(instances: &Instances, phase: Phase, slot: &mut Slot) -> Option<Verdict> {
     let began = Instant::now();
     let called = instances.call(phase, slot, None, None).await;
-    let us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-    let Some(witness) = &mut slot.witness else { return called.ok() };
-    let (verdict, error) = match &called {
-        Ok(verdict) => (verdict.as_str().to_owned(), None),
-        Err(error) => ("no verdict".to_owned(), Some(format!("{}: {error}", error.as_str()))),
-    };
-    let plugin = instances.plugin();
-    witness.note(Account {
-        policy: plugin.name().to_owned(),
-        phase: phase.as_str().to_owned(),
-        verdict,
-        error,
-        us,
-        pure: plugin.activation().is_pure(),
-        ..Account::default()
+    let took = began.elapsed();
+    note(slot, || {
+        let plugin = instances.plugin();
+        let (verdict, error) = match &called {
+            Ok(verdict) => (verdict.as_str(), None),
+            Err(error) => ("no verdict", Some(format!("{}: {error}", error.as_str()))),
+        };
+        let account = Account::of_call(plugin.name(), phase, took, verdict, error);
+        Account { pure: plugin.activation().is_pure(), ..account }
     });
     called.ok()
 }

@@ -22,7 +22,6 @@ use crate::refusal::{EditError, RouteError};
 pub(crate) use question::{Answer, Change, Fact, Number, Question, Route, Subject, Text};
 pub(crate) use recorder::Recorder;
 pub use witness::{Account, Seen, Witness};
-pub(crate) use witness::{Hidden, tell};
 
 /// Who calls, and what it may: what a question needs to know beside the exchange.
 #[derive(Clone, Copy)]

@@ -7,7 +7,6 @@ use super::{Answer, Question, Seen};
 
 /// Questions of one call; more are cheaper to ask than to remember.
 const MAX_QUESTIONS: usize = 64;
-const TOO_MANY: &str = "too many questions";
 /// Longest text that is kept as an answer, bytes: a host name has at most 253, and a path that is longer is
 /// hardly one that many ask for.
 const MAX_TEXT: usize = 260;
@@ -54,35 +53,28 @@ impl Recorder {
     }
 
     pub(super) fn note(&self, question: impl FnOnce() -> Question<'static>, answer: impl FnOnce() -> Answer) {
-        if let Some(hidden) = &self.witnessed {
-            return self.tell(question(), answer(), hidden);
-        }
-        if !self.recording || self.unfit.get().is_some() {
+        let remembers = self.recording && self.unfit.get().is_none();
+        if !remembers && self.witnessed.is_none() {
             return;
         }
-        if self.noted.borrow().len() == MAX_QUESTIONS {
-            return self.give_up(TOO_MANY);
+        let (question, answer) = (question(), answer());
+        if let Some(hidden) = &self.witnessed {
+            tell(&mut self.seen.borrow_mut(), || Seen::of(&question, &answer, hidden));
         }
-        self.remember(question(), answer());
+        if remembers {
+            self.remember(question, answer);
+        }
     }
 
     fn remember(&self, question: Question<'static>, answer: Answer) {
         let mut noted = self.noted.borrow_mut();
         if noted.len() == MAX_QUESTIONS {
-            return self.give_up(TOO_MANY);
+            return self.give_up("too many questions");
         }
         if matches!(&answer, Answer::Text(text) if text.len() > MAX_TEXT) {
             return self.give_up("a long text");
         }
         noted.push((question, answer));
-    }
-
-    /// The same with a witness.
-    fn tell(&self, question: Question<'static>, answer: Answer, hidden: &Hidden) {
-        tell(&mut self.seen.borrow_mut(), || Seen::of(&question, &answer, hidden));
-        if self.recording && self.unfit.get().is_none() {
-            self.remember(question, answer);
-        }
     }
 
     /// What was noted, in order.

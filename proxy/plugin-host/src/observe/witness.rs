@@ -2,12 +2,14 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::HeaderName;
 use serde::{Deserialize, Serialize};
 
 use super::question::{Answer, Change, Fact, Number, Question, Text};
 use crate::bodies::Side;
+use crate::phase::Phase;
 
 /// Functions of one call that are told of; a policy in a loop may call any number.
 const MAX_SEEN: usize = 1000;
@@ -30,16 +32,21 @@ pub struct Witness {
     /// It was remembered.
     pub(crate) is_remembered: bool,
     /// Fields whose values are not told.
-    pub(crate) hidden: Hidden,
+    pub(super) hidden: Hidden,
 }
 
 /// Fields whose values are nobody's business.
-pub(crate) type Hidden = Arc<[HeaderName]>;
+pub(super) type Hidden = Arc<[HeaderName]>;
 
 impl Witness {
     /// `hidden`: fields whose values are not told.
     pub fn new(hidden: Arc<[HeaderName]>) -> Box<Self> {
         Box::new(Self { hidden, ..Self::default() })
+    }
+
+    /// Tells of what a remembered call had asked.
+    pub(crate) fn tell(&mut self, question: &Question<'_>, answer: &Answer) {
+        tell(&mut self.seen, || Seen::of(question, answer, &self.hidden));
     }
 
     /// Tells of a call that has ended, or of what stood in its place.
@@ -81,6 +88,30 @@ pub struct Account {
     pub seen: Vec<Seen>,
 }
 
+impl Account {
+    /// Of a policy that was not called, for this reason.
+    pub fn uncalled(policy: &str, why: &str) -> Self {
+        Self { policy: policy.to_owned(), verdict: why.to_owned(), ..Self::default() }
+    }
+
+    /// Of a policy that is not about this request.
+    pub fn inapplicable(policy: &str) -> Self {
+        Self::uncalled(policy, "not called: it is not about such requests")
+    }
+
+    /// Of a call.
+    pub fn of_call(policy: &str, phase: Phase, took: Duration, verdict: &str, error: Option<String>) -> Self {
+        Self {
+            policy: policy.to_owned(),
+            phase: phase.as_str().to_owned(),
+            verdict: verdict.to_owned(),
+            error,
+            us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+            ..Self::default()
+        }
+    }
+}
+
 /// One function that a policy called.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -93,7 +124,7 @@ pub struct Seen {
 }
 
 impl Seen {
-    pub(crate) fn of(question: &Question<'_>, answer: &Answer, hidden: &Hidden) -> Self {
+    pub(super) fn of(question: &Question<'_>, answer: &Answer, hidden: &Hidden) -> Self {
         let is_hidden = |name: &str| hidden.iter().any(|hidden| hidden.as_str().eq_ignore_ascii_case(name));
         match question {
             Question::Text(Text::Header(_, name)) if is_hidden(name) => {
@@ -103,15 +134,12 @@ impl Seen {
             Question::Fact(Fact::HeaderContains(name, _)) if is_hidden(name) => {
                 Self { what: format!("header-contains {name}"), answer: Some("hidden".to_owned()) }
             }
-            Question::Change(Change::SetHeader(side, name, _) | Change::AppendHeader(side, name, _))
-                if is_hidden(name.as_str()) =>
-            {
-                let verb = if matches!(question, Question::Change(Change::SetHeader(..))) {
-                    "set"
-                } else {
-                    "append"
-                };
-                let what = format!("{verb}-{}header {name}: hidden", of(*side));
+            Question::Change(Change::SetHeader(side, name, _)) if is_hidden(name.as_str()) => {
+                let what = format!("set-{}header {name}: hidden", of(*side));
+                Self { what, answer: Some(answer.to_string()) }
+            }
+            Question::Change(Change::AppendHeader(side, name, _)) if is_hidden(name.as_str()) => {
+                let what = format!("append-{}header {name}: hidden", of(*side));
                 Self { what, answer: Some(answer.to_string()) }
             }
             _ => Self { what: cut(question.to_string()), answer: Some(cut(answer.to_string())) },
@@ -124,7 +152,7 @@ impl Seen {
 }
 
 /// Tells of one function more, up to a bound.
-pub(crate) fn tell(seen: &mut Vec<Seen>, one: impl FnOnce() -> Seen) {
+pub(super) fn tell(seen: &mut Vec<Seen>, one: impl FnOnce() -> Seen) {
     match seen.len() {
         ..MAX_SEEN => seen.push(one()),
         MAX_SEEN => seen.push(Seen::only("… and so on")),

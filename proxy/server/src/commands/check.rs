@@ -105,8 +105,14 @@ fn cost(link: &Link) -> Option<String> {
     Some(format!("policy {}: compiled in {time} ms, {memory} KiB for each instance", link.name))
 }
 
+/// Loads every plugin, for a command that asks them: what is wrong with one is among what it finds.
+pub(super) fn scan(config: &Config) -> Result<Scan, String> {
+    let (host, _) = compile_cache::host(config, Services::default()).map_err(|error| error.to_string())?;
+    plugins(config, host).map_err(|problem| problem.to_string())
+}
+
 /// Loads every plugin.
-pub(super) fn plugins(config: &Config, host: Host) -> Result<Scan, Problem> {
+fn plugins(config: &Config, host: Host) -> Result<Scan, Problem> {
     let (bad_version, _) = mpsc::channel(1);
     let (loaded, wait) = sync_channel(1);
     let mut directory = Directory::new(host, 0, bad_version, move || {

@@ -9,10 +9,9 @@ use http::StatusCode;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use tidegate_config::{Config, Problem};
 use tidegate_message::{ResponseHead, fields};
-use tidegate_plugin_host::{EditLimits, Exchange, Services, Slot, Witness};
+use tidegate_plugin_host::{EditLimits, Exchange, Slot, Witness};
 
-use super::{check, print};
-use crate::compile_cache;
+use super::{block_on, check, configuration, print, read};
 use crate::explain;
 use crate::explain::signature::Key;
 use crate::imagined::Imagined;
@@ -50,15 +49,10 @@ pub(crate) fn run(file: &Path, asked: &Asked) -> Result<ExitCode, String> {
     if let Some(key) = &asked.sign {
         return sign(key, asked);
     }
-    let text = regular::read_to_string(file)
-        .map_err(|error| format!("{}: cannot read it: {error}", file.display()))?;
-    let config = tidegate_config::parse(&text, file).map_err(|problems| problems.to_string())?;
-    let (host, _) = compile_cache::host(&config, Services::default()).map_err(|error| error.to_string())?;
-    let scan = check::plugins(&config, host).map_err(|problem| problem.to_string())?;
+    let config = configuration(file)?;
+    let scan = check::scan(&config)?;
     let slot = slot(&config, asked)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| error.to_string())?;
-    let explained = runtime.block_on(tell(&config, &scan.links, slot, asked.response))?;
+    let explained = block_on(tell(&config, &scan.links, slot, asked.response))??;
     let problems: String =
         scan.problems.iter().map(|problem: &Problem| format!("problem: {problem}\n")).collect();
     print(format!("{problems}{explained}").trim_end())?;
@@ -67,9 +61,7 @@ pub(crate) fn run(file: &Path, asked: &Asked) -> Result<ExitCode, String> {
 
 /// Prints the field that asks for such a request to be explained.
 fn sign(file: &Path, asked: &Asked) -> Result<ExitCode, String> {
-    let name = file.display();
-    let key = regular::read(file).map_err(|error| format!("{name}: cannot read it: {error}"))?;
-    let key = Key::new(key).map_err(|error| format!("{name}: {error}"))?;
+    let key = Key::new(read(file, regular::read)?).map_err(|error| format!("{}: {error}", file.display()))?;
     let Asked { method, url, client, .. } = asked;
     let imagined = Imagined {
         method,

@@ -5,12 +5,12 @@ use std::process::ExitCode;
 
 use tidegate_plugin_host::{Host, Services};
 
-use super::print;
+use super::{print, read};
 use crate::regular;
 
 pub(crate) fn run(file: &Path) -> Result<ExitCode, String> {
     let name = file.display();
-    let bytes = regular::read(file).map_err(|error| format!("{name}: cannot read it: {error}"))?;
+    let bytes = read(file, regular::read)?;
     let host = Host::new(Services::default()).map_err(|error| error.to_string())?;
     let code = host.compile(&bytes).map_err(|error| format!("{name}: {error}"))?;
     let (description, memory) = code.describe().map_err(|error| format!("{name}: {error}"))?;

@@ -8,14 +8,16 @@ mod new;
 mod replay;
 mod test;
 
-use std::io::{ErrorKind, Write as _};
-use std::path::PathBuf;
+use std::io::{self, ErrorKind, Write as _};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser as _};
 use clap::{Parser, Subcommand};
+use tidegate_config::Config;
 use tidegate_scaffold::Language;
 
+use crate::regular;
 use crate::server;
 
 /// A programmable edge proxy: policies are WebAssembly plugins in a directory.
@@ -154,9 +156,26 @@ pub(crate) fn main() -> ExitCode {
     })
 }
 
+/// Reads a file that was named on the command line.
+fn read<T>(path: &Path, read: impl Fn(&Path) -> io::Result<T>) -> Result<T, String> {
+    read(path).map_err(|error| format!("{}: cannot read it: {error}", path.display()))
+}
+
+/// The checked configuration; the error has every problem.
+fn configuration(file: &Path) -> Result<Config, String> {
+    let text = read(file, regular::read_to_string)?;
+    tidegate_config::parse(&text, file).map_err(|problems| problems.to_string())
+}
+
+/// Waits for policies that are asked outside of a server.
+fn block_on<T>(work: impl Future<Output = T>) -> Result<T, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map(|runtime| runtime.block_on(work)).map_err(|error| error.to_string())
+}
+
 /// Prints the result of a command. A reader that has seen enough (`| head`) is no error.
 fn print(text: &str) -> Result<(), String> {
-    let mut stdout = std::io::stdout().lock();
+    let mut stdout = io::stdout().lock();
     let written = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
     match written {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(format!("cannot write: {error}")),

@@ -7,10 +7,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use tidegate_config::Config;
-use tidegate_plugin_host::{EditLimits, Services, Slot};
+use tidegate_plugin_host::{EditLimits, Exchange, Slot};
 
-use super::{check, print};
-use crate::compile_cache;
+use super::{block_on, check, configuration, print, read};
 use crate::explain::Recorded;
 use crate::imagined::Imagined;
 use crate::policy::Effects;
@@ -43,25 +42,19 @@ struct Count {
 }
 
 pub(crate) fn run(asked: &Asked) -> Result<ExitCode, String> {
-    let file = &asked.config;
-    let text = regular::read_to_string(file)
-        .map_err(|error| format!("{}: cannot read it: {error}", file.display()))?;
-    let config = tidegate_config::parse(&text, file).map_err(|problems| problems.to_string())?;
-    let requests = read(&asked.requests)
-        .map_err(|error| format!("{}: cannot read it: {error}", asked.requests.display()))?;
+    let config = configuration(&asked.config)?;
+    let requests = read(&asked.requests, lines)?;
     if !asked.plugins.is_dir() {
         return Err(format!("--plugins: {} is no directory", asked.plugins.display()));
     }
     let other = Config { plugin_directory: asked.plugins.clone(), ..config.clone() };
     let [now, then] = [chain(&config)?, chain(&other)?];
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| error.to_string())?;
-    let (told, differ) = runtime.block_on(replay(&config, &requests, &now, &then))?;
+    let (told, differ) = block_on(replay(&config, &requests, &now, &then))??;
     print(&told)?;
     Ok(if differ { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-fn read(path: &Path) -> io::Result<String> {
+fn lines(path: &Path) -> io::Result<String> {
     if path.as_os_str() != "-" {
         return regular::read_to_string(path);
     }
@@ -72,8 +65,7 @@ fn read(path: &Path) -> io::Result<String> {
 
 /// With problems, what serves would be another chain: so there must be none.
 fn chain(config: &Config) -> Result<Rehearsal, String> {
-    let (host, _) = compile_cache::host(config, Services::default()).map_err(|error| error.to_string())?;
-    let scan = check::plugins(config, host).map_err(|problem| problem.to_string())?;
+    let scan = check::scan(config)?;
     match scan.problems.as_slice() {
         [] => Ok(Rehearsal::new(&scan.links)),
         problems => Err(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")),
@@ -99,25 +91,23 @@ async fn replay(
             }
             Err(error) => return Err(format!("line {}: {error}", index + 1)),
         };
-        let exchange = || {
-            let imagined = Imagined {
-                method: recorded.method.as_deref().unwrap_or_default(),
-                url: &recorded.url(),
-                headers: recorded.fields(),
-                body_length: None,
-                certificate: None,
-                client: &recorded.client,
-                listener: &recorded.listener,
-            };
-            imagined.exchange(Arc::clone(&destinations), EditLimits::default())
+        let imagined = Imagined {
+            // A line without one is of no request: no method has this name.
+            method: recorded.method.as_deref().unwrap_or_default(),
+            url: &recorded.url(),
+            headers: recorded.fields(),
+            body_length: None,
+            certificate: None,
+            client: &recorded.client,
+            listener: &recorded.listener,
         };
-        let (Some(_), Ok(one), Ok(other)) = (&recorded.method, exchange(), exchange()) else {
+        let Ok(exchange) = imagined.exchange(Arc::clone(&destinations), EditLimits::default()) else {
             count.left_out += 1;
             continue;
         };
         count.requests += 1;
         count.partly_hidden += usize::from(recorded.is_partly_hidden());
-        let (serving, other) = (effects(now, one).await, effects(then, other).await);
+        let (serving, other) = (effects(now, exchange.fork()).await, effects(then, exchange).await);
         let differences = serving.differences(&other, "the other");
         if !differences.is_empty() {
             count.differ += 1;
@@ -140,7 +130,7 @@ async fn replay(
     Ok((text, differ > 0))
 }
 
-async fn effects(chain: &Rehearsal, exchange: Box<tidegate_plugin_host::Exchange>) -> Effects {
+async fn effects(chain: &Rehearsal, exchange: Box<Exchange>) -> Effects {
     let mut slot = Slot::new(exchange);
     let verdict = match chain.on_request(&mut slot).await.0 {
         End::Forward => "forward",

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use tidegate_config::{Case, Cases, PluginFile, parse_cases, parse_plugin};
 use tidegate_plugin_host::{Host, Services, Settings};
 
-use super::print;
+use super::{print, read};
 use crate::cases::{self, Trial};
 use crate::regular;
 use crate::reload::settings_of;
@@ -42,10 +42,6 @@ pub(crate) fn run(files: &Files) -> Result<ExitCode, String> {
     print(&report(&cases_file, &trials))?;
     let failed = trials.iter().any(|trial| !trial.differences.is_empty());
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
-}
-
-fn read<T>(path: &Path, read: impl Fn(&Path) -> std::io::Result<T>) -> Result<T, String> {
-    read(path).map_err(|error| format!("{}: cannot read it: {error}", path.display()))
 }
 
 /// Those of `NAME.toml`, if there is one, with what the cases have in their place.

@@ -73,10 +73,8 @@ pub(super) fn begin(
     arrival: Arrival,
 ) -> Result<(Box<ActiveExchange>, RequestBody), Box<Response<ResponseBody>>> {
     let generation = worker.generation();
-    let explained = generation.explain.as_ref().and_then(|explain| {
-        let (method, uri) = (incoming.method().clone(), incoming.uri().clone());
-        Some((explain, explain.chooses(&method, &uri, incoming.headers_mut())?))
-    });
+    let explained = generation.explain.as_ref();
+    let explained = explained.and_then(|explain| Some((explain, explain.chooses(&mut incoming)?)));
     let mut record = worker.record(&generation, &peer.connection, &incoming, explained.is_some());
     let version = incoming.version();
 

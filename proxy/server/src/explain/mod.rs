@@ -13,8 +13,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Request;
 use http::header::{HOST, HeaderMap, HeaderName};
-use http::{Method, Uri};
 use tidegate_config::{self as config, Config, Problem};
 use tidegate_plugin_host::Witness;
 use tokio::time::Instant;
@@ -23,6 +23,7 @@ pub(crate) use self::recent::Recent;
 pub(crate) use self::recorded::Recorded;
 use self::signature::Key;
 use crate::regular;
+use crate::sample::Sample;
 
 /// How a client asks, and the field of the response that names what was kept.
 pub(crate) const FIELD: HeaderName = HeaderName::from_static("x-tidegate-explain");
@@ -66,7 +67,7 @@ pub(crate) fn files(config: &Config) -> impl Iterator<Item = PathBuf> {
 pub(crate) struct Explain {
     settings: Settings,
     recent: Arc<Recent>,
-    count: Cell<u32>,
+    sample: Sample,
     /// When this second began, and how many of `share` were explained in it.
     second: Cell<(Instant, u32)>,
 }
@@ -82,12 +83,14 @@ pub(crate) enum Because {
 
 impl Explain {
     pub(crate) fn new(settings: Settings, recent: Arc<Recent>) -> Self {
-        Self { settings, recent, count: Cell::new(0), second: Cell::new((Instant::now(), 0)) }
+        let sample = Sample::new(settings.share);
+        Self { settings, recent, sample, second: Cell::new((Instant::now(), 0)) }
     }
 
     /// Whether this request is to be explained. No policy and no server sees that it was asked for.
-    pub(crate) fn chooses(&self, method: &Method, uri: &Uri, headers: &mut HeaderMap) -> Option<Because> {
-        if let (Some(asked), Some(key)) = (headers.remove(FIELD), &self.settings.key) {
+    pub(crate) fn chooses<B>(&self, request: &mut Request<B>) -> Option<Because> {
+        if let (Some(asked), Some(key)) = (request.headers_mut().remove(FIELD), &self.settings.key) {
+            let (method, uri, headers) = (request.method(), request.uri(), request.headers());
             let authority = uri.authority().map(|authority| authority.as_str().as_bytes());
             let host =
                 authority.or_else(|| headers.get(HOST).map(|host| host.as_bytes())).unwrap_or_default();
@@ -96,8 +99,7 @@ impl Explain {
                 return Some(Because::Asked);
             }
         }
-        let count = self.count.replace(self.count.get().wrapping_add(1));
-        (count % 100 < u32::from(self.settings.share) && self.is_one_more()).then_some(Because::Share)
+        (self.sample.takes() && self.is_one_more()).then_some(Because::Share)
     }
 
     fn is_one_more(&self) -> bool {

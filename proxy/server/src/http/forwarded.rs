@@ -178,29 +178,13 @@ pub(crate) fn request_id(headers: &mut HeaderMap, process: u64, exchange: u64) -
         return id.clone();
     }
     let mut digits = [0; 32];
-    digits[..16].copy_from_slice(&hexadecimal(process));
-    digits[16..].copy_from_slice(&hexadecimal(exchange));
+    let bytes = (u128::from(process) << 64 | u128::from(exchange)).to_be_bytes();
+    for (pair, byte) in digits.chunks_exact_mut(2).zip(bytes) {
+        pair.copy_from_slice(&[byte >> 4, byte & 0xf].map(|digit| b"0123456789abcdef"[usize::from(digit)]));
+    }
     let id = HeaderValue::from_bytes(&digits).unwrap_or_else(|_| HeaderValue::from_static("-"));
     headers.insert(X_REQUEST_ID, id.clone());
     id
-}
-
-/// All sixteen digits at once: a byte for each, to which 0 or the distance to the letters is added.
-fn hexadecimal(number: u64) -> [u8; 16] {
-    const ONES: u128 = 0x0101_0101_0101_0101_0101_0101_0101_0101;
-    let mut spread = u128::from(number);
-    for (shift, mask) in [
-        (32, 0x0000_0000_ffff_ffff_0000_0000_ffff_ffff),
-        (16, 0x0000_ffff_0000_ffff_0000_ffff_0000_ffff),
-        (8, 0x00ff_00ff_00ff_00ff_00ff_00ff_00ff_00ff),
-        (4, ONES * 0xf),
-    ] {
-        spread = (spread | (spread << shift)) & mask;
-    }
-    // One where a nibble is more than 9.
-    let letters = ((spread + ONES * 6) >> 4) & ONES;
-    let to_letters = u128::from(b'a' - b'0' - 10);
-    (spread + ONES * u128::from(b'0') + letters * to_letters).to_be_bytes()
 }
 
 /// All lines of a field in one, as they came.

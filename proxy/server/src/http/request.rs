@@ -41,10 +41,8 @@ pub(crate) fn accept<B>(
         return Err(Error::HeadersTooLarge("limits.request-header-count"));
     }
     let authority = authority(request)?;
-    let of_authority =
-        || if authority::is_plain(&authority) { None } else { authority::ambiguity(&authority) };
     if limits.ambiguous_paths == Ambiguous::Refuse
-        && let Some(why) = path::ambiguity(target.path()).or_else(of_authority)
+        && let Some(why) = path::ambiguity(target.path()).or_else(|| authority::ambiguity(&authority))
     {
         return Err(Error::BadRequest(why));
     }
@@ -106,7 +104,7 @@ fn authority<B>(request: &Request<B>) -> Result<String, Error> {
         (Version::HTTP_10, None, None) => return Ok(String::new()),
         (_, None, None) => return Err(Error::BadRequest("no Host")),
     };
-    if authority::is_plain(authority) || authority::is_valid(authority) {
+    if authority::is_valid(authority) {
         Ok(authority.to_owned())
     } else {
         Err(Error::BadRequest("Host is not a host name or address with an optional port"))

@@ -355,7 +355,9 @@ impl Chain {
         trail.begin_phase();
         for (index, place) in self.places.iter().enumerate() {
             if place.link.shadow.is_some() || !place.applies(slot) {
-                place.witness(slot, None, "not called: it is not about such requests", None, None);
+                if let Some(witness) = &mut slot.witness {
+                    witness.note(Account::inapplicable(&place.link.name));
+                }
                 // They are compared with nothing being done.
                 let forks = place.forks(slot);
                 self.compare(forks, slot, Verdict::Next.as_str());
@@ -440,7 +442,7 @@ impl Chain {
         let judged = match &place.instances {
             None => {
                 let judged = place.no_decision("refused", "no version of it could be loaded");
-                place.witness(slot, Some(phase), judged.noted, judged.error, None);
+                place.witness(slot, phase, &judged, Duration::ZERO);
                 judged
             }
             Some(instances) => place.ask(instances, phase, slot, None, self.door.get()).await,
@@ -501,34 +503,22 @@ impl Place {
             let outcome = instances.call(phase, slot, chunk, door).await;
             self.judge(phase, slot, outcome)
         };
-        if began.is_some() {
-            self.witness(slot, Some(phase), judged.noted, judged.error, began);
+        if let Some(began) = began {
+            self.witness(slot, phase, &judged, began.elapsed());
         }
         judged
     }
 
     /// Tells what became of a call, if somebody wants to know.
-    fn witness(
-        &self,
-        exchange: &mut Exchange,
-        phase: Option<Phase>,
-        verdict: &str,
-        error: Option<&str>,
-        began: Option<Instant>,
-    ) {
+    fn witness(&self, exchange: &mut Exchange, phase: Phase, judged: &Judged, took: Duration) {
         let Some(witness) = &mut exchange.witness else { return };
-        witness.note(Account {
-            policy: self.link.name.as_ref().to_owned(),
-            phase: phase.map_or("", Phase::as_str).to_owned(),
-            verdict: verdict.to_owned(),
-            error: error.map(str::to_owned),
-            pure: match &self.link.policy {
-                Policy::Serving(plugin) => plugin.activation().is_pure(),
-                Policy::Refused(_) => false,
-            },
-            us: began.map_or(0, |began| u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX)),
-            ..Account::default()
-        });
+        let error = judged.error.map(str::to_owned);
+        let pure = match &self.link.policy {
+            Policy::Serving(plugin) => plugin.activation().is_pure(),
+            Policy::Refused(_) => false,
+        };
+        let account = Account::of_call(&self.link.name, phase, took, judged.noted, error);
+        witness.note(Account { pure, ..account });
     }
 
     fn judge(&self, phase: Phase, exchange: &Exchange, outcome: Result<Verdict, CallError>) -> Judged {

@@ -17,6 +17,7 @@ use tidegate_plugin_host::{Callouts, Exchange, Instances, Phase, Slot, Verdict};
 use super::Link;
 use super::effects::Effects;
 use crate::log;
+use crate::sample::Sample;
 
 /// Shadows of one worker that may be under way at once, and that wait for something: more are left out, and counted.
 const AT_ONCE: usize = 256;
@@ -87,8 +88,7 @@ pub(super) struct Beside {
     shadow: Shadow,
     instances: Rc<Instances>,
     under_way: Cell<usize>,
-    /// Requests that came by.
-    count: Cell<u64>,
+    sample: Sample,
     /// A call was long: the next copy is made after this.
     rests_until: Cell<Option<Instant>>,
     lines: log::Rate,
@@ -104,10 +104,10 @@ impl Beside {
     pub(super) fn new(link: Link, shadow: Shadow, instances: Rc<Instances>) -> Rc<Self> {
         Rc::new(Self {
             link,
+            sample: Sample::new(shadow.share),
             shadow,
             instances,
             under_way: Cell::new(0),
-            count: Cell::new(0),
             rests_until: Cell::new(None),
             lines: log::Rate::default(),
         })
@@ -119,9 +119,7 @@ impl Beside {
 
     /// A copy to look at, unless the request is not among its share.
     pub(super) fn fork(self: &Rc<Self>, exchange: &Exchange) -> Option<Fork> {
-        // Every hundred has its share.
-        let number = self.count.replace(self.count.get() + 1);
-        if number % 100 >= u64::from(self.shadow.share) || !self.instances.plugin().has(Phase::Request) {
+        if !self.sample.takes() || !self.instances.plugin().has(Phase::Request) {
             return None;
         }
         let rests = self.rests_until.get().is_some_and(|until| Instant::now() < until);
