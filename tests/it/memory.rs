@@ -168,3 +168,40 @@ async fn a_whole_body_that_trickles_in_takes_no_more_than_its_bytes() {
     let grown = proxy.resident_memory().saturating_sub(before);
     assert!(grown < 16 << 20, "{grown} bytes more");
 }
+
+#[tokio::test]
+async fn connections_that_rest_hold_next_to_nothing() {
+    const CONNECTIONS: usize = 500;
+    const EACH: usize = 12 * KIB;
+    let app = Upstream::echo("app").await;
+    let bounds = "[limits]\nconnections-per-client = 1000\n[timeouts]\nrequest-headers = \"500ms\"";
+    let proxy = Proxy::builder(&app).section(bounds).workers(1).start().await;
+    let ask = async |raw: &mut Raw| {
+        raw.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        let (head, _) = raw.read_response().await;
+        assert_status(&head, 200);
+    };
+    // What the first ones take once.
+    for _ in 0..20 {
+        ask(&mut proxy.raw().await).await;
+    }
+    let before = proxy.resident_memory();
+    let mut resting = Vec::new();
+    for _ in 0..CONNECTIONS {
+        let mut raw = proxy.raw().await;
+        ask(&mut raw).await;
+        resting.push(raw);
+    }
+    until("they rest", async || proxy.resident_memory().saturating_sub(before) < (CONNECTIONS * EACH) as u64)
+        .await;
+    for raw in &mut resting {
+        ask(raw).await;
+    }
+    // What came of a head together with the request before it is not lost, and not waited for without end.
+    let raw = &mut resting[0];
+    raw.send("GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nHo").await;
+    let (head, _) = raw.read_response().await;
+    assert_status(&head, 200);
+    let (head, _) = raw.read_response().await;
+    assert_status(&head, 408);
+}

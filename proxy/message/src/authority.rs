@@ -31,13 +31,25 @@ fn is_plain(text: &str) -> bool {
     label > 0
 }
 
-/// What in a valid host name servers read in different ways, and no honest client writes: names are letters, digits,
-/// hyphens and underscores between dots (RFC 1034 §3.5, as it is used).
-pub fn ambiguity(authority: &str) -> Option<&'static str> {
-    if is_plain(authority) { None } else { odd_name(authority) }
+/// What is wrong with an authority.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Problem {
+    /// It is not `uri-host [ ":" port ]` (RFC 9110 §7.2), without user information.
+    Invalid,
+    /// It is valid, and servers read it in different ways: what is odd about it.
+    Ambiguous(&'static str),
 }
 
-/// The same of any authority.
+/// Looks for what is wrong with an authority.
+pub fn problem(authority: &str) -> Option<Problem> {
+    if is_plain(authority) {
+        return None;
+    }
+    if is_authority(authority) { odd_name(authority).map(Problem::Ambiguous) } else { Some(Problem::Invalid) }
+}
+
+/// What in a valid host name servers read in different ways, and no honest client writes: names are letters, digits,
+/// hyphens and underscores between dots (RFC 1034 §3.5, as it is used).
 fn odd_name(authority: &str) -> Option<&'static str> {
     let host = host(authority);
     // Without a host there is none that could be misread (HTTP/1.0).

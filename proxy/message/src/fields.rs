@@ -9,8 +9,11 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 pub struct Marks {
     /// A name that says who the client is, or could be taken for one ([`remove_claims`]).
     pub claims: bool,
+    /// A field of the client's connection that is none of the others: `Connection`, `Keep-Alive`, `Proxy-Connection`.
+    pub connection: bool,
     pub content_length: bool,
     pub expect: bool,
+    pub request_id: bool,
     pub te: bool,
     pub transfer_encoding: bool,
     pub upgrade: bool,
@@ -24,11 +27,13 @@ impl Marks {
             marks.claims |= matches!(name.as_bytes(), [b'x', b'-', ..] | [b'c', b'l', ..] | [b's', b's', ..]);
             marks.claims |= is_odd(name);
             match name {
+                "connection" | "keep-alive" | "proxy-connection" => marks.connection = true,
                 "content-length" => marks.content_length = true,
                 "expect" => marks.expect = true,
                 "te" => marks.te = true,
                 "transfer-encoding" => marks.transfer_encoding = true,
                 "upgrade" => marks.upgrade = true,
+                "x-request-id" => marks.request_id = true,
                 _ => {}
             }
         }
@@ -38,6 +43,40 @@ impl Marks {
     /// Whether the request says anything of a body.
     pub fn framed(self) -> bool {
         self.content_length || self.transfer_encoding
+    }
+
+    /// Whether there is anything for [`remove_of_request`].
+    pub fn of_connection(self) -> bool {
+        self.connection || self.te || self.upgrade || self.expect || self.framed()
+    }
+}
+
+/// The same of a response: which of its fields say how it is framed, and how it is to be delivered.
+#[derive(Debug, Clone, Copy, Default)]
+#[expect(missing_docs, reason = "named like the fields")]
+pub struct ResponseMarks {
+    /// A field of the server's connection ([`remove_hop_by_hop`]).
+    pub connection: bool,
+    pub content_length: bool,
+    pub content_type: bool,
+    pub transfer_encoding: bool,
+    pub x_accel_buffering: bool,
+}
+
+impl ResponseMarks {
+    /// One pass over the names.
+    pub fn of(headers: &HeaderMap) -> Self {
+        let mut marks = Self::default();
+        for name in headers.keys().map(HeaderName::as_str) {
+            match name {
+                "content-length" => marks.content_length = true,
+                "content-type" => marks.content_type = true,
+                "transfer-encoding" => (marks.transfer_encoding, marks.connection) = (true, true),
+                "x-accel-buffering" => marks.x_accel_buffering = true,
+                name => marks.connection |= is_hop_by_hop(name),
+            }
+        }
+        marks
     }
 }
 
@@ -150,8 +189,19 @@ pub fn remove_from_trailers(trailers: &mut HeaderMap) {
 
 /// Whether a name has another character than letters, digits and hyphens.
 fn is_odd(name: &str) -> bool {
-    !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    // Without a branch for each character.
+    name.bytes().fold(false, |odd, byte| odd | ODD[usize::from(byte)])
 }
+
+const ODD: [bool; 256] = {
+    let mut odd = [true; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        odd[byte] = !(byte as u8).is_ascii_alphanumeric() && byte != b'-' as usize;
+        byte += 1;
+    }
+    odd
+};
 
 /// The protocol a client or server wants to switch to, if its message says so in both places RFC 9110
 /// §7.8 asks for. Never `h2c`: a client that tunnels HTTP/2 past the policies would be out of sight.

@@ -3,22 +3,30 @@
 
 use http::{HeaderMap, Method, Response, StatusCode, header};
 
+use crate::fields::ResponseMarks;
+
 /// Refuses a response whose framing two recipients could read in two ways (RFC 9112 §6), and answers
 /// with the length of its body where it declares one.
-pub fn check_response<B>(response: &Response<B>, upgrade_asked: bool) -> Result<Option<u64>, &'static str> {
+pub fn check_response<B>(
+    response: &Response<B>,
+    marks: ResponseMarks,
+    upgrade_asked: bool,
+) -> Result<Option<u64>, &'static str> {
     let headers = response.headers();
     if response.status() == StatusCode::SWITCHING_PROTOCOLS && !upgrade_asked {
         return Err("101 although no upgrade was asked for");
     }
-    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
-    let coding = codings.next();
-    if coding.is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
-        || codings.next().is_some()
-    {
-        return Err("a Transfer-Encoding other than exactly one chunked");
+    if marks.transfer_encoding {
+        let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+        let coding = codings.next();
+        if coding.is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
+            || codings.next().is_some()
+        {
+            return Err("a Transfer-Encoding other than exactly one chunked");
+        }
     }
-    let length = declared_length(headers)?;
-    if length.is_some() && coding.is_some() {
+    let length = if marks.content_length { declared_length(headers)? } else { None };
+    if length.is_some() && marks.transfer_encoding {
         return Err("Content-Length beside Transfer-Encoding");
     }
     Ok(length)

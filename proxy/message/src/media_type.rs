@@ -4,15 +4,15 @@ use http::{HeaderMap, HeaderName, header};
 
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
-/// Whether the response is of a kind whose pieces are for the moment, and should find the client where it
-/// is: server-sent events, gRPC, or what the server itself calls so by `x-accel-buffering: no`. That field
-/// is for the proxy, and is taken out.
-pub fn is_streaming(headers: &mut HeaderMap) -> bool {
+/// Whether the server itself says that the pieces of its response are for the moment, and should find the client where
+/// it is: `x-accel-buffering: no`. That field is for the proxy, and is taken out.
+pub fn take_unbuffered(headers: &mut HeaderMap) -> bool {
     let said = headers.remove(X_ACCEL_BUFFERING);
-    said.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"no")) || is_stream(headers)
+    said.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"no"))
 }
 
-/// Whether the response is one of messages, sent when there is something to say: server-sent events or gRPC.
+/// Whether the response is one of messages, sent when there is something to say: server-sent events or gRPC. Its pieces
+/// are for the moment as well.
 pub fn is_stream(headers: &HeaderMap) -> bool {
     has_type(headers, &[b"text/event-stream", GRPC])
 }
@@ -55,7 +55,7 @@ mod tests {
         ] {
             let name = HeaderName::from_static(name);
             let mut headers = HeaderMap::from_iter([(name, HeaderValue::from_static(value))]);
-            assert_eq!(is_streaming(&mut headers), streaming, "{value}");
+            assert_eq!(take_unbuffered(&mut headers) || is_stream(&headers), streaming, "{value}");
             assert!(!headers.contains_key(X_ACCEL_BUFFERING));
         }
     }

@@ -1,7 +1,10 @@
 //! One thread that serves: its runtime, its listeners and its connections.
 
 use std::collections::HashMap;
+use std::future::Future;
+use std::hint::black_box;
 use std::net::{SocketAddr, TcpListener as StdListener};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -116,13 +119,19 @@ fn run(runtime: &LocalRuntime, beginning: Beginning, mut queue: mpsc::Receiver<C
     });
 }
 
-/// Once a second: closes upstream connections that were idle for too long, reports what was skipped.
+/// Bytes that get pages of their own from the allocator, whose end has it look for others to give back.
+const PAGES: usize = 1 << 20;
+
+/// Once a second: closes upstream connections that were idle for too long, reports what was skipped, and has the
+/// allocator give back what was freed a while ago: it looks when pages are freed and at no other time, so that a
+/// worker whose connections have all come to rest would keep what they had.
 async fn housekeeping(worker: Rc<Worker>, log_phases: LogPhases) {
     let mut ticks = interval(Duration::from_secs(1));
     loop {
         ticks.tick().await;
         worker.servers.sweep();
         worker.tasks().reap();
+        drop(black_box(Vec::<u8>::with_capacity(PAGES)));
         let skipped = log_phases.take_skipped();
         if skipped > 0 {
             tracing::warn!(target: "policy", skipped, "log phases were skipped: they take longer than the traffic allows");
@@ -130,47 +139,65 @@ async fn housekeeping(worker: Rc<Worker>, log_phases: LogPhases) {
     }
 }
 
-/// A client connection from accept to close: admission, PROXY protocol, TLS, and what the listener serves.
+/// What is left to do for a connection, in a box of its own: one that is idle has no room for what came before.
+type Serving = Pin<Box<dyn Future<Output = ()>>>;
+
+/// A client connection from accept to close.
 async fn serve_connection(
+    worker: Rc<Worker>,
+    log_phases: LogPhases,
+    name: Arc<str>,
+    stream: TcpStream,
+    peer: SocketAddr,
+) {
+    let _open = worker.open();
+    if let Some(serving) = Box::pin(begin_connection(worker, log_phases, name, stream, peer)).await {
+        serving.await;
+    }
+}
+
+/// What comes before what the listener serves: admission, PROXY protocol, TLS. `None` if the connection is over.
+async fn begin_connection(
     worker: Rc<Worker>,
     log_phases: LogPhases,
     name: Arc<str>,
     mut stream: TcpStream,
     peer: SocketAddr,
-) {
+) -> Option<Serving> {
     let generation = worker.generation();
     let config = &generation.config;
     // Removed by a reload between accept and here.
-    let Some(listener) = config.listeners.get(&*name) else { return };
+    let listener = config.listeners.get(&*name)?;
     let announces = listener.proxy_protocol.iter().any(|network| network.contains(&peer.ip().to_canonical()));
     let trusted = announces || generation.trusts(peer.ip());
     let admitted = match worker.admission.admit(peer.ip(), &config.limits, trusted) {
         Ok(admitted) => admitted,
-        Err(limit) => return turned_away(&worker, &name, peer, limit),
+        Err(limit) => {
+            turned_away(&worker, &name, peer, limit);
+            return None;
+        }
     };
-    let _open = worker.open();
     // A socket that is already closed has no address, or fails at its first read.
-    let Ok(destination) = stream.local_addr() else { return };
+    let destination = stream.local_addr().ok()?;
     let _ = stream.set_nodelay(true);
     let mut connection = Connection { listener: name, peer, source: peer, destination, tls: None };
     let admitted = match announces {
-        true => read_proxy_header(&worker, &generation, &mut stream, &mut connection, admitted).await,
-        false => Some(admitted),
+        true => read_proxy_header(&worker, &generation, &mut stream, &mut connection, admitted).await?,
+        false => admitted,
     };
-    let Some(admitted) = admitted else { return };
     let Some(tls) = generation.tls.get(&*connection.listener).cloned() else {
-        serve_stream(worker, log_phases, generation, connection, admitted, stream, None).await;
-        return;
+        return serve_stream(worker, log_phases, generation, connection, admitted, stream, None);
     };
     match tls::accept(stream, tls, config.timeouts.tls_handshake).await {
         Ok(tls::Accepted { stream, version, facts }) => {
             connection.tls = Some(facts);
-            serve_stream(worker, log_phases, generation, connection, admitted, stream, Some(version)).await;
+            serve_stream(worker, log_phases, generation, connection, admitted, stream, Some(version))
         }
         Err(error) => {
             // Anybody can cause this at any rate: not for the operator's log.
             let Connection { listener, peer, .. } = connection;
             tracing::debug!(target: "tls", %listener, %peer, "handshake failed: {error}");
+            None
         }
     }
 }
@@ -216,7 +243,7 @@ async fn read_proxy_header(
 
 /// Serves the bytes of a connection by the generation it was accepted under. `negotiated` is the version of
 /// HTTP that ALPN chose, if any.
-async fn serve_stream<S>(
+fn serve_stream<S>(
     worker: Rc<Worker>,
     log_phases: LogPhases,
     generation: Rc<Generation>,
@@ -224,47 +251,56 @@ async fn serve_stream<S>(
     admitted: Admitted,
     stream: S,
     negotiated: Option<Version>,
-) where
+) -> Option<Serving>
+where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let config = generation.config.clone();
-    let Some(listener) = config.listeners.get(&*connection.listener) else { return };
-    let tunnel = match &listener.serves {
-        Serves::Http(versions) => {
-            let bounds = Bounds {
-                limits: config.limits,
-                timeouts: config.timeouts,
-                versions: *versions,
-                many_clients: generation.trusts(connection.source.ip()),
-                title_case: listener.title_case,
-            };
-            let draining = worker.draining.subscribe();
-            let peer = Rc::new(Peer::new(&worker, connection, listener, log_phases));
-            // Each request takes the generation of its own time.
-            drop((generation, config));
-            let unparsed = {
-                let (worker, peer) = (worker.clone(), peer.clone());
-                move |refusal| exchange::unparsed(&worker, &peer, refusal)
-            };
-            let handle = move |request, arrival| exchange::serve(worker.clone(), &peer, request, arrival);
-            return connection::serve(
-                stream,
-                negotiated,
-                bounds,
-                draining,
-                handle,
-                unparsed,
-                Box::new(admitted),
-            )
-            .await;
+    let listener = config.listeners.get(&*connection.listener)?;
+    let Serves::Http(versions) = &listener.serves else {
+        return Some(Box::pin(forward(worker, generation, connection, admitted, stream)));
+    };
+    let bounds = Bounds {
+        limits: config.limits,
+        timeouts: config.timeouts,
+        versions: *versions,
+        many_clients: generation.trusts(connection.source.ip()),
+        title_case: listener.title_case,
+    };
+    let draining = worker.draining.subscribe();
+    // Each request takes the generation of its own time.
+    let peer = Rc::new(Peer::new(&worker, connection, listener, log_phases));
+    let unparsed = {
+        let (worker, peer) = (worker.clone(), peer.clone());
+        move |refusal| exchange::unparsed(&worker, &peer, refusal)
+    };
+    let handle = move |request, arrival| exchange::serve(worker.clone(), &peer, request, arrival);
+    let counted = Box::new(admitted);
+    Some(Box::pin(connection::serve(stream, negotiated, bounds, draining, handle, unparsed, counted)))
+}
+
+/// Forwards the bytes of a connection to a server.
+async fn forward<S>(
+    worker: Rc<Worker>,
+    generation: Rc<Generation>,
+    connection: Connection,
+    admitted: Admitted,
+    stream: S,
+) where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let serves = generation.config.listeners.get(&*connection.listener).map(|listener| &listener.serves);
+    let tunnel = match serves {
+        Some(Serves::Tcp(upstream)) => {
+            tcp::forward(&worker, &generation, &connection, stream, upstream).await
         }
-        Serves::Tcp(upstream) => tcp::forward(&worker, &generation, &connection, stream, upstream).await,
-        Serves::TlsPassthrough(names) => {
+        Some(Serves::TlsPassthrough(names)) => {
             tcp::pass_through(&worker, &generation, &connection, stream, names).await
         }
+        Some(Serves::Http(_)) | None => None,
     };
     // The tunnel may outlive many generations, and needs none.
-    drop((generation, config));
+    drop(generation);
     if let Some(tunnel) = tunnel {
         tunnel.carry().await;
     }

@@ -15,6 +15,7 @@ use hyper::upgrade::OnUpgrade;
 use tidegate_body::{Progress, Replay, RequestBody};
 use tidegate_io::proxy_protocol::Header;
 use tidegate_io::wake;
+use tidegate_message::fields::ResponseMarks;
 use tidegate_message::{RequestHead, ResponseHead, fields, framing, media_type};
 use tokio::time::{Instant, sleep};
 
@@ -34,6 +35,10 @@ const FIRST_PAUSE: Duration = Duration::from_millis(25);
 pub struct Answer {
     /// Without the fields of the server's connection, but with those that switch protocols.
     pub head: ResponseHead,
+    /// Which fields it came with.
+    pub marks: ResponseMarks,
+    /// It is one of messages ([`media_type::is_stream`]).
+    pub is_stream: bool,
     /// Where the server switches protocols it is empty and holds the connection.
     pub body: ServerBody,
     /// The connection to a server that switches protocols.
@@ -302,15 +307,19 @@ impl Request<'_> {
     /// The response without what belongs to the server's connection, refused if it could be read in two ways.
     fn answer(&self, received: Received) -> Result<Answer, Error> {
         let Received { mut response, lease } = received;
-        let length = framing::check_response(&response, self.hop.upgrade.is_some()).map_err(|cause| {
-            Error::BadResponse { server: lease.server().clone(), cause: cause.to_owned() }
-        })?;
+        let marks = ResponseMarks::of(response.headers());
+        let length =
+            framing::check_response(&response, marks, self.hop.upgrade.is_some()).map_err(|cause| {
+                Error::BadResponse { server: lease.server().clone(), cause: cause.to_owned() }
+            })?;
         let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         let switched = switches.then(|| hyper::upgrade::on(&mut response));
         let (parts, incoming) = response.into_parts();
         let mut head = ResponseHead::new(parts.status, parts.headers);
         let protocol = if switches { head.headers.get(header::UPGRADE).cloned() } else { None };
-        fields::remove_hop_by_hop(&mut head.headers);
+        if marks.connection {
+            fields::remove_hop_by_hop(&mut head.headers);
+        }
         if let Some(protocol) = protocol {
             head.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
             head.headers.insert(header::UPGRADE, protocol);
@@ -322,11 +331,13 @@ impl Request<'_> {
         head.content_length = length;
         head.origin = Some(self.upstream.name.clone());
         // Where both sides speak when they have something to say, silence is no fault.
-        let idle = match media_type::is_stream(&head.headers) || self.progress.goes_on() {
+        let is_stream = marks.content_type && media_type::is_stream(&head.headers);
+        let idle = match is_stream || self.progress.goes_on() {
             true => self.upstream.stream_idle,
             false => self.upstream.cluster.config.timeouts.idle,
         };
-        Ok(Answer { head, body: ServerBody::new(incoming, lease, idle, self.deadline), switched })
+        let body = ServerBody::new(incoming, lease, idle, self.deadline);
+        Ok(Answer { head, marks, is_stream, body, switched })
     }
 }
 

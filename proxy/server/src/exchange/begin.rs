@@ -223,14 +223,17 @@ fn describe(
     }
     // Host stays although it is the authority: as a rule it is sent on as it is. The client is told to
     // continue when the upstream begins to take the body.
-    fields::remove_of_request(&mut headers);
+    if marks.of_connection() {
+        fields::remove_of_request(&mut headers);
+    }
     if parts.version == Version::HTTP_2 {
         fields::join_cookies(&mut headers);
     }
     introduction.set(&mut headers, &client, &accepted.authority, parts.version);
     record.client = client.address;
     record.scheme = client.scheme;
-    record.request_id = Some(forwarded::request_id(&mut headers, worker.process(), record.id()));
+    record.request_id =
+        Some(forwarded::request_id(&mut headers, marks.request_id, worker.process(), record.id()));
     let Accepted { authority, target, content_length } = accepted;
     let mut head = RequestHead::new(parts.method, parts.version, client.scheme, authority, target, headers);
     head.content_length = content_length;

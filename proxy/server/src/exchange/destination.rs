@@ -154,10 +154,11 @@ async fn forward(
     let outgoing = Outgoing { head, hop, hash_key, body, deadline };
     let answer = upstream::send(upstream, outgoing, &mut record.attempts).await;
     record.upstream = Some(record.elapsed());
-    let Answer { head: mut response, body, switched } = answer?;
+    let Answer { head: mut response, marks, is_stream, body, switched } = answer?;
 
     let payer = || generation.memory.payer(client);
-    let is_streaming = media_type::is_streaming(&mut response.headers) || switched.is_some();
+    let is_unbuffered = marks.x_accel_buffering && media_type::take_unbuffered(&mut response.headers);
+    let is_streaming = is_unbuffered || is_stream || switched.is_some();
     let body = match upstream.buffer() {
         Some(buffer) if !is_streaming => {
             let at_once = head.version == http::Version::HTTP_2;

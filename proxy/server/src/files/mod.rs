@@ -14,6 +14,7 @@
 
 mod look_up;
 mod media;
+mod memory;
 mod open;
 mod path;
 mod send;

@@ -17,10 +17,10 @@ use tidegate_message::range::Part;
 use tokio::task::JoinHandle;
 use tokio::time::{Sleep, sleep};
 
-use super::PATIENCE;
+use super::{PATIENCE, memory};
 use tidegate_body::BoxError;
 
-/// Bytes read at once from memory: what a connection takes at once (`http/connection.rs`), and what stays in
+/// Bytes read at once from memory: what a connection takes at once (`http/connection/http1.rs`), and what stays in
 /// a core's cache between being read and being sent.
 const PIECE: usize = 64 << 10;
 /// Bytes read at once from a disk: handing over to another thread costs 10 to 15 µs each time.
@@ -48,8 +48,18 @@ pub(super) struct FileBody {
     file: Arc<File>,
     segments: VecDeque<Segment>,
     waiting: Option<Waiting>,
-    /// This file system cannot say what it has in memory.
-    always_patient: bool,
+    reads: Reads,
+}
+
+/// Who reads the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reads {
+    /// The worker, as far as the kernel says that it need not wait.
+    Asking,
+    /// The kernel does not say: the worker, as the file is in memory ([`memory`]).
+    Here,
+    /// The kernel does not say: a thread that may wait.
+    Elsewhere,
 }
 
 /// A read that may wait for a disk, and until when.
@@ -69,7 +79,7 @@ impl FileBody {
     /// No segment is empty.
     pub(super) fn new(root: Arc<str>, file: File, segments: impl IntoIterator<Item = Segment>) -> Self {
         let segments = segments.into_iter().collect();
-        Self { root, file: Arc::new(file), segments, waiting: None, always_patient: false }
+        Self { root, file: Arc::new(file), segments, waiting: None, reads: Reads::Asking }
     }
 
     /// Takes what was read at the beginning of `segments` off it.
@@ -106,11 +116,11 @@ fn read_cached(file: &File, offset: u64, length: usize) -> rustix::io::Result<Ve
 }
 
 /// Reads as much as there is room for in `piece`, which is empty, however long that takes.
-fn read_patiently(file: &File, offset: u64, mut piece: Vec<u8>) -> io::Result<Vec<u8>> {
+fn read_patiently(file: &File, offset: u64, mut piece: Vec<u8>) -> rustix::io::Result<Vec<u8>> {
     loop {
         match pread(file, spare_capacity(&mut piece), offset) {
             Err(Errno::INTR) => {}
-            result => return result.map(|_| piece).map_err(io::Error::from),
+            result => return result.map(|_| piece),
         }
     }
 }
@@ -142,18 +152,24 @@ impl http_body::Body for FileBody {
                         return Poll::Ready(Some(Ok(Frame::data(text))));
                     }
                 };
-                let cached = match this.always_patient {
-                    true => Err(Errno::AGAIN),
-                    false => read_cached(&this.file, part.first, piece_of(part, PIECE)),
+                let length = piece_of(part, PIECE);
+                let cached = match this.reads {
+                    Reads::Asking => read_cached(&this.file, part.first, length),
+                    Reads::Here => read_patiently(&this.file, part.first, Vec::with_capacity(length)),
+                    Reads::Elsewhere => Err(Errno::AGAIN),
                 };
                 match cached {
                     Ok(piece) => Ok(piece),
-                    Err(error @ (Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INTR)) => {
-                        this.always_patient |= matches!(error, Errno::OPNOTSUPP | Errno::NOSYS);
+                    Err(Errno::OPNOTSUPP | Errno::NOSYS) if this.reads == Reads::Asking => {
+                        let held = memory::holds(&this.file);
+                        this.reads = if held { Reads::Here } else { Reads::Elsewhere };
+                        continue;
+                    }
+                    Err(Errno::AGAIN | Errno::INTR) => {
                         let file = this.file.clone();
                         // Allocated here, where it is freed: that costs less memory.
                         let piece = Vec::with_capacity(piece_of(part, PATIENT_PIECE));
-                        let read = move || read_patiently(&file, part.first, piece);
+                        let read = move || read_patiently(&file, part.first, piece).map_err(io::Error::from);
                         let read = tokio::task::spawn_blocking(read);
                         this.waiting = Some(Waiting { read, deadline: Box::pin(sleep(PATIENCE)) });
                         continue;
@@ -169,6 +185,9 @@ impl http_body::Body for FileBody {
             return Poll::Ready(Some(match piece {
                 Ok(piece) => {
                     this.advance(piece.len());
+                    if this.reads == Reads::Elsewhere && this.segments.is_empty() {
+                        memory::note(&this.file);
+                    }
                     Ok(Frame::data(piece.into()))
                 }
                 Err(error) => {
@@ -210,14 +229,14 @@ mod tests {
     async fn parts_come_whole_whether_or_not_they_have_to_be_waited_for() {
         let content: Vec<u8> = (0..3 * PATIENT_PIECE).map(|at| (at / 100 % 251) as u8).collect();
         let part = Part { first: 7, length: (2 * PATIENT_PIECE + 5) as u64 };
-        for always_patient in [false, true] {
+        for reads in [Reads::Asking, Reads::Here, Reads::Elsewhere] {
             let text = |text: &'static str| Segment::Text(Bytes::from_static(text.as_bytes()));
             let mut body = FileBody::new(
                 "www".into(),
                 file(&content),
                 [text("before"), Segment::File(part), text("after")],
             );
-            body.always_patient = always_patient;
+            body.reads = reads;
             assert!(!body.is_end_stream());
             let announced = body.size_hint().exact();
             let sent = body.collect().await.expect("a whole body").to_bytes();
@@ -238,11 +257,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_file_that_became_shorter_does_not_end_early() {
-        for always_patient in [false, true] {
+        for reads in [Reads::Asking, Reads::Here, Reads::Elsewhere] {
             let file = file(b"shorter");
             file.set_len(3).expect("a writable file");
             let mut body = FileBody::new("www".into(), file, [Segment::File(Part { first: 0, length: 7 })]);
-            body.always_patient = always_patient;
+            body.reads = reads;
             assert_eq!(
                 body.frame().await.expect("a piece").expect("what is there").into_data().expect("data"),
                 "sho"

@@ -169,9 +169,10 @@ fn value(text: impl Into<Vec<u8>>) -> HeaderValue {
     HeaderValue::try_from(text.into()).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
-/// Keeps a usable `x-request-id`, or makes one of the process's own number and the exchange's.
-pub(crate) fn request_id(headers: &mut HeaderMap, process: u64, exchange: u64) -> HeaderValue {
-    if let Some(id) = headers.get(&X_REQUEST_ID)
+/// Keeps a usable `x-request-id`, if there `is_one`, or makes one of the process's own number and the exchange's.
+pub(crate) fn request_id(headers: &mut HeaderMap, is_one: bool, process: u64, exchange: u64) -> HeaderValue {
+    if is_one
+        && let Some(id) = headers.get(&X_REQUEST_ID)
         && (1..=MAX_REQUEST_ID).contains(&id.len())
         && id.as_bytes().iter().all(u8::is_ascii_graphic)
     {

@@ -1,14 +1,16 @@
 //! A client's byte stream, watched: what was read of the current request head, and whether writes stall.
 
+use std::future::poll_fn;
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::frames::{FIRST_WINDOW, Frames, HTTP2_PREFACE};
 use super::linger::Linger;
@@ -96,6 +98,11 @@ impl Activity {
         let mut head = self.head();
         head.busy = false;
         head.bytes.clear();
+    }
+
+    /// Gives back what was kept of the last head.
+    pub(crate) fn forget_head(&self) {
+        self.head().bytes = Vec::new();
     }
 
     /// For how long an incomplete head has been arriving.
@@ -214,12 +221,15 @@ fn content_lengths(head: &[u8]) -> usize {
         .count()
 }
 
+/// What is read at once of a connection that nobody serves yet: a head, as a rule.
+const FETCHED: usize = 4 << 10;
+
 /// The stream of a client connection.
 #[derive(Debug)]
 pub(crate) struct Io<S> {
     inner: S,
-    /// Bytes already read while the protocol was being recognised.
-    prefix: Bytes,
+    /// Bytes that were read before anybody was there to take them.
+    prefix: BytesMut,
     activity: Arc<Activity>,
     /// It is closed, and what still comes is thrown away.
     lingers: Option<Linger>,
@@ -227,25 +237,43 @@ pub(crate) struct Io<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Io<S> {
     pub(crate) fn new(inner: S, activity: Arc<Activity>) -> Self {
-        Self { inner, prefix: Bytes::new(), activity, lingers: None }
+        Self { inner, prefix: BytesMut::new(), activity, lingers: None }
     }
 
     /// Reads until the client has said whether it speaks HTTP/2 by prior knowledge (RFC 9113 §3.3);
     /// what was read is read again when the stream is served.
     pub(crate) async fn starts_http2(&mut self) -> io::Result<bool> {
-        let mut read = Vec::with_capacity(HTTP2_PREFACE.len());
-        let mut buffer = [0; HTTP2_PREFACE.len()];
-        while read.len() < HTTP2_PREFACE.len() && HTTP2_PREFACE.starts_with(&read) {
-            let missing = HTTP2_PREFACE.len() - read.len();
-            let count = self.inner.read(&mut buffer[..missing]).await?;
-            if count == 0 {
+        while self.prefix.len() < HTTP2_PREFACE.len() && HTTP2_PREFACE.starts_with(&self.prefix) {
+            if !self.fetch().await? {
                 break;
             }
-            read.extend_from_slice(&buffer[..count]);
         }
-        let http2 = read == HTTP2_PREFACE;
-        self.prefix = read.into();
-        Ok(http2)
+        Ok(self.prefix.starts_with(HTTP2_PREFACE))
+    }
+
+    /// Waits for more bytes and keeps them for who reads next; false if there are no more.
+    pub(crate) async fn fetch(&mut self) -> io::Result<bool> {
+        poll_fn(|cx| {
+            // On the stack, so that waiting takes no room.
+            let mut scratch = [MaybeUninit::uninit(); FETCHED];
+            let mut buffer = ReadBuf::uninit(&mut scratch);
+            ready!(Pin::new(&mut self.inner).poll_read(cx, &mut buffer))?;
+            self.prefix.extend_from_slice(buffer.filled());
+            Poll::Ready(Ok(!buffer.filled().is_empty()))
+        })
+        .await
+    }
+
+    /// Whether bytes are there to be read without waiting.
+    pub(crate) fn has_more(&self) -> bool {
+        !self.prefix.is_empty()
+    }
+
+    /// Has `bytes` read again, before what is there.
+    pub(crate) fn unread(&mut self, bytes: &[u8]) {
+        let rest = std::mem::take(&mut self.prefix);
+        self.prefix.extend_from_slice(bytes);
+        self.prefix.extend_from_slice(&rest);
     }
 }
 
@@ -267,6 +295,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Io<S> {
         let count = self.prefix.len().min(buffer.remaining());
         buffer.put_slice(&self.prefix[..count]);
         self.prefix.advance(count);
+        if self.prefix.is_empty() {
+            self.prefix = BytesMut::new();
+        }
         self.activity.read(&buffer.filled()[before..]);
         Poll::Ready(Ok(()))
     }

@@ -3,7 +3,8 @@
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version, header};
 use tidegate_config::{Ambiguous, Limits};
-use tidegate_message::{authority, path};
+use tidegate_message::authority::{self, Problem};
+use tidegate_message::path;
 
 use super::websocket;
 use crate::error::Error;
@@ -40,9 +41,9 @@ pub(crate) fn accept<B>(
     if headers.len() > limits.request_header_count {
         return Err(Error::HeadersTooLarge("limits.request-header-count"));
     }
-    let authority = authority(request)?;
+    let (authority, odd) = authority(request)?;
     if limits.ambiguous_paths == Ambiguous::Refuse
-        && let Some(why) = path::ambiguity(target.path()).or_else(|| authority::ambiguity(&authority))
+        && let Some(why) = path::ambiguity(target.path()).or(odd)
     {
         return Err(Error::BadRequest(why));
     }
@@ -82,8 +83,8 @@ fn target(uri: &Uri, method: &Method, limits: &Limits) -> Result<PathAndQuery, E
     Ok(target)
 }
 
-/// One authority, from one place (RFC 9112 §3.2, RFC 9113 §8.3.1).
-fn authority<B>(request: &Request<B>) -> Result<String, Error> {
+/// One authority, from one place (RFC 9112 §3.2, RFC 9113 §8.3.1), and what servers could read in different ways in it.
+fn authority<B>(request: &Request<B>) -> Result<(String, Option<&'static str>), Error> {
     let mut hosts = request.headers().get_all(header::HOST).iter();
     let host = hosts.next();
     if hosts.next().is_some() {
@@ -101,13 +102,15 @@ fn authority<B>(request: &Request<B>) -> Result<String, Error> {
         // In HTTP/1 a whole URI as the target overrules Host (RFC 9112 §3.2.2).
         (_, Some(of_target), _) => of_target,
         (_, None, Some(host)) => host,
-        (Version::HTTP_10, None, None) => return Ok(String::new()),
+        (Version::HTTP_10, None, None) => return Ok((String::new(), None)),
         (_, None, None) => return Err(Error::BadRequest("no Host")),
     };
-    if authority::is_valid(authority) {
-        Ok(authority.to_owned())
-    } else {
-        Err(Error::BadRequest("Host is not a host name or address with an optional port"))
+    match authority::problem(authority) {
+        None => Ok((authority.to_owned(), None)),
+        Some(Problem::Ambiguous(why)) => Ok((authority.to_owned(), Some(why))),
+        Some(Problem::Invalid) => {
+            Err(Error::BadRequest("Host is not a host name or address with an optional port"))
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -127,14 +127,13 @@ impl Patience {
     /// for the end of a response that it has not read yet.
     pub(crate) async fn serve(
         self,
-        stream: impl Future<Output = ()>,
+        mut stream: Pin<Box<impl Future<Output = ()>>>,
         turn: Rc<Turn>,
         activity: Arc<Activity>,
     ) {
-        let mut stream = pin!(Some(stream));
         let mut wait = None;
         poll_fn(|cx| {
-            if stream.as_mut().as_pin_mut().is_none_or(|stream| stream.poll(cx).is_ready()) {
+            if stream.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(());
             }
             let waits_for = turn.waits_for.get();
@@ -155,7 +154,7 @@ impl Patience {
             expired
         })
         .await;
-        stream.set(None);
+        drop(stream);
         if let Some(left) = &turn.left {
             left.discard().await;
         }

@@ -194,11 +194,11 @@ fn what_a_stranger_says_of_itself_is_replaced_and_what_a_proxy_says_is_kept() {
 fn a_request_id_is_kept_if_it_can_be_logged() {
     let id = |value: &'static str| {
         let mut headers = headers(&[("x-request-id", value)]);
-        forwarded::request_id(&mut headers, 1, 2)
+        forwarded::request_id(&mut headers, true, 1, 2)
     };
     assert_eq!(id("abc-123"), "abc-123");
     assert_eq!(id("two words"), "00000000000000010000000000000002");
-    let made = |process, exchange| forwarded::request_id(&mut HeaderMap::new(), process, exchange);
+    let made = |process, exchange| forwarded::request_id(&mut HeaderMap::new(), false, process, exchange);
     for (process, exchange) in
         [(0, u64::MAX), (0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210), (9 << 60, 10 << 32)]
     {
