@@ -23,13 +23,16 @@ const UNSENT: u32 = 64 << 10;
 /// way: two proxies must not share a port by accident.
 pub(crate) fn bind(address: SocketAddr, count: usize, join: bool) -> io::Result<Vec<TcpListener>> {
     if !join {
-        // Fails where SO_REUSEPORT would join in. Closed before the others are bound.
-        drop(socket(address, false)?);
+        // Fails where SO_REUSEPORT would join in. Closed before the others are bound; it does not listen, as who
+        // connects meanwhile would be cut off.
+        drop(bound(address, false)?);
     }
     let mut address = address;
     let mut sockets = Vec::with_capacity(count);
     for _ in 0..count {
-        let socket = socket(address, true)?;
+        let socket = bound(address, true)?;
+        socket.listen(BACKLOG)?;
+        let socket = TcpListener::from(socket);
         address = socket.local_addr()?;
         sockets.push(socket);
     }
@@ -52,7 +55,7 @@ pub(crate) fn refused(address: SocketAddr, error: &io::Error) -> String {
     format!("cannot listen on {address}: {error}{help}")
 }
 
-fn socket(address: SocketAddr, reuse_port: bool) -> io::Result<TcpListener> {
+fn bound(address: SocketAddr, reuse_port: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // Connections of a previous process in TIME_WAIT must not keep a new one from starting.
     socket.set_reuse_address(true)?;
@@ -66,6 +69,5 @@ fn socket(address: SocketAddr, reuse_port: bool) -> io::Result<TcpListener> {
     let _ = socket.set_tcp_notsent_lowat(UNSENT);
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
+    Ok(socket)
 }
