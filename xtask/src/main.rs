@@ -24,9 +24,16 @@ Usage: cargo xtask COMMAND
                                         and the tests that build and run such projects
   docs                                  the tables of the guide, from the descriptions in proxy/config/src/file
   demo                                  build, then `tidegate demo`
-  bench [--pgo] [--rounds N] [--seconds N]
-                                        CPU time per request beside nginx and Envoy
-  bench --instructions                  instructions per request outside the kernel, beside nginx (needs valgrind)
+  bench [CASE…]                         CPU time, latency, memory and time to reload, beside the floor (the least a proxy on
+                                        hyper does), nginx, HAProxy and Envoy where they are
+    --list                              the cases; a name that ends with - stands for all that begin so
+    --quick, --pgo                      of the binary of the tests, or of `build --pgo`
+    --rounds N, --seconds N             of each measurement: 3 of 3 seconds
+    --json FILE, --plot FILE            the same for programs, and as a picture (SVG)
+  bench --instructions                  instructions per request outside the kernel, which no other load disturbs (needs
+                                        valgrind); with the name of a case scale-…, of that
+    --clients N                         that ask at the same time; 1
+    --check, --write                    compared with the table in docs/performance.md, or put there
 
 Each command installs or builds what it needs first; only Rust itself has to be there.";
 
@@ -39,7 +46,7 @@ fn main() -> ExitCode {
         Some(("languages", [])) => languages::run_all(),
         Some(("docs", [])) => docs::write(),
         Some(("demo", rest)) => build::everything(Profile::Quick).and_then(|built| built.demo(rest)),
-        Some(("bench", rest)) => bench::run(rest),
+        Some(("bench", rest)) => bench::measure(rest),
         _ => Err(USAGE.to_owned()),
     };
     match result {
