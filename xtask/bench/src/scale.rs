@@ -14,6 +14,7 @@ use crate::{Bench, WARM_UP, cpu, files, memory};
 
 /// After which a reload is an error.
 const PATIENCE: Duration = Duration::from_secs(120);
+const QUIET: Duration = Duration::from_millis(500);
 const LOOK: Duration = Duration::from_millis(2);
 const CONNECTIONS: usize = 64;
 /// Requests that differ: more than what the proxy remembers.
@@ -44,7 +45,7 @@ impl Scale {
     /// What is compared.
     pub(crate) fn sizes(self) -> [usize; 2] {
         match self {
-            Self::Rules => [10, 10_000],
+            Self::Rules => [10, 4_000],
             Self::Servers => [1, 1_000],
             Self::Plugins => [1, 100],
             Self::Certificates => [2, 5_000],
@@ -84,6 +85,7 @@ fn measure_one(bench: &Bench, case: &'static str, what: Scale, size: usize) -> R
     let compiled = scaled.contender.start()?.start();
     let running = bench.on_proxy_core(|| scaled.contender.start())?;
     let start = running.start();
+    rests(running.pid())?;
     let nanos = || Ok(u64::try_from(cpu::used_by(running.pid())?.as_nanos()).unwrap_or(u64::MAX));
     let extent = Extent::Time { warm_up: WARM_UP, time: bench.time };
     let outcome = bench.load.run(running.address(), &scaled.plan, extent, nanos)?;
@@ -103,6 +105,18 @@ fn measure_one(bench: &Bench, case: &'static str, what: Scale, size: usize) -> R
         Figure::of("memory", "MiB", vec![memory]),
     ];
     Ok(Row { case, proxy: scaled.contender.name, is_baseline: false, figures })
+}
+
+/// Waits until a proxy that has started does nothing any more, not even look at its files a second time.
+fn rests(pid: u32) -> Result<()> {
+    let begun = Instant::now();
+    loop {
+        let before = cpu::used_by(pid)?;
+        std::thread::sleep(QUIET);
+        if cpu::used_by(pid)? - before < QUIET / 10 || begun.elapsed() > PATIENCE {
+            return Ok(());
+        }
+    }
 }
 
 /// Changes one; returns when the proxy serves so.
@@ -181,7 +195,10 @@ fn certificates(bench: &Bench, folder: &Path, size: usize) -> Result<Scaled> {
         let (chain, key) = (certificate.chain.display(), certificate.key.display());
         entries.push(format!("{{ chain = \"{chain}\", key = \"{key}\" }}"));
     }
-    let table = |size: usize| format!("tls = {{ certificates = [{}] }}", entries[..size].join(", "));
+    // A line for each: places in a line of a megabyte take a while to find.
+    let table = |size: usize| {
+        format!("[listener.web.tls]\ncertificates = [\n  {},\n]", entries[..size].join(",\n  "))
+    };
     let contender = bench.programs.tidegate.at(folder, Setup::SECURE, &table(size), &app(bench))?;
     let plan = Plan::plain(Work::hosts((0..size - 1).map(host)), CONNECTIONS);
     Ok(Scaled {

@@ -27,6 +27,9 @@ use super::work::{BODY, grpc_message};
 /// Bytes that are taken and sent at once.
 const PIECE: usize = 64 << 10;
 
+/// Calls at a time on one connection: all of any case.
+const STREAMS: u32 = 10_000;
+
 /// Servers at work; they belong to the thread's tasks.
 pub(super) struct Servers {
     pub(super) http1: SocketAddr,
@@ -44,9 +47,12 @@ impl Servers {
         spawn_local(async move {
             while let Ok((stream, _)) = grpc.accept().await {
                 let _ = stream.set_nodelay(true);
-                let serving =
-                    http2::Builder::new(Local).serve_connection(TokioIo::new(stream), service_fn(call));
-                spawn_local(serving);
+                let mut builder = http2::Builder::new(Local);
+                // Proxies send their first requests before they know how many the server takes.
+                builder.max_concurrent_streams(STREAMS);
+                // nginx opens windows of streams that have ended, for which others would cut it off after a while.
+                builder.max_local_error_reset_streams(None);
+                spawn_local(builder.serve_connection(TokioIo::new(stream), service_fn(call)));
             }
         });
         Ok(servers)
