@@ -17,7 +17,7 @@ pub(crate) struct Document<T> {
     pub(crate) positions: Positions,
 }
 
-pub(crate) fn read<T: DeserializeOwned + JsonSchema>(
+pub(crate) fn read<T: DeserializeOwned + JsonSchema + 'static>(
     text: &str,
     file: &Path,
 ) -> Result<Document<T>, Problems> {
@@ -47,7 +47,7 @@ pub(crate) fn read<T: DeserializeOwned + JsonSchema>(
     }
 
     let positions = Positions::new(file, &report.lines, table.get_ref());
-    validate::table(&schema::of::<T>(), table.get_ref(), &mut report);
+    validate::table(schema::made::<T>(), table.get_ref(), &mut report);
     if !report.problems.is_empty() {
         return Err(Problems(report.problems).sorted());
     }

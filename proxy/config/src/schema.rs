@@ -1,5 +1,9 @@
 //! The JSON Schemas of the files, generated from the structs in `file`.
 
+use std::any::TypeId;
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use schemars::transform::transform_subschemas;
@@ -10,6 +14,14 @@ use serde_json::Value;
 pub(crate) fn of<T: JsonSchema>() -> Value {
     let settings = SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
     settings.with_transform(restrict_to_toml).into_generator().into_root_schema_for::<T>().to_value()
+}
+
+/// The same, made once for each type: it is longer work than to read a file by it, and a hundred plugins have a hundred
+/// files.
+pub(crate) fn made<T: JsonSchema + 'static>() -> &'static Value {
+    static MADE: Mutex<BTreeMap<TypeId, &'static Value>> = Mutex::new(BTreeMap::new());
+    let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+    made.entry(TypeId::of::<T>()).or_insert_with(|| Box::leak(Box::new(of::<T>())))
 }
 
 /// TOML has no null (absent is absent), and its integers have no width.

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind};
 use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher as _};
@@ -16,8 +16,9 @@ use tidegate_config::Config;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Fingerprint(Vec<(PathBuf, Option<Stat>)>);
 
+/// The same of one file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stat {
+pub(super) struct Stat {
     device: u64,
     inode: u64,
     size: u64,
@@ -43,7 +44,20 @@ impl Fingerprint {
     }
 }
 
-fn stat(path: &Path) -> Option<Stat> {
+impl Stat {
+    /// Whether the file was left alone for so long.
+    pub(super) fn is_older_than(&self, time: Duration) -> bool {
+        let (seconds, nanoseconds) = self.changed;
+        let (Ok(seconds), Ok(nanoseconds)) = (u64::try_from(seconds), u32::try_from(nanoseconds)) else {
+            return false;
+        };
+        let changed = SystemTime::UNIX_EPOCH + Duration::new(seconds, nanoseconds);
+        changed.elapsed().is_ok_and(|age| age >= time)
+    }
+}
+
+/// `None` if there is no such file, or it cannot be looked at.
+pub(super) fn stat(path: &Path) -> Option<Stat> {
     let metadata = fs::metadata(path).ok()?;
     Some(Stat {
         device: metadata.dev(),

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use tidegate_config::{BodyOverflow, OnError, Problem};
 use tokio::sync::mpsc;
 
+use super::codes::Hash;
 use super::files::problem;
 use super::status::{State, Status};
-use super::version::{Hash, Inputs, Key, Lacks, Read, Refused, Version, secret_files};
+use super::version::{Inputs, Key, Lacks, Read, Refused, Version, secret_files};
 use super::{Look, Scan};
 use crate::policy::{Breaker, Link, Policy, Shares, Warm};
 

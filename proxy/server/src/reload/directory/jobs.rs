@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use tidegate_config::Cases;
 use tidegate_plugin_host::{Code, Host, LoadError, Plugin, Settings};
 
-use super::version::{Failed, Hash, Key};
+use super::codes::Hash;
+use super::version::{Failed, Key};
 use crate::cases::{self, Trial};
 use crate::policy::Warm;
 

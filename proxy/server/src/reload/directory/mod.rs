@@ -1,8 +1,9 @@
 //! The plugin directory over time: which policies stand in the chain, and what is wrong with the others.
 //!
-//! `files` says what there is, `version` reads it, `jobs` load it, `entry` keeps what serves at each place, `status` shows
+//! `files` says what there is, `version` reads it, `codes` reads none of it again while others are loaded, `jobs` load it, `entry` keeps what serves at each place, `status` shows
 //! it.
 
+mod codes;
 mod entry;
 mod files;
 mod jobs;
@@ -19,6 +20,7 @@ use tidegate_config::{Config, Problem};
 use tidegate_plugin_host::Host;
 use tokio::sync::mpsc;
 
+use self::codes::Codes;
 use self::entry::{Entry, Step};
 use self::files::Files;
 use self::jobs::{Jobs, Loaded, Progress};
@@ -36,6 +38,7 @@ const LOOK: Duration = Duration::from_secs(1);
 /// The policies of one directory: what serves, what is refused, what is being loaded.
 pub(crate) struct Directory {
     jobs: Jobs,
+    codes: Codes,
     /// By the name of the place.
     entries: BTreeMap<String, Entry>,
     versions: u64,
@@ -80,7 +83,7 @@ impl Directory {
         wake: impl Fn() + Send + Sync + 'static,
     ) -> Self {
         let jobs = Jobs::new(host, workers, Arc::new(wake));
-        Self { jobs, entries: BTreeMap::new(), versions: 0, bad_version }
+        Self { jobs, codes: Codes::default(), entries: BTreeMap::new(), versions: 0, bad_version }
     }
 
     /// Files that policies which serve have as secrets.
@@ -108,7 +111,7 @@ impl Directory {
             let is_written =
                 [&place.wasm, &place.toml, &place.cases].into_iter().flatten().any(|path| is_written(path));
             let entry = self.entries.entry(place.name.clone()).or_default();
-            let step = entry.judge(version::read(place, &all, config), look, is_written);
+            let step = entry.judge(version::read(place, &all, config, &mut self.codes), look, is_written);
             if let Step::Load(inputs) = &step
                 && let Progress::Pending(since) =
                     self.jobs.advance(&place.name, &inputs.key, &inputs.bytes, || {
@@ -124,6 +127,7 @@ impl Directory {
         if unfinished.iter().any(|since| !slow || (since.is_some() && !is_slow(since))) {
             return Ok(Scan { pending: true, again_after: Some(LOOK), ..Scan::default() });
         }
+        self.codes.forget();
         let mut used = Vec::new();
         for (name, step) in steps {
             if let Step::Load(inputs) = &step {

@@ -9,6 +9,7 @@ use tidegate_config::{
 };
 use tidegate_plugin_host::{self as host, Activation, LoadError};
 
+use super::codes::{Codes, Hash};
 use super::files::{self, Files, problem};
 use crate::policy::{Link, Shadow};
 use crate::regular;
@@ -27,8 +28,6 @@ pub(super) struct Key {
     /// not matter to it.
     problems: Vec<Problem>,
 }
-
-pub(super) type Hash = [u8; 32];
 
 impl Key {
     /// The code it stands on, as far as that could be read.
@@ -136,7 +135,12 @@ pub(super) fn shadow_of(name: &str, settings: &PluginFile) -> Option<Shadow> {
 }
 
 /// Reads what a version of `place` would be made of.
-pub(super) fn read(place: &Files, all: &[Files], config: &Config) -> Result<Read, Box<Refused>> {
+pub(super) fn read(
+    place: &Files,
+    all: &[Files],
+    config: &Config,
+    codes: &mut Codes,
+) -> Result<Read, Box<Refused>> {
     let mut key = Key::default();
     let mut settings = PluginFile::default();
     // A shadow without settings of its own has those of the policy whose next version it may be.
@@ -187,13 +191,13 @@ pub(super) fn read(place: &Files, all: &[Files], config: &Config) -> Result<Read
     let lacks = if absent { Lacks::Code } else { Lacks::Version };
     let wasm = files::code_of(place, all, &settings)
         .map_err(|problem| Refused::new(&place.name, key.clone(), lacks, vec![problem], &settings))?;
-    let bytes = regular::read(&wasm).map_err(|error| {
+    let code = codes.read(&wasm).map_err(|error| {
         let no_policy = regular::is_no_file(&error) && !settings.required;
         let lacks = if no_policy { Lacks::File } else { lacks };
         let problem = problem(&wasm, format!("cannot read it: {error}"));
         Refused::new(&place.name, key.clone(), lacks, vec![problem], &settings)
     })?;
-    key.code = Some(Sha256::digest(&bytes).into());
+    key.code = Some(code.hash);
     key.problems = unknown_names(config, &settings);
     if !key.problems.is_empty() {
         let problems = key.problems.clone();
@@ -207,7 +211,7 @@ pub(super) fn read(place: &Files, all: &[Files], config: &Config) -> Result<Read
         }
     };
     key.secrets = (!secrets.is_empty()).then(|| digest(&secrets));
-    let (name, bytes) = (place.name.clone(), bytes.into());
+    let (name, bytes) = (place.name.clone(), code.bytes);
     let secrets = secrets.into_iter().collect();
     Ok(Read::Inputs(Box::new(Inputs { key, name, settings, wasm, bytes, secrets, cases })))
 }
