@@ -7,23 +7,22 @@ use crate::build::{self, Built, Profile};
 use crate::command::{Result, cargo, run};
 use crate::pgo;
 
-/// `cargo xtask bench [--pgo | --quick] …`: the rest is in `xtask/bench/src/arguments.rs`.
+/// `cargo xtask bench [--quick] …`: the rest is in `xtask/bench/src/arguments.rs`.
 pub(crate) fn measure(arguments: &[String]) -> Result<()> {
     let is = |flag: &str| arguments.iter().any(|argument| argument == flag);
-    let rest = arguments.iter().filter(|argument| !["--quick", "--pgo"].contains(&argument.as_str()));
+    let rest = arguments.iter().filter(|argument| *argument != "--quick");
     let profile = if is("--quick") { Profile::Quick } else { Profile::Release };
     if is("--list") {
         let nothing = Built { target: build::target_folder()?, binary: "-".into(), plugins: "-".into() };
         let bench = program(Profile::Quick, &nothing.target)?;
         return run(command(&bench, &nothing, "quick").args(rest));
     }
-    let built = match is("--pgo") {
-        true => pgo::build()?,
-        false => build::everything(profile)?,
+    let built = match profile {
+        Profile::Release => pgo::release()?,
+        Profile::Quick => build::everything(profile)?,
     };
     let bench = program(profile, &built.target)?;
-    let how = if is("--pgo") { "pgo" } else { profile.name() };
-    run(command(&bench, &built, how).args(rest))
+    run(command(&bench, &built, profile.name()).args(rest))
 }
 
 /// Sends requests to `built`, whose processes write down what they counted.

@@ -16,9 +16,9 @@ mod wasm;
 const USAGE: &str = "\
 Usage: cargo xtask COMMAND
 
-  build                                 target/release/tidegate and target/plugins/NAME.wasm
-  build --pgo                           target/pgo/tidegate, optimised by a profile of its work: a fifth less CPU time
-                                        outside the kernel, for three times the build time
+  build                                 target/release/tidegate and target/plugins/NAME.wasm; the binary is optimised by the
+                                        profile of its work in xtask/profiles, if there is one for the compiler
+  profile                               that profile, anew: half an hour
   test [FILTER…]                        formatting, lints, and every test (or those whose name contains FILTER)
   languages                             the tools for policies in JavaScript, TypeScript, Python and C, to target/languages,
                                         and the tests that build and run such projects
@@ -27,7 +27,7 @@ Usage: cargo xtask COMMAND
   bench [CASE…]                         CPU time, latency, memory and time to reload, beside the floor (the least a proxy on
                                         hyper does), nginx, HAProxy and Envoy where they are
     --list                              the cases; a name that ends with - stands for all that begin so
-    --quick, --pgo                      of the binary of the tests, or of `build --pgo`
+    --quick                             of the binary of the tests
     --rounds N, --seconds N             of each measurement: 3 of 3 seconds
     --json FILE, --plot FILE            the same for programs, and as a picture (SVG)
   bench --instructions                  instructions per request outside the kernel, which no other load disturbs (needs
@@ -40,8 +40,8 @@ Each command installs or builds what it needs first; only Rust itself has to be 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let result = match arguments.split_first().map(|(name, rest)| (name.as_str(), rest)) {
-        Some(("build", [])) => build::everything(Profile::Release).map(|built| built.report()),
-        Some(("build", [flag])) if flag == "--pgo" => pgo::build().map(|built| built.report()),
+        Some(("build", [])) => pgo::release().map(|built| built.report()),
+        Some(("profile", [])) => pgo::count(),
         Some(("test", filters)) => test::run(filters),
         Some(("languages", [])) => languages::run_all(),
         Some(("docs", [])) => docs::write(),

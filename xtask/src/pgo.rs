@@ -1,53 +1,95 @@
 //! Profile-guided optimisation: the binary is built to count what it does, put to work, and built again with that.
 //!
 //! The compiler then knows which branches are taken and which functions are worth inlining, and puts what is
-//! used together. That saves a fifth to a quarter of the CPU time that is not the kernel's.
+//! used together. That saves a fifth to a quarter of the CPU time that is not the kernel's. To count takes half an hour,
+//! so what was counted is kept with the sources; what has changed since is compiled as if nothing was known of it.
 
 use std::fs;
+use std::hash::{DefaultHasher, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::bench;
-use crate::build::{self, Built};
-use crate::command::{Result, cargo, output, run, say};
+use crate::build::{self, Built, Profile};
+use crate::command::{Result, cargo, output, root, run, say};
 
-/// Builds the binary and the stock policies, the binary as `target/pgo/tidegate`.
-pub(crate) fn build() -> Result<Built> {
+/// The release and the stock policies: by the profile that is kept, where there is one for this compiler.
+pub(crate) fn release() -> Result<Built> {
+    let profile = kept()?;
+    if !profile.is_file() {
+        let name = profile.file_name().unwrap_or_default().to_string_lossy();
+        say(&format!(
+            "built without a profile: xtask/profiles has none for this compiler ({name}); `cargo xtask profile` makes it"
+        ));
+        return build::everything(Profile::Release);
+    }
+    let target = build::target_folder()?;
+    let plugins = build::plugins(&target)?;
+    let folder = target.join("pgo");
+    let profile = named_by_content(&profile, &folder)?;
+    // What has changed since is no news.
+    let flags = [&*format!("-Cprofile-use={}", profile.display()), "-Cllvm-args=-no-pgo-warn-mismatch"];
+    let made = compile(&folder, "optimised", &flags)?;
+    let binary = put(&made, &target.join("release"))?;
+    Ok(Built { target, binary, plugins })
+}
+
+/// Counts anew and keeps what was counted.
+pub(crate) fn count() -> Result<()> {
     let profdata = Profdata::find()?;
     let target = build::target_folder()?;
     let plugins = build::plugins(&target)?;
     let folder = target.join("pgo");
     let counts = folder.join("counts");
-    let profile = folder.join("tidegate.profdata");
-    let binary = compile(&folder, "counting", &format!("-Cprofile-generate={}", counts.display()))?;
-    // With another profile, everything would be compiled anew.
-    if !is_newer(&profile, &binary) {
-        let _ = fs::remove_dir_all(&counts);
-        bench::train(&Built { target: target.clone(), binary, plugins: plugins.clone() })?;
-        run(Command::new(profdata.0).args(["merge", "-o"]).arg(&profile).arg(&counts))?;
-    }
-    let made = compile(&folder, "optimised", &format!("-Cprofile-use={}", profile.display()))?;
-    let binary = folder.join("tidegate");
-    fs::copy(&made, &binary).map_err(|error| format!("{}: {error}", binary.display()))?;
-    Ok(Built { target, binary, plugins })
+    let binary = compile(&folder, "counting", &[&format!("-Cprofile-generate={}", counts.display())])?;
+    let _ = fs::remove_dir_all(&counts);
+    bench::train(&Built { target, binary, plugins })?;
+    let kept = kept()?;
+    let profiles = kept.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(profiles).map_err(|error| format!("{}: {error}", profiles.display()))?;
+    // Sparse: without what was never used.
+    run(Command::new(profdata.0).args(["merge", "--sparse", "-o"]).arg(&kept).arg(&counts))?;
+    say(&format!("{} is new; `cargo xtask build` uses it", kept.display()));
+    Ok(())
 }
 
-/// Whether `made` is there and newer than what it is made with: `of`, and this program.
-fn is_newer(made: &Path, of: &Path) -> bool {
-    let time = |path: &Path| fs::metadata(path).and_then(|found| found.modified()).ok();
-    let program = std::env::current_exe().ok();
-    time(made).is_some_and(|made| {
-        [Some(of), program.as_deref()].into_iter().flatten().all(|it| time(it) < Some(made))
-    })
+/// Where the profile for this compiler is kept: its format changes with the compiler, and its content with the target.
+fn kept() -> Result<PathBuf> {
+    let version = output(Command::new("rustc").arg("-vV")).unwrap_or_default();
+    let release = version.lines().find_map(|line| line.strip_prefix("release: "));
+    let release = release.ok_or("`rustc -vV` names no release; is Rust installed?")?;
+    Ok(root().join("xtask/profiles").join(format!("rustc-{release}-{}.profdata", host()?)))
 }
 
-/// The release, with one more flag for the compiler. The target is named because otherwise build scripts would be
-/// compiled with it, too; and each flag has a folder, since cargo would compile everything again for the other.
-fn compile(folder: &Path, name: &str, flag: &str) -> Result<PathBuf> {
+/// The profile by a name that says what is in it: cargo compiles anew where a flag changes, and not where a file does.
+fn named_by_content(profile: &Path, folder: &Path) -> Result<PathBuf> {
+    let content = fs::read(profile).map_err(|error| format!("{}: {error}", profile.display()))?;
+    let mut hasher = DefaultHasher::new();
+    hasher.write(&content);
+    let named = folder.join(format!("{:016x}.profdata", hasher.finish()));
+    fs::create_dir_all(folder)
+        .and_then(|()| fs::write(&named, content))
+        .map_err(|error| format!("{}: {error}", named.display()))?;
+    Ok(named)
+}
+
+/// Beside and renamed: the old one may be running.
+fn put(made: &Path, folder: &Path) -> Result<PathBuf> {
+    let (beside, binary) = (folder.join("tidegate.new"), folder.join("tidegate"));
+    fs::create_dir_all(folder)
+        .and_then(|()| fs::copy(made, &beside))
+        .and_then(|_| fs::rename(&beside, &binary))
+        .map_err(|error| format!("{}: {error}", binary.display()))?;
+    Ok(binary)
+}
+
+/// The release, with more flags for the compiler. The target is named because otherwise build scripts would be
+/// compiled with them, too; and each purpose has a folder, since cargo would compile everything again for the other.
+fn compile(folder: &Path, name: &str, flags: &[&str]) -> Result<PathBuf> {
     let host = host()?;
     let folder = folder.join(name);
     let given = std::env::var("RUSTFLAGS").unwrap_or_default();
-    let flags: Vec<&str> = given.split_whitespace().chain([flag]).collect();
+    let flags: Vec<&str> = given.split_whitespace().chain(flags.iter().copied()).collect();
     let mut build = cargo();
     build.args(["build", "--release", "--workspace", "--bin", "tidegate", "--target", &host]);
     // Separated so that a folder may have a space in its name.
@@ -72,7 +114,9 @@ impl Profdata {
         }
         match program.is_file() {
             true => Ok(Self(program)),
-            false => Err("--pgo needs llvm-profdata: `rustup component add llvm-tools`. Without --pgo it is not needed.".to_owned()),
+            false => {
+                Err("`cargo xtask profile` needs llvm-profdata: `rustup component add llvm-tools`".to_owned())
+            }
         }
     }
 }
