@@ -1,12 +1,15 @@
 //! Certificates made for one test.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose,
-    IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SerialNumber,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertificateSigningRequestParams,
+    DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams,
+    SerialNumber,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use time::OffsetDateTime;
 
 /// Of the next certificate.
 static SERIAL: AtomicU64 = AtomicU64::new(1);
@@ -60,6 +63,19 @@ impl Authority {
         params.serial_number = Some(serial.clone());
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
         Leaf { certificate, key, serial }
+    }
+
+    /// A certificate for what this request (RFC 2986) asks for, valid so long from `since` ago on, and its own after it.
+    pub(crate) fn sign_request(&self, request: &[u8], since: Duration, lifetime: Duration) -> String {
+        let mut request =
+            CertificateSigningRequestParams::from_der(&request.into()).expect("a request that can be read");
+        let begin = OffsetDateTime::now_utc() - since;
+        (request.params.not_before, request.params.not_after) = (begin, begin + lifetime);
+        let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
+        request.params.serial_number = Some(SerialNumber::from(serial));
+        request.params.use_authority_key_identifier_extension = true;
+        let certificate = request.signed_by(&self.issuer).expect("a certificate");
+        certificate.pem() + &self.pem()
     }
 
     /// Its revocation list, with these on it, for `client-crl`.

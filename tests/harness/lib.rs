@@ -7,11 +7,12 @@
 //! * [`Client`] speaks HTTP/1.1 and HTTP/2, clear or over TLS; [`Raw`] sends exactly the bytes that a test
 //!   gives it.
 //! * [`H2Frames`] is a peer of HTTP/2 that sends what no well-behaved one does.
-//! * [`Authority`] signs certificates.
+//! * [`Authority`] signs certificates, [`Acme`] those that the proxy asks for.
 //! * [`stock`] and [`guest`] are compiled plugins.
 //!
 //! Nothing here waits for time to pass: every wait is for a condition, and gives up after [`PATIENCE`].
 
+mod acme;
 mod answer;
 mod body;
 mod certificates;
@@ -33,6 +34,7 @@ mod tls;
 mod upstream;
 mod wait;
 
+pub use acme::{Acme, Order, Refusal};
 pub use answer::Answer;
 pub use body::{
     BoxBody, Chunks, Zeros, body, chunked, chunks, empty, exclusive, gzipped, next_chunk, stalled,

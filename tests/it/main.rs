@@ -1,6 +1,7 @@
 //! End-to-end tests: one file per part of the product, named as the configuration and the modules are.
 
 mod access_log;
+mod acme;
 mod admin;
 mod api_key;
 mod balance;

@@ -43,7 +43,7 @@ const ASSEMBLERS: [&str; 7] =
     ["exchange", "tcp.rs", "server.rs", "thread.rs", "snapshot.rs", "reload", "commands"];
 
 /// The crates of the proxy, each with those it may use: the one picture of ARCHITECTURE.md. Only `server` assembles.
-const CRATES: [(&str, &[&str]); 11] = [
+const CRATES: [(&str, &[&str]); 12] = [
     ("config", &[]),
     ("message", &[]),
     ("io", &[]),
@@ -52,11 +52,23 @@ const CRATES: [(&str, &[&str]); 11] = [
     ("crypto", &[]),
     ("state", &[]),
     ("telemetry", &[]),
+    ("acme", &[]),
     ("plugin-host", &["message", "crypto", "state", "telemetry"]),
     ("scaffold", &[]),
     (
         "server",
-        &["config", "message", "io", "body", "upstream", "crypto", "plugin-host", "scaffold", "state"],
+        &[
+            "config",
+            "message",
+            "io",
+            "body",
+            "upstream",
+            "acme",
+            "crypto",
+            "plugin-host",
+            "scaffold",
+            "state",
+        ],
     ),
 ];
 

@@ -42,11 +42,12 @@ pub use cases::{
     Expect, Expected, Values,
 };
 pub use config::{
-    AccessLog, Address, Admin, Ambiguous, Balance, Buffer, CacheControl, Certificate, ClientAuth, Coding,
-    CompileCache, Compression, Config, Credentials, Eject, Explain, Files, Health, HttpProbe, HttpVersions,
-    Levels, Limits, Listener, Log, LogFormat, LogLevel, MediaRange, MinRate, Passthrough, Password, Pool,
-    Probe, Protocol, ProxyProtocol, Ready, Redis, RedisTls, Resolver, Retries, Server, Serves, State,
-    StateBackend, Timeouts, Tls, TlsVersion, Upstream, UpstreamTimeouts, UpstreamTls,
+    AccessLog, Acme, AcmeAuthority, Address, Admin, Ambiguous, Balance, Buffer, CacheControl, Certificate,
+    ChallengeKind, ClientAuth, Coding, CompileCache, Compression, Config, Credentials, DnsHook, Eject,
+    Explain, ExternalAccount, Files, Health, HookBy, HttpProbe, HttpVersions, KeyType, Levels, Limits,
+    Listener, Log, LogFormat, LogLevel, MediaRange, MinRate, Passthrough, Password, Pool, Probe, Protocol,
+    ProxyProtocol, Ready, Redis, RedisTls, Resolver, Retries, Server, Serves, State, StateBackend, Timeouts,
+    Tls, TlsVersion, Upstream, UpstreamTimeouts, UpstreamTls,
 };
 pub use plugin::{BodyOverflow, Grants, Isolation, Match, OnError, PluginFile, PluginLimits, Secret};
 pub use positions::Positions;

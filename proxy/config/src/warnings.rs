@@ -19,6 +19,11 @@ impl Config {
             let help = "name the networks that the proxies in front are in";
             found.push(self.positions.problem("trusted-proxies", message).with_help(help));
         }
+        if self.positions.has("acme") && self.acme_names().is_empty() {
+            let message = "acme: no listener has names to obtain certificates for".to_owned();
+            let help = "add tls = { acme = [\"example.com\"] } to a listener, or leave [acme] out";
+            found.push(self.positions.problem("acme", message).with_help(help));
+        }
         for (name, upstream) in &self.upstreams {
             let path = format!("upstream.{}", Positions::segment(name));
             let mut warn = |key: &str, message: &str, help: &str| {

@@ -5,6 +5,7 @@
 //! `proxy/ARCHITECTURE.md` follows a request from file to file.
 
 mod access_log;
+mod acme;
 mod admin;
 mod callouts;
 mod cases;

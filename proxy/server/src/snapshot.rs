@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use http::HeaderName;
+use tidegate_acme::Challenges;
 use tidegate_body::Memory;
 use tidegate_body::buffer::TemporaryFiles;
 use tidegate_config::Config;
@@ -28,6 +29,8 @@ pub(crate) struct Snapshot {
     pub(crate) links: Vec<Link>,
     /// By listener, for those that terminate TLS.
     pub(crate) tls: HashMap<String, Arc<rustls::ServerConfig>>,
+    /// What authorities are answered, where the proxy obtains certificates by itself.
+    pub(crate) challenges: Option<Arc<Challenges>>,
     /// By upstream.
     pub(crate) clusters: Clusters,
     /// By name; those of the same configuration are the same.
@@ -44,11 +47,21 @@ pub(crate) struct Snapshot {
 impl Snapshot {
     /// The next generation, which differs in its policies alone.
     pub(crate) fn with_chain(&self, links: Vec<Link>) -> Self {
+        self.with(links, self.tls.clone())
+    }
+
+    /// The next generation, which differs in what it shows to clients of TLS alone.
+    pub(crate) fn with_tls(&self, tls: HashMap<String, Arc<rustls::ServerConfig>>) -> Self {
+        self.with(self.links.clone(), tls)
+    }
+
+    fn with(&self, links: Vec<Link>, tls: HashMap<String, Arc<rustls::ServerConfig>>) -> Self {
         Self {
             number: self.number + 1,
             config: self.config.clone(),
             links,
-            tls: self.tls.clone(),
+            tls,
+            challenges: self.challenges.clone(),
             clusters: self.clusters.clone(),
             files: self.files.clone(),
             temporary: self.temporary.clone(),
@@ -91,6 +104,8 @@ pub(crate) struct Generation {
     /// What requests make the process hold.
     pub(crate) memory: Arc<Memory>,
     pub(crate) tls: HashMap<String, Arc<rustls::ServerConfig>>,
+    /// What authorities are answered.
+    pub(crate) challenges: Option<Arc<Challenges>>,
     pub(crate) compression: Option<Compression>,
     /// Bytes of the largest request body that any destination takes.
     pub(crate) largest_body: u64,
@@ -148,6 +163,7 @@ impl Generation {
             temporary: snapshot.temporary.clone(),
             memory: snapshot.memory.clone(),
             tls: snapshot.tls.clone(),
+            challenges: snapshot.challenges.clone(),
             compression: Compression::new(
                 config,
                 previous.and_then(|previous| previous.compression.as_ref()),

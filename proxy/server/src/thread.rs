@@ -188,8 +188,11 @@ async fn begin_connection(
     let Some(tls) = generation.tls.get(&*connection.listener).cloned() else {
         return serve_stream(worker, log_phases, generation, connection, admitted, stream, None);
     };
-    match tls::accept(stream, tls, config.timeouts.tls_handshake).await {
-        Ok(tls::Accepted { stream, version, facts }) => {
+    let challenges = generation.challenges.as_deref();
+    match tls::accept(stream, tls, challenges, config.timeouts.tls_handshake).await {
+        // An authority has seen what it wanted to see.
+        Ok(None) => {}
+        Ok(Some(tls::Accepted { stream, version, facts })) => {
             connection.tls = Some(facts);
             serve_stream(worker, log_phases, generation, connection, admitted, stream, Some(version))
         }

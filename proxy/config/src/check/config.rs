@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use super::{Report, compression, explain, files, listener, state, upstream};
+use super::{Report, acme, compression, explain, files, listener, state, upstream};
 use crate::document::Document;
 use crate::{
     AccessLog, Admin, CompileCache, Config, Limits, Log, MinRate, Problems, Ready, Resolver, Timeouts, file,
@@ -12,7 +12,7 @@ use crate::{
 
 /// `file` is where relative paths start.
 pub(crate) fn check(document: Document<file::Config>, file: &Path) -> Result<Config, Problems> {
-    let Document { content, positions } = document;
+    let Document { mut content, positions } = document;
     let directory = file.parent().unwrap_or(Path::new(""));
     let mut report = Report::new(&positions);
     if let Some(name) = &content.default_upstream {
@@ -32,6 +32,7 @@ pub(crate) fn check(document: Document<file::Config>, file: &Path) -> Result<Con
         compression::check(value, &mut report);
     }
     state::check(&content.state, &mut report);
+    acme::check(&content, &mut report);
     for (index, name) in content.identity_headers.iter().enumerate() {
         let at = format!("identity-headers[{index}]");
         let name = &name.0.0;
@@ -50,6 +51,7 @@ pub(crate) fn check(document: Document<file::Config>, file: &Path) -> Result<Con
     header_sizes(&content, &mut report);
     report.finish()?;
 
+    let acme = acme::convert(&mut content, directory);
     let file::Config {
         default_upstream,
         workers,
@@ -70,6 +72,7 @@ pub(crate) fn check(document: Document<file::Config>, file: &Path) -> Result<Con
         admin,
         explain: explaining,
         ready,
+        acme: _,
     } = content;
     let trusted_proxies: Vec<_> = trusted_proxies.into_iter().map(|network| network.0).collect();
     Ok(Config {
@@ -116,8 +119,9 @@ pub(crate) fn check(document: Document<file::Config>, file: &Path) -> Result<Con
         },
         log: Log { level: log.level, format: log.format },
         explain: explaining.map(|explain| explain::convert(explain, directory)),
+        acme,
         state: state::convert(sharing, directory),
-        ready: Ready { upstreams: ready.upstreams },
+        ready: Ready { upstreams: ready.upstreams, certificates: ready.certificates },
         admin: admin.map(|admin| Admin {
             address: admin.address.0,
             hosts: admin.hosts.into_iter().map(|host| host_alone(host.0.0)).collect(),

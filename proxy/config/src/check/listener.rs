@@ -20,6 +20,7 @@ pub(super) fn check(path: &str, listener: &file::Listener, content: &file::Confi
         passthrough(&format!("{path}.tls-passthrough"), names, content, report);
     }
     if let Some(tls) = &listener.tls {
+        has_certificates(&format!("{path}.tls"), tls, report);
         client_certificates(&format!("{path}.tls"), tls, report);
     }
     let forwards = listener.tcp.is_some() || listener.tls_passthrough.is_some();
@@ -130,6 +131,25 @@ fn passthrough(
     }
 }
 
+fn has_certificates(path: &str, tls: &file::Tls, report: &mut Report<'_>) {
+    if tls.certificates.is_none() && tls.acme.is_none() {
+        report.add(
+            path,
+            format!("{path} has no certificate"),
+            "add certificates = [{ chain = \"FILE.pem\", key = \"FILE.key\" }], or acme = [\"example.com\"] to have \
+             them obtained",
+        );
+    }
+    let mut seen = BTreeSet::new();
+    for (index, name) in tls.acme.iter().flatten().enumerate() {
+        if !seen.insert(&name.0.0) {
+            let at = format!("{path}.acme[{index}]");
+            let message = format!("{at}: {:?} stands there already in another spelling", name.0.0);
+            report.add(&at, message, "names are compared without regard to case: write it once");
+        }
+    }
+}
+
 fn client_certificates(path: &str, tls: &file::Tls, report: &mut Report<'_>) {
     if tls.client_crl.is_some() && tls.client_ca.is_none() {
         report.add(
@@ -166,7 +186,11 @@ pub(super) fn convert(listener: file::Listener, trusted_proxies: &[IpNet], direc
         address: listener.address.0,
         serves,
         tls: listener.tls.map(|tls| Tls {
-            certificates: tls.certificates.into_iter().map(|pair| certificate(directory, pair)).collect(),
+            certificates: {
+                let pairs = tls.certificates.into_iter().flatten();
+                pairs.map(|pair| certificate(directory, pair)).collect()
+            },
+            acme: tls.acme.into_iter().flatten().map(|name| name.0.0).collect(),
             client_ca: tls.client_ca.map(|file| path(directory, file)),
             client_crl: tls.client_crl.map(|file| path(directory, file)),
             client_auth: tls.client_auth,

@@ -1,11 +1,13 @@
 //! What one key says about another, once each is right by itself.
 
+mod acme;
 mod compression;
 mod config;
 mod explain;
 mod files;
 mod listener;
 mod plugin;
+mod secret;
 mod state;
 mod upstream;
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::{Report, path};
+use super::{Report, secret};
 use crate::cases::CaseConfig;
 use crate::document::Document;
 use crate::{
@@ -112,29 +112,13 @@ fn secrets(
     directory: &Path,
     report: &mut Report<'_>,
 ) -> BTreeMap<String, Secret> {
-    let mut secrets = BTreeMap::new();
-    for (name, secret) in written {
-        let at = format!("secrets.{}", Positions::segment(&name));
-        match (secret.file, secret.env) {
-            (Some(file), None) => {
-                secrets.insert(name, Secret::File(path(directory, file)));
-            }
-            (None, Some(variable)) => {
-                secrets.insert(name, Secret::Env(variable.0.0));
-            }
-            (Some(_), Some(_)) => report.add(
-                &format!("{at}.env"),
-                format!("{at}: env cannot stand beside file"),
-                "leave one of them out",
-            ),
-            (None, None) => report.add(
-                &at,
-                format!("{at} does not say where the secret is"),
-                "add file = \"FILE\" or env = \"NAME\"",
-            ),
-        }
+    for (name, written) in &written {
+        secret::check(&format!("secrets.{}", Positions::segment(name)), written, report);
     }
-    secrets
+    written
+        .into_iter()
+        .filter_map(|(name, written)| Some((name, secret::convert(written, directory)?)))
+        .collect()
 }
 
 /// `[config]` of `NAME.cases.toml` and of its cases, as the plugin gets it.

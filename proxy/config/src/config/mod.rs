@@ -3,7 +3,7 @@
 //! Default, range and what happens at a limit stand where a key is declared, in `file`, and in the guide
 //! (docs/configuration.md). Here stands what whoever uses a value can rely on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Positions;
 
+mod acme;
 mod compression;
 mod explain;
 mod files;
@@ -21,6 +22,7 @@ mod listener;
 mod state;
 mod upstream;
 
+pub use acme::{Acme, AcmeAuthority, ChallengeKind, DnsHook, ExternalAccount, HookBy, KeyType};
 pub use compression::{Coding, Compression, Levels, MediaRange};
 pub use explain::Explain;
 pub use files::{CacheControl, Files};
@@ -70,6 +72,8 @@ pub struct Config {
     pub access_log: AccessLog,
     /// `[log]`: the proxy's own log, on stderr.
     pub log: Log,
+    /// `[acme]`: how certificates are obtained.
+    pub acme: Acme,
     /// Where policies keep what they share.
     pub state: State,
     /// `[admin]`; `None` = off.
@@ -86,6 +90,12 @@ impl Config {
     /// The names a request can be routed to: those of upstreams and of file roots.
     pub fn destinations(&self) -> impl Iterator<Item = &String> {
         self.upstreams.keys().chain(self.files.keys())
+    }
+
+    /// The names whose certificates the proxy obtains by itself, for whichever listener.
+    pub fn acme_names(&self) -> BTreeSet<&String> {
+        let tables = self.listeners.values().filter_map(|listener| listener.tls.as_ref());
+        tables.flat_map(|tls| &tls.acme).collect()
     }
 }
 
@@ -236,10 +246,12 @@ pub enum LogFormat {
 }
 
 /// `[ready]`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ready {
     /// Upstreams of each of which a server must be up.
     pub upstreams: Vec<String>,
+    /// Whether each listener with names of its own must have the certificate of one.
+    pub certificates: bool,
 }
 
 /// `[admin]`.

@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::text::{DnsServer, FieldName, FilePath, Form, HostField, Name, Size, Text};
-use super::{Compression, Explain, Files, Listener, State, Upstream};
+use super::{Acme, Compression, Explain, Files, Listener, State, Upstream};
 use crate::{Ambiguous, LogFormat, LogLevel};
 
 /// The configuration of tidegate.
@@ -64,6 +64,8 @@ pub(crate) struct Config {
     pub access_log: AccessLog,
     /// The proxy's own log, on stderr. Read at the start only.
     pub log: Log,
+    /// How the proxy obtains the certificates of the names in `tls.acme` of listeners (ACME, RFC 8555).
+    pub acme: Acme,
     /// Where policies keep what they share: limits and stores. Read at the start only.
     #[schemars(extend("x-secret" = true))]
     pub state: State,
@@ -77,13 +79,22 @@ pub(crate) struct Config {
 }
 
 /// When `/readyz` says no.
-#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub(crate) struct Ready {
     /// Upstreams of each of which a server must be up: with `health` one that has passed a check, without it one whose
     /// requests do not fail.
     #[schemars(extend("uniqueItems" = true))]
     pub upstreams: Vec<String>,
+    /// Listeners with `tls.acme` and without `tls.certificates` must each have got the certificate of at least one name. Write
+    /// `false` if the authority can reach the proxy only once it is ready, as behind a balancer that looks at `/readyz`.
+    pub certificates: bool,
+}
+
+impl Default for Ready {
+    fn default() -> Self {
+        Self { upstreams: Vec::new(), certificates: true }
+    }
 }
 
 /// Where the proxy looks up the host names in `servers` of upstreams.

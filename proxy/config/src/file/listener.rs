@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::config::key_schema;
-use super::text::{FieldName, FilePath, SniPattern, Text};
+use super::text::{CertificateHost, FieldName, FilePath, SniPattern, Text};
 use super::{HeaderCase, Switch};
 use crate::{ClientAuth, TlsVersion};
 
@@ -90,9 +90,13 @@ pub(crate) enum Http {
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) struct Tls {
-    /// The proxy chooses by server name (SNI), and takes the first when none matches.
+    /// The proxy chooses by server name (SNI), and takes the first when none matches. Either this or `acme` is needed.
     #[schemars(length(min = 1))]
-    pub certificates: Vec<Certificate>,
+    pub certificates: Option<Vec<Certificate>>,
+    /// Names whose certificates the proxy obtains and renews by itself, one for each, as [acme](#acme) says. They come
+    /// after `certificates`. Until one is there, the proxy shows one that it signed itself.
+    #[schemars(length(min = 1), extend("uniqueItems" = true))]
+    pub acme: Option<Vec<Text<CertificateHost>>>,
     /// PEM file of the authorities that sign client certificates. Required by a `client-auth` other than
     /// `"none"`, and not allowed without.
     #[schemars(extend("examples" = ["certs/clients.pem"]))]

@@ -1,6 +1,7 @@
 //! What the files may contain: the structs the schemas are generated from. They never leave the
 //! crate.
 
+mod acme;
 mod compression;
 mod config;
 mod explain;
@@ -11,6 +12,7 @@ mod state;
 pub(crate) mod text;
 mod upstream;
 
+pub(crate) use acme::{Acme, DnsHook, ExternalAccount};
 pub(crate) use compression::{Compression, DEFAULT_LEVELS};
 pub(crate) use config::{Config, Limits};
 pub(crate) use explain::Explain;

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use crate::{Config, PluginFile, Problems, parse, parse_plugin};
 
+mod acme;
 mod compression;
 mod config;
 mod files;

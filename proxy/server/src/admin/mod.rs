@@ -15,6 +15,8 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::{Value, json};
 use socket2::SockRef;
+use tidegate_acme::{NameState, Watcher};
+use tidegate_config::Config;
 use tidegate_message::authority;
 use tidegate_plugin_host::Services;
 use tidegate_state::Reach;
@@ -109,7 +111,7 @@ async fn answer(request: &Request<Incoming>, control: &Handle, services: &Servic
     match request.uri().path() {
         "/livez" if get => text(StatusCode::OK, "ok\n".to_owned()),
         "/readyz" if get => {
-            let reasons = not_ready(&control.status());
+            let reasons = not_ready(&control.status(), control.certificates());
             if reasons.is_empty() {
                 text(StatusCode::OK, "ok\n".to_owned())
             } else {
@@ -122,6 +124,7 @@ async fn answer(request: &Request<Incoming>, control: &Handle, services: &Servic
             with_type(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", metrics)
         }
         "/api/v1/state" if get => json(StatusCode::OK, &state(&services.state.status())),
+        "/api/v1/acme" if get => json(StatusCode::OK, &json!(control.certificates().status())),
         "/api/v1/plugins" if get => json(StatusCode::OK, &json!(control.status().plugins)),
         "/api/v1/requests" if get => with_type(StatusCode::OK, "application/jsonl", control.recent().lines()),
         path if get && path.starts_with(REQUEST) => match explained(control, &path[REQUEST.len()..]) {
@@ -142,11 +145,25 @@ async fn answer(request: &Request<Incoming>, control: &Handle, services: &Servic
             None => text(StatusCode::SERVICE_UNAVAILABLE, "stopping\n".to_owned()),
         },
         "/livez" | "/readyz" | "/metrics" | "/api/v1/plugins" | "/api/v1/requests" | "/api/v1/upstreams"
-        | "/api/v1/state" => not_allowed("GET, HEAD"),
+        | "/api/v1/state" | "/api/v1/acme" => not_allowed("GET, HEAD"),
+        path if path.starts_with(ACME) && path.ends_with(RENEW) && path.len() > ACME.len() + RENEW.len() => {
+            let name = &path[ACME.len()..path.len() - RENEW.len()];
+            match *request.method() == Method::POST {
+                true if control.certificates().renew(name) => {
+                    text(StatusCode::ACCEPTED, "begun\n".to_owned())
+                }
+                true => text(StatusCode::NOT_FOUND, "no certificate is obtained for this name\n".to_owned()),
+                false => not_allowed("POST"),
+            }
+        }
         "/api/v1/reload" => not_allowed("POST"),
         _ => text(StatusCode::NOT_FOUND, "there is nothing here\n".to_owned()),
     }
 }
+
+/// Before the name whose certificate is to be obtained now, and what follows it.
+const ACME: &str = "/api/v1/acme/";
+const RENEW: &str = "/renew";
 
 /// One request of those that were explained.
 const REQUEST: &str = "/api/v1/requests/";
@@ -175,7 +192,7 @@ fn state(status: &tidegate_state::Status) -> Value {
 }
 
 /// Why requests are not, or not all, served as configured.
-fn not_ready(status: &Status) -> Vec<String> {
+fn not_ready(status: &Status, certificates: &Watcher) -> Vec<String> {
     let draining = status.draining.then(|| "draining".to_owned());
     let policies = status.plugins.iter().filter_map(PolicyStatus::not_ready);
     let needed = status.config.iter().flat_map(|config| &config.ready.upstreams);
@@ -184,7 +201,35 @@ fn not_ready(status: &Status) -> Vec<String> {
         !upstreams.any(|cluster| *cluster.name == ***name && cluster.has_server_up())
     });
     let down = down.map(|name| format!("upstream {name}: no server is up"));
-    draining.into_iter().chain(policies).chain(down).collect()
+    let missing = status.config.iter().flat_map(|config| without_certificate(config, certificates));
+    draining.into_iter().chain(policies).chain(down).chain(missing).collect()
+}
+
+/// The listeners that have nothing to show but what the proxy signed itself. A name that has no certificate beside others that
+/// have one is no reason: the others would go down with it.
+fn without_certificate(config: &Config, certificates: &Watcher) -> Vec<String> {
+    let tables = config.listeners.iter().filter_map(|(name, listener)| Some((name, listener.tls.as_ref()?)));
+    let mut tables = tables
+        .filter(|(_, tls)| config.ready.certificates && tls.certificates.is_empty() && !tls.acme.is_empty())
+        .peekable();
+    if tables.peek().is_none() {
+        return Vec::new();
+    }
+    let status = certificates.status();
+    let of_name = |name: &String| {
+        status.names.binary_search_by(|known| known.name.cmp(name)).ok().map(|found| &status.names[found])
+    };
+    let missing = tables.filter_map(|(listener, tls)| {
+        let mut names = tls.acme.iter().filter_map(of_name);
+        if names.any(|name| name.state != NameState::Missing) {
+            return None;
+        }
+        let first = of_name(tls.acme.first()?);
+        let failure = first.and_then(|name| name.failures.last().map(|failure| failure.error.as_str()));
+        let why = failure.or(first.and_then(|name| name.error.as_deref())).unwrap_or("it is being asked for");
+        Some(format!("listener {listener}: no certificate yet for {}: {why}", tls.acme[0]))
+    });
+    missing.collect()
 }
 
 fn text(status: StatusCode, text: String) -> Response<Full<Bytes>> {

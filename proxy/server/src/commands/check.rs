@@ -9,8 +9,9 @@ use tidegate_config::{Config, Problem};
 use tidegate_plugin_host::{Host, HostError, Services};
 use tokio::sync::mpsc;
 
-use super::print;
+use super::{names, print};
 use crate::access_log;
+use crate::acme;
 use crate::compile_cache;
 use crate::explain;
 use crate::files;
@@ -23,9 +24,10 @@ use tidegate_body::buffer;
 /// Prints every problem, one a line, what works but will surprise, and a last line that counts the
 /// problems.
 pub(crate) fn run(file: &Path) -> Result<ExitCode, String> {
-    let Findings { problems, warnings, costs } = look(file).map_err(|error| error.to_string())?;
+    let Findings { problems, warnings, names, costs } = look(file).map_err(|error| error.to_string())?;
     let mut lines: Vec<String> = problems.iter().map(Problem::to_string).collect();
     lines.extend(warnings.iter().map(|warning| format!("warning: {warning}")));
+    lines.extend(names);
     lines.extend(costs);
     lines.push(match problems.len() {
         0 => format!("{}: no problem found", file.display()),
@@ -39,13 +41,15 @@ pub(crate) fn run(file: &Path) -> Result<ExitCode, String> {
 struct Findings {
     problems: Vec<Problem>,
     warnings: Vec<Problem>,
+    /// How it stands with the names of certificates, a line each.
+    names: Vec<String>,
     /// What each policy costs, a line each.
     costs: Vec<String>,
 }
 
 impl Findings {
     fn problems(problems: Vec<Problem>) -> Self {
-        Self { problems, warnings: Vec::new(), costs: Vec::new() }
+        Self { problems, warnings: Vec::new(), names: Vec::new(), costs: Vec::new() }
     }
 }
 
@@ -63,8 +67,10 @@ fn look(file: &Path) -> Result<Findings, HostError> {
         // Where the plugins and certificates are is in the file.
         Err(problems) => return Ok(Findings::problems(problems.0)),
     };
-    let (_, findings) = tls::Loader::new().load(&config);
+    let obtained = acme::stored(&config);
+    let (_, findings) = tls::Loader::new().load(&config, &obtained);
     let mut problems = findings.problems;
+    problems.extend(acme::check(&config).err());
     problems.extend(findings.warnings);
     tls::ClientLoader::new().load(&config, &mut problems);
     files::load(&config, &mut problems);
@@ -96,7 +102,8 @@ fn look(file: &Path) -> Result<Findings, HostError> {
     };
     warnings.extend(temporary);
     warnings.extend(files::warnings(&config));
-    Ok(Findings { problems, warnings, costs })
+    let names = names::lines(&config, &obtained);
+    Ok(Findings { problems, warnings, names, costs })
 }
 
 fn cost(link: &Link) -> Option<String> {

@@ -4,6 +4,7 @@ mod check;
 mod demo;
 mod explain;
 mod inspect;
+mod names;
 mod new;
 mod replay;
 mod test;

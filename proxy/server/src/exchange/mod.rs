@@ -7,12 +7,13 @@
 //!        refusal
 //! ```
 //!
-//! `begin` makes an exchange of a request, `active` is what belongs to it until its end, `policies` shows it and its
+//! `begin` makes an exchange of a request, `challenge` answers those who sign certificates, `active` is what belongs to it until its end, `policies` shows it and its
 //! bodies to the policies, `destination` sends it on, `switch` carries a connection that changes its protocol, and in
 //! `log_phases` it waits for the last word of policies.
 
 mod active;
 mod begin;
+mod challenge;
 mod destination;
 mod log_phases;
 mod policies;
@@ -58,6 +59,12 @@ pub(crate) fn serve(
 
 /// Takes the request through the policies, has it answered, and takes the response back through them.
 async fn answer(mut active: Box<ActiveExchange>, body: RequestBody) -> Response<ResponseBody> {
+    if challenge::asked(&active).is_some()
+        && let Some(reply) = Box::pin(challenge::answer(&active)).await
+    {
+        let outcome = active.reply(reply);
+        return finish(active, outcome);
+    }
     let mut outcome = match policies::on_request(&mut active, body).await {
         Ok(Judgement::Forward(body)) => destination::send(&mut active, body).await,
         Ok(Judgement::Reply(reply)) => active.reply(reply),

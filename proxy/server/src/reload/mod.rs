@@ -21,6 +21,7 @@ use tokio::sync::{mpsc, oneshot};
 pub(crate) use self::directory::{Directory, Look, Scan, Status as PolicyStatus, settings_of};
 use self::watch::{Fingerprint, Watcher, Written};
 use crate::access_log;
+use crate::acme::{self, Obtainer};
 use crate::explain::{self, Recent};
 use crate::files;
 use crate::listener;
@@ -45,6 +46,7 @@ pub(crate) struct Handle {
     requests: SyncSender<Request>,
     status: Arc<Mutex<Status>>,
     recent: Arc<Recent>,
+    certificates: tidegate_acme::Watcher,
 }
 
 enum Request {
@@ -91,6 +93,11 @@ impl Handle {
         &self.recent
     }
 
+    /// How it stands with the certificates that the proxy obtains by itself.
+    pub(crate) fn certificates(&self) -> &tidegate_acme::Watcher {
+        &self.certificates
+    }
+
     /// Loads the files again and waits for the result; `None` if the proxy is stopping.
     pub(crate) async fn reload(&self) -> Option<Result<Outcome, Vec<Problem>>> {
         let (reply, result) = oneshot::channel();
@@ -121,6 +128,7 @@ struct Control {
     file: PathBuf,
     directory: Directory,
     tls: tls::Loader,
+    obtainer: Obtainer,
     client_tls: tls::ClientLoader,
     supervisor: Supervisor,
     /// What all temporary files take.
@@ -209,11 +217,17 @@ pub(crate) fn start(
     let (requests, queue) = sync_channel(16);
     // A full queue means that looking is due anyway.
     let look = requests.clone();
-    let loaded = move || drop(look.try_send(Request::Look));
+    let loaded = {
+        let look = look.clone();
+        move || drop(look.try_send(Request::Look))
+    };
+    let obtainer = Obtainer::new(move || drop(look.try_send(Request::Look)));
+    let certificates = obtainer.watcher();
     let control = Control {
         file,
         directory: Directory::new(host, workers.len(), bad_version, loaded),
         tls: tls::Loader::new(),
+        obtainer,
         client_tls: tls::ClientLoader::new(),
         supervisor,
         space: Arc::default(),
@@ -233,7 +247,7 @@ pub(crate) fn start(
         bad_versions,
         status: status.clone(),
     };
-    let handle = Handle { requests: requests.clone(), status, recent };
+    let handle = Handle { requests: requests.clone(), status, recent, certificates };
     let (served, first) = oneshot::channel();
     let thread = std::thread::Builder::new()
         .name("control".to_owned())
@@ -297,6 +311,7 @@ impl Control {
                 }
                 Ok(Request::Look) | Err(RecvTimeoutError::Timeout) => {
                     self.roll_back();
+                    self.take_up_certificates();
                     let now = self.fingerprint();
                     let settled = self.has_settled(&mut changing, &loaded, now);
                     let due = self.again_at.is_some_and(|at| at <= Instant::now());
@@ -366,6 +381,7 @@ impl Control {
         let certificates = self.config().into_iter().flat_map(tls::files);
         let others = certificates
             .chain(self.config().into_iter().flat_map(explain::files))
+            .chain(self.config().into_iter().flat_map(acme::files))
             .chain(self.directory.secret_files());
         Fingerprint::take(&self.file, self.config(), others)
     }
@@ -379,6 +395,7 @@ impl Control {
             files.extend(entries.map(|entry| entry.path()));
             files.extend(tls::files(config));
             files.extend(explain::files(config));
+            files.extend(acme::files(config));
             files.extend(self.directory.secret_files());
         }
         files.into_iter()
@@ -416,7 +433,8 @@ impl Control {
             vec![Problem { file: file.clone(), position: None, message, help: None }]
         })?;
         let config = Arc::new(config::parse(&text, file).map_err(|problems| problems.0)?);
-        let (tls, mut findings) = self.tls.load(&config);
+        let obtained = self.obtainer.prepare(&config).map_err(|problem| vec![problem])?;
+        let (tls, mut findings) = self.tls.load(&config, &obtained.certificates);
         let client_tls = self.client_tls.load(&config, &mut findings.problems);
         let roots = files::load(&config, &mut findings.problems);
         let explain = explain::load(&config, &mut findings.problems);
@@ -453,6 +471,7 @@ impl Control {
             config: config.clone(),
             links: scan.links,
             tls,
+            challenges: (!config.acme_names().is_empty()).then(|| self.obtainer.challenges()),
             clusters,
             files: roots,
             temporary: TemporaryFiles::new(&config, self.space.clone()),
@@ -461,6 +480,10 @@ impl Control {
             explain,
             recent: self.recent.clone(),
         };
+        let names = obtained.certificates.len();
+        if let Err(error) = self.obtainer.adopt(obtained) {
+            tracing::error!(target: "acme", names, "no certificates are obtained: {error}");
+        }
         if let Some(current) = &self.current {
             if current.serves_like(&next) {
                 let generation = current.number;
@@ -583,6 +606,21 @@ impl Control {
             let next = current.with_chain(self.directory.links());
             self.serve(next, Vec::new());
             self.publish_status();
+        }
+    }
+
+    /// Shows the certificates that were obtained since. What else the files say, or cannot say just now, has no part in it:
+    /// a mistake in a file must not let a certificate expire.
+    fn take_up_certificates(&mut self) {
+        let Some(current) = self.current.clone().filter(|_| self.obtainer.has_news()) else { return };
+        let obtained = self.obtainer.latest(&current.config);
+        let (mut tls, _) = self.tls.load(&current.config, &obtained);
+        for (listener, before) in &current.tls {
+            tls.entry(listener.clone()).or_insert_with(|| before.clone());
+        }
+        let next = current.with_tls(tls);
+        if !current.serves_like(&next) {
+            self.serve(next, Vec::new());
         }
     }
 

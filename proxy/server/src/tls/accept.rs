@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::Version;
 use rustls::ServerConfig;
+use tidegate_acme::Challenges;
 use tidegate_message::TlsFacts;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -14,6 +15,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::alpn::ALPN_HTTP2;
 use super::certificates::client_certificate;
+use super::challenge;
 use super::config::speaks_only_http2;
 
 /// A connection whose handshake is done.
@@ -24,15 +26,25 @@ pub(crate) struct Accepted {
     pub(crate) facts: TlsFacts,
 }
 
-/// Shakes hands within `limit`. Dropping the future closes the connection.
+/// Shakes hands within `limit`. `None`: it was an authority that looks whether a name is the proxy's, and was answered.
+/// Dropping the future closes the connection.
 pub(crate) async fn accept(
     stream: TcpStream,
     config: Arc<ServerConfig>,
+    challenges: Option<&Challenges>,
     limit: Duration,
-) -> io::Result<Accepted> {
+) -> io::Result<Option<Accepted>> {
     let only_http2 = speaks_only_http2(&config);
-    let stream = match timeout(limit, TlsAcceptor::from(config).accept(stream)).await {
-        Ok(stream) => stream?,
+    let handshake = async {
+        match challenges {
+            None => TlsAcceptor::from(config).accept(stream).await.map(Some),
+            Some(challenges) => challenge::accept(stream, config, challenges).await,
+        }
+    };
+    let stream = match timeout(limit, handshake).await {
+        Ok(Ok(Some(stream))) => stream,
+        Ok(Ok(None)) => return Ok(None),
+        Ok(Err(error)) => return Err(error),
         Err(_) => return Err(io::Error::new(io::ErrorKind::TimedOut, "over timeouts.tls-handshake")),
     };
     let (_, session) = stream.get_ref();
@@ -50,5 +62,5 @@ pub(crate) async fn accept(
         // The verifier lets no certificate pass that does not verify.
         client_verified: certificate.is_some(),
     };
-    Ok(Accepted { stream, version, facts })
+    Ok(Some(Accepted { stream, version, facts }))
 }

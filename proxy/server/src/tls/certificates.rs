@@ -43,8 +43,27 @@ impl Certificate {
         let chain = certificates(chain).map_err(|error| faults.push(Fault::Chain(error)));
         let key = private_key(key).map_err(|error| faults.push(Fault::Key(error)));
         let (Ok(chain), Ok(key)) = (chain, key) else { return Err(faults) };
-        let fault = |fault| vec![fault];
+        Self::new(chain, key, provider)
+    }
 
+    /// The same of one text, which has both.
+    pub(super) fn of_pem(pem: &[u8], provider: &CryptoProvider) -> Result<Self, String> {
+        let (chain, key) = of_pem(pem)?;
+        Self::new(chain, key, provider).map_err(|faults| {
+            let texts = faults.into_iter().map(|fault| match fault {
+                Fault::Chain(text) | Fault::Key(text) => text,
+            });
+            texts.collect::<Vec<_>>().join("; ")
+        })
+    }
+
+    /// `chain` is not empty.
+    fn new(
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+        provider: &CryptoProvider,
+    ) -> Result<Self, Vec<Fault>> {
+        let fault = |fault| vec![fault];
         let key = provider
             .key_provider
             .load_private_key(key)
@@ -65,6 +84,18 @@ impl Certificate {
         Ok(Self { key: Arc::new(key), names, not_after })
     }
 
+    /// The same, found by these names.
+    pub(super) fn with_names(self, names: Vec<String>) -> Self {
+        Self { names, ..self }
+    }
+
+    /// Whether a client that asks for `name` finds it.
+    pub(super) fn has_name(&self, name: &str) -> bool {
+        // RFC 6125 §6.4.3: a wildcard stands for exactly the first label.
+        let wildcard = name.split_once('.').map(|(_, parent)| format!("*.{parent}"));
+        self.names.iter().any(|known| known == name || wildcard.as_ref() == Some(known))
+    }
+
     /// Shown to every server that asks.
     pub(crate) fn into_single(self) -> rustls::sign::SingleCertAndKey {
         rustls::sign::SingleCertAndKey::from(self.key)
@@ -79,6 +110,17 @@ impl Certificate {
             .is_empty()
             .then(|| "the certificate names no host (subjectAltName): SNI never chooses it".to_owned())
     }
+}
+
+/// A chain that is not empty, and a key, of one text that has both.
+pub(super) fn of_pem(pem: &[u8]) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), String> {
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    let chain = chain.map_err(|error| pem_fault(&error))?;
+    if chain.is_empty() {
+        return Err("there is no certificate in it".to_owned());
+    }
+    let key = PrivateKeyDer::from_pem_slice(pem).map_err(|error| pem_fault(&error))?;
+    Ok((chain, key))
 }
 
 /// The certificates of a PEM file, at least one.

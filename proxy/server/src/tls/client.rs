@@ -1,7 +1,7 @@
 //! What an upstream's `tls` table becomes: whom the proxy believes, and who it says it is.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -130,6 +130,20 @@ impl ClientLoader {
         };
         Some(Arc::new(built))
     }
+}
+
+/// How an authority is spoken to whose own certificate `ca` has signed, or whom the system believes.
+pub(crate) fn for_authority(ca: Option<&Path>) -> Result<Arc<ClientConfig>, String> {
+    let roots = match ca {
+        Some(ca) => authorities(ca).map_err(|what| format!("{}: {what}", ca.display()))?,
+        None => system_authorities()?,
+    };
+    let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+        .map_err(|error| format!("TLS is not available: {error}"))?;
+    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = vec![ALPN_HTTP1.to_vec()];
+    Ok(Arc::new(config))
 }
 
 /// Looks at the certificate itself and at nothing else: not at names, dates or authorities.

@@ -9,10 +9,14 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use sha2::{Digest, Sha256};
+use tidegate_acme::{Certificates, Stored};
 use tidegate_config::{ClientAuth, Config, HttpVersions, Problem, Serves, Tls, TlsVersion};
 
 use super::alpn::{ALPN_HTTP1, ALPN_HTTP2};
 use super::certificates::{ByName, Certificate, Fault, authorities, revocation_lists};
+
+/// More names are not written into a certificate that the proxy signs itself.
+const MOST_SELF_SIGNED: usize = 50;
 
 /// Whether a client that does not use ALPN has to speak HTTP/2.
 pub(crate) fn speaks_only_http2(config: &ServerConfig) -> bool {
@@ -31,10 +35,13 @@ pub(crate) fn files(config: &Config) -> impl Iterator<Item = PathBuf> {
 }
 
 /// Builds the TLS configurations of one generation after another. One whose table and files are
-/// unchanged is kept, so that sessions can be resumed across reloads.
+/// unchanged is kept, so that sessions can be resumed across reloads; where only certificates that the proxy obtained
+/// are others, the keys of session tickets stay.
 pub(crate) struct Loader {
     provider: Arc<CryptoProvider>,
     built: HashMap<String, (Inputs, Arc<ServerConfig>)>,
+    /// Obtained certificates that are read, by name.
+    read: HashMap<String, (Arc<Stored>, Certificate)>,
 }
 
 /// Everything a listener's configuration is made of.
@@ -43,6 +50,8 @@ struct Inputs {
     tls: String,
     /// Digest of each file, in order; `None` where it cannot be read.
     files: Vec<(PathBuf, Option<[u8; 32]>)>,
+    /// By name; `None` where there is none yet.
+    obtained: Vec<(String, Option<Arc<Stored>>)>,
 }
 
 /// What a load found wrong.
@@ -56,12 +65,22 @@ pub(crate) struct Findings {
 
 impl Loader {
     pub(crate) fn new() -> Self {
-        Self { provider: Arc::new(aws_lc_rs::default_provider()), built: HashMap::new() }
+        Self {
+            provider: Arc::new(aws_lc_rs::default_provider()),
+            built: HashMap::new(),
+            read: HashMap::new(),
+        }
     }
 
-    /// The TLS configurations of all listeners that have one, by listener.
-    pub(crate) fn load(&mut self, config: &Config) -> (HashMap<String, Arc<ServerConfig>>, Findings) {
+    /// The TLS configurations of all listeners that have one, by listener; `obtained` are the certificates that the proxy
+    /// has for names, as far as it has some.
+    pub(crate) fn load(
+        &mut self,
+        config: &Config,
+        obtained: &Certificates,
+    ) -> (HashMap<String, Arc<ServerConfig>>, Findings) {
         let mut findings = Findings::default();
+        self.read.retain(|name, (read, _)| obtained.get(name).is_some_and(|now| Arc::ptr_eq(now, read)));
         let mut built = HashMap::new();
         for (name, listener) in &config.listeners {
             let Some(tls) = &listener.tls else { continue };
@@ -69,11 +88,11 @@ impl Loader {
                 Serves::Http(versions) => Some(*versions),
                 Serves::Tcp(_) | Serves::TlsPassthrough(_) => None,
             };
-            let inputs = Inputs::of(tls, http);
+            let inputs = Inputs::of(tls, http, obtained);
             let kept = self.built.get(name).filter(|(before, _)| *before == inputs);
             let one = match kept {
                 Some((_, kept)) => Some(kept.clone()),
-                None => self.build(name, tls, http, config, &mut findings),
+                None => self.build(name, tls, http, &inputs, config, &mut findings),
             };
             if let Some(one) = one {
                 built.insert(name.clone(), (inputs, one));
@@ -87,10 +106,11 @@ impl Loader {
     }
 
     fn build(
-        &self,
+        &mut self,
         listener: &str,
         tls: &Tls,
         http: Option<HttpVersions>,
+        inputs: &Inputs,
         config: &Config,
         findings: &mut Findings,
     ) -> Option<Arc<ServerConfig>> {
@@ -130,13 +150,18 @@ impl Loader {
         if usable.len() < tls.certificates.len() {
             return None;
         }
+        usable.extend(self.obtained(listener, inputs, &usable));
         let versions: &[_] = match tls.min_version {
             TlsVersion::V1_2 => &[&rustls::version::TLS13, &rustls::version::TLS12],
             TlsVersion::V1_3 => &[&rustls::version::TLS13],
         };
         let builder =
             ServerConfig::builder_with_provider(self.provider.clone()).with_protocol_versions(versions);
-        let (resolver, ticketer) = (ByName::new(&usable)?, aws_lc_rs::Ticketer::new());
+        let before = self.built.get(listener);
+        let before = before.filter(|(before, _)| before.tls == inputs.tls && before.files == inputs.files);
+        let ticketer =
+            before.map_or_else(aws_lc_rs::Ticketer::new, |(_, before)| Ok(before.ticketer.clone()));
+        let resolver = ByName::new(&usable)?;
         match (builder, ticketer) {
             (Ok(builder), Ok(ticketer)) => {
                 let builder = builder.with_client_cert_verifier(verifier?);
@@ -156,6 +181,44 @@ impl Loader {
                 None
             }
         }
+    }
+
+    /// The certificates that the proxy obtained for a listener, and one that it signs itself for the names that have none;
+    /// such a name may be among those of `others`, which are believed by somebody.
+    fn obtained(&mut self, listener: &str, inputs: &Inputs, others: &[Certificate]) -> Vec<Certificate> {
+        let mut found = Vec::new();
+        let mut missing = Vec::new();
+        for (name, stored) in &inputs.obtained {
+            let known = match (self.read.get(name), stored) {
+                (Some((_, read)), Some(_)) => Some(read.clone()),
+                (None, Some(stored)) => match Certificate::of_pem(stored.pem(), &self.provider) {
+                    Ok(read) => {
+                        self.read.insert(name.clone(), (stored.clone(), read.clone()));
+                        Some(read)
+                    }
+                    Err(error) => {
+                        tracing::error!(target: "acme", name, "its certificate cannot be used: {error}");
+                        None
+                    }
+                },
+                (_, None) => None,
+            };
+            match known {
+                Some(known) => found.push(known),
+                None if others.iter().any(|other| other.has_name(name)) => {}
+                None => missing.push(name.clone()),
+            }
+        }
+        if !missing.is_empty() {
+            // Nobody believes it: it need not say all that it stands for.
+            let shown = if missing.len() <= MOST_SELF_SIGNED { &missing[..] } else { &[] };
+            let signed = tidegate_acme::self_signed(shown);
+            match signed.and_then(|pem| Certificate::of_pem(&pem, &self.provider)) {
+                Ok(signed) => found.push(signed.with_names(missing)),
+                Err(error) => tracing::error!(target: "tls", listener, "cannot sign a certificate: {error}"),
+            }
+        }
+        found
     }
 
     /// The error is a key, its file and what is wrong with it.
@@ -185,7 +248,8 @@ impl Loader {
 }
 
 impl Inputs {
-    fn of(tls: &Tls, http: Option<HttpVersions>) -> Self {
+    fn of(tls: &Tls, http: Option<HttpVersions>, obtained: &Certificates) -> Self {
+        let tls_names = &tls.acme;
         let certificates = tls.certificates.iter().flat_map(|one| [&one.chain, &one.key]);
         let files = certificates.chain(&tls.client_ca).chain(&tls.client_crl).map(|file| {
             let digest = crate::regular::read(file).ok().map(|bytes| Sha256::digest(bytes).into());
@@ -193,6 +257,7 @@ impl Inputs {
         });
         // What the table says, in a form that can be compared; the paths are in `files`.
         let tls = format!("{:?} {:?} {:?} {http:?}", tls.client_auth, tls.min_version, tls.certificates);
-        Self { tls, files: files.collect() }
+        let obtained = tls_names.iter().map(|name| (name.clone(), obtained.get(name).cloned())).collect();
+        Self { tls, files: files.collect(), obtained }
     }
 }

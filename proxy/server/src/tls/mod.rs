@@ -3,11 +3,12 @@
 mod accept;
 mod alpn;
 mod certificates;
+mod challenge;
 mod client;
 mod config;
 pub(crate) mod sni;
 
 pub(crate) use self::accept::{Accepted, accept};
 pub(crate) use self::certificates::client_certificate_of_pem;
-pub(crate) use self::client::ClientLoader;
+pub(crate) use self::client::{ClientLoader, for_authority};
 pub(crate) use self::config::{Loader, files};

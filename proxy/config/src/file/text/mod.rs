@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::units;
 
 mod address;
+mod authority;
 mod backend;
 mod host;
 mod http;
@@ -18,6 +19,7 @@ mod measure;
 mod name;
 
 pub(crate) use address::{DnsServer, ServerAddress};
+pub(crate) use authority::{CertificateHost, DirectoryUrl, Email, HookUrl};
 pub(crate) use backend::Backend;
 pub(crate) use host::{Fingerprint, HostField, HostPattern, SniPattern, TlsName};
 pub(crate) use http::{
@@ -106,6 +108,10 @@ pub(crate) const FORMS: &[AnyForm] = &[
     AnyForm::of::<PluginName>(),
     AnyForm::of::<VariableName>(),
     AnyForm::of::<Backend>(),
+    AnyForm::of::<DirectoryUrl>(),
+    AnyForm::of::<Email>(),
+    AnyForm::of::<HookUrl>(),
+    AnyForm::of::<CertificateHost>(),
 ];
 
 impl AnyForm {

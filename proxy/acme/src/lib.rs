@@ -1,0 +1,39 @@
+//! Certificates that the proxy obtains by itself (ACME, RFC 8555), and renews (RFC 9773).
+//!
+//! * `agent` is a thread that looks after the names that listeners have: who is due is attended to (`attend`), by one of
+//!   the proxies that share a storage at a time;
+//! * `order` is one order from its beginning to the certificate, `authority` who is asked;
+//! * `plan` says when a certificate is renewed and when a failure is tried again, `record` is what is remembered of both;
+//! * `storage` is the directory where all of it lives, with its leases;
+//! * `challenges` has the answers for whoever asks on behalf of an authority: it is what the workers of the proxy hold.
+//!
+//! Nothing here opens a connection: requests to an authority go through a [`Transport`].
+
+mod agent;
+mod at;
+mod attend;
+mod authority;
+mod certificate;
+mod challenges;
+mod failure;
+mod key;
+mod order;
+mod plan;
+mod published;
+mod record;
+mod settings;
+mod status;
+mod storage;
+mod transport;
+
+pub use agent::{Acme, Certificates, Watcher};
+pub use at::At;
+pub use certificate::Stored;
+pub use challenges::{ALPN, Challenge, Challenges, HTTP_PATH};
+pub use key::self_signed;
+pub use settings::{
+    Authority, ChallengeKind, Dns, ExternalAccount, KeyType, RecordFuture, Records, Settings,
+};
+pub use status::{AuthorityStatus, FailureStatus, NameState, NameStatus, Status};
+pub use storage::Storage;
+pub use transport::{Transport, TransportFuture};

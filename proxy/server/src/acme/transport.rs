@@ -1,0 +1,148 @@
+//! The way to an authority, and to what the operator has listening: HTTP/1.1, one request after another on a connection that
+//! is kept for a while.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, Uri, header};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tidegate_acme::{Transport, TransportFuture};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+/// For a name, a connection and a handshake.
+const CONNECT: Duration = Duration::from_secs(10);
+/// For all of a request and its answer.
+const WHOLE: Duration = Duration::from_secs(30);
+/// A chain with everything is some KiB.
+const LARGEST: usize = 1 << 20;
+
+/// Reaches one authority, or something else.
+pub(super) struct Http {
+    /// `None`: in clear text.
+    tls: Option<Arc<ClientConfig>>,
+    /// The connection that was used last, with whom it is to.
+    idle: Arc<Mutex<Option<(String, Sender)>>>,
+}
+
+type Sender = SendRequest<Full<Bytes>>;
+
+impl Http {
+    pub(super) fn new(tls: Option<Arc<ClientConfig>>) -> Self {
+        Self { tls, idle: Arc::default() }
+    }
+}
+
+impl Transport for Http {
+    fn send(&self, request: Request<Bytes>) -> TransportFuture {
+        let (tls, idle) = (self.tls.clone(), self.idle.clone());
+        Box::pin(async move {
+            let authority = request.uri().authority().map(ToString::to_string).unwrap_or_default();
+            match timeout(WHOLE, exchange(tls, &idle, request)).await {
+                Ok(result) => result.map_err(|error| format!("{authority}: {error}")),
+                Err(_) => Err(format!("{authority}: no answer within {} s", WHOLE.as_secs())),
+            }
+        })
+    }
+}
+
+async fn exchange(
+    tls: Option<Arc<ClientConfig>>,
+    idle: &Mutex<Option<(String, Sender)>>,
+    request: Request<Bytes>,
+) -> Result<Response<Bytes>, String> {
+    let uri = request.uri().clone();
+    // What an authority answers may name anything; accounts are for this way alone (RFC 8555 §6.1).
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let authority = uri.authority().filter(|_| uri.scheme_str() == Some(scheme));
+    let Some(authority) = authority else { return Err(format!("{uri} is not a URL with {scheme}")) };
+    let authority = authority.to_string();
+    let mut request = in_origin_form(request.map(Full::new), &authority)?;
+    let kept = idle.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some((to, mut sender)) = kept
+        && to == authority
+        && sender.ready().await.is_ok()
+    {
+        match sender.try_send_request(request).await {
+            Ok(answer) => return finish(answer, idle, authority, sender).await,
+            // It was closed meanwhile; what was not sent is sent again.
+            Err(mut error) => match error.take_message() {
+                Some(back) => request = back,
+                None => return Err(described(&error.into_error())),
+            },
+        }
+    }
+    let mut sender = timeout(CONNECT, connect(tls, &uri))
+        .await
+        .map_err(|_| format!("no connection within {} s", CONNECT.as_secs()))??;
+    let answer = sender.send_request(request).await.map_err(|error| described(&error))?;
+    finish(answer, idle, authority, sender).await
+}
+
+fn in_origin_form(
+    mut request: Request<Full<Bytes>>,
+    authority: &str,
+) -> Result<Request<Full<Bytes>>, String> {
+    let host = HeaderValue::try_from(authority).map_err(|error| error.to_string())?;
+    let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
+    let target = target.parse::<Uri>().map_err(|error| error.to_string())?;
+    *request.uri_mut() = target;
+    let library = request.headers().get(header::USER_AGENT).and_then(|value| value.to_str().ok());
+    let agent = format!("tidegate/{} {}", env!("CARGO_PKG_VERSION"), library.unwrap_or_default());
+    let agent = HeaderValue::try_from(agent.trim_end()).map_err(|error| error.to_string())?;
+    request.headers_mut().insert(header::USER_AGENT, agent);
+    request.headers_mut().insert(header::HOST, host);
+    Ok(request)
+}
+
+async fn connect(tls: Option<Arc<ClientConfig>>, uri: &Uri) -> Result<Sender, String> {
+    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+    let port = if tls.is_some() { 443 } else { 80 };
+    let stream = TcpStream::connect((host, uri.port_u16().unwrap_or(port))).await;
+    let stream = stream.map_err(|error| error.to_string())?;
+    // Small messages that wait for each other.
+    let _ = stream.set_nodelay(true);
+    match tls {
+        None => speak(stream).await,
+        Some(tls) => {
+            let name = ServerName::try_from(host.to_owned()).map_err(|error| error.to_string())?;
+            let stream = TlsConnector::from(tls).connect(name, stream).await;
+            speak(stream.map_err(|error| format!("TLS: {error}"))?).await
+        }
+    }
+}
+
+async fn speak(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Result<Sender, String> {
+    let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(|error| described(&error))?;
+    // Ends with the sender, or with the other side.
+    tokio::spawn(connection);
+    Ok(sender)
+}
+
+/// Reads the answer, and keeps the connection.
+async fn finish(
+    answer: Response<hyper::body::Incoming>,
+    idle: &Mutex<Option<(String, Sender)>>,
+    authority: String,
+    sender: Sender,
+) -> Result<Response<Bytes>, String> {
+    let (parts, body) = answer.into_parts();
+    let body = Limited::new(body, LARGEST).collect().await;
+    let body = body.map_err(|error| format!("its answer broke off: {error}"))?.to_bytes();
+    *idle.lock().unwrap_or_else(PoisonError::into_inner) = Some((authority, sender));
+    Ok(Response::from_parts(parts, body))
+}
+
+fn described(error: &hyper::Error) -> String {
+    match std::error::Error::source(error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}
