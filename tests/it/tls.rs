@@ -107,6 +107,27 @@ async fn tls_1_2_is_accepted_unless_the_listener_asks_for_more() {
     connect(&proxy, &old).await.expect_err("TLS 1.2 is too old");
 }
 
+#[tokio::test]
+async fn a_listener_may_do_with_less() {
+    let app = Upstream::echo("app").await;
+    let authority = Authority::new();
+    let (ec, rsa) = (authority.sign(&["a.test"]), authority.sign_rsa(&["a.test"]));
+    let keys = ", groups = [\"secp384r1\"], cipher-suites = [\"TLS_AES_128_GCM_SHA256\", \
+                \"TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256\"]";
+    let proxy = secure(&app, &[&ec, &rsa], keys).start().await;
+    // Only one of both certificates can be shown by a suite of TLS 1.2 that is left.
+    for (version, leaf) in [([&TLS13], &ec), ([&TLS12], &rsa)] {
+        let options = TlsOptions { versions: &version, ..TlsOptions::new(&authority, "a.test") };
+        let client = connect(&proxy, &options).await.expect("a handshake");
+        assert_eq!(*client.certificate(), leaf.der());
+        assert_eq!(client.key_exchange(), Some(NamedGroup::secp384r1));
+    }
+
+    let proxy = secure(&app, &[&ec], ", cipher-suites = [\"TLS_AES_128_GCM_SHA256\"]").start().await;
+    let old = TlsOptions { versions: &[&TLS12], ..TlsOptions::new(&authority, "a.test") };
+    connect(&proxy, &old).await.expect_err("no suite of TLS 1.2 is left");
+}
+
 /// A whole exchange: in TLS 1.3 a client learns only from the first answer that its certificate was
 /// refused.
 async fn is_served(proxy: &Proxy, options: &TlsOptions<'_>) -> bool {

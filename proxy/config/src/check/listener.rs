@@ -22,6 +22,7 @@ pub(super) fn check(path: &str, listener: &file::Listener, content: &file::Confi
     if let Some(tls) = &listener.tls {
         has_certificates(&format!("{path}.tls"), tls, report);
         client_certificates(&format!("{path}.tls"), tls, report);
+        has_cipher_suites(&format!("{path}.tls"), tls, report);
     }
     let forwards = listener.tcp.is_some() || listener.tls_passthrough.is_some();
     let title = listener.header_case == file::HeaderCase::Title;
@@ -150,6 +151,17 @@ fn has_certificates(path: &str, tls: &file::Tls, report: &mut Report<'_>) {
     }
 }
 
+fn has_cipher_suites(path: &str, tls: &file::Tls, report: &mut Report<'_>) {
+    let Some(suites) = &tls.cipher_suites else { return };
+    if !suites.iter().any(|suite| suite.version() >= tls.min_version) {
+        report.add(
+            &format!("{path}.cipher-suites"),
+            format!("{path}.cipher-suites: none of these is for TLS 1.3, and min-version is \"1.3\""),
+            "add \"TLS_AES_128_GCM_SHA256\", or lower min-version",
+        );
+    }
+}
+
 fn client_certificates(path: &str, tls: &file::Tls, report: &mut Report<'_>) {
     if tls.client_crl.is_some() && tls.client_ca.is_none() {
         report.add(
@@ -195,6 +207,8 @@ pub(super) fn convert(listener: file::Listener, trusted_proxies: &[IpNet], direc
             client_crl: tls.client_crl.map(|file| path(directory, file)),
             client_auth: tls.client_auth,
             min_version: tls.min_version,
+            cipher_suites: tls.cipher_suites,
+            groups: tls.groups,
         }),
         proxy_protocol: match listener.proxy_protocol {
             file::Switch::Is(false) => Vec::new(),

@@ -75,6 +75,10 @@ pub struct Tls {
     pub client_auth: ClientAuth,
     /// Older versions fail in the handshake.
     pub min_version: TlsVersion,
+    /// What a connection may be encrypted with; `None` = all there are. One at least is for `min_version` or newer.
+    pub cipher_suites: Option<Vec<CipherSuite>>,
+    /// How keys may be agreed on; `None` = all there are.
+    pub groups: Option<Vec<Group>>,
 }
 
 /// A certificate, of a listener or towards servers; both files are PEM.
@@ -108,4 +112,79 @@ pub enum TlsVersion {
     /// RFC 8446.
     #[serde(rename = "1.3")]
     V1_3,
+}
+
+/// What a TLS connection is encrypted with. All have forward secrecy and AEAD.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[expect(missing_docs, reason = "the names are those of the registry")]
+pub enum CipherSuite {
+    #[serde(rename = "TLS_AES_256_GCM_SHA384")]
+    Aes256,
+    #[serde(rename = "TLS_AES_128_GCM_SHA256")]
+    Aes128,
+    #[serde(rename = "TLS_CHACHA20_POLY1305_SHA256")]
+    ChaCha20,
+    #[serde(rename = "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384")]
+    EcdsaAes256,
+    #[serde(rename = "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256")]
+    EcdsaAes128,
+    #[serde(rename = "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256")]
+    EcdsaChaCha20,
+    #[serde(rename = "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384")]
+    RsaAes256,
+    #[serde(rename = "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256")]
+    RsaAes128,
+    #[serde(rename = "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256")]
+    RsaChaCha20,
+}
+
+impl CipherSuite {
+    /// Its number in the registry of TLS.
+    pub fn code(self) -> u16 {
+        match self {
+            Self::Aes128 => 0x1301,
+            Self::Aes256 => 0x1302,
+            Self::ChaCha20 => 0x1303,
+            Self::EcdsaAes128 => 0xc02b,
+            Self::EcdsaAes256 => 0xc02c,
+            Self::RsaAes128 => 0xc02f,
+            Self::RsaAes256 => 0xc030,
+            Self::RsaChaCha20 => 0xcca8,
+            Self::EcdsaChaCha20 => 0xcca9,
+        }
+    }
+
+    /// The only version it is for.
+    pub fn version(self) -> TlsVersion {
+        match self {
+            Self::Aes128 | Self::Aes256 | Self::ChaCha20 => TlsVersion::V1_3,
+            _ => TlsVersion::V1_2,
+        }
+    }
+}
+
+/// How a TLS connection agrees on keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[expect(missing_docs, reason = "the names are those of the registry")]
+pub enum Group {
+    #[serde(rename = "X25519MLKEM768")]
+    X25519MlKem768,
+    #[serde(rename = "x25519")]
+    X25519,
+    #[serde(rename = "secp256r1")]
+    Secp256r1,
+    #[serde(rename = "secp384r1")]
+    Secp384r1,
+}
+
+impl Group {
+    /// Its number in the registry of TLS.
+    pub fn code(self) -> u16 {
+        match self {
+            Self::Secp256r1 => 0x0017,
+            Self::Secp384r1 => 0x0018,
+            Self::X25519 => 0x001d,
+            Self::X25519MlKem768 => 0x11ec,
+        }
+    }
 }

@@ -26,7 +26,9 @@ pub use acme::{Acme, AcmeAuthority, ChallengeKind, DnsHook, ExternalAccount, Hoo
 pub use compression::{Coding, Compression, Levels, MediaRange};
 pub use explain::Explain;
 pub use files::{CacheControl, Files};
-pub use listener::{Certificate, ClientAuth, HttpVersions, Listener, Passthrough, Serves, Tls, TlsVersion};
+pub use listener::{
+    Certificate, CipherSuite, ClientAuth, Group, HttpVersions, Listener, Passthrough, Serves, Tls, TlsVersion,
+};
 pub use state::{Credentials, Password, Redis, RedisTls, State, StateBackend};
 pub use upstream::{
     Address, Balance, Buffer, Eject, Health, HttpProbe, Pool, Probe, Protocol, ProxyProtocol, Retries,

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::config::key_schema;
 use super::text::{CertificateHost, FieldName, FilePath, SniPattern, Text};
 use super::{HeaderCase, Switch};
-use crate::{ClientAuth, TlsVersion};
+use crate::{CipherSuite, ClientAuth, Group, TlsVersion};
 
 /// An address the proxy accepts connections on.
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
@@ -111,6 +111,13 @@ pub(crate) struct Tls {
     /// The oldest version of TLS. With an older one the handshake fails.
     #[serde(default = "tls_1_2")]
     pub min_version: TlsVersion,
+    /// What connections may be encrypted with; without this key, with all of these, which have forward secrecy and AEAD. The
+    /// client chooses.
+    #[schemars(length(min = 1), extend("uniqueItems" = true))]
+    pub cipher_suites: Option<Vec<CipherSuite>>,
+    /// How keys may be agreed on; without this key in all of these ways, in this order.
+    #[schemars(length(min = 1), extend("uniqueItems" = true))]
+    pub groups: Option<Vec<Group>>,
 }
 
 /// A certificate with its key, both PEM files.

@@ -266,6 +266,10 @@ fn a_listener_is_checked() {
             r#"3:21: missing key "key" in listener.a.tls.certificates[0]; write it as in key = "certs/a.key""#,
         ),
         (
+            "address = \"[::]:80\"\ntls = { cipher-suites = [\"TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256\"], min-version = \"1.3\", certificates = [{ chain = \"a\", key = \"b\" }] }",
+            r#"3:25: listener.a.tls.cipher-suites: none of these is for TLS 1.3, and min-version is "1.3"; add "TLS_AES_128_GCM_SHA256", or lower min-version"#,
+        ),
+        (
             "address = \"[::]:80\"\ntls = { client-auth = \"required\", certificates = [{ chain = \"a\", key = \"b\" }] }",
             r#"3:23: listener.a.tls: client-auth needs to know who signs client certificates; add client-ca = "FILE.pem""#,
         ),

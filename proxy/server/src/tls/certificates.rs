@@ -269,12 +269,14 @@ pub(crate) struct ByName {
     names: HashMap<String, Vec<Arc<CertifiedKey>>>,
     /// All of them, in order.
     all: Vec<Arc<CertifiedKey>>,
+    /// What connections may be encrypted with.
+    suites: Vec<CipherSuite>,
 }
 
 impl ByName {
     /// The first certificate is the default, and where two have a name the first of them goes before the other. `None`
     /// without any.
-    pub(crate) fn new(certificates: &[Certificate]) -> Option<Self> {
+    pub(crate) fn new(certificates: &[Certificate], provider: &CryptoProvider) -> Option<Self> {
         let mut names: HashMap<String, Vec<_>> = HashMap::new();
         for certificate in certificates {
             for name in &certificate.names {
@@ -282,7 +284,8 @@ impl ByName {
             }
         }
         let all: Vec<_> = certificates.iter().map(|certificate| certificate.key.clone()).collect();
-        (!all.is_empty()).then_some(Self { names, all })
+        let suites = provider.cipher_suites.iter().map(|suite| suite.suite()).collect();
+        (!all.is_empty()).then_some(Self { names, all, suites })
     }
 
     /// In the order in which they are tried: those with the name, those with a wildcard for it, all.
@@ -295,11 +298,12 @@ impl ByName {
     }
 }
 
-/// Whether the client that says hello can verify a signature of this key.
-fn suits(key: &CertifiedKey, hello: &ClientHello<'_>) -> bool {
+/// Whether the client that says hello can verify a signature of this key, with a suite that both sides have.
+fn suits(key: &CertifiedKey, hello: &ClientHello<'_>, suites: &[CipherSuite]) -> bool {
     let algorithm = key.key.algorithm();
-    let has_suite = hello.cipher_suites().iter().any(|suite| may_sign(*suite, algorithm));
-    has_suite && key.key.choose_scheme(hello.signature_schemes()).is_some()
+    let mut common = hello.cipher_suites().iter().filter(|suite| suites.contains(suite));
+    common.any(|suite| may_sign(*suite, algorithm))
+        && key.key.choose_scheme(hello.signature_schemes()).is_some()
 }
 
 /// Whether a handshake of this suite may be signed so (RFC 8422 §2). TLS 1.3 leaves it to the signature schemes.
@@ -325,7 +329,7 @@ impl ResolvesServerCert for ByName {
         let mut candidates = self.candidates(hello.server_name());
         let first = candidates.next()?;
         // Of a client that can verify none the handshake fails in the words of the library.
-        let suitable = std::iter::once(first).chain(candidates).find(|key| suits(key, &hello));
+        let suitable = std::iter::once(first).chain(candidates).find(|key| suits(key, &hello, &self.suites));
         Some(suitable.unwrap_or(first).clone())
     }
 }

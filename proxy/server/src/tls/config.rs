@@ -10,7 +10,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use sha2::{Digest, Sha256};
 use tidegate_acme::{Certificates, Stored};
-use tidegate_config::{ClientAuth, Config, HttpVersions, Problem, Serves, Tls, TlsVersion};
+use tidegate_config::{ClientAuth, Config, Group, HttpVersions, Problem, Serves, Tls, TlsVersion};
 
 use super::alpn::{ALPN_HTTP1, ALPN_HTTP2};
 use super::certificates::{ByName, Certificate, Fault, authorities, revocation_lists};
@@ -155,13 +155,13 @@ impl Loader {
             TlsVersion::V1_2 => &[&rustls::version::TLS13, &rustls::version::TLS12],
             TlsVersion::V1_3 => &[&rustls::version::TLS13],
         };
-        let builder =
-            ServerConfig::builder_with_provider(self.provider.clone()).with_protocol_versions(versions);
+        let provider = self.restricted(tls);
+        let builder = ServerConfig::builder_with_provider(provider.clone()).with_protocol_versions(versions);
         let before = self.built.get(listener);
         let before = before.filter(|(before, _)| before.tls == inputs.tls && before.files == inputs.files);
         let ticketer =
             before.map_or_else(aws_lc_rs::Ticketer::new, |(_, before)| Ok(before.ticketer.clone()));
-        let resolver = ByName::new(&usable)?;
+        let resolver = ByName::new(&usable, &provider)?;
         match (builder, ticketer) {
             (Ok(builder), Ok(ticketer)) => {
                 let builder = builder.with_client_cert_verifier(verifier?);
@@ -181,6 +181,25 @@ impl Loader {
                 None
             }
         }
+    }
+
+    /// What a listener may use of what there is.
+    fn restricted(&self, tls: &Tls) -> Arc<CryptoProvider> {
+        if tls.cipher_suites.is_none() && tls.groups.is_none() {
+            return self.provider.clone();
+        }
+        let mut provider = CryptoProvider::clone(&self.provider);
+        if let Some(allowed) = &tls.cipher_suites {
+            let is_allowed = |code: u16| allowed.iter().any(|suite| suite.code() == code);
+            provider.cipher_suites.retain(|suite| is_allowed(suite.suite().into()));
+        }
+        if let Some(allowed) = &tls.groups {
+            let known = std::mem::take(&mut provider.kx_groups);
+            let find =
+                |group: &Group| known.iter().find(|known| u16::from(known.name()) == group.code()).copied();
+            provider.kx_groups = allowed.iter().filter_map(find).collect();
+        }
+        Arc::new(provider)
     }
 
     /// The certificates that the proxy obtained for a listener, and one that it signs itself for the names that have none;
@@ -256,7 +275,10 @@ impl Inputs {
             (file.clone(), digest)
         });
         // What the table says, in a form that can be compared; the paths are in `files`.
-        let tls = format!("{:?} {:?} {:?} {http:?}", tls.client_auth, tls.min_version, tls.certificates);
+        let tls = format!(
+            "{:?} {:?} {:?} {:?} {:?} {http:?}",
+            tls.client_auth, tls.min_version, tls.cipher_suites, tls.groups, tls.certificates
+        );
         let obtained = tls_names.iter().map(|name| (name.clone(), obtained.get(name).cloned())).collect();
         Self { tls, files: files.collect(), obtained }
     }
