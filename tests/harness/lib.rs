@@ -54,6 +54,6 @@ pub use proxy::{Builder, Proxy};
 pub use raw::Raw;
 pub use redis::Redis;
 pub use speech::{Speech, TlsSeen};
-pub use tls::{TlsOptions, tls_accept, tls_connect};
+pub use tls::{TlsOptions, tls_accept, tls_connect, tls_resumes};
 pub use upstream::{Recorded, Upstream, UpstreamBuilder};
 pub use wait::{PATIENCE, a_moment, eventually, until, within};

@@ -1,12 +1,14 @@
 //! TLS for any bytes, from either side.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{ClientConfig, CommonState, RootCertStore, ServerConfig};
+use rustls::{ClientConfig, CommonState, HandshakeKind, RootCertStore, ServerConfig};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
@@ -14,7 +16,7 @@ use crate::certificates::{Authority, Leaf};
 use crate::wait::within;
 
 /// How to open a TLS connection.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct TlsOptions<'a> {
     /// The certificate of the authority that signed the server's certificate, or the server's certificate
     /// itself.
@@ -57,6 +59,31 @@ pub async fn tls_connect(
     stream: TcpStream,
     options: &TlsOptions<'_>,
 ) -> io::Result<client::TlsStream<TcpStream>> {
+    connect_by(stream, client_config(options), options.server_name).await
+}
+
+/// Whether a session that began at `one` is resumed at `other`. Both serve HTTP/1.1.
+pub async fn tls_resumes(one: SocketAddr, other: SocketAddr, options: &TlsOptions<'_>) -> io::Result<bool> {
+    let options = TlsOptions { alpn: &["http/1.1"], ..options.clone() };
+    let config = client_config(&options);
+    let mut first = connect_by(TcpStream::connect(one).await?, config.clone(), options.server_name).await?;
+    first.write_all(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await?;
+    // Tickets come with what comes after the handshake.
+    within("an answer", first.read_to_end(&mut Vec::new())).await?;
+    let second = connect_by(TcpStream::connect(other).await?, config, options.server_name).await?;
+    Ok(second.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed))
+}
+
+async fn connect_by(
+    stream: TcpStream,
+    config: Arc<ClientConfig>,
+    name: &str,
+) -> io::Result<client::TlsStream<TcpStream>> {
+    let name = ServerName::try_from(name.to_owned()).expect("a valid name");
+    within("a TLS handshake", TlsConnector::from(config).connect(name, stream)).await
+}
+
+fn client_config(options: &TlsOptions<'_>) -> Arc<ClientConfig> {
     let mut provider = aws_lc_rs::default_provider();
     if !options.schemes.is_empty() {
         let known = &mut provider.signature_verification_algorithms;
@@ -75,8 +102,7 @@ pub async fn tls_connect(
         None => config.with_no_client_auth(),
     };
     config.alpn_protocols = protocols(options.alpn);
-    let name = ServerName::try_from(options.server_name.to_owned()).expect("a valid name");
-    within("a TLS handshake", TlsConnector::from(Arc::new(config)).connect(name, stream)).await
+    Arc::new(config)
 }
 
 /// A server's side: the client is shown this certificate whatever it asks for.

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 use tidegate_tests::{
-    Acme, Authority, Builder, Proxy, Refusal, TlsOptions, Upstream, eventually, stock, until,
+    Acme, Authority, Builder, Proxy, Refusal, TlsOptions, Upstream, eventually, stock, tls_resumes, until,
 };
 
 /// A proxy with `web`, and `secure` for these names; what it obtains is kept in `storage`.
@@ -146,6 +146,37 @@ async fn proxies_that_share_a_storage_are_one() {
         assert_eq!(told(proxy, "a.test").await["state"], "valid");
     }
     assert_eq!((acme.orders().len(), acme.accounts().len()), (1, 1));
+}
+
+#[tokio::test]
+async fn proxies_that_share_tickets_resume_sessions_of_each_other() {
+    let (app, acme, storage) = (Upstream::echo("app").await, Acme::start().await, storage());
+    acme.set_looking(false);
+    let shared = "share-tickets = true";
+    let start = async |more: &str| {
+        let builder = builder(&app, &acme, storage.path(), "\"a.test\"", more);
+        builder.listener("other", "tls = { acme = [\"a.test\"] }").start().await
+    };
+    let (one, other) = (start(shared).await, start(shared).await);
+    lead(&acme, "a.test", &one);
+    acme.set_looking(true);
+    for proxy in [&one, &other] {
+        until_served(proxy, &acme, "a.test").await;
+    }
+    let options = TlsOptions::new(acme.authority(), "a.test");
+    let resumes = async |one, other| tls_resumes(one, other, &options).await.expect("two handshakes");
+    until("a session is resumed", async || resumes(one.address("secure"), other.address("secure")).await)
+        .await;
+    assert!(resumes(other.address("secure"), one.address("secure")).await);
+    assert!(
+        !resumes(one.address("secure"), one.address("other")).await,
+        "another listener asks for other things"
+    );
+    // Without it, each has its own.
+    let alone = start("").await;
+    until_served(&alone, &acme, "a.test").await;
+    assert!(resumes(alone.address("secure"), alone.address("secure")).await);
+    assert!(!resumes(one.address("secure"), alone.address("secure")).await);
 }
 
 #[tokio::test]

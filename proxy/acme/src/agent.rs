@@ -16,6 +16,7 @@ use crate::record::Record;
 use crate::settings::Settings;
 use crate::status::{AuthorityStatus, FailureStatus, NameState, NameStatus, Status};
 use crate::storage::Version;
+use crate::tickets::{self, TicketSecrets};
 use crate::{At, Storage, Stored};
 
 /// Names that are attended to at a time.
@@ -60,6 +61,7 @@ struct Wanted {
 struct Shared {
     seen: Mutex<Seen>,
     challenges: Arc<Challenges>,
+    tickets: Arc<TicketSecrets>,
     wake: Box<dyn Fn() + Send + Sync>,
 }
 
@@ -84,8 +86,12 @@ impl Acme {
     pub fn new(wake: impl Fn() + Send + Sync + 'static) -> Self {
         let (wanted, for_thread) = watch::channel(Wanted::default());
         let (renewals, queue) = mpsc::channel(64);
-        let shared =
-            Arc::new(Shared { seen: Mutex::default(), challenges: Arc::default(), wake: Box::new(wake) });
+        let shared = Arc::new(Shared {
+            seen: Mutex::default(),
+            challenges: Arc::default(),
+            tickets: Arc::default(),
+            wake: Box::new(wake),
+        });
         let start = Some(Start { wanted: for_thread, renewals: queue });
         Self { wanted, renewals, shared, start, thread: None }
     }
@@ -144,6 +150,11 @@ impl Acme {
     /// The answers to authorities.
     pub fn challenges(&self) -> Arc<Challenges> {
         self.shared.challenges.clone()
+    }
+
+    /// What session tickets are sealed with, where that is shared.
+    pub fn tickets(&self) -> Arc<TicketSecrets> {
+        self.shared.tickets.clone()
     }
 
     /// For other threads.
@@ -214,6 +225,8 @@ struct Agent {
     looked: Option<(SystemTime, SystemTime)>,
     /// There are certificates that nobody was told of.
     changed: bool,
+    /// When the secrets of tickets were looked at.
+    tickets_at: Option<Instant>,
 }
 
 /// A name.
@@ -241,6 +254,7 @@ impl Agent {
             running: HashMap::new(),
             looked: None,
             changed: false,
+            tickets_at: None,
         }
     }
 
@@ -303,7 +317,7 @@ impl Agent {
                 entry.urge = entry.urge.max(Urge::Retry);
             }
         }
-        self.looked = None;
+        (self.looked, self.tickets_at) = (None, None);
         self.look();
         {
             let mut seen = self.shared.seen();
@@ -318,6 +332,7 @@ impl Agent {
 
     /// Takes up what other proxies have put into the storage.
     fn look(&mut self) {
+        self.look_at_tickets();
         let Some(context) = &self.context else { return };
         let storage = &context.settings.storage;
         let changed = storage.certificates_changed();
@@ -363,6 +378,23 @@ impl Agent {
             if let Some(entry) = self.entries.get(&name) {
                 self.show(&name, entry);
             }
+        }
+    }
+
+    fn look_at_tickets(&mut self) {
+        let Some(context) = &self.context else { return };
+        if !context.settings.shares_tickets {
+            self.shared.tickets.set(Arc::default());
+            return;
+        }
+        if self.tickets_at.is_some_and(|at| at.elapsed() < tickets::LOOK) {
+            return;
+        }
+        self.tickets_at = Some(Instant::now());
+        match tickets::look(&context.settings.storage, At::now()) {
+            Ok(secrets) => self.shared.tickets.set(secrets.into()),
+            // Those that are known are good for hours.
+            Err(error) => tracing::error!(target: "acme", "secrets of session tickets: {error}"),
         }
     }
 

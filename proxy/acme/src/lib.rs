@@ -5,6 +5,7 @@
 //! * `order` is one order from its beginning to the certificate, `authority` who is asked;
 //! * `plan` says when a certificate is renewed and when a failure is tried again, `record` is what is remembered of both;
 //! * `storage` is the directory where all of it lives, with its leases;
+//! * `tickets` keeps what session tickets are sealed with;
 //! * `challenges` has the answers for whoever asks on behalf of an authority: it is what the workers of the proxy hold.
 //!
 //! Nothing here opens a connection: requests to an authority go through a [`Transport`].
@@ -24,6 +25,7 @@ mod record;
 mod settings;
 mod status;
 mod storage;
+mod tickets;
 mod transport;
 
 pub use agent::{Acme, Certificates, Watcher};
@@ -36,4 +38,5 @@ pub use settings::{
 };
 pub use status::{AuthorityStatus, FailureStatus, NameState, NameStatus, Status};
 pub use storage::Storage;
+pub use tickets::{TicketSecret, TicketSecrets};
 pub use transport::{Transport, TransportFuture};

@@ -24,6 +24,8 @@ pub struct Settings {
     pub authorities: Vec<Authority>,
     /// How records are set for `dns-01`.
     pub dns: Option<Dns>,
+    /// Whether proxies that share the storage share what session tickets are sealed with.
+    pub shares_tickets: bool,
 }
 
 /// How DNS records are set.

@@ -6,6 +6,7 @@
 //! renewals/NAME.json            when the next one is due, and what failed
 //! challenges/KIND/KEY           what an authority is answered
 //! leases/NAME                   who is at it
+//! tickets.json                  what session tickets are sealed with
 //! ```
 //!
 //! A file is written beside its place and renamed: whoever reads finds the old one or the new one, and of a certificate
@@ -22,6 +23,7 @@ use std::time::{Duration, SystemTime};
 
 pub(crate) use self::lease::Lease;
 use crate::record::Record;
+use crate::tickets::TicketSecret;
 use crate::{ChallengeKind, Stored};
 
 /// No file in it is larger: a chain is some KiB.
@@ -153,6 +155,18 @@ impl Storage {
 
     fn account_path(&self, key: &str) -> PathBuf {
         self.0.join("accounts").join(format!("{key}.json"))
+    }
+
+    pub(crate) fn ticket_secrets(&self) -> Result<Vec<TicketSecret>, String> {
+        let path = self.0.join("tickets.json");
+        let text = read(&path).map_err(|error| error.to_string())?;
+        // No message repeats anything of it.
+        text.map_or(Ok(Vec::new()), |text| serde_json::from_slice(&text))
+            .map_err(|_| format!("{} cannot be read", path.display()))
+    }
+
+    pub(crate) fn set_ticket_secrets(&self, secrets: &[TicketSecret]) -> io::Result<()> {
+        replace(&self.0.join("tickets.json"), &serde_json::to_vec(secrets)?, Sync::Yes)
     }
 
     /// `key` is a token or a name, which the caller has looked at.

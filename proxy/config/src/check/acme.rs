@@ -116,6 +116,7 @@ pub(super) fn convert(content: &mut file::Config, directory: &Path) -> Acme {
         key_type: acme.key_type,
         challenges: acme.challenges.unwrap_or(usable),
         authorities: std::iter::once(first).chain(second).collect(),
+        share_tickets: acme.share_tickets,
         dns: acme.dns.and_then(|dns| hook(dns, directory)),
     }
 }

@@ -23,6 +23,8 @@ pub struct Acme {
     pub authorities: Vec<AcmeAuthority>,
     /// Who sets DNS records. Set if `challenges` has [`ChallengeKind::Dns01`], or a name is a wildcard.
     pub dns: Option<DnsHook>,
+    /// Whether the keys of session tickets are in the storage.
+    pub share_tickets: bool,
 }
 
 /// Who sets and removes DNS records.

@@ -40,6 +40,10 @@ pub(crate) struct Acme {
     pub challenges: Option<Vec<ChallengeKind>>,
     /// Who sets the DNS records of `dns-01`, which wildcards need.
     pub dns: Option<DnsHook>,
+    /// Whether proxies that share `storage` also share the keys of session tickets, so that a client that comes back to another
+    /// one resumes its session. They are then in the storage, a new one every eight hours, and not only in memory: whoever
+    /// reads them can read what was said in resumed sessions of TLS 1.2.
+    pub share_tickets: bool,
     /// A second authority, which is asked when the first one gives none. It has the keys `email`, `key-type` and `challenges`
     /// of the first.
     pub fallback: Option<Fallback>,
@@ -57,6 +61,7 @@ impl Default for Acme {
             external_account: None,
             challenges: None,
             dns: None,
+            share_tickets: false,
             fallback: None,
         }
     }

@@ -13,7 +13,7 @@ use base64::engine::general_purpose::GeneralPurposeConfig;
 use sha2::{Digest, Sha256};
 use tidegate_acme::{
     Acme, Authority, Certificates, ChallengeKind, Challenges, Dns, ExternalAccount, KeyType, Settings,
-    Storage, Watcher,
+    Storage, TicketSecrets, Watcher,
 };
 use tidegate_config::{self as config, Config, Problem, Secret};
 
@@ -123,6 +123,11 @@ impl Obtainer {
         self.acme.challenges()
     }
 
+    /// What session tickets are sealed with, where that is shared.
+    pub(crate) fn tickets(&self) -> Arc<TicketSecrets> {
+        self.acme.tickets()
+    }
+
     /// For the admin interface.
     pub(crate) fn watcher(&self) -> Watcher {
         self.acme.watcher()
@@ -180,6 +185,7 @@ fn settings(config: &Config, storage: Storage) -> Result<Settings, Problem> {
     };
     Ok(Settings {
         dns,
+        shares_tickets: acme.share_tickets,
         storage,
         email: acme.email.clone(),
         key_type: match acme.key_type {

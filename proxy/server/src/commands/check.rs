@@ -68,7 +68,7 @@ fn look(file: &Path) -> Result<Findings, HostError> {
         Err(problems) => return Ok(Findings::problems(problems.0)),
     };
     let obtained = acme::stored(&config);
-    let (_, findings) = tls::Loader::new().load(&config, &obtained);
+    let (_, findings) = tls::Loader::new(None).load(&config, &obtained);
     let mut problems = findings.problems;
     problems.extend(acme::check(&config).err());
     problems.extend(findings.warnings);

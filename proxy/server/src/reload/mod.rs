@@ -226,7 +226,7 @@ pub(crate) fn start(
     let control = Control {
         file,
         directory: Directory::new(host, workers.len(), bad_version, loaded),
-        tls: tls::Loader::new(),
+        tls: tls::Loader::new(Some(obtainer.tickets())),
         obtainer,
         client_tls: tls::ClientLoader::new(),
         supervisor,

@@ -6,14 +6,15 @@ use std::sync::Arc;
 
 use rustls::ServerConfig;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{ProducesTickets, WebPkiClientVerifier};
 use sha2::{Digest, Sha256};
-use tidegate_acme::{Certificates, Stored};
+use tidegate_acme::{Certificates, Stored, TicketSecrets};
 use tidegate_config::{ClientAuth, Config, Group, HttpVersions, Problem, Serves, Tls, TlsVersion};
 
 use super::alpn::{ALPN_HTTP1, ALPN_HTTP2};
 use super::certificates::{ByName, Certificate, Fault, authorities, revocation_lists};
+use super::tickets::Shared;
 
 /// More names are not written into a certificate that the proxy signs itself.
 const MOST_SELF_SIGNED: usize = 50;
@@ -40,6 +41,8 @@ pub(crate) fn files(config: &Config) -> impl Iterator<Item = PathBuf> {
 pub(crate) struct Loader {
     provider: Arc<CryptoProvider>,
     built: HashMap<String, (Inputs, Arc<ServerConfig>)>,
+    /// What session tickets are sealed with, where proxies share that.
+    tickets: Option<Arc<TicketSecrets>>,
     /// Obtained certificates that are read, by name.
     read: HashMap<String, (Arc<Stored>, Certificate)>,
 }
@@ -50,6 +53,7 @@ struct Inputs {
     tls: String,
     /// Digest of each file, in order; `None` where it cannot be read.
     files: Vec<(PathBuf, Option<[u8; 32]>)>,
+    shares_tickets: bool,
     /// By name; `None` where there is none yet.
     obtained: Vec<(String, Option<Arc<Stored>>)>,
 }
@@ -64,12 +68,9 @@ pub(crate) struct Findings {
 }
 
 impl Loader {
-    pub(crate) fn new() -> Self {
-        Self {
-            provider: Arc::new(aws_lc_rs::default_provider()),
-            built: HashMap::new(),
-            read: HashMap::new(),
-        }
+    pub(crate) fn new(tickets: Option<Arc<TicketSecrets>>) -> Self {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        Self { provider, built: HashMap::new(), tickets, read: HashMap::new() }
     }
 
     /// The TLS configurations of all listeners that have one, by listener; `obtained` are the certificates that the proxy
@@ -88,7 +89,7 @@ impl Loader {
                 Serves::Http(versions) => Some(*versions),
                 Serves::Tcp(_) | Serves::TlsPassthrough(_) => None,
             };
-            let inputs = Inputs::of(tls, http, obtained);
+            let inputs = Inputs::of(tls, http, config.acme.share_tickets, obtained);
             let kept = self.built.get(name).filter(|(before, _)| *before == inputs);
             let one = match kept {
                 Some((_, kept)) => Some(kept.clone()),
@@ -158,9 +159,14 @@ impl Loader {
         let provider = self.restricted(tls);
         let builder = ServerConfig::builder_with_provider(provider.clone()).with_protocol_versions(versions);
         let before = self.built.get(listener);
-        let before = before.filter(|(before, _)| before.tls == inputs.tls && before.files == inputs.files);
-        let ticketer =
-            before.map_or_else(aws_lc_rs::Ticketer::new, |(_, before)| Ok(before.ticketer.clone()));
+        let before = before.filter(|(before, _)| {
+            (&before.tls, &before.files, before.shares_tickets)
+                == (&inputs.tls, &inputs.files, inputs.shares_tickets)
+        });
+        let ticketer = match before {
+            Some((_, before)) => Ok(before.ticketer.clone()),
+            None => self.ticketer(listener, tls, inputs),
+        };
         let resolver = ByName::new(&usable, &provider)?;
         match (builder, ticketer) {
             (Ok(builder), Ok(ticketer)) => {
@@ -181,6 +187,29 @@ impl Loader {
                 None
             }
         }
+    }
+
+    fn ticketer(
+        &self,
+        listener: &str,
+        tls: &Tls,
+        inputs: &Inputs,
+    ) -> Result<Arc<dyn ProducesTickets>, rustls::Error> {
+        let Some(secrets) = self.tickets.as_ref().filter(|_| inputs.shares_tickets) else {
+            return aws_lc_rs::Ticketer::new();
+        };
+        // Whatever a resumed session is not asked for again.
+        let checked = |file: &Option<PathBuf>| {
+            let file = file.as_ref()?;
+            inputs.files.iter().find(|(known, _)| known == file).map(|(_, digest)| *digest)
+        };
+        let context = format!(
+            "{listener:?} {:?} {:?} {:?}",
+            tls.client_auth,
+            checked(&tls.client_ca),
+            checked(&tls.client_crl)
+        );
+        Ok(Arc::new(Shared::new(secrets.clone(), context.into_bytes())?))
     }
 
     /// What a listener may use of what there is.
@@ -267,7 +296,7 @@ impl Loader {
 }
 
 impl Inputs {
-    fn of(tls: &Tls, http: Option<HttpVersions>, obtained: &Certificates) -> Self {
+    fn of(tls: &Tls, http: Option<HttpVersions>, shares_tickets: bool, obtained: &Certificates) -> Self {
         let tls_names = &tls.acme;
         let certificates = tls.certificates.iter().flat_map(|one| [&one.chain, &one.key]);
         let files = certificates.chain(&tls.client_ca).chain(&tls.client_crl).map(|file| {
@@ -280,6 +309,6 @@ impl Inputs {
             tls.client_auth, tls.min_version, tls.cipher_suites, tls.groups, tls.certificates
         );
         let obtained = tls_names.iter().map(|name| (name.clone(), obtained.get(name).cloned())).collect();
-        Self { tls, files: files.collect(), obtained }
+        Self { tls, files: files.collect(), shares_tickets, obtained }
     }
 }

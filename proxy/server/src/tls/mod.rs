@@ -7,6 +7,7 @@ mod challenge;
 mod client;
 mod config;
 pub(crate) mod sni;
+mod tickets;
 
 pub(crate) use self::accept::{Accepted, accept};
 pub(crate) use self::certificates::client_certificate_of_pem;
