@@ -191,7 +191,7 @@ async fn begin_connection(
     let challenges = generation.challenges.as_deref();
     match tls::accept(stream, tls, challenges, config.timeouts.tls_handshake).await {
         // An authority has seen what it wanted to see.
-        Ok(None) => {}
+        Ok(None) => None,
         Ok(Some(tls::Accepted { stream, version, facts })) => {
             connection.tls = Some(facts);
             serve_stream(worker, log_phases, generation, connection, admitted, stream, Some(version))
