@@ -40,6 +40,7 @@ mod listener;
 mod log;
 mod maintenance;
 mod memory;
+mod metrics;
 mod policy;
 mod proxy_protocol;
 mod rate_limit;

@@ -68,6 +68,7 @@ const CRATES: [(&str, &[&str]); 12] = [
             "plugin-host",
             "scaffold",
             "state",
+            "telemetry",
         ],
     ),
 ];

@@ -60,6 +60,11 @@ impl Memory {
         self.limit.store(limit, Relaxed);
     }
 
+    /// What `limits.memory` is.
+    pub fn limit(&self) -> u64 {
+        self.limit.load(Relaxed)
+    }
+
     /// Bytes held now.
     pub fn held(&self) -> u64 {
         self.held.load(Relaxed)

@@ -34,6 +34,11 @@ impl Capacity {
         Some(Permit(self.clone()))
     }
 
+    /// How many instances there are.
+    pub(crate) fn alive(&self) -> usize {
+        self.alive.load(Ordering::Relaxed)
+    }
+
     /// One of the `limit` instances for a client; to be waited for while it holds its share of them.
     pub(crate) fn share(self: &Arc<Self>, client: IpAddr, limit: usize) -> Share {
         let client = network(client);

@@ -58,7 +58,7 @@ pub use code::Code;
 pub use engine::Host;
 pub use error::{CallError, HostError, LoadError};
 pub use exchange::{Destinations, EditLimits, Exchange, Retry, Tally};
-pub use instances::{Instances, Slot, settle};
+pub use instances::{Figures, Instances, Slot, settle};
 pub use limits::Limits;
 pub use matching::PathPatterns;
 pub use observe::{Account, Seen, Witness};

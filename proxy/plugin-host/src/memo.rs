@@ -10,7 +10,7 @@
 //! What is no [`Question`] (clocks, log lines, client addresses) makes a call unfit to be remembered, and a phase that
 //! sees a body is never remembered.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 use crate::edit::{Editor, Journal};
@@ -33,6 +33,8 @@ pub(crate) struct Memo {
     trees: RefCell<Trees>,
     /// Of the walk in progress.
     journal: RefCell<Journal>,
+    /// Decisions that were remembered.
+    recalled: Cell<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -121,7 +123,18 @@ impl Edges {
 
 impl Memo {
     pub(crate) fn new(plugin: Arc<Shared>, defined: Arc<Defined>) -> Self {
-        Self { plugin, defined, trees: RefCell::default(), journal: RefCell::default() }
+        Self {
+            plugin,
+            defined,
+            trees: RefCell::default(),
+            journal: RefCell::default(),
+            recalled: Cell::new(0),
+        }
+    }
+
+    /// How many decisions were remembered since this was asked last.
+    pub(crate) fn take_recalled(&self) -> u64 {
+        self.recalled.take()
     }
 
     /// The verdict of an earlier call that learnt the same facts, its edits made. Without one the
@@ -136,6 +149,7 @@ impl Memo {
             match &trees.nodes[at] {
                 Node::Decided(verdict) => {
                     journal.commit();
+                    self.recalled.set(self.recalled.get() + 1);
                     if let Some(witness) = &mut witness {
                         witness.is_remembered = true;
                     }
@@ -256,8 +270,6 @@ fn root(phase: Phase) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
-
     use super::*;
     use crate::bodies::Side;
     use crate::engine::Host;

@@ -12,6 +12,8 @@ pub(crate) struct Lines<C> {
     bytes: usize,
     queued: Arc<AtomicUsize>,
     lost: Arc<AtomicU64>,
+    /// The same for all queues of this kind, since the process began.
+    lost_ever: Arc<AtomicU64>,
 }
 
 /// The writer's end.
@@ -31,11 +33,11 @@ pub(crate) struct Line {
     queued: Arc<AtomicUsize>,
 }
 
-/// A queue of so many lines and bytes; what comes beyond them is lost, and counted.
-pub(crate) fn queue<C>(lines: usize, bytes: usize) -> (Lines<C>, Queue<C>) {
+/// A queue of so many lines and bytes; what comes beyond them is lost, and counted in `lost_ever` as well.
+pub(crate) fn queue<C>(lines: usize, bytes: usize, lost_ever: Arc<AtomicU64>) -> (Lines<C>, Queue<C>) {
     let (queue, items) = sync_channel(lines);
     let lost = Arc::new(AtomicU64::new(0));
-    (Lines { queue, bytes, queued: Arc::default(), lost: lost.clone() }, Queue { items, lost })
+    (Lines { queue, bytes, queued: Arc::default(), lost: lost.clone(), lost_ever }, Queue { items, lost })
 }
 
 impl<C> Lines<C> {
@@ -45,6 +47,7 @@ impl<C> Lines<C> {
         // Disconnected: the writer has ended, and nobody is told any more.
         if !fits || matches!(self.queue.try_send(line), Err(TrySendError::Full(_))) {
             self.lost.fetch_add(1, Relaxed);
+            self.lost_ever.fetch_add(1, Relaxed);
         }
     }
 
@@ -73,7 +76,7 @@ mod tests {
 
     #[test]
     fn lines_beyond_either_bound_are_lost_and_counted() {
-        let (lines, queue) = queue::<()>(4, 100);
+        let (lines, queue) = queue::<()>(4, 100, Arc::default());
         (0..6).for_each(|_| lines.push(vec![b'x'; 40]));
         assert_eq!(queue.take_lost(), 3, "one may go beyond the bytes");
         assert_eq!(queue.items.try_iter().count(), 3);

@@ -4,6 +4,8 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io::{self, Write, stderr};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
@@ -23,6 +25,7 @@ const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Starts logging; the first call in a process counts. What is logged is written until the guard is dropped.
 pub(crate) fn init(log: Log) -> io::Result<Guard> {
+    let lost = Arc::new(AtomicU64::new(0));
     let level = match log.level {
         LogLevel::Error => Level::ERROR,
         LogLevel::Warn => Level::WARN,
@@ -30,7 +33,7 @@ pub(crate) fn init(log: Log) -> io::Result<Guard> {
         LogLevel::Debug => Level::DEBUG,
         LogLevel::Trace => Level::TRACE,
     };
-    let (lines, queue) = lines::queue(QUEUE, QUEUE_BYTES);
+    let (lines, queue) = lines::queue(QUEUE, QUEUE_BYTES, lost.clone());
     let (done, ended) = sync_channel(0);
     std::thread::Builder::new().name("log".to_owned()).spawn(move || {
         write_lines(&queue, &mut stderr(), |lost| {
@@ -38,7 +41,7 @@ pub(crate) fn init(log: Log) -> io::Result<Guard> {
         });
         drop(done);
     })?;
-    let guard = Guard { lines: lines.clone(), ended };
+    let guard = Guard { lines: lines.clone(), ended, lost };
     let lines = tracing_subscriber::fmt().with_max_level(level).with_writer(Writer(lines)).with_ansi(false);
     // An error means that there is a subscriber already.
     let _ = match log.format {
@@ -53,6 +56,14 @@ pub(crate) struct Guard {
     lines: Lines<End>,
     /// Nothing is ever sent: the thread ends.
     ended: Receiver<()>,
+    lost: Arc<AtomicU64>,
+}
+
+impl Guard {
+    /// How many lines were lost, now and later.
+    pub(crate) fn lost(&self) -> Arc<AtomicU64> {
+        self.lost.clone()
+    }
 }
 
 impl Drop for Guard {
@@ -164,7 +175,7 @@ mod tests {
 
     #[test]
     fn lines_beyond_the_queue_are_lost_and_told_of() {
-        let (lines, queue) = lines::queue(QUEUE, QUEUE_BYTES);
+        let (lines, queue) = lines::queue(QUEUE, QUEUE_BYTES, Arc::default());
         let mut writer = Writer(lines);
         let long = vec![b'x'; QUEUE_BYTES / 4];
         for _ in 0..6 {

@@ -22,6 +22,7 @@ mod lines;
 mod listener;
 mod log;
 mod machine;
+mod metrics;
 mod policy;
 mod regular;
 mod rehearsal;

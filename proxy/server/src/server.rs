@@ -16,6 +16,7 @@ use crate::compile_cache;
 use crate::listener::{self, Admission};
 use crate::log;
 use crate::machine;
+use crate::metrics::Metrics;
 use crate::regular;
 use crate::reload::{self, Started};
 use crate::state;
@@ -44,7 +45,7 @@ pub(crate) enum Error {
 /// Serves until SIGTERM or SIGINT, then drains. SIGHUP reloads.
 pub(crate) fn run(file: PathBuf) -> Result<ExitCode, Error> {
     let config = read(&file)?;
-    let _log = log::init(config.log)?;
+    let log = log::init(config.log)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let state = state::open(&config, runtime.handle()).map_err(|problem| Error::Config(vec![problem]))?;
     let services = Services::new(state, config.state.timeout);
@@ -52,11 +53,14 @@ pub(crate) fn run(file: PathBuf) -> Result<ExitCode, Error> {
     if let Some(problem) = problem {
         tracing::warn!(target: "plugin", "{problem}");
     }
-    let workers = start_workers(&config)?;
+    let count = workers(&config)?;
+    let metrics = Metrics::new(count, log.lost());
+    let workers = start_workers(&config, count, &metrics)?;
     let commands = workers.iter().map(|worker| worker.commands.clone()).collect();
     // Before anything serves: a signal must not find the process without them.
     let mut signals = runtime.block_on(async { Signals::listen() })?;
-    let Started { handle, thread, first } = reload::start(file, host, Supervisor::start()?, commands)?;
+    let Started { handle, thread, first } =
+        reload::start(file, host, Supervisor::start()?, commands, &metrics)?;
     let first = runtime.block_on(async {
         tokio::select! {
             first = first => Some(first),
@@ -74,12 +78,12 @@ pub(crate) fn run(file: PathBuf) -> Result<ExitCode, Error> {
     };
     let whole = runtime.block_on(async {
         if let Some(settings) = config.admin.clone() {
-            admin::start(settings.address, settings.hosts, handle.clone(), services.clone()).await.map_err(
-                |error| {
+            admin::start(settings.address, settings.hosts, handle.clone(), services.clone(), metrics.clone())
+                .await
+                .map_err(|error| {
                     let message = listener::refused(settings.address, &error);
                     Error::Config(vec![config.positions.problem("admin.address", message)])
-                },
-            )?;
+                })?;
         }
         signals.until_stopped(&handle).await;
         // The limit is that of the generation that serves now.
@@ -107,6 +111,8 @@ pub(crate) fn run(file: PathBuf) -> Result<ExitCode, Error> {
         std::thread::sleep(Duration::from_millis(5));
     }
     tracing::info!(target: "shutdown", "done");
+    // Until here, everything that is logged is written.
+    drop(log);
     Ok(if whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -119,11 +125,15 @@ fn read(file: &Path) -> Result<Config, Error> {
     tidegate_config::parse(&text, file).map_err(|problems| Error::Config(problems.0))
 }
 
-fn start_workers(config: &Config) -> Result<Vec<thread::Handle>, Error> {
-    let count = match config.workers {
+/// How many there are to be.
+fn workers(config: &Config) -> std::io::Result<usize> {
+    Ok(match config.workers {
         0 => available_parallelism()?.get(),
         count => count,
-    };
+    })
+}
+
+fn start_workers(config: &Config, count: usize, metrics: &Metrics) -> Result<Vec<thread::Handle>, Error> {
     // Tells this process's request ids from those of others; std's hash keys are random.
     let process = RandomState::new().build_hasher().finish();
     let admission = Arc::new(Admission::default());
@@ -140,7 +150,8 @@ fn start_workers(config: &Config) -> Result<Vec<thread::Handle>, Error> {
     let spare = usize::try_from(descriptors / 4).unwrap_or(usize::MAX) / count;
     let workers = (0..count).map(|index| {
         let admission = admission.clone();
-        thread::start(Beginning { index, process, admission, spare })
+        let shard = metrics.shard(index);
+        thread::start(Beginning { index, process, admission, spare, shard })
     });
     Ok(workers.collect::<Result<_, _>>()?)
 }

@@ -16,6 +16,7 @@ use crate::access_log;
 use crate::compression::Compression;
 use crate::explain::{self, Explain, Recent};
 use crate::files;
+use crate::metrics::Counting;
 use crate::policy::{Chain, Link};
 use crate::tasks::Tasks;
 use tidegate_upstream::{Clusters, Servers, Upstream};
@@ -130,6 +131,7 @@ impl Generation {
         servers: &Rc<Servers>,
         worker: usize,
         tasks: &Tasks,
+        counting: &Counting,
     ) -> Self {
         let config = &snapshot.config;
         let upstreams = snapshot.clusters.values().map(|cluster| {
@@ -149,6 +151,7 @@ impl Generation {
                 &snapshot.links,
                 previous.map(|previous| &*previous.chain),
                 tasks.clone(),
+                counting,
             )),
             destinations: Arc::new(by_name.keys().cloned().collect()),
             edit_limits: EditLimits {
@@ -188,6 +191,14 @@ impl Generation {
             Some(name) => self.by_name.get(name),
             None => self.default.as_ref(),
         }
+    }
+
+    /// All of them.
+    pub(crate) fn upstreams(&self) -> impl Iterator<Item = &Rc<Upstream>> {
+        self.by_name.values().filter_map(|destination| match destination {
+            Destination::Upstream(upstream) => Some(upstream),
+            Destination::Files(_) => None,
+        })
     }
 
     /// Where connections are forwarded.

@@ -130,10 +130,12 @@ async fn housekeeping(worker: Rc<Worker>, log_phases: LogPhases) {
     loop {
         ticks.tick().await;
         worker.servers.sweep();
+        worker.look_around();
         worker.tasks().reap();
         drop(black_box(Vec::<u8>::with_capacity(PAGES)));
         let skipped = log_phases.take_skipped();
         if skipped > 0 {
+            worker.counting.worker.skipped.add(skipped);
             tracing::warn!(target: "policy", skipped, "log phases were skipped: they take longer than the traffic allows");
         }
     }
@@ -177,6 +179,7 @@ async fn begin_connection(
             return None;
         }
     };
+    let counted = Counted::new(&worker, &name);
     // A socket that is already closed has no address, or fails at its first read.
     let destination = stream.local_addr().ok()?;
     let _ = stream.set_nodelay(true);
@@ -186,29 +189,59 @@ async fn begin_connection(
         false => admitted,
     };
     let Some(tls) = generation.tls.get(&*connection.listener).cloned() else {
-        return serve_stream(worker, log_phases, generation, connection, admitted, stream, None);
+        let held = (admitted, counted);
+        return serve_stream(worker, log_phases, generation, connection, held, stream, None);
     };
     let challenges = generation.challenges.as_deref();
     match tls::accept(stream, tls, challenges, config.timeouts.tls_handshake).await {
         // An authority has seen what it wanted to see.
         Ok(None) => None,
-        Ok(Some(tls::Accepted { stream, version, facts })) => {
+        Ok(Some(tls::Accepted { stream, version, facts, resumed })) => {
+            let is_1_3 = facts.version == TLS_1_3;
+            worker.counting.listener(&connection.listener, |listener| {
+                listener.handshakes[usize::from(is_1_3)][usize::from(resumed)].add(1);
+            });
             connection.tls = Some(facts);
-            serve_stream(worker, log_phases, generation, connection, admitted, stream, Some(version))
+            let held = (admitted, counted);
+            serve_stream(worker, log_phases, generation, connection, held, stream, Some(version))
         }
-        Err(error) => {
+        Err(tls::Failed { reason, error }) => {
             // Anybody can cause this at any rate: not for the operator's log.
             let Connection { listener, peer, .. } = connection;
+            worker.counting.listener(&listener, |listener| listener.tls_failures.add(reason));
             tracing::debug!(target: "tls", %listener, %peer, "handshake failed: {error}");
             None
         }
     }
 }
 
+/// What TLS calls its version 1.3 (RFC 8446 §4.2.1).
+const TLS_1_3: u16 = 0x0304;
+
+/// A connection that is counted as open until it is dropped.
+struct Counted {
+    worker: Rc<Worker>,
+    listener: Arc<str>,
+}
+
+impl Counted {
+    fn new(worker: &Rc<Worker>, listener: &Arc<str>) -> Self {
+        worker.counting.listener(listener, |listener| listener.connections.add(1));
+        Self { worker: worker.clone(), listener: listener.clone() }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.worker.counting.listener(&self.listener, |listener| listener.closed.add(1));
+    }
+}
+
 /// Says that a connection was closed at once. Its client is told nothing.
-fn turned_away(worker: &Worker, listener: &str, client: SocketAddr, limit: &'static str) {
+fn turned_away(worker: &Worker, listener: &Arc<str>, client: SocketAddr, limit: &'static str) {
+    worker.counting.listener(listener, |listener| listener.refused_connections.add(limit));
     if worker.failures.allow(limit) {
-        tracing::warn!(target: "listener", listener, client = %client.ip(), "closed a connection over {limit}");
+        tracing::warn!(target: "listener", %listener, client = %client.ip(), "closed a connection over {limit}");
     }
 }
 
@@ -235,6 +268,7 @@ async fn read_proxy_header(
         Ok(Header::Local) => Some(admitted),
         Err(error) => {
             let Connection { listener, peer, .. } = connection;
+            worker.counting.listener(listener, |listener| listener.refused_connections.add("proxy-protocol"));
             // Only peers that are trusted can cause it: it is a mistake of the operator's, on either side.
             if worker.failures.allow("proxy-protocol") {
                 tracing::warn!(target: "listener", %listener, %peer, "closed a connection: {error}");
@@ -244,6 +278,9 @@ async fn read_proxy_header(
     }
 }
 
+/// What counts a connection as open until it is dropped.
+type Held = (Admitted, Counted);
+
 /// Serves the bytes of a connection by the generation it was accepted under. `negotiated` is the version of
 /// HTTP that ALPN chose, if any.
 fn serve_stream<S>(
@@ -251,7 +288,7 @@ fn serve_stream<S>(
     log_phases: LogPhases,
     generation: Rc<Generation>,
     connection: Connection,
-    admitted: Admitted,
+    held: Held,
     stream: S,
     negotiated: Option<Version>,
 ) -> Option<Serving>
@@ -261,7 +298,7 @@ where
     let config = generation.config.clone();
     let listener = config.listeners.get(&*connection.listener)?;
     let Serves::Http(versions) = &listener.serves else {
-        return Some(Box::pin(forward(worker, generation, connection, admitted, stream)));
+        return Some(Box::pin(forward(worker, generation, connection, held, stream)));
     };
     let bounds = Bounds {
         limits: config.limits,
@@ -278,7 +315,7 @@ where
         move |refusal| exchange::unparsed(&worker, &peer, refusal)
     };
     let handle = move |request, arrival| exchange::serve(worker.clone(), &peer, request, arrival);
-    let counted = Box::new(admitted);
+    let counted = Box::new(held);
     Some(Box::pin(connection::serve(stream, negotiated, bounds, draining, handle, unparsed, counted)))
 }
 
@@ -287,7 +324,7 @@ async fn forward<S>(
     worker: Rc<Worker>,
     generation: Rc<Generation>,
     connection: Connection,
-    admitted: Admitted,
+    held: Held,
     stream: S,
 ) where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -307,5 +344,5 @@ async fn forward<S>(
     if let Some(tunnel) = tunnel {
         tunnel.carry().await;
     }
-    drop(admitted);
+    drop(held);
 }

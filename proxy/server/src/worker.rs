@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Request, StatusCode};
+use tidegate_io::Millis;
 use tidegate_message::Connection;
+use tidegate_telemetry::Counter;
 use tidegate_upstream::Servers;
 use tokio::sync::watch;
 use tokio::time::sleep;
@@ -15,6 +17,7 @@ use crate::access_log::{ConnectionRecord, Record};
 use crate::callouts;
 use crate::listener::Admission;
 use crate::log;
+use crate::metrics::{Counting, Shard};
 use crate::snapshot::{Generation, Snapshot};
 use crate::tasks::Tasks;
 use crate::timers::Timers;
@@ -23,6 +26,7 @@ use crate::timers::Timers;
 pub(crate) struct Worker {
     index: usize,
     process: u64,
+    pub(crate) counting: Rc<Counting>,
     next_id: Cell<u64>,
     /// `None` only before the first command.
     generation: RefCell<Option<Rc<Generation>>>,
@@ -56,15 +60,18 @@ pub(crate) struct Beginning {
     pub(crate) admission: Arc<Admission>,
     /// See [`Servers::new`].
     pub(crate) spare: usize,
+    /// Where it counts.
+    pub(crate) shard: Shard,
 }
 
 impl Worker {
     /// Without a generation: the first command brings one.
     pub(crate) fn new(beginning: Beginning) -> Rc<Self> {
-        let Beginning { index, process, admission, spare } = beginning;
+        let Beginning { index, process, admission, spare, shard } = beginning;
         Rc::new(Self {
             index,
             process,
+            counting: Counting::new(shard),
             // The upper 16 bits are the worker's, the rest lasts for 10^14 requests.
             next_id: Cell::new(((index as u64) << 48) + 1),
             generation: RefCell::default(),
@@ -92,7 +99,7 @@ impl Worker {
         is_explained: bool,
     ) -> Record {
         let (log, id) = (generation.access_log.clone(), self.next_id());
-        Record::begin(log, id, connection, scheme(connection), request, is_explained)
+        Record::begin(log, self.counting.clone(), id, connection, scheme(connection), request, is_explained)
     }
 
     /// The log line of what did not become a request, with a number of the same kind.
@@ -103,7 +110,8 @@ impl Worker {
         refusal: (StatusCode, &'static str),
     ) -> Record {
         let log = generation.access_log.clone();
-        Record::unparsed(log, self.next_id(), connection, scheme(connection), refusal)
+        let counting = self.counting.clone();
+        Record::unparsed(log, counting, self.next_id(), connection, scheme(connection), refusal)
     }
 
     /// The log line of a connection that is forwarded, with a number of the same kind.
@@ -112,7 +120,8 @@ impl Worker {
         generation: &Generation,
         connection: &Connection,
     ) -> ConnectionRecord {
-        ConnectionRecord::begin(generation.access_log.clone(), self.next_id(), connection)
+        let (log, counting) = (generation.access_log.clone(), self.counting.clone());
+        ConnectionRecord::begin(log, counting, self.next_id(), connection)
     }
 
     /// A number unique in this process.
@@ -140,15 +149,52 @@ impl Worker {
     /// Swaps the generation. Exchanges in flight keep theirs.
     pub(crate) fn adopt(self: &Rc<Self>, snapshot: &Snapshot) {
         let previous = self.generation.borrow().clone();
-        let next =
-            Rc::new(Generation::new(snapshot, previous.as_deref(), &self.servers, self.index, &self.tasks));
+        let next = Rc::new(Generation::new(
+            snapshot,
+            previous.as_deref(),
+            &self.servers,
+            self.index,
+            &self.tasks,
+            &self.counting,
+        ));
         next.chain.attach(callouts::door(self, Rc::downgrade(&next)));
         next.chain.warm();
         let timers = next.chain.timers();
+        self.forget_gone(&next);
         *self.generation.borrow_mut() = Some(next);
         if self.index == 0 {
             self.timers.borrow_mut().set(self, timers);
         }
+    }
+
+    /// Nothing more is shown of what the configuration does not name any more.
+    fn forget_gone(&self, next: &Generation) {
+        let config = &next.config;
+        let is_destination = |name: &str| name.is_empty() || next.destination(Some(name)).is_some();
+        let is_listener = |name: &str| config.listeners.contains_key(name);
+        let counting = &self.counting;
+        counting.traffic.retain(|[listener, to]| is_listener(listener) && is_destination(to));
+        counting.forwarded.retain(|[listener, to]| is_listener(listener) && is_destination(to));
+        counting.listeners.retain(|[listener, _]| is_listener(listener));
+        counting.servers.retain(|[upstream, _]| is_destination(upstream));
+        counting.idle.retain(|[upstream, _]| is_destination(upstream));
+        counting.policies.retain(|[policy, _]| next.chain.has(policy));
+    }
+
+    /// What is looked at once a second: shows that the worker turns over, and what it holds.
+    pub(crate) fn look_around(&self) {
+        let counting = &self.counting;
+        counting.worker.heartbeat.set(Millis::now().0);
+        let Some(generation) = self.generation.borrow().clone() else { return };
+        for upstream in generation.upstreams() {
+            let idle = upstream.idle_connections() as u64;
+            counting.idle.with(&upstream.name, &counting.nobody, Counter::default, |count| count.set(idle));
+        }
+        // Servers come and go without a generation.
+        counting.servers.retain(|[upstream, server]| {
+            generation.upstream(upstream).is_some_and(|upstream| upstream.has_server(server))
+        });
+        generation.chain.look_around();
     }
 
     pub(crate) async fn drained(&self, limit: Duration) {

@@ -115,7 +115,7 @@ impl Shared {
     }
 
     /// All samples, with the policy's name as the first label.
-    pub(crate) fn write(&self, out: &mut Exposition<'_>) {
+    pub(crate) fn write(&self, out: &mut Exposition) {
         let policy = Labels::default().and("policy", &self.room.policy);
         match &self.series {
             AllSeries::One(series) => self.write_series(out, &policy, series),
@@ -131,7 +131,7 @@ impl Shared {
         }
     }
 
-    fn write_series(&self, out: &mut Exposition<'_>, labels: &Labels, series: &Series) {
+    fn write_series(&self, out: &mut Exposition, labels: &Labels, series: &Series) {
         let Definition { name, kind, .. } = &self.definition;
         let value = series.value.load(Relaxed);
         match kind {

@@ -51,16 +51,15 @@ impl PolicyMetrics {
         OnePolicy { all: self.clone(), room, defined: Arc::default() }
     }
 
-    /// Appends all metrics in the text format of Prometheus, version 0.0.4: families by name, the policies of
+    /// Appends all metrics: families by name, the policies of
     /// each by name, series by the values of their labels. At most 10,000 lines for each policy, and those of
     /// its metrics without labels.
-    pub fn write(&self, out: &mut String) {
+    pub fn write(&self, out: &mut Exposition) {
         let families = self.shown();
-        let mut out = Exposition(out);
         let (before, after) = families.split_at(families.partition_point(|family| *family.name < *DROPPED));
-        before.iter().for_each(|family| family.write(&mut out));
-        write_dropped(&families, &mut out);
-        after.iter().for_each(|family| family.write(&mut out));
+        before.iter().for_each(|family| family.write(out));
+        write_dropped(&families, out);
+        after.iter().for_each(|family| family.write(out));
     }
 
     /// What is to be shown, so that nobody waits while it is written.
@@ -180,7 +179,7 @@ impl Family {
         Some(Self { name: name.to_owned(), help, metrics })
     }
 
-    fn write(&self, out: &mut Exposition<'_>) {
+    fn write(&self, out: &mut Exposition) {
         let Some(first) = self.metrics.first() else { return };
         out.family(&self.name, &self.help, first.definition.shown_type());
         self.metrics.iter().for_each(|metric| metric.write(out));
@@ -188,7 +187,7 @@ impl Family {
 }
 
 /// For each policy that has metrics.
-fn write_dropped(families: &[Family], out: &mut Exposition<'_>) {
+fn write_dropped(families: &[Family], out: &mut Exposition) {
     let metrics = families.iter().flat_map(|family| &family.metrics);
     let rooms: BTreeMap<_, _> = metrics.map(|metric| (&metric.room.policy, &metric.room)).collect();
     if rooms.is_empty() {

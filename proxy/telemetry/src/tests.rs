@@ -7,7 +7,7 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::Instant;
 
-use crate::{Kind, Metric, NotCounted, OnePolicy, PolicyMetrics};
+use crate::{Exposition, Format, Kind, Metric, NotCounted, OnePolicy, PolicyMetrics};
 
 fn define(policy: &OnePolicy, name: &str, kind: Kind, labels: &[&str]) -> Result<Metric, String> {
     let labels: Vec<_> = labels.iter().map(|&label| label.to_owned()).collect();
@@ -27,9 +27,9 @@ fn histogram(policy: &OnePolicy, name: &str, bounds: &[f64], labels: &[&str]) ->
 }
 
 fn text(all: &PolicyMetrics) -> String {
-    let mut out = String::new();
+    let mut out = Exposition::new(Format::Prometheus);
     all.write(&mut out);
-    out
+    out.finish()
 }
 
 /// The value of a sample, by all that stands before it.

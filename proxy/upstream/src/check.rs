@@ -66,7 +66,7 @@ async fn watch(cluster: Arc<Cluster>, member: Member, settings: Arc<Settings>) {
         };
         match (transition, &outcome) {
             (Some(transition), Err(cause)) => {
-                tracing::warn!(target: "upstream", upstream = &*cluster.name, server = name, "{transition}: {cause}");
+                cluster.log_check(name, transition, cause);
             }
             (transition, _) => cluster.log(name, transition),
         }

@@ -42,6 +42,8 @@ pub(crate) struct Known {
     pub(crate) in_flight: Arc<InFlight>,
     /// Upgraded connections, none of which queues.
     pub(crate) tunnels: Arc<InFlight>,
+    /// Since the process began: ejections, and servers that failed or passed enough of their checks.
+    changes: [AtomicU64; 3],
     /// By name of the target.
     health: Mutex<BTreeMap<Arc<str>, Arc<Health>>>,
 }
@@ -69,6 +71,36 @@ pub struct Status {
     servers: Vec<ServerStatus>,
 }
 
+/// An upstream in numbers.
+#[derive(Debug)]
+pub struct Figures {
+    /// Requests, of all workers.
+    pub in_flight: u32,
+    /// Requests that wait for their turn.
+    pub queued: u32,
+    /// Upgraded connections.
+    pub tunnels: u32,
+    /// How often a server was taken out as its requests failed, since the process began.
+    pub ejections: u64,
+    /// How often one was taken out by its checks.
+    pub went_down: u64,
+    /// How often one came back by its checks.
+    pub came_up: u64,
+    /// In the order of the configuration.
+    pub servers: Vec<ServerFigures>,
+}
+
+/// One server in numbers.
+#[derive(Debug)]
+pub struct ServerFigures {
+    /// Its name.
+    pub address: Arc<str>,
+    /// `up`, `down`, `ejected` or `draining`.
+    pub state: &'static str,
+    /// Requests, of all workers.
+    pub in_flight: u32,
+}
+
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 struct ServerStatus {
@@ -86,8 +118,19 @@ impl Known {
             budget: RetryBudget::default(),
             in_flight: Arc::new(InFlight::new(narrow(upstream.max_in_flight), narrow(upstream.max_queued))),
             tunnels: Arc::new(InFlight::new(narrow(upstream.max_tunnels), 0)),
+            changes: Default::default(),
             health: Mutex::default(),
         })
+    }
+
+    fn count(&self, transition: Transition) {
+        let change = match transition {
+            Transition::Ejected { .. } => 0,
+            Transition::Down { .. } => 1,
+            Transition::Up { .. } => 2,
+            _ => return,
+        };
+        self.changes[change].fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -261,12 +304,42 @@ impl Cluster {
     /// Tells the operator of a change.
     pub(crate) fn log(&self, server: &str, transition: Option<Transition>) {
         let Some(transition) = transition else { return };
+        self.known.count(transition);
         let upstream = &*self.name;
         match transition {
             Transition::Down { .. } | Transition::Ejected { .. } => {
                 tracing::warn!(target: "upstream", upstream, server, "{transition}");
             }
             _ => tracing::info!(target: "upstream", upstream, server, "{transition}"),
+        }
+    }
+
+    /// Tells the operator why the checks of a server took it out or back.
+    pub(crate) fn log_check(&self, server: &str, transition: Transition, cause: &str) {
+        self.known.count(transition);
+        tracing::warn!(target: "upstream", upstream = &*self.name, server, "{transition}: {cause}");
+    }
+
+    /// In numbers, for metrics.
+    pub fn figures(&self) -> Figures {
+        let now = Millis::now();
+        let known = &self.known;
+        let (in_flight, queued) = known.in_flight.counts();
+        let changes = known.changes.each_ref().map(|count| count.load(Ordering::Relaxed));
+        let members = self.members();
+        let servers = members.list.iter().map(|member| ServerFigures {
+            address: member.target.name.clone(),
+            state: member.health.state(now).as_str(),
+            in_flight: member.health.in_flight(),
+        });
+        Figures {
+            in_flight,
+            queued,
+            tunnels: known.tunnels.counts().0,
+            ejections: changes[0],
+            went_down: changes[1],
+            came_up: changes[2],
+            servers: servers.collect(),
         }
     }
 

@@ -253,12 +253,18 @@ impl Health {
 
 impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        f.write_str(self.as_str())
+    }
+}
+
+impl State {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
             Self::Up => "up",
             Self::Ejected => "ejected",
             Self::Down => "down",
             Self::Draining => "draining",
-        })
+        }
     }
 }
 

@@ -71,6 +71,12 @@ impl InFlight {
         timeout(wait, queued.turn()).await.map_err(|_| Full::Time)
     }
 
+    /// How many are in flight, and how many wait.
+    pub(crate) fn counts(&self) -> (u32, u32) {
+        let state = self.state.load(Relaxed);
+        (in_flight(state), waiting(state))
+    }
+
     /// Changes the limits. Who is in flight or in the queue stays there.
     pub(crate) fn resize(&self, max: u32, max_queued: u32) {
         self.max_queued.store(max_queued, Relaxed);

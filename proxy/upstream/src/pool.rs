@@ -277,6 +277,13 @@ impl Server {
         Lease { server: self.clone(), kind, reused, _in_use: in_use, permit: None }
     }
 
+    /// Connections that no exchange has.
+    pub(crate) fn idle_connections(&self) -> usize {
+        let shared = self.shared.borrow();
+        let unused = shared.iter().filter(|connection| connection.streams.get() == 0).count();
+        self.idle.borrow().len() + self.owned.borrow().len() + unused
+    }
+
     /// Whether a connection waits for this client's connection alone.
     pub(crate) fn has_owned(&self, client: Owner) -> bool {
         self.owned.borrow().iter().any(|connection| connection.owner == Some(client))

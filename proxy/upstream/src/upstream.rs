@@ -73,6 +73,16 @@ impl Upstream {
         }
     }
 
+    /// Idle connections that this worker keeps to its servers. One that several upstreams name counts for each.
+    pub fn idle_connections(&self) -> usize {
+        self.view.borrow().servers.iter().map(|server| server.idle_connections()).sum()
+    }
+
+    /// Whether it has a server of this name.
+    pub fn has_server(&self, name: &str) -> bool {
+        self.view().members.list.iter().any(|member| *member.target.name == *name)
+    }
+
     /// How its responses are kept for slow clients; `None` = not at all.
     pub fn buffer(&self) -> Option<Buffer> {
         self.cluster.config.buffer

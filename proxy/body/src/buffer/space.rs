@@ -45,6 +45,16 @@ impl Space {
         self.limit.store(limit, Relaxed);
     }
 
+    /// What `limits.temporary-space` is.
+    pub fn limit(&self) -> u64 {
+        self.limit.load(Relaxed)
+    }
+
+    /// Bytes of all temporary files there are.
+    pub fn used(&self) -> u64 {
+        self.taken().all
+    }
+
     fn taken(&self) -> MutexGuard<'_, Taken> {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -6,8 +6,8 @@ use std::path::Path;
 use super::{Report, acme, compression, explain, files, listener, state, upstream};
 use crate::document::Document;
 use crate::{
-    AccessLog, Admin, CompileCache, Config, Limits, Log, MinRate, Problems, Ready, Resolver, Timeouts, file,
-    suggest,
+    AccessLog, Admin, CompileCache, Config, Limits, Log, Metrics, MinRate, Problems, Ready, Resolver,
+    Timeouts, file, suggest,
 };
 
 /// `file` is where relative paths start.
@@ -67,6 +67,7 @@ pub(crate) fn check(document: Document<file::Config>, file: &Path) -> Result<Con
         limits,
         timeouts,
         access_log,
+        metrics,
         log,
         state: sharing,
         admin,
@@ -117,6 +118,7 @@ pub(crate) fn check(document: Document<file::Config>, file: &Path) -> Result<Con
             "stdout" => AccessLog::Stdout,
             path => AccessLog::File(directory.join(path)),
         },
+        metrics: Metrics { servers: metrics.servers },
         log: Log { level: log.level, format: log.format },
         explain: explaining.map(|explain| explain::convert(explain, directory)),
         acme,

@@ -72,6 +72,8 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// `[access-log]`.
     pub access_log: AccessLog,
+    /// `[metrics]`.
+    pub metrics: Metrics,
     /// `[log]`: the proxy's own log, on stderr.
     pub log: Log,
     /// `[acme]`: how certificates are obtained.
@@ -215,6 +217,13 @@ pub enum AccessLog {
     Stdout,
     /// `path = "FILE"`, appended to; reopened on SIGHUP.
     File(PathBuf),
+}
+
+/// `[metrics]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Metrics {
+    /// Whether each server has series of its own.
+    pub servers: bool,
 }
 
 /// `[log]`.

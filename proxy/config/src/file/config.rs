@@ -62,6 +62,8 @@ pub(crate) struct Config {
     pub timeouts: Timeouts,
     /// One JSON line per exchange.
     pub access_log: AccessLog,
+    /// What `/metrics` of the admin interface shows.
+    pub metrics: Metrics,
     /// The proxy's own log, on stderr. Read at the start only.
     pub log: Log,
     /// How the proxy obtains the certificates of the names in `tls.acme` of listeners (ACME, RFC 8555).
@@ -324,6 +326,15 @@ impl Default for AccessLog {
     fn default() -> Self {
         Self { path: Text(FilePath("stdout".to_owned())) }
     }
+}
+
+/// What `/metrics` of the admin interface shows.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub(crate) struct Metrics {
+    /// `true`: a series for each server of each upstream as well. They are many where there are many servers, and new ones
+    /// where host names stand for new addresses.
+    pub servers: bool,
 }
 
 /// The proxy's own log, on stderr.

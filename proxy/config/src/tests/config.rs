@@ -70,6 +70,7 @@ fn every_key_arrives() {
     assert_eq!(seconds, [5, 6, 7, 8, 540, 7200, 0]);
 
     assert_eq!(config.access_log, AccessLog::File(PathBuf::from("etc/logs/access.log")));
+    assert!(config.metrics.servers);
     assert_eq!((config.log.level, config.log.format), (LogLevel::Debug, LogFormat::Json));
     assert_eq!(config.admin.map(|admin| admin.address.to_string()).as_deref(), Some("127.0.0.1:9900"));
 }
@@ -114,6 +115,7 @@ fn what_is_not_written_has_its_documented_default() {
     .map(|duration| duration.as_secs());
     assert_eq!(seconds, [10, 10, 30, 75, 3600, 3600, 30]);
     assert_eq!(config.access_log, AccessLog::Stdout);
+    assert!(!config.metrics.servers);
     assert_eq!((config.log.level, config.log.format), (LogLevel::Info, LogFormat::Text));
     assert_eq!(config.admin, None);
 }

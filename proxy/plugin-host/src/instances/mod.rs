@@ -47,6 +47,17 @@ pub struct Instances {
     memo: Option<Memo>,
 }
 
+/// The instances of one plugin on one worker, in numbers.
+#[derive(Debug, Clone, Copy)]
+pub struct Figures {
+    /// Those that live.
+    pub instances: usize,
+    /// Bytes of linear memory and tables they have, about.
+    pub memory: usize,
+    /// Calls that were not made as the decision was remembered.
+    pub remembered: u64,
+}
+
 impl Instances {
     /// No instance yet; the first call makes one, or [`Instances::warm`].
     pub fn new(plugin: Plugin) -> Self {
@@ -60,6 +71,17 @@ impl Instances {
             starts: Arc::default(),
             memo,
         }
+    }
+
+    /// What there is of them, and how many calls were saved since this was asked last.
+    pub fn figures(&self) -> Figures {
+        let (instances, idle) = (self.capacity.alive(), self.idle.borrow());
+        let busy = instances.saturating_sub(idle.len());
+        // What a busy one has grown to is not known until it is back.
+        let memory =
+            idle.iter().map(|instance| instance.memory()).sum::<usize>() + busy * self.plugin.memory();
+        let remembered = self.memo.as_ref().map_or(0, Memo::take_recalled);
+        Figures { instances, memory, remembered }
     }
 
     /// Whose they are.

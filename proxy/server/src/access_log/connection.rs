@@ -9,11 +9,13 @@ use serde::Serialize;
 use tidegate_message::Connection;
 
 use super::{Handle, Timestamp, id_text, known, micros};
+use crate::metrics::{Counting, Forwarded};
 
 /// The line in the making. It is written when it is dropped, so that a connection that is cut has one as
 /// well.
 pub(crate) struct ConnectionRecord {
     log: Option<Rc<Handle>>,
+    counting: Rc<Counting>,
     begun: Instant,
     id: u64,
     listener: Arc<str>,
@@ -29,9 +31,15 @@ pub(crate) struct ConnectionRecord {
 }
 
 impl ConnectionRecord {
-    pub(crate) fn begin(log: Option<Rc<Handle>>, id: u64, connection: &Connection) -> Self {
+    pub(crate) fn begin(
+        log: Option<Rc<Handle>>,
+        counting: Rc<Counting>,
+        id: u64,
+        connection: &Connection,
+    ) -> Self {
         Self {
             log,
+            counting,
             begun: Instant::now(),
             id,
             listener: connection.listener.clone(),
@@ -54,6 +62,15 @@ impl ConnectionRecord {
 
 impl Drop for ConnectionRecord {
     fn drop(&mut self) {
+        let upstream = self.route.as_ref().unwrap_or(&self.counting.nobody);
+        self.counting.forwarded.with(&self.listener, upstream, Forwarded::default, |forwarded| {
+            forwarded.connections.add(1);
+            forwarded.received.add(self.bytes_in);
+            forwarded.sent.add(self.bytes_out);
+            if let Some(failure) = self.failure {
+                forwarded.failures.add(failure);
+            }
+        });
         let Some(log) = &self.log else { return };
         log.line(&Line {
             time: Timestamp::now().to_string(),

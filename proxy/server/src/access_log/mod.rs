@@ -10,6 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -22,6 +23,7 @@ use tidegate_upstream::{AttemptEnd, Attempts};
 pub(crate) use self::connection::ConnectionRecord;
 use crate::explain::Explained;
 use crate::lines::{self, Item, Lines, Queue};
+use crate::metrics::{Counting, Serving, Traffic, method_index};
 use crate::policy::Step;
 
 /// Lines that may wait for the disk, and bytes of them; more are counted and dropped, and the proxy's log says so. A
@@ -40,13 +42,13 @@ pub(crate) struct Handle(Lines<Reopen>);
 struct Reopen;
 
 /// Opens the log and starts its thread; `None` where the operator turned it off.
-pub(crate) fn start(log: &AccessLog) -> io::Result<Option<(Handle, JoinHandle<()>)>> {
+pub(crate) fn start(log: &AccessLog, lost: Arc<AtomicU64>) -> io::Result<Option<(Handle, JoinHandle<()>)>> {
     let output = match log {
         AccessLog::Off => return Ok(None),
         AccessLog::Stdout => Output::Stdout(io::stdout()),
         AccessLog::File(path) => Output::File(BufWriter::new(open(path)?), path.clone()),
     };
-    let (lines, queue) = lines::queue(QUEUE, QUEUE_BYTES);
+    let (lines, queue) = lines::queue(QUEUE, QUEUE_BYTES, lost);
     let thread = std::thread::Builder::new()
         .name("access-log".to_owned())
         .spawn(move || write_lines(&queue, output))?;
@@ -148,10 +150,13 @@ impl Output {
 /// client abandons has one as well.
 pub(crate) struct Record {
     log: Option<Rc<Handle>>,
+    counting: Rc<Counting>,
     begun: Instant,
     id: u64,
     listener: Arc<str>,
     peer: SocketAddr,
+    /// As metrics have it; `None` if there was no request.
+    method: Option<u8>,
     /// Copied only for a log that is on.
     asked: Option<Asked>,
     pub(crate) client: IpAddr,
@@ -163,6 +168,8 @@ pub(crate) struct Record {
     pub(crate) failure: Option<&'static str>,
     pub(crate) bytes_in: u64,
     pub(crate) bytes_out: u64,
+    /// From the complete request head to the first try at a server.
+    pub(crate) forwarded: Option<Duration>,
     /// From the complete request head to the head of the upstream's response.
     pub(crate) upstream: Option<Duration>,
     pub(crate) attributes: Vec<(String, String)>,
@@ -184,6 +191,7 @@ struct Asked {
 impl Record {
     pub(crate) fn begin<B>(
         log: Option<Rc<Handle>>,
+        counting: Rc<Counting>,
         id: u64,
         connection: &Connection,
         scheme: &'static str,
@@ -197,12 +205,15 @@ impl Record {
             host: request.headers().get(header::HOST).cloned(),
             user_agent: request.headers().get(header::USER_AGENT).cloned(),
         });
-        Self::with(log, id, connection, scheme, asked)
+        counting.listener(&connection.listener, |listener| listener.begun.add(1));
+        let method = Some(method_index(request.method().as_str()));
+        Self::with(log, counting, id, connection, scheme, method, asked)
     }
 
     /// The line of something that did not become a request.
     pub(crate) fn unparsed(
         log: Option<Rc<Handle>>,
+        counting: Rc<Counting>,
         id: u64,
         connection: &Connection,
         scheme: &'static str,
@@ -216,24 +227,28 @@ impl Record {
             user_agent: None,
         };
         let asked = log.is_some().then_some(asked);
-        let mut record = Self::with(log, id, connection, scheme, asked);
+        let mut record = Self::with(log, counting, id, connection, scheme, None, asked);
         (record.status, record.failure) = (Some(status), Some(failure));
         record
     }
 
     fn with(
         log: Option<Rc<Handle>>,
+        counting: Rc<Counting>,
         id: u64,
         connection: &Connection,
         scheme: &'static str,
+        method: Option<u8>,
         asked: Option<Asked>,
     ) -> Self {
         Self {
             log,
+            counting,
             begun: Instant::now(),
             id,
             listener: connection.listener.clone(),
             peer: connection.peer,
+            method,
             asked,
             client: connection.source.ip().to_canonical(),
             scheme,
@@ -244,6 +259,7 @@ impl Record {
             failure: None,
             bytes_in: 0,
             bytes_out: 0,
+            forwarded: None,
             upstream: None,
             attributes: Vec::new(),
             policies: Vec::new(),
@@ -289,7 +305,62 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
-        let Some(asked) = &self.asked else { return };
+        let took = self.begun.elapsed();
+        self.count(took);
+        if let Some(asked) = &self.asked {
+            self.write(asked, took);
+        }
+    }
+}
+
+impl Record {
+    fn count(&self, took: Duration) {
+        let Self { counting, listener, .. } = self;
+        let Some(method) = self.method else {
+            let failure = self.failure.unwrap_or_default();
+            return counting.listener(listener, |listener| listener.refused_requests.add(failure));
+        };
+        counting.listener(listener, |listener| listener.ended.add(1));
+        let destination = self.route.as_ref().unwrap_or(&counting.nobody);
+        let answered_in = self.forwarded.zip(self.upstream).map(|(from, to)| to.saturating_sub(from));
+        counting.traffic.with(listener, destination, Traffic::default, |traffic| {
+            traffic.count(method, self.status);
+            traffic.duration.add(took);
+            traffic.received.add(self.bytes_in);
+            traffic.sent.add(self.bytes_out);
+            if let Some(failure) = self.failure() {
+                traffic.failures.add(failure);
+            }
+            for (count, attempt) in self.attempts.iter().enumerate() {
+                traffic.attempts.add(outcome(attempt.end));
+                traffic.retries.add(u64::from(count > 0));
+            }
+            if let Some(answered_in) = answered_in {
+                traffic.upstream.add(answered_in);
+            }
+        });
+        let last = self.attempts.iter().count();
+        for (count, attempt) in self.attempts.iter().enumerate() {
+            counting.servers.with(destination, &attempt.server, Serving::default, |server| {
+                match attempt.end {
+                    AttemptEnd::Answered(status) => {
+                        server.answered(status);
+                        // Of those before it the time is not known.
+                        if let Some(answered_in) = answered_in.filter(|_| count + 1 == last) {
+                            server.duration.add(answered_in);
+                        }
+                    }
+                    end => server.attempts.add(outcome(end)),
+                }
+            });
+        }
+    }
+
+    fn failure(&self) -> Option<&'static str> {
+        self.failure.or_else(|| self.status.is_none().then_some("client-closed"))
+    }
+
+    fn write(&self, asked: &Asked, took: Duration) {
         let line = Line {
             time: Timestamp::now().to_string(),
             id: id_text(self.id),
@@ -314,10 +385,10 @@ impl Drop for Record {
             route: self.route.as_deref(),
             server: self.server().map(|server| &**server),
             attempts: several(&self.attempts),
-            failure: self.failure.or_else(|| self.status.is_none().then_some("client-closed")),
+            failure: self.failure(),
             bytes_in: self.bytes_in,
             bytes_out: self.bytes_out,
-            duration_us: micros(self.begun.elapsed()),
+            duration_us: micros(took),
             upstream_us: self.upstream.map(micros),
             user_agent: asked.user_agent.as_ref().map(text),
             attributes: self.attributes.iter().map(|(key, value)| (&**key, &**value)).collect(),
@@ -360,6 +431,15 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     attributes: BTreeMap<&'a str, &'a str>,
     policies: &'a [Step],
+}
+
+/// As metrics have it.
+fn outcome(end: AttemptEnd) -> &'static str {
+    match end {
+        AttemptEnd::UnderWay => "given-up",
+        AttemptEnd::Answered(_) => "answered",
+        AttemptEnd::Failed(failure) => failure,
+    }
 }
 
 /// One attempt of several.

@@ -1,5 +1,8 @@
 //! The admin interface: whether the proxy lives and is ready, what its policies are, and reloading.
 
+mod exposition;
+mod process;
+
 use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -20,11 +23,13 @@ use tidegate_config::Config;
 use tidegate_message::authority;
 use tidegate_plugin_host::Services;
 use tidegate_state::Reach;
+use tidegate_telemetry::Format;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::explain::{self, Recorded};
+use crate::metrics::Metrics;
 use crate::reload::{Handle, PolicyStatus, Status};
 
 /// A request head on this interface has this long.
@@ -42,10 +47,12 @@ pub(crate) async fn start(
     hosts: Vec<String>,
     control: Handle,
     services: Services,
+    metrics: Arc<Metrics>,
 ) -> io::Result<()> {
     let listener = TcpListener::bind(address).await?;
     tracing::info!(target: "listener", listener = %"admin", address = %listener.local_addr()?, "listening");
     let (hosts, places) = (Arc::<[String]>::from(hosts), Arc::new(Semaphore::new(CONNECTIONS)));
+    let inside = Arc::new(Inside { control, services, metrics });
     tokio::spawn(async move {
         loop {
             let Ok((stream, _)) = listener.accept().await else {
@@ -56,9 +63,9 @@ pub(crate) async fn start(
             // Who reads no answers keeps no place.
             let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(WRITE_TIMEOUT));
             let Ok(place) = places.clone().try_acquire_owned() else { continue };
-            let (control, hosts, services) = (control.clone(), hosts.clone(), services.clone());
+            let (inside, hosts) = (inside.clone(), hosts.clone());
             let service = service_fn(move |request| {
-                let (control, hosts, services) = (control.clone(), hosts.clone(), services.clone());
+                let (inside, hosts) = (inside.clone(), hosts.clone());
                 async move {
                     if !request.headers().contains_key(header::HOST) && request.version() == Version::HTTP_11
                     {
@@ -66,7 +73,7 @@ pub(crate) async fn start(
                     }
                     Ok::<_, Infallible>(match refusal(request.headers(), &hosts) {
                         Some(refusal) => text(StatusCode::FORBIDDEN, refusal),
-                        None => answer(&request, &control, &services).await,
+                        None => answer(&request, &inside).await,
                     })
                 }
             });
@@ -106,10 +113,21 @@ fn refusal(headers: &HeaderMap, hosts: &[String]) -> Option<String> {
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-async fn answer(request: &Request<Incoming>, control: &Handle, services: &Services) -> Response<Full<Bytes>> {
+/// What the interface shows and steers.
+struct Inside {
+    control: Handle,
+    services: Services,
+    metrics: Arc<Metrics>,
+}
+
+async fn answer(request: &Request<Incoming>, inside: &Inside) -> Response<Full<Bytes>> {
+    let Inside { control, services, .. } = inside;
     let get = matches!(*request.method(), Method::GET | Method::HEAD);
     match request.uri().path() {
-        "/livez" if get => text(StatusCode::OK, "ok\n".to_owned()),
+        "/livez" if get => match stuck(&inside.metrics) {
+            reasons if reasons.is_empty() => text(StatusCode::OK, "ok\n".to_owned()),
+            reasons => text(StatusCode::SERVICE_UNAVAILABLE, reasons.join("\n") + "\n"),
+        },
         "/readyz" if get => {
             let reasons = not_ready(&control.status(), control.certificates());
             if reasons.is_empty() {
@@ -119,9 +137,10 @@ async fn answer(request: &Request<Incoming>, control: &Handle, services: &Servic
             }
         }
         "/metrics" if get => {
-            let mut metrics = String::new();
-            services.metrics.write(&mut metrics);
-            with_type(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", metrics)
+            let accept = request.headers().get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+            let format = Format::wanted(accept.unwrap_or_default());
+            let metrics = exposition::write(format, control, services, &inside.metrics);
+            with_type(StatusCode::OK, format.media_type(), metrics)
         }
         "/api/v1/state" if get => json(StatusCode::OK, &state(&services.state.status())),
         "/api/v1/acme" if get => json(StatusCode::OK, &json!(control.certificates().status())),
@@ -189,6 +208,16 @@ fn state(status: &tidegate_state::Status) -> Value {
         "since": seconds(status.since),
         "last-error": error.map(|(at, text)| json!({ "at": seconds(*at), "error": text })),
     })
+}
+
+/// A worker turns over once a second; one that does not for so long serves nobody.
+const TURNS_OVER: Duration = Duration::from_secs(10);
+
+fn stuck(metrics: &Metrics) -> Vec<String> {
+    let stuck = metrics.stuck(TURNS_OVER).into_iter();
+    stuck
+        .map(|(worker, since)| format!("worker {worker} has not turned over for {} s", since.as_secs()))
+        .collect()
 }
 
 /// Why requests are not, or not all, served as configured.

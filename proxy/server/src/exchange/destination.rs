@@ -150,6 +150,7 @@ async fn forward(
     if let Some(again) = again {
         *again = Some(body.replay(upstream.retry_buffer()));
     }
+    record.forwarded = Some(record.elapsed());
     let deadline = timeout.map(|allowed| Instant::now() + allowed);
     let outgoing = Outgoing { head, hop, hash_key, body, deadline };
     let answer = upstream::send(upstream, outgoing, &mut record.attempts).await;

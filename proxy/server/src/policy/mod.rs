@@ -32,6 +32,7 @@ use self::shadow::{Beside, Fork};
 pub(crate) use self::shadow::{Report as ShadowReport, Shadow};
 use crate::error::Error;
 use crate::log;
+use crate::metrics::{Counting, PolicyCalls};
 use crate::response;
 use crate::tasks::Tasks;
 use crate::timers::Timer;
@@ -174,6 +175,7 @@ struct Place {
     instances: Option<Rc<Instances>>,
     /// Of its failures in the proxy's log.
     lines: log::Rate,
+    counts: Arc<PolicyCalls>,
     /// What runs beside it. The link itself is one of them where a shadow stands alone: nothing else is done there then.
     shadows: Vec<Rc<Beside>>,
 }
@@ -271,7 +273,7 @@ impl Judged {
 
 impl Chain {
     /// Instances of plugins that `previous` runs as well are taken over, warm.
-    pub(crate) fn new(links: &[Link], previous: Option<&Self>, tasks: Tasks) -> Self {
+    pub(crate) fn new(links: &[Link], previous: Option<&Self>, tasks: Tasks, counting: &Counting) -> Self {
         let kept = |plugin: &Plugin| {
             let places = previous.iter().flat_map(|chain| &chain.places);
             let mut instances = places.flat_map(|place| {
@@ -294,20 +296,15 @@ impl Chain {
         let mut places: Vec<Place> = Vec::with_capacity(links.len());
         for link in links {
             let Some(shadow) = &link.shadow else {
-                let (instances, lines) = (instances(link), log::Rate::default());
-                places.push(Place { link: link.clone(), instances, lines, shadows: Vec::new() });
+                places.push(Place::new(link.clone(), instances(link), counting));
                 continue;
             };
             let shadows = beside(link).into_iter();
             // The name of a shadow follows that of its policy.
             match places.iter_mut().find(|place| shadow.of.as_ref() == Some(&place.link.name)) {
                 Some(place) => place.shadows.extend(shadows),
-                None => places.push(Place {
-                    link: link.clone(),
-                    instances: None,
-                    lines: log::Rate::default(),
-                    shadows: shadows.collect(),
-                }),
+                None => places
+                    .push(Place { shadows: shadows.collect(), ..Place::new(link.clone(), None, counting) }),
             }
         }
         let may_retry = links.iter().any(|link| match &link.policy {
@@ -315,6 +312,22 @@ impl Chain {
             Policy::Refused(_) => false,
         });
         Self { places, may_retry, door: OnceCell::new(), tasks }
+    }
+
+    /// Whether it has a policy of this name.
+    pub(crate) fn has(&self, policy: &str) -> bool {
+        self.places.iter().any(|place| *place.link.name == *policy)
+    }
+
+    /// Shows what its policies hold, now and then.
+    pub(crate) fn look_around(&self) {
+        for place in &self.places {
+            let Some(instances) = &place.instances else { continue };
+            let figures = instances.figures();
+            place.counts.instances.set(figures.instances as u64);
+            place.counts.memory.set(figures.memory as u64);
+            place.counts.remembered.add(figures.remembered);
+        }
     }
 
     /// Where callouts of this generation go; the first counts.
@@ -442,6 +455,7 @@ impl Chain {
         let judged = match &place.instances {
             None => {
                 let judged = place.no_decision("refused", "no version of it could be loaded");
+                place.counts.count(phase.as_str(), judged.noted, judged.error, None);
                 place.witness(slot, phase, &judged, Duration::ZERO);
                 judged
             }
@@ -471,6 +485,11 @@ impl Chain {
 }
 
 impl Place {
+    fn new(link: Link, instances: Option<Rc<Instances>>, counting: &Counting) -> Self {
+        let counts = counting.policy(&link.name);
+        Self { link, instances, lines: log::Rate::default(), counts, shadows: Vec::new() }
+    }
+
     fn applies(&self, exchange: &Exchange) -> bool {
         match &self.link.policy {
             Policy::Serving(plugin) => plugin.activation().applies(exchange),
@@ -496,16 +515,18 @@ impl Place {
         chunk: Option<&mut Chunk>,
         door: Option<&Arc<dyn Callouts>>,
     ) -> Judged {
-        let began = slot.witness.is_some().then(Instant::now);
+        let began = (slot.witness.is_some() || self.counts.is_timed()).then(Instant::now);
         let judged = if !self.link.required && self.link.breaker.refuses(phase) {
             self.no_decision("quarantined", "it kept failing and is quarantined")
         } else {
             let outcome = instances.call(phase, slot, chunk, door).await;
             self.judge(phase, slot, outcome)
         };
-        if let Some(began) = began {
-            self.witness(slot, phase, &judged, began.elapsed());
+        let took = began.map(|began| began.elapsed());
+        if let Some(took) = took {
+            self.witness(slot, phase, &judged, took);
         }
+        self.counts.count(phase.as_str(), judged.noted, judged.error, took);
         judged
     }
 

@@ -1,11 +1,13 @@
 //! The control thread: turns files into generations and hands them to the workers, while they serve.
 
 mod directory;
+mod history;
 mod watch;
 
 use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -18,7 +20,10 @@ use tidegate_config::{self as config, Config, Problem};
 use tidegate_plugin_host::Host;
 use tokio::sync::{mpsc, oneshot};
 
-pub(crate) use self::directory::{Directory, Look, Scan, Status as PolicyStatus, settings_of};
+pub(crate) use self::directory::{
+    Directory, Look, Scan, State as PolicyState, Status as PolicyStatus, settings_of,
+};
+pub(crate) use self::history::{End, History};
 use self::watch::{Fingerprint, Watcher, Written};
 use crate::access_log;
 use crate::acme::{self, Obtainer};
@@ -26,6 +31,7 @@ use crate::explain::{self, Recent};
 use crate::files;
 use crate::listener;
 use crate::machine;
+use crate::metrics::Metrics;
 use crate::policy;
 use crate::regular;
 use crate::snapshot::Snapshot;
@@ -47,6 +53,15 @@ pub(crate) struct Handle {
     status: Arc<Mutex<Status>>,
     recent: Arc<Recent>,
     certificates: tidegate_acme::Watcher,
+    history: Arc<History>,
+    held: Held,
+}
+
+/// What requests hold of the whole process.
+#[derive(Clone)]
+pub(crate) struct Held {
+    pub(crate) space: Arc<Space>,
+    pub(crate) memory: Arc<Memory>,
 }
 
 enum Request {
@@ -98,6 +113,15 @@ impl Handle {
         &self.certificates
     }
 
+    /// What became of the files.
+    pub(crate) fn history(&self) -> &History {
+        &self.history
+    }
+
+    pub(crate) fn held(&self) -> &Held {
+        &self.held
+    }
+
     /// Loads the files again and waits for the result; `None` if the proxy is stopping.
     pub(crate) async fn reload(&self) -> Option<Result<Outcome, Vec<Problem>>> {
         let (reply, result) = oneshot::channel();
@@ -137,6 +161,8 @@ struct Control {
     memory: Arc<Memory>,
     /// The requests that were explained.
     recent: Arc<Recent>,
+    history: Arc<History>,
+    access_lines_lost: Arc<AtomicU64>,
     workers: Vec<mpsc::Sender<Command>>,
     /// What each open listener was asked to bind, and the address it has.
     listening: HashMap<Arc<str>, SocketAddr>,
@@ -210,10 +236,14 @@ pub(crate) fn start(
     host: Host,
     supervisor: Supervisor,
     workers: Vec<mpsc::Sender<Command>>,
+    metrics: &Metrics,
 ) -> std::io::Result<Started> {
     let (bad_version, bad_versions) = mpsc::channel(16);
     let status = Arc::new(Mutex::new(Status::default()));
     let recent = Arc::new(Recent::default());
+    let history = Arc::new(History::default());
+    let (space, memory) = (Arc::<Space>::default(), Arc::<Memory>::default());
+    let held = Held { space: space.clone(), memory: memory.clone() };
     let (requests, queue) = sync_channel(16);
     // A full queue means that looking is due anyway.
     let look = requests.clone();
@@ -230,8 +260,10 @@ pub(crate) fn start(
         obtainer,
         client_tls: tls::ClientLoader::new(),
         supervisor,
-        space: Arc::default(),
-        memory: Arc::default(),
+        space,
+        memory,
+        history: history.clone(),
+        access_lines_lost: metrics.access_lines_lost.clone(),
         recent: recent.clone(),
         workers,
         listening: HashMap::new(),
@@ -247,7 +279,7 @@ pub(crate) fn start(
         bad_versions,
         status: status.clone(),
     };
-    let handle = Handle { requests: requests.clone(), status, recent, certificates };
+    let handle = Handle { requests: requests.clone(), status, recent, certificates, history, held };
     let (served, first) = oneshot::channel();
     let thread = std::thread::Builder::new()
         .name("control".to_owned())
@@ -421,7 +453,17 @@ impl Control {
             }
         }
         self.publish_status();
-        let texts = problems.iter().map(Problem::to_string).collect();
+        let texts: Vec<String> = problems.iter().map(Problem::to_string).collect();
+        let generation = self.current.as_ref().map_or(0, |current| current.number);
+        let end = match &result {
+            Ok(Built { changed: true, .. }) => End::Changed,
+            Ok(_) => End::Unchanged,
+            Err(_) => End::Refused,
+        };
+        // What was looked at by itself, and is as it was, is no news.
+        if end == End::Changed || !self.asked.is_empty() || problems != self.reported {
+            self.history.add(end, generation, texts.clone());
+        }
         self.reported = problems;
         result.map(|Built { generation, changed, .. }| Outcome { generation, changed, problems: texts })
     }
@@ -505,9 +547,10 @@ impl Control {
         {
             return Ok(handle.clone());
         }
-        let started = access_log::start(&config.access_log).map_err(|error| {
-            config.positions.problem("access-log.path", format!("cannot write the access log: {error}"))
-        })?;
+        let started =
+            access_log::start(&config.access_log, self.access_lines_lost.clone()).map_err(|error| {
+                config.positions.problem("access-log.path", format!("cannot write the access log: {error}"))
+            })?;
         let handle = started.map(|(handle, thread)| {
             self.log_threads.push(thread);
             handle
@@ -606,6 +649,12 @@ impl Control {
             let next = current.with_chain(self.directory.links());
             self.serve(next, Vec::new());
             self.publish_status();
+            let generation = self.current.as_ref().map_or(0, |current| current.number);
+            self.history.add(
+                End::RolledBack,
+                generation,
+                self.reported.iter().map(Problem::to_string).collect(),
+            );
         }
     }
 

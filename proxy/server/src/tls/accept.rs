@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Version;
-use rustls::ServerConfig;
+use rustls::{HandshakeKind, ServerConfig};
 use tidegate_acme::Challenges;
 use tidegate_message::TlsFacts;
 use tokio::net::TcpStream;
@@ -24,6 +24,37 @@ pub(crate) struct Accepted {
     /// What ALPN chose (RFC 7301); HTTP/1.1 for a client that does not use it.
     pub(crate) version: Version,
     pub(crate) facts: TlsFacts,
+    /// A session of an earlier connection was resumed (RFC 8446 §2.2).
+    pub(crate) resumed: bool,
+}
+
+/// A handshake that came to nothing.
+pub(crate) struct Failed {
+    /// One of few words, for metrics.
+    pub(crate) reason: &'static str,
+    pub(crate) error: io::Error,
+}
+
+impl From<io::Error> for Failed {
+    fn from(error: io::Error) -> Self {
+        Self { reason: reason(&error), error }
+    }
+}
+
+fn reason(error: &io::Error) -> &'static str {
+    use rustls::Error;
+    let tls = error.get_ref().and_then(|cause| cause.downcast_ref::<Error>());
+    match tls {
+        _ if error.kind() == io::ErrorKind::TimedOut => "timeout",
+        None => "closed",
+        Some(Error::AlertReceived(_)) => "alert",
+        Some(Error::PeerIncompatible(_)) => "incompatible",
+        Some(Error::NoCertificatesPresented) => "no-certificate",
+        Some(Error::InvalidCertificate(_)) => "certificate",
+        Some(Error::NoApplicationProtocol) => "alpn",
+        Some(Error::InvalidMessage(_)) => "not-tls",
+        Some(_) => "other",
+    }
 }
 
 /// Shakes hands within `limit`. `None`: it was an authority that looks whether a name is the proxy's, and was answered.
@@ -33,7 +64,7 @@ pub(crate) async fn accept(
     config: Arc<ServerConfig>,
     challenges: Option<&Challenges>,
     limit: Duration,
-) -> io::Result<Option<Accepted>> {
+) -> Result<Option<Accepted>, Failed> {
     let only_http2 = speaks_only_http2(&config);
     let handshake = async {
         match challenges {
@@ -44,8 +75,8 @@ pub(crate) async fn accept(
     let stream = match timeout(limit, handshake).await {
         Ok(Ok(Some(stream))) => stream,
         Ok(Ok(None)) => return Ok(None),
-        Ok(Err(error)) => return Err(error),
-        Err(_) => return Err(io::Error::new(io::ErrorKind::TimedOut, "over timeouts.tls-handshake")),
+        Ok(Err(error)) => return Err(error.into()),
+        Err(_) => return Err(io::Error::new(io::ErrorKind::TimedOut, "over timeouts.tls-handshake").into()),
     };
     let (_, session) = stream.get_ref();
     let version = match session.alpn_protocol() {
@@ -62,5 +93,6 @@ pub(crate) async fn accept(
         // The verifier lets no certificate pass that does not verify.
         client_verified: certificate.is_some(),
     };
-    Ok(Some(Accepted { stream, version, facts }))
+    let resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
+    Ok(Some(Accepted { stream, version, facts, resumed }))
 }

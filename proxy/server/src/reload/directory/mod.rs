@@ -24,7 +24,7 @@ use self::codes::Codes;
 use self::entry::{Entry, Step};
 use self::files::Files;
 use self::jobs::{Jobs, Loaded, Progress};
-pub(crate) use self::status::Status;
+pub(crate) use self::status::{State, Status};
 pub(crate) use self::version::settings_of;
 use self::version::{Inputs, Version};
 use crate::policy::{Breaker, Link, Policy};

@@ -82,3 +82,18 @@ pub(crate) enum State {
     Failing,
     Disabled,
 }
+
+impl State {
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Serving, Self::Refused, Self::Quarantined, Self::Failing, Self::Disabled];
+
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Serving => "serving",
+            Self::Refused => "refused",
+            Self::Quarantined => "quarantined",
+            Self::Failing => "failing",
+            Self::Disabled => "disabled",
+        }
+    }
+}
