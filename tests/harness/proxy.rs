@@ -12,7 +12,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::answer::Answer;
-use crate::body::{BoxBody, empty};
+use crate::body::{BoxBody, body, empty};
 use crate::certificates::Leaf;
 use crate::client::{Client, request, request_with};
 use crate::log::Lines;
@@ -285,6 +285,14 @@ impl Proxy {
         client
             .send(request(method, target).header("host", "localhost").body(empty()).expect("a valid request"))
             .await
+    }
+
+    /// One request to the admin interface with content.
+    pub async fn change(&self, method: &str, target: &str, content: &Value) -> Answer {
+        let mut client = Client::http1(self.address("admin")).await;
+        let request =
+            request(method, target).header("host", "localhost").header("content-type", "application/json");
+        client.send(request.body(body(content.to_string())).expect("a valid request")).await
     }
 
     /// What `api/v1/plugins` says about one plugin; `None` when it is not in the list.

@@ -186,3 +186,106 @@ async fn what_is_no_request_has_a_line_too() {
         );
     }
 }
+
+/// What stands in a file once a line about `target` is in it.
+async fn until_written(path: &std::path::Path, target: &str) -> String {
+    eventually(&format!("{target} in {}", path.display()), async || {
+        fs::read_to_string(path).ok().filter(|content| content.contains(target))
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_line_looks_as_it_is_configured_to() {
+    let app = Upstream::echo("app").await;
+    for (config, expected) in [
+        (
+            "format = \"combined\"",
+            "127.0.0.1 - - [@] \"GET /a?b=%22 HTTP/1.1\" 200 @ \"http://r.test/?t=1\" \"an \\x22agent\\x22\"",
+        ),
+        (
+            "format = \"{method} {path} {{{query}} {status} {route} {failure} {header:x-tag}\"",
+            "GET /a {b=%22} 200 app - tag",
+        ),
+        (
+            "fields = [\"status\", \"path\", \"header:X-Tag\", \"header:cookie\"]",
+            "{\"status\":200,\"path\":\"/a\",\"header:x-tag\":\"tag\",\"header:cookie\":\"***\"}",
+        ),
+        ("format = \"{target} {referer}\"\nmask-query = [\"b\", \"t\"]", "/a?b=*** http://r.test/?t=***"),
+        (
+            "fields = [\"user_agent\", \"client\"]\nmask-headers = [\"user-agent\"]",
+            "{\"user_agent\":\"***\",\"client\":\"127.0.0.1\"}",
+        ),
+    ] {
+        let section = format!("[access-log]\npath = \"access.log\"\n{config}");
+        let proxy = Proxy::builder(&app).section(&section).start().await;
+        let fields = [
+            ("referer", "http://r.test/?t=1"),
+            ("user-agent", "an \"agent\""),
+            ("x-tag", "tag"),
+            ("cookie", "secret"),
+        ];
+        proxy.ask("GET", "/a?b=%22", &fields).await;
+        let written = until_written(&proxy.folder().join("access.log"), "\n").await;
+        // What differs each time stands between the other pieces.
+        let mut rest = written.trim_end();
+        for piece in expected.split('@') {
+            let at = rest.find(piece).unwrap_or_else(|| panic!("{config}: no {piece} in {written}"));
+            rest = &rest[at + piece.len()..];
+        }
+        assert!(
+            rest.is_empty() && written.starts_with(expected.split('@').next().expect("one")),
+            "{written}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_part_of_the_lines_is_left_out_but_no_failure() {
+    let app = Upstream::echo("app").await;
+    let section = "[access-log]\npath = \"access.log\"\nsample = { 2xx = 10, 4xx = 0 }";
+    let proxy = Proxy::builder(&app).workers(1).section(section).start().await;
+    let mut client = proxy.http1().await;
+    for _ in 0..100 {
+        client.get("/good").await;
+    }
+    proxy.ask("GET", "/failed", &[("expect", "miracles")]).await;
+    let written = until_written(&proxy.folder().join("access.log"), "/failed").await;
+    assert_eq!(written.matches("/good").count(), 10);
+}
+
+#[tokio::test]
+async fn lines_go_to_syslog_and_to_the_journal() {
+    let app = Upstream::echo("app").await;
+    for (kind, before) in
+        [("syslog", "tidegate["), ("journald", "PRIORITY=6\nSYSLOG_IDENTIFIER=tidegate\nMESSAGE={")]
+    {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("log.sock");
+        let socket = tokio::net::UnixDatagram::bind(&path).expect("a socket");
+        let section = format!("[access-log]\npath = \"{kind}:{}\"", path.display());
+        let proxy = Proxy::builder(&app).section(&section).start().await;
+        for target in ["/one", "/two"] {
+            proxy.get(target).await;
+            let mut datagram = vec![0; 64 << 10];
+            let length =
+                tidegate_tests::within("a line", socket.recv(&mut datagram)).await.expect("a datagram");
+            let text = String::from_utf8_lossy(&datagram[..length]).into_owned();
+            assert!(text.contains(before) && text.contains(target), "{text}");
+            assert!(kind != "syslog" || text.starts_with("<134>"), "{text}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_handshake_that_fails_has_a_line() {
+    let app = Upstream::echo("app").await;
+    let authority = Authority::new();
+    let leaf = authority.sign(&["a.test"]);
+    let proxy = Proxy::builder(&app).tls_listener("secure", &leaf, "").start().await;
+    let mut raw = tidegate_tests::Raw::connect(proxy.address("secure")).await;
+    raw.send("GET / HTTP/1.1\r\n\r\n").await;
+    let line = proxy.access_log().wait(&["tls-not-tls"]).await;
+    let line: Value = serde_json::from_str(&line).expect("JSON");
+    assert_values(&line, json!({ "version": "TLS", "listener": "secure", "route": null }));
+}

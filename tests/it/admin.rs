@@ -1,7 +1,11 @@
 //! The admin interface.
 
-use serde_json::json;
-use tidegate_tests::{Proxy, Raw, Upstream, assert_values, guest, stock, until};
+use std::os::unix::fs::PermissionsExt;
+
+use serde_json::{Value, json};
+use tidegate_tests::{Proxy, Raw, Upstream, assert_values, eventually, guest, stock, until};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
 
 #[tokio::test]
 async fn it_lives_and_is_ready() {
@@ -138,4 +142,232 @@ async fn it_is_not_ready_while_an_upstream_that_is_needed_has_no_server() {
     .await;
     app.start().await;
     until("a server again", async || proxy.admin("GET", "/readyz").await.status == 200).await;
+}
+
+/// Every operation of the interface, as it describes itself, with values for the names in paths.
+async fn operations(proxy: &Proxy) -> Vec<(String, String, Value)> {
+    let document = proxy.admin("GET", "/api/v1/openapi.json").await.json();
+    assert_eq!(document["openapi"], "3.1.0");
+    let server = proxy.servers("app").await[0]["address"].as_str().expect("an address").to_owned();
+    let mut operations = Vec::new();
+    for (path, methods) in document["paths"].as_object().expect("an object") {
+        let path = path.replace("{upstream}", "app").replace("{server}", &server).replace("{id}", "none");
+        for (method, operation) in methods.as_object().expect("an object") {
+            operations.push((method.to_uppercase(), path.clone(), operation.clone()));
+        }
+    }
+    assert!(operations.len() > 20, "{operations:?}");
+    operations
+}
+
+/// Whether a value is what a schema says, as far as the schemas of the interface go.
+fn assert_fits(document: &Value, schema: &Value, value: &Value, at: &str) {
+    if let Some(name) = schema["$ref"].as_str() {
+        let name = name.trim_start_matches("#/components/schemas/");
+        let schema = &document["components"]["schemas"][name];
+        assert!(schema.is_object(), "there is no schema {name}");
+        return assert_fits(document, schema, value, at);
+    }
+    let kind = match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+        Value::Number(number) if number.is_f64() => "number",
+        Value::Number(_) => "integer",
+    };
+    let kinds: Vec<&str> = match &schema["type"] {
+        Value::String(kind) => vec![kind],
+        Value::Array(kinds) => kinds.iter().filter_map(Value::as_str).collect(),
+        _ => panic!("{at}: a schema without a type"),
+    };
+    let fits = kinds.contains(&kind) || kind == "integer" && kinds.contains(&"number");
+    assert!(fits, "{at} is {value}, not {kinds:?}");
+    if let Some(words) = schema["enum"].as_array() {
+        assert!(words.contains(value), "{at} is {value}, none of {words:?}");
+    }
+    for key in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        assert!(value.get(key).is_some(), "{at} has no {key}: {value}");
+    }
+    if let (Some(properties), Some(object)) = (schema["properties"].as_object(), value.as_object()) {
+        for (key, value) in object {
+            if let Some(schema) = properties.get(key) {
+                assert_fits(document, schema, value, &format!("{at}.{key}"));
+            }
+        }
+    }
+    for (index, item) in value.as_array().into_iter().flatten().enumerate() {
+        assert_fits(document, &schema["items"], item, &format!("{at}[{index}]"));
+    }
+}
+
+#[tokio::test]
+async fn it_answers_what_it_says_it_does() {
+    let app = Upstream::echo("app").await;
+    let proxy =
+        Proxy::builder(&app).plugin("10-stamp", guest("stamp"), "[config]\nvalue = \"x\"").start().await;
+    proxy.ask("GET", "/", &[("expect", "miracles")]).await;
+    let document = proxy.admin("GET", "/api/v1/openapi.json").await.json();
+    for (method, path, operation) in operations(&proxy).await {
+        let is_last = path == "/api/v1/drain" || path == "/api/v1/events";
+        if is_last {
+            continue;
+        }
+        let content = match operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].as_str()
+        {
+            Some(name) if name.ends_with("/NewServers") => json!([app.server()]),
+            Some(name) if name.ends_with("/Weight") => json!({ "weight": 2 }),
+            Some(name) if name.ends_with("/Log") => json!({ "level": "info" }),
+            Some(name) if name.ends_with("/Token") => json!({ "token": "none" }),
+            Some(name) => panic!("what is {name}?"),
+            None => Value::Null,
+        };
+        let answer = match method.as_str() {
+            "GET" => proxy.admin("GET", &path).await,
+            method => proxy.change(method, &path, &content).await,
+        };
+        let described = &operation["responses"][answer.status.to_string()];
+        assert!(described.is_object(), "{method} {path}: {} is not described", answer.status);
+        let schema = &described["content"]["application/json"]["schema"];
+        if schema.is_object() {
+            assert_fits(&document, schema, &answer.json(), &format!("{method} {path}"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_page_of_another_origin_and_a_rebound_name_get_nothing() {
+    let app = Upstream::echo("app").await;
+    let proxy = Proxy::builder(&app).start().await;
+    for (method, path, _) in operations(&proxy).await {
+        for fields in [
+            "Host: evil.test:9900",
+            "Host: localhost\r\nOrigin: http://evil.test",
+            "Host: localhost\r\nOrigin: null",
+            "Host: localhost\r\nSec-Fetch-Site: cross-site",
+        ] {
+            let mut raw = Raw::connect(proxy.address("admin")).await;
+            let json = "Content-Type: application/json\r\nContent-Length: 0";
+            raw.send(format!("{method} {path} HTTP/1.1\r\n{fields}\r\n{json}\r\n\r\n")).await;
+            let head = raw.read_head().await;
+            assert!(head.starts_with("HTTP/1.1 403 "), "{method} {path} {fields}: {head}");
+            assert!(!head.to_lowercase().contains("access-control"), "{head}");
+        }
+        if method != "GET" {
+            // What a form or a script sends without asking first.
+            for content in
+                ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"]
+            {
+                let mut raw = Raw::connect(proxy.address("admin")).await;
+                raw.send(format!(
+                    "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {content}\r\nContent-Length: 2\r\n\r\n{{}}"
+                ))
+                .await;
+                let head = raw.read_head().await;
+                assert!(head.starts_with("HTTP/1.1 415 "), "{method} {path} {content}: {head}");
+            }
+        }
+    }
+    assert_eq!(proxy.admin("GET", "/readyz").await.status, 200, "nothing of it did anything");
+}
+
+#[tokio::test]
+async fn a_token_is_asked_for() {
+    let app = Upstream::echo("app").await;
+    let admin = Proxy::bare().section("token-file = \"admin.token\"\nsocket = \"admin.sock\"");
+    let proxy = admin
+        .top("default-upstream = \"app\"")
+        .listener("web", "")
+        .upstream("app", &app)
+        .file("admin.token", "0123456789abcdef\n")
+        .start()
+        .await;
+    assert_eq!(proxy.admin("GET", "/livez").await.status, 200);
+    assert_eq!(proxy.admin("GET", "/readyz").await.status, 200);
+    assert_eq!(proxy.admin("GET", "/").await.status, 200);
+    let answer = proxy.admin("GET", "/api/v1/status").await;
+    assert_eq!((answer.status, answer.header("www-authenticate")), (401, "Bearer"));
+    assert_eq!(proxy.change("POST", "/api/v1/session", &json!({ "token": "wrong" })).await.status, 401);
+    let session = proxy.change("POST", "/api/v1/session", &json!({ "token": "0123456789abcdef" })).await;
+    let cookie = session.header("set-cookie").split(';').next().expect("a pair").to_owned();
+    for (field, status) in [
+        ("Authorization: Bearer 0123456789abcdef".to_owned(), 200),
+        ("Authorization: Bearer 0123456789abcdee".to_owned(), 401),
+        (format!("Cookie: {cookie}"), 200),
+        (format!("Cookie: {cookie}0"), 401),
+    ] {
+        let mut raw = Raw::connect(proxy.address("admin")).await;
+        raw.send(format!("GET /metrics HTTP/1.1\r\nHost: localhost\r\n{field}\r\n\r\n")).await;
+        let head = raw.read_head().await;
+        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{field}: {head}");
+    }
+    // Its owner needs none.
+    let path = proxy.folder().join("admin.sock");
+    let socket = eventually("the socket", async || UnixStream::connect(&path).await.ok()).await;
+    let mode = std::fs::metadata(&path).expect("a file").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let mut socket = socket;
+    let request = b"GET /api/v1/status HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    socket.write_all(request).await.expect("sent");
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).await.expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+}
+
+#[test]
+fn an_address_that_others_reach_needs_a_token() {
+    let admin = |lines: &str| {
+        let config =
+            format!("[listener.web]\naddress = \"127.0.0.1:0\"\n[admin]\naddress = \"0.0.0.0:0\"\n{lines}");
+        Proxy::bare().config(&config)
+    };
+    let ended = admin("").check();
+    assert!(!ended.status.success());
+    assert!(
+        ended.stdout.contains("4:11: admin.address: others reach 0.0.0.0:0, and nothing keeps them out"),
+        "{ended}"
+    );
+    let ended = admin("token-file = \"t\"").file("t", "short").check();
+    assert!(ended.stdout.contains("a token has at least 16 characters"), "{ended}");
+    assert!(admin("token-file = \"t\"").file("t", "0123456789abcdef").check().status.success());
+}
+
+#[tokio::test]
+async fn the_dashboard_asks_for_nothing_elsewhere() {
+    let app = Upstream::echo("app").await;
+    let proxy = Proxy::builder(&app).start().await;
+    for (path, media_type) in [
+        ("/", "text/html"),
+        ("/app.js", "text/javascript"),
+        ("/style.css", "text/css"),
+        ("/metrics", "text/plain"),
+    ] {
+        let answer = proxy.admin("GET", path).await;
+        assert_eq!(answer.status, 200, "{path}");
+        assert!(answer.header("content-type").starts_with(media_type), "{path}");
+        assert!(answer.header("content-security-policy").starts_with("default-src 'none';"), "{path}");
+        assert_eq!(answer.header("x-content-type-options"), "nosniff");
+        assert_eq!(answer.header("x-frame-options"), "DENY");
+        let elsewhere =
+            ["https://", "//cdn", "innerHTML", "insertAdjacentHTML", "document.write", "style=\""];
+        let found = elsewhere.iter().find(|text| path != "/metrics" && answer.text().contains(**text));
+        assert_eq!(found, None, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn the_configuration_is_shown_with_its_defaults_and_without_passwords() {
+    let app = Upstream::echo("app").await;
+    let proxy = Proxy::builder(&app)
+        .section("[limits]\nrequest-body = \"1MiB\"\n[state]\nbackend = \"redis://user:hunter2@127.0.0.1:1\"")
+        .start()
+        .await;
+    let answer = proxy.admin("GET", "/api/v1/config").await;
+    assert!(!answer.text().contains("hunter2"), "{}", answer.text());
+    let shown = answer.json();
+    assert_eq!(shown["values"]["limits"]["request-body"], "1MiB");
+    assert_eq!(shown["values"]["limits"]["request-target"], "8KiB");
+    assert!(shown["written"]["limits.request-body"].is_string(), "{shown}");
+    assert!(shown["written"]["limits.request-target"].is_null(), "{shown}");
 }

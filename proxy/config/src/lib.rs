@@ -43,11 +43,12 @@ pub use cases::{
 };
 pub use config::{
     AccessLog, Acme, AcmeAuthority, Address, Admin, Ambiguous, Balance, Buffer, CacheControl, Certificate,
-    ChallengeKind, CipherSuite, ClientAuth, Coding, CompileCache, Compression, Config, Credentials, DnsHook,
-    Eject, Explain, ExternalAccount, Files, Group, Health, HookBy, HttpProbe, HttpVersions, KeyType, Levels,
-    Limits, Listener, Log, LogFormat, LogLevel, MediaRange, Metrics, MinRate, Passthrough, Password, Pool,
-    Probe, Protocol, ProxyProtocol, Ready, Redis, RedisTls, Resolver, Retries, Server, Serves, State,
-    StateBackend, Timeouts, Tls, TlsVersion, Upstream, UpstreamTimeouts, UpstreamTls,
+    ChallengeKind, CipherSuite, ClientAuth, Coding, CollectorUrl, CompileCache, Compression, Config,
+    Credentials, DnsHook, Eject, Explain, ExternalAccount, Files, Group, Health, HookBy, HttpProbe,
+    HttpVersions, KeyType, Levels, Limits, LineFormat, LinePiece, Listener, Log, LogField, LogFormat,
+    LogLevel, LogOutput, LogSample, MediaRange, Metrics, MinRate, Passthrough, Password, Pool, Probe,
+    Protocol, ProxyProtocol, Ready, Redis, RedisTls, Resolver, Retries, Server, Serves, State, StateBackend,
+    Timeouts, Tls, TlsVersion, TraceParents, Tracing, Upstream, UpstreamTimeouts, UpstreamTls,
 };
 pub use plugin::{BodyOverflow, Grants, Isolation, Match, OnError, PluginFile, PluginLimits, Secret};
 pub use positions::Positions;

@@ -33,6 +33,11 @@ impl Positions {
         Self { file: file.to_owned(), root: Node { position: None, ..Node::of_table(lines, table) } }
     }
 
+    /// The file that it is about.
+    pub(crate) fn file(&self) -> &Path {
+        &self.file
+    }
+
     /// Where the value at `path` begins; a table with a header begins at its `[`. For a path that
     /// is not in the file: where the nearest table or list around it begins; `None` when that is
     /// the file itself.

@@ -27,7 +27,7 @@ pub(crate) enum Item<C> {
     Command(C),
 }
 
-/// Counts as queued until it is dropped.
+/// One line or several. Counts as queued until it is dropped.
 pub(crate) struct Line {
     pub(crate) text: Vec<u8>,
     queued: Arc<AtomicUsize>,
@@ -41,13 +41,14 @@ pub(crate) fn queue<C>(lines: usize, bytes: usize, lost_ever: Arc<AtomicU64>) ->
 }
 
 impl<C> Lines<C> {
-    pub(crate) fn push(&self, text: Vec<u8>) {
+    /// `lines` are in the text.
+    pub(crate) fn push(&self, text: Vec<u8>, lines: u64) {
         let fits = self.queued.fetch_add(text.len(), Relaxed) < self.bytes;
         let line = Item::Line(Line { text, queued: self.queued.clone() });
         // Disconnected: the writer has ended, and nobody is told any more.
         if !fits || matches!(self.queue.try_send(line), Err(TrySendError::Full(_))) {
-            self.lost.fetch_add(1, Relaxed);
-            self.lost_ever.fetch_add(1, Relaxed);
+            self.lost.fetch_add(lines, Relaxed);
+            self.lost_ever.fetch_add(lines, Relaxed);
         }
     }
 
@@ -77,12 +78,12 @@ mod tests {
     #[test]
     fn lines_beyond_either_bound_are_lost_and_counted() {
         let (lines, queue) = queue::<()>(4, 100, Arc::default());
-        (0..6).for_each(|_| lines.push(vec![b'x'; 40]));
+        (0..6).for_each(|_| lines.push(vec![b'x'; 40], 1));
         assert_eq!(queue.take_lost(), 3, "one may go beyond the bytes");
         assert_eq!(queue.items.try_iter().count(), 3);
-        (0..6).for_each(|_| lines.push(Vec::new()));
+        (0..6).for_each(|_| lines.push(Vec::new(), 3));
         assert!(!lines.ask(()));
-        assert_eq!(queue.take_lost(), 2);
+        assert_eq!(queue.take_lost(), 6);
         assert_eq!(lines.queued.load(Relaxed), 0);
     }
 }

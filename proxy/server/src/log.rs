@@ -4,15 +4,18 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io::{self, Write, stderr};
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tidegate_config::{Log, LogFormat, LogLevel};
 use tidegate_io::Millis;
-use tracing::Level;
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Registry, reload};
 
 use crate::lines::{self, Item, Lines, Queue};
 
@@ -26,13 +29,6 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// Starts logging; the first call in a process counts. What is logged is written until the guard is dropped.
 pub(crate) fn init(log: Log) -> io::Result<Guard> {
     let lost = Arc::new(AtomicU64::new(0));
-    let level = match log.level {
-        LogLevel::Error => Level::ERROR,
-        LogLevel::Warn => Level::WARN,
-        LogLevel::Info => Level::INFO,
-        LogLevel::Debug => Level::DEBUG,
-        LogLevel::Trace => Level::TRACE,
-    };
     let (lines, queue) = lines::queue(QUEUE, QUEUE_BYTES, lost.clone());
     let (done, ended) = sync_channel(0);
     std::thread::Builder::new().name("log".to_owned()).spawn(move || {
@@ -41,14 +37,46 @@ pub(crate) fn init(log: Log) -> io::Result<Guard> {
         });
         drop(done);
     })?;
-    let guard = Guard { lines: lines.clone(), ended, lost };
-    let lines = tracing_subscriber::fmt().with_max_level(level).with_writer(Writer(lines)).with_ansi(false);
+    let kept = lines.clone();
+    let (filter, reload) = reload::Layer::new(filter(log.level));
+    let lines = tracing_subscriber::fmt::layer().with_writer(Writer(lines)).with_ansi(false);
+    let registry = tracing_subscriber::registry().with(filter);
     // An error means that there is a subscriber already.
     let _ = match log.format {
-        LogFormat::Text => lines.try_init(),
-        LogFormat::Json => lines.json().flatten_event(true).try_init(),
+        LogFormat::Text => registry.with(lines).try_init(),
+        LogFormat::Json => registry.with(lines.json().flatten_event(true)).try_init(),
     };
-    Ok(guard)
+    let level = Threshold { reload, current: Arc::new(Mutex::new(log.level)) };
+    Ok(Guard { lines: kept, ended, lost, level })
+}
+
+/// The least important message that is written, which can be changed.
+#[derive(Clone)]
+pub(crate) struct Threshold {
+    reload: reload::Handle<LevelFilter, Registry>,
+    current: Arc<Mutex<LogLevel>>,
+}
+
+impl Threshold {
+    pub(crate) fn get(&self) -> LogLevel {
+        *self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn set(&self, level: LogLevel) {
+        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = level;
+        // It fails when the subscriber is gone, and then nothing is logged.
+        let _ = self.reload.reload(filter(level));
+    }
+}
+
+fn filter(level: LogLevel) -> LevelFilter {
+    match level {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
+    }
 }
 
 /// Dropping it writes what is queued.
@@ -57,9 +85,15 @@ pub(crate) struct Guard {
     /// Nothing is ever sent: the thread ends.
     ended: Receiver<()>,
     lost: Arc<AtomicU64>,
+    level: Threshold,
 }
 
 impl Guard {
+    /// What is written, to be changed.
+    pub(crate) fn level(&self) -> Threshold {
+        self.level.clone()
+    }
+
     /// How many lines were lost, now and later.
     pub(crate) fn lost(&self) -> Arc<AtomicU64> {
         self.lost.clone()
@@ -85,7 +119,7 @@ struct Writer(Lines<End>);
 
 impl Write for Writer {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.0.push(line.to_vec());
+        self.0.push(line.to_vec(), 1);
         Ok(line.len())
     }
 

@@ -37,6 +37,7 @@ mod tcp;
 mod thread;
 mod timers;
 mod tls;
+mod trace;
 mod tunnel;
 mod worker;
 

@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 use tidegate_config::{Config, Problem};
 use tidegate_plugin_host::Services;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
 
-use crate::admin;
+use crate::admin::{self, Inside};
 use crate::compile_cache;
 use crate::listener::{self, Admission};
 use crate::log;
@@ -76,16 +77,22 @@ pub(crate) fn run(file: PathBuf) -> Result<ExitCode, Error> {
             return Ok(ExitCode::SUCCESS);
         }
     };
+    let stop = Arc::<Notify>::default();
     let whole = runtime.block_on(async {
         if let Some(settings) = config.admin.clone() {
-            admin::start(settings.address, settings.hosts, handle.clone(), services.clone(), metrics.clone())
-                .await
-                .map_err(|error| {
-                    let message = listener::refused(settings.address, &error);
-                    Error::Config(vec![config.positions.problem("admin.address", message)])
-                })?;
+            let mut problems = Vec::new();
+            let token = admin::token(&config, &mut problems);
+            if !problems.is_empty() {
+                return Err(Error::Config(problems));
+            }
+            let (control, services, stop) = (handle.clone(), services.clone(), stop.clone());
+            let inside = Inside { control, services, metrics: metrics.clone(), log_level: log.level(), stop };
+            admin::start(&settings, token, inside).await.map_err(|error| {
+                let message = listener::refused(settings.address, &error);
+                Error::Config(vec![config.positions.problem("admin.address", message)])
+            })?;
         }
-        signals.until_stopped(&handle).await;
+        signals.until_stopped(&handle, &stop).await;
         // The limit is that of the generation that serves now.
         let limit = handle.status().config.map_or(config.timeouts.drain, |serving| serving.timeouts.drain);
         tracing::info!(target: "shutdown", "draining for at most {limit:?}");
@@ -180,9 +187,10 @@ impl Signals {
     }
 
     /// Waits for a signal to stop; does what the others ask for beside it.
-    async fn until_stopped(&mut self, handle: &reload::Handle) {
+    async fn until_stopped(&mut self, handle: &reload::Handle, stop: &Notify) {
         loop {
             tokio::select! {
+                () = stop.notified() => return,
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
                 // Ends with the runtime at the latest.

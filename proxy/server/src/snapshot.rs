@@ -19,6 +19,7 @@ use crate::files;
 use crate::metrics::Counting;
 use crate::policy::{Chain, Link};
 use crate::tasks::Tasks;
+use crate::trace;
 use tidegate_upstream::{Clusters, Servers, Upstream};
 
 /// A generation as the control side hands it to every worker. Nothing in it changes.
@@ -40,6 +41,7 @@ pub(crate) struct Snapshot {
     /// Of the whole process.
     pub(crate) memory: Arc<Memory>,
     pub(crate) access_log: Option<access_log::Handle>,
+    pub(crate) traces: Option<trace::Handle>,
     pub(crate) explain: Option<explain::Settings>,
     /// Of the whole process.
     pub(crate) recent: Arc<Recent>,
@@ -68,6 +70,7 @@ impl Snapshot {
             temporary: self.temporary.clone(),
             memory: self.memory.clone(),
             access_log: self.access_log.clone(),
+            traces: self.traces.clone(),
             explain: self.explain.clone(),
             recent: self.recent.clone(),
         }
@@ -98,7 +101,8 @@ pub(crate) struct Generation {
     pub(crate) chain: Rc<Chain>,
     pub(crate) destinations: Arc<Destinations>,
     pub(crate) edit_limits: EditLimits,
-    pub(crate) access_log: Option<Rc<access_log::Handle>>,
+    pub(crate) access_log: Option<Rc<access_log::Writer>>,
+    pub(crate) traces: Option<trace::Handle>,
     pub(crate) explain: Option<Explain>,
     /// Where bodies are kept that do not fit in memory.
     pub(crate) temporary: TemporaryFiles,
@@ -161,7 +165,12 @@ impl Generation {
                 response_headers: limits.response_headers,
                 body: limits.policy_body,
             },
-            access_log: snapshot.access_log.clone().map(Rc::new),
+            access_log: snapshot.access_log.as_ref().map(|handle| {
+                let before = previous.and_then(|previous| previous.access_log.as_ref());
+                let same = before.filter(|writer| writer.is_of(handle));
+                same.cloned().unwrap_or_else(|| access_log::Writer::new(handle.clone()))
+            }),
+            traces: snapshot.traces.clone(),
             explain: snapshot.explain.clone().map(|settings| Explain::new(settings, snapshot.recent.clone())),
             temporary: snapshot.temporary.clone(),
             memory: snapshot.memory.clone(),

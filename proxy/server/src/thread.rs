@@ -206,9 +206,10 @@ async fn begin_connection(
             serve_stream(worker, log_phases, generation, connection, held, stream, Some(version))
         }
         Err(tls::Failed { reason, error }) => {
+            worker.connection_record(&generation, &connection).no_handshake(reason.failure());
             // Anybody can cause this at any rate: not for the operator's log.
             let Connection { listener, peer, .. } = connection;
-            worker.counting.listener(&listener, |listener| listener.tls_failures.add(reason));
+            worker.counting.listener(&listener, |listener| listener.tls_failures.add(reason.word()));
             tracing::debug!(target: "tls", %listener, %peer, "handshake failed: {error}");
             None
         }

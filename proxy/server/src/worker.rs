@@ -98,8 +98,9 @@ impl Worker {
         request: &Request<B>,
         is_explained: bool,
     ) -> Record {
+        let is_looked_at = is_explained || generation.traces.is_some();
         let (log, id) = (generation.access_log.clone(), self.next_id());
-        Record::begin(log, self.counting.clone(), id, connection, scheme(connection), request, is_explained)
+        Record::begin(log, self.counting.clone(), id, connection, scheme(connection), request, is_looked_at)
     }
 
     /// The log line of what did not become a request, with a number of the same kind.

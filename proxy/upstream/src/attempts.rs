@@ -1,6 +1,7 @@
 //! What was tried for one request.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use http::StatusCode;
 
@@ -10,6 +11,8 @@ pub struct Attempts {
     /// The first is kept apart: most requests have no other, and cost no allocation.
     first: Option<Attempt>,
     others: Vec<Attempt>,
+    /// Somebody wants to know when they began and ended: two looks at the clock each.
+    is_timed: bool,
 }
 
 /// One attempt: a request, or a connection for one, to a server.
@@ -19,6 +22,8 @@ pub struct Attempt {
     pub server: Arc<str>,
     /// What came of it.
     pub end: AttemptEnd,
+    /// When it began, and when it ended; only of [`Attempts::timed`].
+    pub times: Option<(Instant, Option<Instant>)>,
 }
 
 /// What came of an attempt.
@@ -33,8 +38,14 @@ pub enum AttemptEnd {
 }
 
 impl Attempts {
+    /// None yet; those that come know their times.
+    pub fn timed() -> Self {
+        Self { is_timed: true, ..Self::default() }
+    }
+
     pub(crate) fn begin(&mut self, server: Arc<str>) {
-        let attempt = Attempt { server, end: AttemptEnd::UnderWay };
+        let times = self.is_timed.then(|| (Instant::now(), None));
+        let attempt = Attempt { server, end: AttemptEnd::UnderWay, times };
         match &self.first {
             None => self.first = Some(attempt),
             Some(_) => self.others.push(attempt),
@@ -45,6 +56,9 @@ impl Attempts {
         let last = self.others.last_mut().or(self.first.as_mut());
         if let Some(last) = last {
             last.end = end;
+            if let Some((_, ended)) = &mut last.times {
+                *ended = Some(Instant::now());
+            }
         }
     }
 

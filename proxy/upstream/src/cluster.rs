@@ -27,6 +27,10 @@ pub struct Cluster {
     pub(crate) config: config::Upstream,
     pub(crate) tls: Option<Arc<ClientConfig>>,
     pub(crate) known: Arc<Known>,
+    /// In place of the servers of the configuration, as somebody asked for while it serves.
+    replaced: Mutex<Option<Vec<config::Server>>>,
+    /// One update after the other.
+    updating: Mutex<()>,
     /// What the host names among the servers stand for; absent until it is known.
     resolved: Mutex<HashMap<String, Vec<IpAddr>>>,
     members: Mutex<Arc<Members>>,
@@ -44,6 +48,8 @@ pub(crate) struct Known {
     pub(crate) tunnels: Arc<InFlight>,
     /// Since the process began: ejections, and servers that failed or passed enough of their checks.
     changes: [AtomicU64; 3],
+    /// What was ordered of single servers while it serves.
+    orders: Mutex<Orders>,
     /// By name of the target.
     health: Mutex<BTreeMap<Arc<str>, Arc<Health>>>,
 }
@@ -67,8 +73,37 @@ pub(crate) struct Member {
 /// What the admin interface shows of an upstream.
 #[derive(Debug, Serialize)]
 pub struct Status {
-    name: Arc<str>,
-    servers: Vec<ServerStatus>,
+    /// The upstream's.
+    pub name: Arc<str>,
+    /// Its servers were set while it serves, and are not those of the configuration.
+    pub replaced: bool,
+    /// In the order of the configuration; then those that are on their way out.
+    pub servers: Vec<ServerStatus>,
+}
+
+/// What somebody ordered while the proxy serves. It outlives configurations, and ends with the process.
+#[derive(Default)]
+struct Orders {
+    held: BTreeMap<Arc<str>, Hold>,
+    weights: BTreeMap<Arc<str>, u32>,
+}
+
+/// Why a server gets no requests although it is in the list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hold {
+    /// It finishes what it has, and is to be used again some time.
+    Draining,
+    /// The same; and it is to be told from one that only drains.
+    Disabled,
+}
+
+impl Hold {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Draining => "draining",
+            Self::Disabled => "disabled",
+        }
+    }
 }
 
 /// An upstream in numbers.
@@ -86,29 +121,24 @@ pub struct Figures {
     pub went_down: u64,
     /// How often one came back by its checks.
     pub came_up: u64,
-    /// In the order of the configuration.
-    pub servers: Vec<ServerFigures>,
+    /// As [`Status`] has them.
+    pub servers: Vec<ServerStatus>,
 }
 
-/// One server in numbers.
-#[derive(Debug)]
-pub struct ServerFigures {
-    /// Its name.
-    pub address: Arc<str>,
-    /// `up`, `down`, `ejected` or `draining`.
-    pub state: &'static str,
-    /// Requests, of all workers.
-    pub in_flight: u32,
-}
-
+/// What the admin interface shows of a server.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
-struct ServerStatus {
-    address: Arc<str>,
-    state: String,
-    weight: u32,
-    backup: bool,
-    in_flight: u32,
+pub struct ServerStatus {
+    /// Its name.
+    pub address: Arc<str>,
+    /// `up`, `down`, `ejected`, `draining` or `disabled`.
+    pub state: &'static str,
+    /// Its share of the requests.
+    pub weight: u32,
+    /// Used only while no other is up.
+    pub backup: bool,
+    /// Requests, of all workers.
+    pub in_flight: u32,
 }
 
 impl Known {
@@ -119,6 +149,7 @@ impl Known {
             in_flight: Arc::new(InFlight::new(narrow(upstream.max_in_flight), narrow(upstream.max_queued))),
             tunnels: Arc::new(InFlight::new(narrow(upstream.max_tunnels), 0)),
             changes: Default::default(),
+            orders: Mutex::default(),
             health: Mutex::default(),
         })
     }
@@ -153,6 +184,8 @@ impl Cluster {
             config: upstream.clone(),
             tls,
             known,
+            replaced: Mutex::default(),
+            updating: Mutex::default(),
             resolved: Mutex::new(resolved),
             members: Mutex::new(Arc::new(none)),
             version: AtomicU64::new(0),
@@ -206,10 +239,13 @@ impl Cluster {
     /// eased in.
     pub(crate) fn update(&self, first: bool) {
         let Self { config, known, .. } = self;
+        let _alone = self.updating.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Millis::now();
         known.in_flight.resize(narrow(config.max_in_flight), narrow(config.max_queued));
         known.tunnels.resize(narrow(config.max_tunnels), 0);
-        let targets = self.targets();
+        let orders = self.orders();
+        let mut targets = self.targets();
+        targets.retain(|(target, _)| !orders.held.contains_key(&target.name));
         let mut health = known.health.lock().unwrap_or_else(PoisonError::into_inner);
         // The servers of an upstream that had none are not eased in: no other server takes their share.
         let first = first || health.values().all(|health| health.state(now) == State::Draining);
@@ -223,12 +259,9 @@ impl Cluster {
                 if config.health.is_none() {
                     self.log(&target.name, known.unchecked(now));
                 }
-                Member {
-                    target: Arc::new(target),
-                    health: known.clone(),
-                    weight: server.weight,
-                    backup: server.backup,
-                }
+                let weight = orders.weights.get(&target.name).copied().unwrap_or(server.weight);
+                let (target, health) = (Arc::new(target), known.clone());
+                Member { target, health, weight, backup: server.backup }
             })
             .collect();
         health.retain(|name, health| {
@@ -238,7 +271,7 @@ impl Cluster {
             }
             stays || health.in_flight() > 0
         });
-        drop(health);
+        drop((health, orders));
         let candidates = list.iter().map(|member| {
             Candidate::new(&member.target.name, member.weight, member.backup, member.health.clone())
         });
@@ -251,10 +284,11 @@ impl Cluster {
     }
 
     /// Every address of every server, each once; the first server it belongs to counts.
-    fn targets(&self) -> Vec<(Target, &config::Server)> {
+    fn targets(&self) -> Vec<(Target, config::Server)> {
+        let replaced = self.replaced().clone();
         let resolved = self.resolved();
-        let mut targets: Vec<(Target, &config::Server)> = Vec::new();
-        for server in &self.config.servers {
+        let mut targets: Vec<(Target, config::Server)> = Vec::new();
+        for server in replaced.as_ref().unwrap_or(&self.config.servers) {
             let endpoints: Vec<(Endpoint, String)> = match &server.address {
                 Address::Ip(address) => vec![(Endpoint::Tcp(*address), address.ip().to_string())],
                 Address::Unix(path) => vec![(Endpoint::Unix(path.clone()), "localhost".to_owned())],
@@ -279,10 +313,58 @@ impl Cluster {
                 // As it stands in the configuration: what a client without Host would have asked for.
                 let host = server.address.to_string();
                 let proxy_protocol = self.config.proxy_protocol;
-                targets.push((Target { name, endpoint, host: host.into(), tls, proxy_protocol }, server));
+                targets.push((
+                    Target { name, endpoint, host: host.into(), tls, proxy_protocol },
+                    server.clone(),
+                ));
             }
         }
         targets
+    }
+
+    /// Puts these servers in place of those of the configuration, or those back: until the upstream changes in the
+    /// configuration, or the process ends. Requests in flight go on; a server that stays keeps its health and its connections.
+    /// Host names are not followed.
+    pub fn replace_servers(&self, servers: Option<Vec<config::Server>>) {
+        *self.replaced() = servers;
+        self.update(false);
+    }
+
+    /// Keeps requests away from a server; false if there is none of this name.
+    pub fn hold(&self, server: &str, hold: Hold) -> bool {
+        self.order(server, |orders, name| {
+            orders.held.insert(name, hold);
+        })
+    }
+
+    /// Lets it have requests again, with a slow start.
+    pub fn release(&self, server: &str) -> bool {
+        self.order(server, |orders, name| {
+            orders.held.remove(&name);
+        })
+    }
+
+    /// Gives it another weight than the configuration does.
+    pub fn set_weight(&self, server: &str, weight: u32) -> bool {
+        self.order(server, |orders, name| {
+            orders.weights.insert(name, weight);
+        })
+    }
+
+    fn order(&self, server: &str, order: impl FnOnce(&mut Orders, Arc<str>)) -> bool {
+        let found = self.targets().into_iter().find(|(target, _)| *target.name == *server);
+        let Some((target, _)) = found else { return false };
+        order(&mut self.orders(), target.name);
+        self.update(false);
+        true
+    }
+
+    fn orders(&self) -> MutexGuard<'_, Orders> {
+        self.known.orders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn replaced(&self) -> MutexGuard<'_, Option<Vec<config::Server>>> {
+        self.replaced.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A request to a server failed in a way that tells against the server.
@@ -322,16 +404,9 @@ impl Cluster {
 
     /// In numbers, for metrics.
     pub fn figures(&self) -> Figures {
-        let now = Millis::now();
         let known = &self.known;
         let (in_flight, queued) = known.in_flight.counts();
         let changes = known.changes.each_ref().map(|count| count.load(Ordering::Relaxed));
-        let members = self.members();
-        let servers = members.list.iter().map(|member| ServerFigures {
-            address: member.target.name.clone(),
-            state: member.health.state(now).as_str(),
-            in_flight: member.health.in_flight(),
-        });
         Figures {
             in_flight,
             queued,
@@ -339,7 +414,7 @@ impl Cluster {
             ejections: changes[0],
             went_down: changes[1],
             came_up: changes[2],
-            servers: servers.collect(),
+            servers: self.status().servers,
         }
     }
 
@@ -349,7 +424,7 @@ impl Cluster {
         let members = self.members();
         let show = |name: &Arc<str>, health: &Health, weight, backup| ServerStatus {
             address: name.clone(),
-            state: health.state(now).to_string(),
+            state: health.state(now).as_str(),
             weight,
             backup,
             in_flight: health.in_flight(),
@@ -358,12 +433,29 @@ impl Cluster {
             .list
             .iter()
             .map(|member| show(&member.target.name, &member.health, member.weight, member.backup));
+        let replaced = self.replaced().is_some();
+        let targets = self.targets();
+        let orders = self.orders();
         let known = self.known.health.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = targets.iter().filter_map(|(target, server)| {
+            let hold = orders.held.get(&target.name)?;
+            Some(ServerStatus {
+                address: target.name.clone(),
+                state: hold.as_str(),
+                weight: orders.weights.get(&target.name).copied().unwrap_or(server.weight),
+                backup: server.backup,
+                in_flight: known.get(&target.name).map_or(0, |health| health.in_flight()),
+            })
+        });
+        let is_held = |name: &Arc<str>| {
+            orders.held.contains_key(name) && targets.iter().any(|(target, _)| target.name == *name)
+        };
         let leaving = known
             .iter()
             .filter(|(_, health)| health.state(now) == State::Draining && health.in_flight() > 0)
+            .filter(|(name, _)| !is_held(name))
             .map(|(name, health)| show(name, health, 0, false));
-        Status { name: self.name.clone(), servers: current.chain(leaving).collect() }
+        Status { name: self.name.clone(), replaced, servers: current.chain(held).chain(leaving).collect() }
     }
 
     /// Whether requests have a server to go to that is not known to fail; where servers are checked, one that has passed

@@ -31,7 +31,7 @@ mod target;
 mod upstream;
 
 pub use self::attempts::{Attempt, AttemptEnd, Attempts};
-pub use self::cluster::{Cluster, Figures, ServerFigures, Status};
+pub use self::cluster::{Cluster, Figures, Hold, ServerStatus, Status};
 pub use self::error::Error;
 pub use self::outgoing::{Hop, Outgoing};
 pub use self::response::ServerBody;

@@ -2,12 +2,15 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
 
 use super::{Report, acme, compression, explain, files, listener, state, upstream};
 use crate::document::Document;
 use crate::{
-    AccessLog, Admin, CompileCache, Config, Limits, Log, Metrics, MinRate, Problems, Ready, Resolver,
-    Timeouts, file, suggest,
+    AccessLog, Admin, CompileCache, Config, Limits, LineFormat, Log, LogField, LogOutput, LogSample, Metrics,
+    MinRate, Positions, Problems, Ready, Resolver, Timeouts, Tracing, file, suggest,
 };
 
 /// `file` is where relative paths start.
@@ -33,6 +36,10 @@ pub(crate) fn check(document: Document<file::Config>, file: &Path) -> Result<Con
     }
     state::check(&content.state, &mut report);
     acme::check(&content, &mut report);
+    if content.access_log.fields.is_some() && !matches!(content.access_log.format.0, file::LineForm::Json) {
+        let message = "access-log.fields: they are those of JSON, and access-log.format is another one";
+        report.add("access-log.fields", message, "leave one of the two out");
+    }
     for (index, name) in content.identity_headers.iter().enumerate() {
         let at = format!("identity-headers[{index}]");
         let name = &name.0.0;
@@ -48,8 +55,18 @@ pub(crate) fn check(document: Document<file::Config>, file: &Path) -> Result<Con
         known_upstream(&format!("ready.upstreams[{index}]"), name, &content, &mut report);
     }
     explain::check(&content, &mut report);
+    if let Some(admin) = &content.admin
+        && !admin.address.0.ip().to_canonical().is_loopback()
+        && admin.token_file.is_none()
+    {
+        let address = admin.address.0;
+        let message = format!("admin.address: others reach {address}, and nothing keeps them out");
+        let help = "add token-file = \"admin.token\" with a secret in it, or listen on 127.0.0.1 or a socket";
+        report.add("admin.address", message, help);
+    }
     header_sizes(&content, &mut report);
     report.finish()?;
+    let shown = show(&content, &positions);
 
     let acme = acme::convert(&mut content, directory);
     let file::Config {
@@ -74,6 +91,7 @@ pub(crate) fn check(document: Document<file::Config>, file: &Path) -> Result<Con
         explain: explaining,
         ready,
         acme: _,
+        tracing,
     } = content;
     let trusted_proxies: Vec<_> = trusted_proxies.into_iter().map(|network| network.0).collect();
     Ok(Config {
@@ -113,19 +131,24 @@ pub(crate) fn check(document: Document<file::Config>, file: &Path) -> Result<Con
             tunnel_idle: timeouts.tunnel_idle.0,
             drain: timeouts.drain.0,
         },
-        access_log: match access_log.path.0.0.as_str() {
-            "off" => AccessLog::Off,
-            "stdout" => AccessLog::Stdout,
-            path => AccessLog::File(directory.join(path)),
-        },
+        access_log: self::access_log(access_log, directory),
         metrics: Metrics { servers: metrics.servers },
         log: Log { level: log.level, format: log.format },
         explain: explaining.map(|explain| explain::convert(explain, directory)),
         acme,
         state: state::convert(sharing, directory),
         ready: Ready { upstreams: ready.upstreams, certificates: ready.certificates },
+        tracing: tracing.map(|tracing| Tracing {
+            otlp: tracing.otlp.map(|url| url.0),
+            share: tracing.share,
+            parents: tracing.parents,
+            service_name: tracing.service_name,
+        }),
+        shown: Arc::new(shown),
         admin: admin.map(|admin| Admin {
             address: admin.address.0,
+            socket: admin.socket.map(|path| directory.join(path.0.0)),
+            token_file: admin.token_file.map(|path| directory.join(path.0.0)),
             hosts: admin.hosts.into_iter().map(|host| host_alone(host.0.0)).collect(),
         }),
         positions,
@@ -217,6 +240,69 @@ fn header_sizes(content: &file::Config, report: &mut Report<'_>) {
             ),
             "the request target is part of the request headers: raise one or lower the other",
         );
+    }
+}
+
+/// The whole configuration, defaults included, and where each value that was written stands.
+fn show(content: &file::Config, positions: &Positions) -> Value {
+    // What is read can be written; the password of a store is none of it.
+    let values = serde_json::to_value(content).unwrap_or_default();
+    let mut written = Map::new();
+    find_written("", &values, positions, &mut written);
+    json!({ "file": positions.file().display().to_string(), "values": values, "written": written })
+}
+
+fn find_written(path: &str, value: &Value, positions: &Positions, written: &mut Map<String, Value>) {
+    match value {
+        Value::Object(table) => {
+            for (key, value) in table {
+                let dot = if path.is_empty() { "" } else { "." };
+                let path = format!("{path}{dot}{}", Positions::segment(key));
+                find_written(&path, value, positions, written);
+            }
+        }
+        _ if positions.has(path) => {
+            if let Some(position) = positions.at(path) {
+                written.insert(path.to_owned(), json!(format!("{}:{}", position.line, position.column)));
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Fields with which clients prove who they are.
+const SECRET_HEADERS: [&str; 4] = ["authorization", "proxy-authorization", "cookie", "x-api-key"];
+
+fn access_log(log: file::AccessLog, directory: &Path) -> AccessLog {
+    let file::AccessLog { path, format, fields, mask_query, mask_headers, sample } = log;
+    let output = match path.0.0.as_str() {
+        "off" => LogOutput::Off,
+        "stdout" => LogOutput::Stdout,
+        "syslog" => LogOutput::Syslog("/dev/log".into()),
+        "journald" => LogOutput::Journald("/run/systemd/journal/socket".into()),
+        path => match path.split_once(':') {
+            Some(("syslog", socket)) => LogOutput::Syslog(directory.join(socket)),
+            Some(("journald", socket)) => LogOutput::Journald(directory.join(socket)),
+            _ => LogOutput::File(directory.join(path)),
+        },
+    };
+    let fields = fields.map(|fields| fields.into_iter().map(|field| field.0.0).collect());
+    let mask_headers = mask_headers.into_iter().map(|name| name.0.0);
+    AccessLog {
+        output,
+        line: match format.0.pieces() {
+            Some(pieces) => LineFormat::Text(pieces),
+            None => LineFormat::Json(fields.unwrap_or_else(LogField::usual)),
+        },
+        mask_query,
+        mask_headers: mask_headers.chain(SECRET_HEADERS.map(str::to_owned)).collect(),
+        sample: LogSample {
+            informational: sample.informational,
+            success: sample.success,
+            redirection: sample.redirection,
+            client_error: sample.client_error,
+            server_error: sample.server_error,
+        },
     }
 }
 

@@ -4,7 +4,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
+use serde::Deserialize;
+use serde_json::Value;
+
 use super::{Report, certificate, path};
+use crate::file::text::Form;
 use crate::{
     Address, Buffer, Eject, Health, HttpProbe, Pool, Probe, Protocol, Retries, Server, Upstream,
     UpstreamTimeouts, UpstreamTls, file, units,
@@ -166,8 +170,8 @@ fn proxy_protocol(path: &str, upstream: &file::Upstream, report: &mut Report<'_>
     }
 }
 
-pub(super) fn convert(upstream: file::Upstream, directory: &Path) -> Upstream {
-    let server = |server| match server {
+fn server(server: file::Server, directory: &Path) -> Server {
+    match server {
         file::Server::Address(text) => {
             Server { address: address(directory, text.0.0), weight: 1, backup: false }
         }
@@ -176,10 +180,55 @@ pub(super) fn convert(upstream: file::Upstream, directory: &Path) -> Upstream {
             weight: server.weight,
             backup: server.backup,
         },
-    };
+    }
+}
+
+/// Servers that are not in a file; the sentences are for whoever sent them.
+pub(crate) fn servers_of(json: &Value) -> Result<Vec<Server>, Vec<String>> {
+    let listed = json.as_array().ok_or_else(|| vec!["servers are a list: [\"10.0.0.1:80\"]".to_owned()])?;
+    let mut problems = Vec::new();
+    let mut servers: Vec<Server> = Vec::new();
+    for (index, json) in listed.iter().enumerate() {
+        // serde tells of an untagged value only that it is none.
+        let written = match json.as_str() {
+            Some(text) => {
+                file::text::ServerAddress::parse(text).map(drop).map_err(|complaint| complaint.message)
+            }
+            None => Ok(()),
+        };
+        let read = written.and_then(|()| {
+            file::Server::deserialize(json).map_err(|_| {
+                "a server is an address, or { \"address\": …, \"weight\": 1, \"backup\": false }".to_owned()
+            })
+        });
+        match read.map(|one| server(one, Path::new(""))) {
+            Err(problem) => problems.push(format!("[{index}]: {problem}")),
+            Ok(Server { address: Address::Host { host, .. }, .. }) => {
+                problems
+                    .push(format!("[{index}]: {host:?} is a name; servers that are set here are addresses"));
+            }
+            Ok(Server { weight, .. }) if !(1..=1000).contains(&weight) => {
+                problems.push(format!("[{index}]: a weight is from 1 to 1000, not {weight}"));
+            }
+            Ok(Server { address: Address::Unix(path), .. }) if !path.is_absolute() => {
+                problems.push(format!(
+                    "[{index}]: the path of a socket begins with /, and {} does not",
+                    path.display()
+                ));
+            }
+            Ok(one) if servers.iter().any(|other| other.address == one.address) => {
+                problems.push(format!("[{index}]: {} stands there twice", one.address));
+            }
+            Ok(one) => servers.push(one),
+        }
+    }
+    if problems.is_empty() { Ok(servers) } else { Err(problems) }
+}
+
+pub(super) fn convert(upstream: file::Upstream, directory: &Path) -> Upstream {
     let header = upstream.proxy_protocol.is_some();
     Upstream {
-        servers: upstream.servers.into_iter().map(server).collect(),
+        servers: upstream.servers.into_iter().map(|one| server(one, directory)).collect(),
         balance: upstream.balance,
         health: upstream.health.map(|health| Health {
             interval: health.interval.0,

@@ -6,22 +6,27 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::Positions;
 
+mod access_log;
 mod acme;
 mod compression;
 mod explain;
 mod files;
 mod listener;
 mod state;
+mod tracing;
 mod upstream;
 
+pub use access_log::{AccessLog, LineFormat, LinePiece, LogField, LogOutput, LogSample};
 pub use acme::{Acme, AcmeAuthority, ChallengeKind, DnsHook, ExternalAccount, HookBy, KeyType};
 pub use compression::{Coding, Compression, Levels, MediaRange};
 pub use explain::Explain;
@@ -30,6 +35,7 @@ pub use listener::{
     Certificate, CipherSuite, ClientAuth, Group, HttpVersions, Listener, Passthrough, Serves, Tls, TlsVersion,
 };
 pub use state::{Credentials, Password, Redis, RedisTls, State, StateBackend};
+pub use tracing::{CollectorUrl, TraceParents, Tracing};
 pub use upstream::{
     Address, Balance, Buffer, Eject, Health, HttpProbe, Pool, Probe, Protocol, ProxyProtocol, Retries,
     Server, Upstream, UpstreamTimeouts, UpstreamTls,
@@ -86,8 +92,12 @@ pub struct Config {
     pub explain: Option<Explain>,
     /// When `/readyz` says no.
     pub ready: Ready,
+    /// `[tracing]`; `None` = off.
+    pub tracing: Option<Tracing>,
     /// Where each key of the file stands.
     pub positions: Positions,
+    /// All of it, as the admin interface shows it.
+    pub shown: Arc<Value>,
 }
 
 impl Config {
@@ -100,6 +110,15 @@ impl Config {
     pub fn acme_names(&self) -> BTreeSet<&String> {
         let tables = self.listeners.values().filter_map(|listener| listener.tls.as_ref());
         tables.flat_map(|tls| &tls.acme).collect()
+    }
+
+    /// The servers of an upstream, as JSON has what `servers` in the file has. No host names: whoever writes this knows
+    /// the addresses.
+    ///
+    /// # Errors
+    /// What is wrong, a sentence each.
+    pub fn servers(json: &Value) -> Result<Vec<Server>, Vec<String>> {
+        crate::check::servers(json)
     }
 }
 
@@ -208,17 +227,6 @@ pub struct Timeouts {
     pub drain: Duration,
 }
 
-/// `[access-log]`: one JSON line per exchange.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AccessLog {
-    /// `path = "off"`.
-    Off,
-    /// `path = "stdout"`.
-    Stdout,
-    /// `path = "FILE"`, appended to; reopened on SIGHUP.
-    File(PathBuf),
-}
-
 /// `[metrics]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Metrics {
@@ -268,8 +276,12 @@ pub struct Ready {
 /// `[admin]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Admin {
-    /// `IP:port`; keep it off public addresses, it has no authentication.
+    /// `IP:port`.
     pub address: SocketAddr,
+    /// A Unix socket as well, already joined with the directory of the file.
+    pub socket: Option<PathBuf>,
+    /// What has to be known to ask, already joined with the directory of the file.
+    pub token_file: Option<PathBuf>,
     /// Names under which it is asked, beside addresses and names without a dot.
     pub hosts: Vec<String>,
 }

@@ -10,9 +10,11 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::text::{DnsServer, FieldName, FilePath, Form, HostField, Name, Size, Text};
+use super::text::{
+    DnsServer, FieldName, FilePath, Form, HostField, LineForm, LogFieldName, Name, Size, Text,
+};
 use super::{Acme, Compression, Explain, Files, Listener, State, Upstream};
-use crate::{Ambiguous, LogFormat, LogLevel};
+use crate::{Ambiguous, CollectorUrl, LogFormat, LogLevel, TraceParents};
 
 /// The configuration of tidegate.
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
@@ -60,7 +62,7 @@ pub(crate) struct Config {
     /// How long the proxy waits on the side of the client. Each upstream has its own for the side of the
     /// servers.
     pub timeouts: Timeouts,
-    /// One JSON line per exchange.
+    /// One line for each exchange.
     pub access_log: AccessLog,
     /// What `/metrics` of the admin interface shows.
     pub metrics: Metrics,
@@ -78,6 +80,31 @@ pub(crate) struct Config {
     pub explain: Option<Explain>,
     /// When `/readyz` of the admin interface says no, beside what it always looks at.
     pub ready: Ready,
+    /// Spans of exchanges, for a collector of OpenTelemetry. Without this table there are none, and `traceparent` passes as it comes.
+    pub tracing: Option<Tracing>,
+}
+
+/// Spans of exchanges, for a collector of OpenTelemetry.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub(crate) struct Tracing {
+    /// Where they go: OTLP over HTTP, as protobuf. Without this key `$OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` or
+    /// `$OTEL_EXPORTER_OTLP_ENDPOINT` says it, else it is `http://127.0.0.1:4318`.
+    pub otlp: Option<Text<CollectorUrl>>,
+    /// Per cent of the exchanges that have spans, where no parent decides. Without this key `$OTEL_TRACES_SAMPLER` and
+    /// `$OTEL_TRACES_SAMPLER_ARG` say it, else it is 1. Chosen by the number of the trace, so that all who do it so choose the same.
+    #[schemars(range(max = 100))]
+    pub share: Option<u8>,
+    /// Whose decision (`traceparent`) counts before that.
+    pub parents: TraceParents,
+    /// The name of the proxy in traces. Without this key `$OTEL_SERVICE_NAME` says it, else it is `tidegate`.
+    pub service_name: Option<String>,
+}
+
+impl Default for Tracing {
+    fn default() -> Self {
+        Self { otlp: None, share: None, parents: TraceParents::Trusted, service_name: None }
+    }
 }
 
 /// When `/readyz` says no.
@@ -313,18 +340,74 @@ impl Default for Timeouts {
     }
 }
 
-/// One JSON line per exchange.
+/// One line for each exchange.
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub(crate) struct AccessLog {
-    /// `"stdout"`, `"off"`, or the path of a file. The proxy appends to the file, and reopens it on SIGHUP.
+    /// `"stdout"`, `"off"`, or the path of a file. The proxy appends to the file, and reopens it on SIGHUP. `"syslog"`: a
+    /// datagram for each line to `/dev/log` (RFC 3164, facility `local0`, severity `info`), `"syslog:PATH"`: to that socket.
+    /// `"journald"`: to systemd's journal, `"journald:PATH"`: to that socket.
     #[schemars(extend("examples" = ["/var/log/tidegate/access.log"]))]
     pub path: Text<FilePath>,
+    /// What a line looks like.
+    pub format: Text<LineForm>,
+    /// The keys of a line with `format = "json"`, in this order; without it all that the guide lists as usual.
+    #[schemars(extend("uniqueItems" = true, "examples" = [["time", "client", "method", "path", "status"]]))]
+    pub fields: Option<Vec<Text<LogFieldName>>>,
+    /// Parameters of queries whose values are written as `***`, for secrets in URLs. `%` escapes in the names of parameters are not
+    /// undone.
+    #[schemars(extend("uniqueItems" = true, "examples" = [["token", "signature"]]))]
+    pub mask_query: Vec<String>,
+    /// Fields of requests whose values are written as `***`, as are those of `Authorization`, `Proxy-Authorization`, `Cookie` and
+    /// `X-Api-Key`.
+    #[schemars(extend("uniqueItems" = true))]
+    pub mask_headers: Vec<Text<FieldName>>,
+    /// How many of the exchanges have a line.
+    pub sample: LogSample,
 }
 
 impl Default for AccessLog {
     fn default() -> Self {
-        Self { path: Text(FilePath("stdout".to_owned())) }
+        Self {
+            path: Text(FilePath("stdout".to_owned())),
+            format: Text(LineForm::Json),
+            fields: None,
+            mask_query: Vec::new(),
+            mask_headers: Vec::new(),
+            sample: LogSample::default(),
+        }
+    }
+}
+
+/// How many of the exchanges have a line, by class of the status, in per cent. Those that failed always have one.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct LogSample {
+    /// Of switches of protocols.
+    #[serde(rename = "1xx")]
+    #[schemars(range(max = 100))]
+    pub informational: u8,
+    /// Of successes.
+    #[serde(rename = "2xx")]
+    #[schemars(range(max = 100))]
+    pub success: u8,
+    /// Of redirections.
+    #[serde(rename = "3xx")]
+    #[schemars(range(max = 100))]
+    pub redirection: u8,
+    /// Of errors of the client, as servers and policies find them.
+    #[serde(rename = "4xx")]
+    #[schemars(range(max = 100))]
+    pub client_error: u8,
+    /// Of errors of servers, as they find them.
+    #[serde(rename = "5xx")]
+    #[schemars(range(max = 100))]
+    pub server_error: u8,
+}
+
+impl Default for LogSample {
+    fn default() -> Self {
+        Self { informational: 100, success: 100, redirection: 100, client_error: 100, server_error: 100 }
     }
 }
 
@@ -357,8 +440,17 @@ impl Default for Log {
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) struct Admin {
-    /// Where it listens; no listener may overlap. It has no authentication: keep it off public addresses.
+    /// Where it listens; no listener may overlap. Other addresses than those of the loopback need `token-file`.
     pub address: Text<SocketAddr>,
+    /// A Unix socket where it listens as well: a file that its owner alone may open, who needs no token. One that is left from
+    /// before is replaced.
+    #[schemars(extend("examples" = ["/run/tidegate/admin.sock"]))]
+    pub socket: Option<Text<FilePath>>,
+    /// A file with a secret of at least 16 characters. With it, whoever asks has to know it (`Authorization: Bearer SECRET`), but for
+    /// `/livez` and `/readyz`, and through `socket`. Nothing that is asked is encrypted: across a network that others read, put
+    /// TLS in front.
+    #[schemars(extend("examples" = ["admin.token"]))]
+    pub token_file: Option<Text<FilePath>>,
     /// Names under which it is asked; ports do not count. Those without a dot, and addresses, need not be among them; with any
     /// other `Host` it answers 403, so that no page elsewhere can ask it through a name of its own (DNS rebinding).
     #[serde(default)]

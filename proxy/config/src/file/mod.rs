@@ -14,10 +14,11 @@ mod upstream;
 
 pub(crate) use acme::{Acme, DnsHook, ExternalAccount};
 pub(crate) use compression::{Compression, DEFAULT_LEVELS};
-pub(crate) use config::{Config, Limits};
+pub(crate) use config::{AccessLog, Config, Limits};
 pub(crate) use explain::Explain;
 pub(crate) use files::{CacheControl, FallbackFor, Files};
 pub(crate) use listener::{Certificate, Http, Listener, Tls};
 pub(crate) use plugin::{Plugin, Secret};
 pub(crate) use state::State;
+pub(crate) use text::LineForm;
 pub(crate) use upstream::{Buffer, HeaderCase, Health, HealthMethod, Server, Switch, Upstream};

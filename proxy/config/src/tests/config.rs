@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::{FULL, problems, read, with_listener, with_upstream};
 use crate::{
-    AccessLog, Balance, Certificate, ClientAuth, HttpVersions, LogFormat, LogLevel, Serves, TlsVersion, parse,
+    Balance, Certificate, ClientAuth, HttpVersions, LineFormat, LogField, LogFormat, LogLevel, LogOutput,
+    Serves, TlsVersion, parse,
 };
 
 #[test]
@@ -69,7 +70,11 @@ fn every_key_arrives() {
     .map(|duration| duration.as_secs());
     assert_eq!(seconds, [5, 6, 7, 8, 540, 7200, 0]);
 
-    assert_eq!(config.access_log, AccessLog::File(PathBuf::from("etc/logs/access.log")));
+    let log = config.access_log;
+    assert_eq!(log.output, LogOutput::File(PathBuf::from("etc/logs/access.log")));
+    assert_eq!(log.line, LineFormat::Json(vec![LogField::Time, LogField::Header("accept".to_owned())]));
+    assert_eq!((log.mask_query, &*log.mask_headers[0]), (vec!["token".to_owned()], "x-secret"));
+    assert_eq!((log.sample.success, log.sample.client_error), (10, 100));
     assert!(config.metrics.servers);
     assert_eq!((config.log.level, config.log.format), (LogLevel::Debug, LogFormat::Json));
     assert_eq!(config.admin.map(|admin| admin.address.to_string()).as_deref(), Some("127.0.0.1:9900"));
@@ -114,7 +119,8 @@ fn what_is_not_written_has_its_documented_default() {
     ]
     .map(|duration| duration.as_secs());
     assert_eq!(seconds, [10, 10, 30, 75, 3600, 3600, 30]);
-    assert_eq!(config.access_log, AccessLog::Stdout);
+    assert_eq!(config.access_log.output, LogOutput::Stdout);
+    assert_eq!(config.access_log.line, LineFormat::Json(LogField::usual()));
     assert!(!config.metrics.servers);
     assert_eq!((config.log.level, config.log.format), (LogLevel::Info, LogFormat::Text));
     assert_eq!(config.admin, None);
@@ -123,7 +129,7 @@ fn what_is_not_written_has_its_documented_default() {
 #[test]
 fn the_access_log_can_be_off() {
     let config = read(&with_listener("access-log.path = \"off\"")).expect("the text is valid");
-    assert_eq!(config.access_log, AccessLog::Off);
+    assert_eq!(config.access_log.output, LogOutput::Off);
 }
 
 #[test]

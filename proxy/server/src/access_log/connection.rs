@@ -1,21 +1,24 @@
-//! The line of one connection that was forwarded at layer 4.
+//! The line of one connection that was forwarded at layer 4, or came to no handshake.
 
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use serde::Serialize;
 use tidegate_message::Connection;
 
-use super::{Handle, Timestamp, id_text, known, micros};
+use super::micros;
+use super::values::Values;
+use super::writer::Writer;
 use crate::metrics::{Counting, Forwarded};
 
 /// The line in the making. It is written when it is dropped, so that a connection that is cut has one as
 /// well.
 pub(crate) struct ConnectionRecord {
-    log: Option<Rc<Handle>>,
+    log: Option<Rc<Writer>>,
     counting: Rc<Counting>,
+    /// Its handshake came to an end, or it has none.
+    is_forwarded: bool,
     begun: Instant,
     id: u64,
     listener: Arc<str>,
@@ -32,7 +35,7 @@ pub(crate) struct ConnectionRecord {
 
 impl ConnectionRecord {
     pub(crate) fn begin(
-        log: Option<Rc<Handle>>,
+        log: Option<Rc<Writer>>,
         counting: Rc<Counting>,
         id: u64,
         connection: &Connection,
@@ -40,6 +43,7 @@ impl ConnectionRecord {
         Self {
             log,
             counting,
+            is_forwarded: true,
             begun: Instant::now(),
             id,
             listener: connection.listener.clone(),
@@ -54,14 +58,19 @@ impl ConnectionRecord {
         }
     }
 
+    /// The line of a connection whose TLS handshake failed.
+    pub(crate) fn no_handshake(mut self, failure: &'static str) {
+        (self.is_forwarded, self.failure) = (false, Some(failure));
+    }
+
     /// The connection's number, unique in this process, among those of exchanges too.
     pub(crate) fn id(&self) -> u64 {
         self.id
     }
 }
 
-impl Drop for ConnectionRecord {
-    fn drop(&mut self) {
+impl ConnectionRecord {
+    fn count(&self) {
         let upstream = self.route.as_ref().unwrap_or(&self.counting.nobody);
         self.counting.forwarded.with(&self.listener, upstream, Forwarded::default, |forwarded| {
             forwarded.connections.add(1);
@@ -71,39 +80,41 @@ impl Drop for ConnectionRecord {
                 forwarded.failures.add(failure);
             }
         });
+    }
+}
+
+impl Drop for ConnectionRecord {
+    fn drop(&mut self) {
+        if self.is_forwarded {
+            self.count();
+        }
         let Some(log) = &self.log else { return };
-        log.line(&Line {
-            time: Timestamp::now().to_string(),
-            id: id_text(self.id),
+        log.connection(&Values {
+            id: self.id,
+            request_id: None,
+            trace_id: None,
             listener: &self.listener,
             client: self.client,
             peer: self.peer,
-            version: "TCP",
+            version: if self.is_forwarded { "TCP" } else { "TLS" },
+            method: None,
+            scheme: None,
+            host: None,
             server_name: self.server_name.as_deref(),
+            target: None,
+            status: None,
             route: self.route.as_deref(),
             server: self.server.as_deref(),
+            attempts: None,
             failure: self.failure,
             bytes_in: self.bytes_in,
             bytes_out: self.bytes_out,
             duration_us: micros(self.begun.elapsed()),
+            upstream_us: None,
+            user_agent: None,
+            headers: &[],
+            attributes: &[],
+            policies: &[],
         });
     }
-}
-
-#[derive(Serialize)]
-struct Line<'a> {
-    time: String,
-    id: String,
-    listener: &'a str,
-    #[serde(serialize_with = "known")]
-    client: IpAddr,
-    peer: SocketAddr,
-    version: &'static str,
-    server_name: Option<&'a str>,
-    route: Option<&'a str>,
-    server: Option<&'a str>,
-    failure: Option<&'static str>,
-    bytes_in: u64,
-    bytes_out: u64,
-    duration_us: u64,
 }

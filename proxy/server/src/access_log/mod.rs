@@ -1,34 +1,44 @@
-//! JSON lines about what was served, written by a thread of their own so that a slow disk holds up no request.
+//! A line for each exchange and each forwarded connection: put together by the worker, handed over many at a time, and
+//! written by a thread of its own.
+//!
+//! `values` is what a line can tell, and how; `writer` is a worker's end, `output` where lines go.
 
+mod clock;
 mod connection;
+mod output;
+mod values;
+mod writer;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
-use std::io::{self, BufWriter, Write};
+use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use http::{HeaderValue, Method, Request, StatusCode, Uri, Version, header};
 use serde::{Serialize, Serializer};
-use tidegate_config::{AccessLog, Config, Problem};
+use tidegate_config::{AccessLog, LogSample};
 use tidegate_message::{Connection, UNKNOWN};
 use tidegate_upstream::{AttemptEnd, Attempts};
 
 pub(crate) use self::connection::ConnectionRecord;
+use self::output::Output;
+pub(crate) use self::output::check;
+use self::values::{Format, Tried, Values, tried};
+pub(crate) use self::writer::Writer;
 use crate::explain::Explained;
-use crate::lines::{self, Item, Lines, Queue};
-use crate::metrics::{Counting, Serving, Traffic, method_index};
+use crate::lines::{self, Lines};
+use crate::metrics::{Counting, Failure, Serving, Traffic, method_index, unix_now};
 use crate::policy::Step;
+use crate::trace::{self, Trace};
 
-/// Lines that may wait for the disk, and bytes of them; more are counted and dropped, and the proxy's log says so. A
-/// line has some hundred bytes, and policies can note 256 KiB in one.
-const QUEUE: usize = 16 << 10;
+/// Batches that may wait for the disk, and bytes of them; the lines of more are counted and dropped, and the proxy's log
+/// says so. A line has some hundred bytes, and policies can note 256 KiB in one.
+const QUEUE: usize = 4 << 10;
 const QUEUE_BYTES: usize = 16 << 20;
 
 /// What nginx writes for a client that went away before there was a response.
@@ -36,120 +46,44 @@ const CLIENT_CLOSED: u16 = 499;
 
 /// A running access log. Dropping the last handle lets its thread finish what is queued and end.
 #[derive(Clone)]
-pub(crate) struct Handle(Lines<Reopen>);
+pub(crate) struct Handle(Arc<Shared>);
+
+struct Shared {
+    lines: Lines<Reopen>,
+    format: Format,
+    sample: LogSample,
+}
 
 #[derive(Clone, Copy)]
 struct Reopen;
 
 /// Opens the log and starts its thread; `None` where the operator turned it off.
 pub(crate) fn start(log: &AccessLog, lost: Arc<AtomicU64>) -> io::Result<Option<(Handle, JoinHandle<()>)>> {
-    let output = match log {
-        AccessLog::Off => return Ok(None),
-        AccessLog::Stdout => Output::Stdout(io::stdout()),
-        AccessLog::File(path) => Output::File(BufWriter::new(open(path)?), path.clone()),
-    };
+    let Some(output) = Output::open(log)? else { return Ok(None) };
     let (lines, queue) = lines::queue(QUEUE, QUEUE_BYTES, lost);
     let thread = std::thread::Builder::new()
         .name("access-log".to_owned())
-        .spawn(move || write_lines(&queue, output))?;
-    Ok(Some((Handle(lines), thread)))
+        .spawn(move || output::write_lines(&queue, output))?;
+    let shared = Shared { lines, format: Format::new(log), sample: log.sample };
+    Ok(Some((Handle(Arc::new(shared)), thread)))
 }
 
 impl Handle {
     /// Opens the file by its name again, after it was renamed by log rotation.
     pub(crate) fn reopen(&self) {
         // A full queue is being written to the old file; the next signal finds it shorter.
-        let _ = self.0.ask(Reopen);
+        let _ = self.0.lines.ask(Reopen);
     }
 
-    fn line(&self, line: &impl Serialize) {
-        // Strings and numbers always serialise.
-        let Ok(mut line) = serde_json::to_vec(line) else { return };
-        line.push(b'\n');
-        self.0.push(line);
-    }
-}
-
-enum Output {
-    Stdout(io::Stdout),
-    File(BufWriter<File>, PathBuf),
-}
-
-fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new().append(true).create(true).open(path)
-}
-
-/// Whether the file of `access-log` can be written, without making it.
-pub(crate) fn check(config: &Config) -> Option<Problem> {
-    let AccessLog::File(path) = &config.access_log else { return None };
-    let error = match OpenOptions::new().append(true).open(path) {
-        Ok(_) => return None,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-            let parent = parent.unwrap_or(Path::new("."));
-            rustix::fs::access(parent, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK)
-                .err()?
-                .into()
-        }
-        Err(error) => error,
-    };
-    let message = format!("access-log.path: cannot write {}: {error}", path.display());
-    Some(config.positions.problem("access-log.path", message))
-}
-
-fn write_lines(queue: &Queue<Reopen>, mut output: Output) {
-    // Reported once, until writing works again.
-    let mut failing = false;
-    while let Ok(item) = queue.items.recv() {
-        // What is queued is written in one go, then flushed.
-        let mut next = Some(item);
-        let mut result = Ok(());
-        while let Some(item) = next {
-            result = result.and(output.take(&item));
-            next = queue.items.try_recv().ok();
-        }
-        result = result.and(output.flush());
-        match result {
-            Err(error) if !failing => {
-                failing = true;
-                tracing::error!(target: "access_log", "cannot write: {error}; lines are lost until this is mended");
-            }
-            Ok(()) => failing = false,
-            Err(_) => {}
-        }
-        let lost = queue.take_lost();
-        if lost > 0 {
-            tracing::warn!(target: "access_log", lost, "lines were lost: the output is slower than the traffic");
-        }
-    }
-}
-
-impl Output {
-    fn take(&mut self, item: &Item<Reopen>) -> io::Result<()> {
-        match (item, self) {
-            (Item::Line(line), Self::Stdout(stdout)) => stdout.lock().write_all(&line.text),
-            (Item::Line(line), Self::File(file, _)) => file.write_all(&line.text),
-            (Item::Command(Reopen), Self::Stdout(_)) => Ok(()),
-            (Item::Command(Reopen), Self::File(file, path)) => {
-                file.flush()?;
-                *file = BufWriter::new(open(path)?);
-                Ok(())
-            }
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        match self {
-            Self::Stdout(stdout) => stdout.flush(),
-            Self::File(file, _) => file.flush(),
-        }
+    fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 }
 
 /// The line of one exchange in the making. It is written when it is dropped, so that an exchange the
 /// client abandons has one as well.
 pub(crate) struct Record {
-    log: Option<Rc<Handle>>,
+    log: Option<Rc<Writer>>,
     counting: Rc<Counting>,
     begun: Instant,
     id: u64,
@@ -174,6 +108,8 @@ pub(crate) struct Record {
     pub(crate) upstream: Option<Duration>,
     pub(crate) attributes: Vec<(String, String)>,
     pub(crate) policies: Vec<Step>,
+    /// Where it belongs, and where its spans go.
+    pub(crate) trace: Option<(Trace, trace::Handle)>,
     /// What is kept of a request that is explained.
     pub(crate) explained: Option<Box<Explained>>,
 }
@@ -186,25 +122,45 @@ struct Asked {
     uri: Uri,
     host: Option<HeaderValue>,
     user_agent: Option<HeaderValue>,
+    /// Further fields that the log tells.
+    headers: Vec<Option<HeaderValue>>,
+}
+
+impl Asked {
+    fn of<B>(request: &Request<B>, log: Option<&Writer>) -> Self {
+        let headers = request.headers();
+        let told = log.map_or(&[][..], |log| log.headers());
+        Self {
+            version: request.version(),
+            method: Some(request.method().clone()),
+            uri: request.uri().clone(),
+            host: headers.get(header::HOST).cloned(),
+            user_agent: headers.get(header::USER_AGENT).cloned(),
+            headers: told.iter().map(|name| headers.get(name).cloned()).collect(),
+        }
+    }
+
+    fn host(&self) -> Option<&[u8]> {
+        let authority = self.uri.authority().map(|host| host.as_str().as_bytes());
+        authority.or_else(|| self.host.as_ref().map(HeaderValue::as_bytes))
+    }
+
+    fn target(&self) -> &str {
+        self.uri.path_and_query().filter(|_| self.method.is_some()).map_or("", |target| target.as_str())
+    }
 }
 
 impl Record {
     pub(crate) fn begin<B>(
-        log: Option<Rc<Handle>>,
+        log: Option<Rc<Writer>>,
         counting: Rc<Counting>,
         id: u64,
         connection: &Connection,
         scheme: &'static str,
         request: &Request<B>,
-        is_explained: bool,
+        is_looked_at: bool,
     ) -> Self {
-        let asked = (log.is_some() || is_explained).then(|| Asked {
-            version: request.version(),
-            method: Some(request.method().clone()),
-            uri: request.uri().clone(),
-            host: request.headers().get(header::HOST).cloned(),
-            user_agent: request.headers().get(header::USER_AGENT).cloned(),
-        });
+        let asked = (log.is_some() || is_looked_at).then(|| Asked::of(request, log.as_deref()));
         counting.listener(&connection.listener, |listener| listener.begun.add(1));
         let method = Some(method_index(request.method().as_str()));
         Self::with(log, counting, id, connection, scheme, method, asked)
@@ -212,7 +168,7 @@ impl Record {
 
     /// The line of something that did not become a request.
     pub(crate) fn unparsed(
-        log: Option<Rc<Handle>>,
+        log: Option<Rc<Writer>>,
         counting: Rc<Counting>,
         id: u64,
         connection: &Connection,
@@ -225,6 +181,7 @@ impl Record {
             uri: Uri::default(),
             host: None,
             user_agent: None,
+            headers: Vec::new(),
         };
         let asked = log.is_some().then_some(asked);
         let mut record = Self::with(log, counting, id, connection, scheme, None, asked);
@@ -233,7 +190,7 @@ impl Record {
     }
 
     fn with(
-        log: Option<Rc<Handle>>,
+        log: Option<Rc<Writer>>,
         counting: Rc<Counting>,
         id: u64,
         connection: &Connection,
@@ -263,6 +220,7 @@ impl Record {
             upstream: None,
             attributes: Vec::new(),
             policies: Vec::new(),
+            trace: None,
             explained: None,
         }
     }
@@ -282,9 +240,13 @@ impl Record {
         self.server().cloned().unwrap_or_default()
     }
 
-    /// Whether there will be a line.
+    /// Whether somebody will read what policies did.
     pub(crate) fn is_kept(&self) -> bool {
-        self.log.is_some()
+        self.log.is_some() || self.is_traced()
+    }
+
+    fn is_traced(&self) -> bool {
+        self.trace.as_ref().is_some_and(|(trace, _)| trace.is_sampled())
     }
 
     /// When the request head was complete.
@@ -350,9 +312,29 @@ impl Record {
                             server.duration.add(answered_in);
                         }
                     }
-                    end => server.attempts.add(outcome(end)),
+                    AttemptEnd::Failed(failure) => server.failed(failure),
+                    AttemptEnd::UnderWay => server.attempts.add(outcome(attempt.end)),
                 }
             });
+        }
+        if let Some(failure) = self.failure() {
+            counting.keep_failure(|| self.failed(failure));
+        }
+    }
+
+    /// What is kept of a failure for a while.
+    fn failed(&self, failure: &'static str) -> Failure {
+        let asked = self.asked.as_ref();
+        Failure {
+            at: unix_now(),
+            id: id_text(self.id),
+            listener: self.listener.to_string(),
+            method: asked.and_then(|asked| asked.method.as_ref()).map(Method::to_string),
+            path: asked.map(|asked| asked.uri.path().to_owned()),
+            status: self.status.map(|status| status.as_u16()),
+            failure,
+            route: self.route.as_deref().map(str::to_owned),
+            server: self.server().map(|server| server.to_string()),
         }
     }
 
@@ -361,8 +343,73 @@ impl Record {
     }
 
     fn write(&self, asked: &Asked, took: Duration) {
-        let line = Line {
-            time: Timestamp::now().to_string(),
+        let failure = self.failure();
+        let trace_id = self.trace.as_ref().map(|(trace, _)| trace.id());
+        if let Some(log) = &self.log
+            && (failure.is_some() || self.status.is_none_or(|status| log.takes(status)))
+        {
+            log.line(&Values {
+                id: self.id,
+                request_id: self.request_id.as_ref().map(HeaderValue::as_bytes),
+                trace_id: trace_id.as_deref(),
+                listener: &self.listener,
+                client: self.client,
+                peer: self.peer,
+                version: version_text(asked.version),
+                method: asked.method.as_ref().map(Method::as_str),
+                scheme: Some(self.scheme),
+                host: asked.host(),
+                server_name: None,
+                target: Some(asked.target()),
+                status: Some(self.status.map_or(CLIENT_CLOSED, |status| status.as_u16())),
+                route: self.route.as_deref(),
+                server: self.server().map(|server| &**server),
+                attempts: Some(&self.attempts),
+                failure,
+                bytes_in: self.bytes_in,
+                bytes_out: self.bytes_out,
+                duration_us: micros(took),
+                upstream_us: self.upstream.map(micros),
+                user_agent: asked.user_agent.as_ref().map(HeaderValue::as_bytes),
+                headers: &asked.headers,
+                attributes: &self.attributes,
+                policies: &self.policies,
+            });
+        }
+        if let Some((trace, handle)) = self.trace.as_ref().filter(|_| self.is_traced()) {
+            handle.finish(&trace::Exchange {
+                trace: *trace,
+                begun: self.begun,
+                took,
+                id: id_text(self.id),
+                request_id: self.request_id.as_ref().and_then(|id| id.to_str().ok()),
+                listener: &self.listener,
+                client: self.client,
+                version: version_text(asked.version),
+                method: asked.method.as_ref().map_or("_OTHER", Method::as_str),
+                scheme: self.scheme,
+                host: asked.host().and_then(|host| str::from_utf8(host).ok()),
+                path: asked.uri.path(),
+                status: self.status,
+                route: self.route.as_deref(),
+                failure,
+                bytes_in: self.bytes_in,
+                bytes_out: self.bytes_out,
+                upstream: self.upstream,
+                attempts: &self.attempts,
+                policies: &self.policies,
+            });
+        }
+        if let Some(explained) = &self.explained {
+            explained.finish(id_text(self.id), &self.explained_line(asked, took));
+        }
+    }
+
+    /// What is kept of an exchange that is explained: whatever the access log tells.
+    fn explained_line<'a>(&'a self, asked: &'a Asked, took: Duration) -> Line<'a> {
+        let attempts = self.attempts.iter().nth(1).map(|_| tried(&self.attempts));
+        Line {
+            time: clock::now(),
             id: id_text(self.id),
             request_id: self.request_id.as_ref().map(text),
             listener: &self.listener,
@@ -371,20 +418,12 @@ impl Record {
             version: version_text(asked.version),
             method: asked.method.as_ref().map(Method::as_str),
             scheme: self.scheme,
-            host: asked
-                .uri
-                .authority()
-                .map(|host| host.as_str().into())
-                .or_else(|| asked.host.as_ref().map(text)),
-            target: asked
-                .uri
-                .path_and_query()
-                .filter(|_| asked.method.is_some())
-                .map_or("", |target| target.as_str()),
+            host: asked.host().map(String::from_utf8_lossy),
+            target: asked.target(),
             status: self.status.map_or(CLIENT_CLOSED, |status| status.as_u16()),
             route: self.route.as_deref(),
             server: self.server().map(|server| &**server),
-            attempts: several(&self.attempts),
+            attempts: attempts.unwrap_or_default(),
             failure: self.failure(),
             bytes_in: self.bytes_in,
             bytes_out: self.bytes_out,
@@ -393,12 +432,6 @@ impl Record {
             user_agent: asked.user_agent.as_ref().map(text),
             attributes: self.attributes.iter().map(|(key, value)| (&**key, &**value)).collect(),
             policies: &self.policies,
-        };
-        if let Some(log) = &self.log {
-            log.line(&line);
-        }
-        if let Some(explained) = &self.explained {
-            explained.finish(id_text(self.id), &line);
         }
     }
 }
@@ -442,32 +475,6 @@ fn outcome(end: AttemptEnd) -> &'static str {
     }
 }
 
-/// One attempt of several.
-#[derive(Serialize)]
-struct Tried<'a> {
-    server: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    status: Option<u16>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    failure: Option<&'static str>,
-}
-
-/// All attempts, if there was more than one.
-fn several(attempts: &Attempts) -> Vec<Tried<'_>> {
-    if attempts.iter().nth(1).is_none() {
-        return Vec::new();
-    }
-    let tried = attempts.iter().map(|attempt| {
-        let (status, failure) = match attempt.end {
-            AttemptEnd::UnderWay => (None, None),
-            AttemptEnd::Answered(status) => (Some(status.as_u16()), None),
-            AttemptEnd::Failed(failure) => (None, Some(failure)),
-        };
-        Tried { server: &attempt.server, status, failure }
-    });
-    tried.collect()
-}
-
 fn text(value: &HeaderValue) -> Cow<'_, str> {
     String::from_utf8_lossy(value.as_bytes())
 }
@@ -492,22 +499,4 @@ fn version_text(version: Version) -> &'static str {
 
 fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
-}
-
-/// Now in UTC, to the millisecond, as RFC 3339 writes it.
-struct Timestamp(time::OffsetDateTime);
-
-impl Timestamp {
-    fn now() -> Self {
-        Self(SystemTime::now().into())
-    }
-}
-
-impl std::fmt::Display for Timestamp {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (date, time) = (self.0.date(), self.0.time());
-        let (hour, minute, second, milli) = time.as_hms_milli();
-        let (year, month, day) = (date.year(), u8::from(date.month()), date.day());
-        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z")
-    }
 }

@@ -268,10 +268,13 @@ fn upstreams(out: &mut Exposition, sums: &Sums, status: &Status) {
         "Connections to servers that are kept and not in use; to a server of several upstreams, for each of them.",
     );
     sums.idle.iter().for_each(|(upstream, idle)| family.add(&of(upstream), *idle));
-    let mut family =
-        Family::gauge(out, "tidegate_upstream_servers", "Servers, by state: up, down, ejected, draining.");
+    let mut family = Family::gauge(
+        out,
+        "tidegate_upstream_servers",
+        "Servers, by state: up, down, ejected, draining, disabled.",
+    );
     for (upstream, figures) in &figures {
-        for state in ["up", "down", "ejected", "draining"] {
+        for state in ["up", "down", "ejected", "draining", "disabled"] {
             let count = figures.servers.iter().filter(|server| server.state == state).count();
             family.add(&of(upstream).and("state", state), count as u64);
         }
@@ -473,6 +476,15 @@ fn of_process(out: &mut Exposition, metrics: &Metrics, sums: &Sums) {
         "Exchanges whose policies were not called in the log phase, as too many waited for it.",
     )
     .add(&none, sums.log_phases_skipped);
+    let traces = &metrics.traces;
+    Family::counter(out, "tidegate_trace_spans_sent_total", "Spans that a collector has taken.")
+        .add(&none, traces.sent.load(Relaxed));
+    Family::counter(
+        out,
+        "tidegate_trace_spans_dropped_total",
+        "Spans that came faster than a collector takes them, or that it did not take.",
+    )
+    .add(&none, traces.dropped.load(Relaxed));
     Family::gauge(out, "tidegate_workers", "Threads that serve.").add(&none, metrics.workers().len() as u64);
     Family::gauge(out, "tidegate_build_info", "1; the version is a label.")
         .add(&label("version", env!("CARGO_PKG_VERSION")), 1_u64);

@@ -11,7 +11,6 @@ use tokio::sync::mpsc;
 
 use super::{names, print};
 use crate::access_log;
-use crate::acme;
 use crate::compile_cache;
 use crate::explain;
 use crate::files;
@@ -19,6 +18,8 @@ use crate::policy::{self, Link, Policy};
 use crate::regular;
 use crate::reload::{Directory, Look, Scan};
 use crate::tls;
+use crate::trace;
+use crate::{acme, admin};
 use tidegate_body::buffer;
 
 /// Prints every problem, one a line, what works but will surprise, and a last line that counts the
@@ -75,6 +76,8 @@ fn look(file: &Path) -> Result<Findings, HostError> {
     tls::ClientLoader::new().load(&config, &mut problems);
     files::load(&config, &mut problems);
     explain::load(&config, &mut problems);
+    admin::token(&config, &mut problems);
+    problems.extend(trace::settings(&config).err());
     let temporary = match buffer::check(&config) {
         Ok(warning) => warning,
         Err(problem) => {

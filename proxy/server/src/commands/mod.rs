@@ -6,6 +6,7 @@ mod explain;
 mod inspect;
 mod names;
 mod new;
+mod remote;
 mod replay;
 mod test;
 
@@ -66,6 +67,18 @@ enum Command {
     /// Work with plugins.
     #[command(subcommand)]
     Plugin(PluginCommand),
+    /// Show how the proxy that runs fares; exit 1 while it is not ready.
+    Status {
+        #[command(flatten)]
+        remote: remote::Remote,
+    },
+    /// Show the servers of the proxy that runs, and order something of them.
+    Upstream {
+        #[command(flatten)]
+        remote: remote::Remote,
+        #[command(subcommand)]
+        command: remote::UpstreamCommand,
+    },
     /// Print the JSON Schemas of tidegate.toml, NAME.toml and NAME.cases.toml.
     Schema,
 }
@@ -88,6 +101,11 @@ impl ConfigFile {
 
 #[derive(Subcommand)]
 enum PluginCommand {
+    /// Show the policies of the proxy that runs.
+    List {
+        #[command(flatten)]
+        remote: remote::Remote,
+    },
     /// Show what a plugin exports, wants and says of itself.
     Inspect {
         /// The plugin.
@@ -149,6 +167,9 @@ pub(crate) fn main() -> ExitCode {
         Command::Plugin(PluginCommand::Test { file, cases, settings, junit }) => {
             test::run(&test::Files { wasm: file, cases, settings, junit })
         }
+        Command::Plugin(PluginCommand::List { remote }) => remote::plugins(&remote),
+        Command::Status { remote } => remote::status(&remote),
+        Command::Upstream { remote, command } => remote::upstream(&remote, &command),
         Command::Schema => schema(),
     };
     result.unwrap_or_else(|error| {

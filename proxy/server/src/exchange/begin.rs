@@ -11,7 +11,7 @@ use tidegate_config::Listener;
 use tidegate_message::fields::Marks;
 use tidegate_message::{Connection, Reply, RequestHead, fields, media_type};
 use tidegate_plugin_host::{Exchange, Slot};
-use tidegate_upstream::{Hop, Servers};
+use tidegate_upstream::{Attempts, Hop, Servers};
 
 use super::active::{ActiveExchange, ClientSide};
 use super::log_phases::LogPhases;
@@ -118,11 +118,10 @@ pub(super) fn begin(
         min_rate_after: config.limits.min_rate.request_after,
         window: if version == Version::HTTP_2 { HTTP2_STREAM_WINDOW as usize } else { 0 },
     };
-    let trail = generation.chain.trail(record.is_kept());
-
     let method = parts.method.clone();
     let size = size(&parts.headers);
     let mut exchange = describe(&worker, &generation, peer, parts, accepted, marks, &mut record);
+    let trail = generation.chain.trail(record.is_kept());
     if let Some((explain, _)) = explained {
         exchange.witness = Some(explain.witness());
         record.explained = Some(Box::new(explain.begin(&exchange.request.headers)));
@@ -234,6 +233,14 @@ fn describe(
     record.scheme = client.scheme;
     record.request_id =
         Some(forwarded::request_id(&mut headers, marks.request_id, worker.process(), record.id()));
+    if let Some(traces) = &generation.traces
+        && let Some(trace) = traces.begin(&mut headers, client.source_trusted)
+    {
+        if trace.is_sampled() {
+            record.attempts = Attempts::timed();
+        }
+        record.trace = Some((trace, traces.clone()));
+    }
     let Accepted { authority, target, content_length } = accepted;
     let mut head = RequestHead::new(parts.method, parts.version, client.scheme, authority, target, headers);
     head.content_length = content_length;

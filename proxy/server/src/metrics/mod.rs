@@ -1,8 +1,9 @@
 //! What the proxy counts of its own work: each worker for itself, without a lock, and added up by whoever looks.
 //!
-//! `series` is what is counted under one name; which names there are follows from the configuration and from nothing that
+//! `failures` keeps the latest exchanges that failed. `series` is what is counted under one name; which names there are follows from the configuration and from nothing that
 //! a client sends. `sums` adds up what the workers counted. How it is shown is the admin interface's.
 
+mod failures;
 mod series;
 mod sums;
 
@@ -14,16 +15,21 @@ use std::time::{Duration, SystemTime};
 use tidegate_io::Millis;
 use tidegate_telemetry::{ByNames, Counter, Shown};
 
+use self::failures::Turn;
+pub(crate) use self::failures::{Failure, Failures, unix_now};
 pub(crate) use self::series::{
     CLASSES, Forwarded, Listening, METHODS, PolicyCalls, RESUMED, Serving, TLS_VERSIONS, Traffic,
     method_index,
 };
-pub(crate) use self::sums::Sums;
+pub(crate) use self::sums::{ListenerSum, PolicySum, ServerSum, Sums, TrafficSum};
 
 /// What all workers count, for those who read it.
 pub(crate) struct Metrics {
     pub(crate) began: SystemTime,
     workers: Box<[Shard]>,
+    pub(crate) failures: Arc<Failures>,
+    /// What became of spans.
+    pub(crate) traces: Arc<TraceCounts>,
     /// Lines that nobody wrote: of the access log, and of the proxy's own.
     pub(crate) access_lines_lost: Arc<AtomicU64>,
     pub(crate) log_lines_lost: Arc<AtomicU64>,
@@ -31,10 +37,14 @@ pub(crate) struct Metrics {
 
 impl Metrics {
     pub(crate) fn new(workers: usize, log_lines_lost: Arc<AtomicU64>) -> Arc<Self> {
-        let workers = (0..workers).map(|_| Shard::default()).collect();
+        let failures = Arc::<Failures>::default();
+        let shard = |_| Shard { failures: failures.clone(), ..Shard::default() };
+        let workers = (0..workers).map(shard).collect();
         Arc::new(Self {
             began: SystemTime::now(),
             workers,
+            failures,
+            traces: Arc::default(),
             access_lines_lost: Arc::default(),
             log_lines_lost,
         })
@@ -59,6 +69,13 @@ impl Metrics {
     }
 }
 
+/// What became of spans.
+#[derive(Default)]
+pub(crate) struct TraceCounts {
+    pub(crate) sent: AtomicU64,
+    pub(crate) dropped: AtomicU64,
+}
+
 /// What one worker counts, for readers.
 #[derive(Clone, Default)]
 pub(crate) struct Shard {
@@ -75,6 +92,8 @@ pub(crate) struct Shard {
     /// Idle connections to servers, by upstream.
     pub(crate) idle: Shown<Counter>,
     pub(crate) worker: Arc<OneWorker>,
+    /// Of all workers.
+    failures: Arc<Failures>,
 }
 
 /// What there is once for each worker.
@@ -95,13 +114,15 @@ pub(crate) struct Counting {
     pub(crate) policies: ByNames<PolicyCalls>,
     pub(crate) idle: ByNames<Counter>,
     pub(crate) worker: Arc<OneWorker>,
+    failures: Arc<Failures>,
+    kept_failures: Turn,
     /// Stands where there is no second name, or no name.
     pub(crate) nobody: Arc<str>,
 }
 
 impl Counting {
     pub(crate) fn new(shard: Shard) -> Rc<Self> {
-        let Shard { traffic, listeners, servers, forwarded, policies, idle, worker } = shard;
+        let Shard { traffic, listeners, servers, forwarded, policies, idle, worker, failures } = shard;
         Rc::new(Self {
             traffic: ByNames::new(traffic),
             listeners: ByNames::new(listeners),
@@ -110,6 +131,8 @@ impl Counting {
             policies: ByNames::new(policies),
             idle: ByNames::new(idle),
             worker,
+            failures,
+            kept_failures: Turn::default(),
             nobody: "".into(),
         })
     }
@@ -117,6 +140,13 @@ impl Counting {
     /// Counts about a listener.
     pub(crate) fn listener(&self, name: &Arc<str>, count: impl FnOnce(&Listening)) {
         self.listeners.with(name, &self.nobody, Listening::default, count);
+    }
+
+    /// Keeps a failure for people who look, unless there were many just now.
+    pub(crate) fn keep_failure(&self, failure: impl FnOnce() -> Failure) {
+        if self.kept_failures.takes() {
+            self.failures.push(failure());
+        }
     }
 
     /// The series of a policy, for the place that calls it.

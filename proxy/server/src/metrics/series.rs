@@ -5,6 +5,8 @@ use std::time::Duration;
 use http::StatusCode;
 use tidegate_telemetry::{Counter, Durations, Words};
 
+use super::failures::unix_now;
+
 /// Methods with a name of their own in metrics: a client may send any.
 pub(crate) const METHODS: [&str; 9] =
     ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "other"];
@@ -143,11 +145,18 @@ pub(crate) struct Serving {
     pub(crate) answers: [Counter; CLASSES.len()],
     /// Of exchanges that it answered, as [`Traffic::upstream`].
     pub(crate) duration: Durations,
+    /// Unix time, and the place of the word; 0: none.
+    last_failure: (Counter, Counter),
 }
 
 impl Default for Serving {
     fn default() -> Self {
-        Self { attempts: Words::new(OUTCOMES), answers: Default::default(), duration: Durations::default() }
+        Self {
+            attempts: Words::new(OUTCOMES),
+            answers: Default::default(),
+            duration: Durations::default(),
+            last_failure: Default::default(),
+        }
     }
 }
 
@@ -155,6 +164,21 @@ impl Serving {
     pub(crate) fn answered(&self, status: StatusCode) {
         self.attempts.add("answered");
         self.answers[class(Some(status))].add(1);
+    }
+
+    pub(crate) fn failed(&self, failure: &str) {
+        self.attempts.add(failure);
+        if let Some(at) = OUTCOMES.iter().position(|known| *known == failure) {
+            self.last_failure.0.set(unix_now());
+            self.last_failure.1.set(at as u64);
+        }
+    }
+
+    /// When it failed last, in Unix time, and how.
+    pub(crate) fn last_failure(&self) -> Option<(u64, &'static str)> {
+        let at = Some(self.last_failure.0.get()).filter(|at| *at > 0)?;
+        let word = usize::try_from(self.last_failure.1.get()).ok()?;
+        Some((at, OUTCOMES.get(word)?))
     }
 }
 

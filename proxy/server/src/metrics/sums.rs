@@ -56,6 +56,8 @@ pub(crate) struct ServerSum {
     pub(crate) attempts: Counts,
     pub(crate) answers: [u64; CLASSES.len()],
     pub(crate) duration: Distribution,
+    /// Unix time, and how.
+    pub(crate) last_failure: Option<(u64, &'static str)>,
 }
 
 #[derive(Default, Clone)]
@@ -80,7 +82,7 @@ pub(crate) struct PolicySum {
 impl Metrics {
     pub(crate) fn sums(&self) -> Sums {
         let mut sums = Sums::default();
-        for Shard { traffic, listeners, servers, forwarded, policies, idle, worker } in self.workers() {
+        for Shard { traffic, listeners, servers, forwarded, policies, idle, worker, .. } in self.workers() {
             each(traffic, |names, series| sums.traffic.entry(names).or_default().add(series));
             each(listeners, |[name, _], series| sums.listeners.entry(name).or_default().add(series));
             each(servers, |names, series| sums.servers.entry(names).or_default().add(series));
@@ -118,6 +120,28 @@ impl TrafficSum {
         add_words(&mut self.attempts, series.attempts.iter());
         self.retries += series.retries.get();
     }
+
+    /// Adds another one.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        let counts = self.requests.as_flattened_mut().iter_mut().zip(other.requests.as_flattened());
+        counts.for_each(|(sum, count)| *sum += count);
+        add_words(&mut self.failures, other.failures.iter().copied());
+        self.duration.merge(&other.duration);
+        self.upstream.merge(&other.upstream);
+        self.received += other.received;
+        self.sent += other.sent;
+        add_words(&mut self.attempts, other.attempts.iter().copied());
+        self.retries += other.retries;
+    }
+
+    pub(crate) fn count(&self) -> u64 {
+        self.requests.as_flattened().iter().sum()
+    }
+
+    /// Those that ended with 5xx.
+    pub(crate) fn errors(&self) -> u64 {
+        self.requests.iter().map(|classes| classes[CLASSES.len() - 1]).sum()
+    }
 }
 
 impl ListenerSum {
@@ -148,6 +172,17 @@ impl ServerSum {
         add_words(&mut self.attempts, series.attempts.iter());
         self.answers.iter_mut().zip(&series.answers).for_each(|(sum, count)| *sum += count.get());
         self.duration.add(&series.duration);
+        self.last_failure = self.last_failure.max(series.last_failure());
+    }
+
+    pub(crate) fn count(&self) -> u64 {
+        self.attempts.iter().map(|(_, count)| count).sum()
+    }
+
+    /// Attempts that it did not answer, but for those that were given up.
+    pub(crate) fn failures(&self) -> u64 {
+        let failed = self.attempts.iter().filter(|(outcome, _)| !["answered", "given-up"].contains(outcome));
+        failed.map(|(_, count)| count).sum()
     }
 }
 
@@ -170,5 +205,18 @@ impl PolicySum {
         self.remembered += series.remembered.get();
         self.instances += series.instances.get();
         self.memory += series.memory.get();
+    }
+
+    pub(crate) fn count(&self) -> u64 {
+        self.calls.values().sum()
+    }
+
+    /// Of all phases together.
+    pub(crate) fn verdicts(&self) -> BTreeMap<&'static str, u64> {
+        let mut verdicts = BTreeMap::new();
+        for ((_, verdict), count) in &self.calls {
+            *verdicts.entry(*verdict).or_default() += count;
+        }
+        verdicts
     }
 }

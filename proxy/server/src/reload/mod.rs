@@ -31,12 +31,13 @@ use crate::explain::{self, Recent};
 use crate::files;
 use crate::listener;
 use crate::machine;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, TraceCounts};
 use crate::policy;
 use crate::regular;
 use crate::snapshot::Snapshot;
 use crate::thread::Command;
 use crate::tls;
+use crate::trace;
 use tidegate_upstream::{Cluster, Supervisor};
 
 /// Files that changed are read when they have not changed for this long.
@@ -94,6 +95,8 @@ pub(crate) struct Status {
     pub(crate) config: Option<Arc<Config>>,
     pub(crate) plugins: Vec<PolicyStatus>,
     pub(crate) upstreams: Vec<Arc<Cluster>>,
+    /// The addresses that listeners have.
+    pub(crate) listening: HashMap<Arc<str>, SocketAddr>,
 }
 
 impl Handle {
@@ -167,6 +170,9 @@ struct Control {
     /// What each open listener was asked to bind, and the address it has.
     listening: HashMap<Arc<str>, SocketAddr>,
     access_log: Option<(config::AccessLog, Option<access_log::Handle>)>,
+    traces: Option<(trace::Settings, trace::Handle)>,
+    trace_counts: Arc<TraceCounts>,
+    /// Of access logs and traces, which end with the last exchange.
     log_threads: Vec<JoinHandle<()>>,
     current: Option<Arc<Snapshot>>,
     /// The problems that were reported last, so that they are reported once.
@@ -268,6 +274,8 @@ pub(crate) fn start(
         workers,
         listening: HashMap::new(),
         access_log: None,
+        traces: None,
+        trace_counts: metrics.traces.clone(),
         log_threads: Vec::new(),
         current: None,
         reported: Vec::new(),
@@ -507,6 +515,7 @@ impl Control {
         self.warned = warnings;
         self.again_at = scan.again_after.map(|after| Instant::now() + after);
         let access_log = self.access_log(&config).map_err(|problem| vec![problem])?;
+        let traces = self.traces(&config).map_err(|problem| vec![problem])?;
         let clusters = self.supervisor.build(&config, &client_tls).map_err(|problem| vec![problem])?;
         let next = Snapshot {
             number: generation,
@@ -519,6 +528,7 @@ impl Control {
             temporary: TemporaryFiles::new(&config, self.space.clone()),
             memory: self.memory.clone(),
             access_log,
+            traces,
             explain,
             recent: self.recent.clone(),
         };
@@ -557,6 +567,25 @@ impl Control {
         });
         self.access_log = Some((config.access_log.clone(), handle.clone()));
         Ok(handle)
+    }
+
+    /// Where spans go as configured: as until now if nothing about it changed.
+    fn traces(&mut self, config: &Config) -> Result<Option<trace::Handle>, Problem> {
+        let Some(settings) = trace::settings(config)? else {
+            self.traces = None;
+            return Ok(None);
+        };
+        if let Some((running, handle)) = &self.traces
+            && *running == settings
+        {
+            return Ok(Some(handle.clone()));
+        }
+        let started = trace::start(settings.clone(), self.trace_counts.clone());
+        let (handle, thread) = started
+            .map_err(|error| config.positions.problem("tracing", format!("no thread for it: {error}")))?;
+        self.log_threads.push(thread);
+        self.traces = Some((settings, handle.clone()));
+        Ok(Some(handle))
     }
 
     /// Binds what is new, for every worker; a listener that stays keeps its sockets.
@@ -678,7 +707,8 @@ impl Control {
         let mut upstreams: Vec<Arc<Cluster>> =
             self.current.iter().flat_map(|current| current.clusters.values().cloned()).collect();
         upstreams.sort_by(|one, other| one.name.cmp(&other.name));
-        let status = Status { draining: false, config, plugins: self.directory.status(), upstreams };
+        let (plugins, listening) = (self.directory.status(), self.listening.clone());
+        let status = Status { draining: false, config, plugins, upstreams, listening };
         *self.status.lock().unwrap_or_else(PoisonError::into_inner) = status;
     }
 }

@@ -30,8 +30,7 @@ pub(crate) struct Accepted {
 
 /// A handshake that came to nothing.
 pub(crate) struct Failed {
-    /// One of few words, for metrics.
-    pub(crate) reason: &'static str,
+    pub(crate) reason: Reason,
     pub(crate) error: io::Error,
 }
 
@@ -41,19 +40,60 @@ impl From<io::Error> for Failed {
     }
 }
 
-fn reason(error: &io::Error) -> &'static str {
+/// Why, in one of few words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reason {
+    Timeout,
+    /// The client closed the connection.
+    Closed,
+    NotTls,
+    /// The client gave it up.
+    Alert,
+    /// No version, suite or group in common.
+    Incompatible,
+    /// A client's is required.
+    NoCertificate,
+    /// The client's.
+    Certificate,
+    Alpn,
+    Other,
+}
+
+impl Reason {
+    /// In metrics.
+    pub(crate) fn word(self) -> &'static str {
+        self.failure().trim_start_matches("tls-")
+    }
+
+    /// In the access log.
+    pub(crate) fn failure(self) -> &'static str {
+        match self {
+            Self::Timeout => "tls-timeout",
+            Self::Closed => "tls-closed",
+            Self::NotTls => "tls-not-tls",
+            Self::Alert => "tls-alert",
+            Self::Incompatible => "tls-incompatible",
+            Self::NoCertificate => "tls-no-certificate",
+            Self::Certificate => "tls-certificate",
+            Self::Alpn => "tls-alpn",
+            Self::Other => "tls-other",
+        }
+    }
+}
+
+fn reason(error: &io::Error) -> Reason {
     use rustls::Error;
     let tls = error.get_ref().and_then(|cause| cause.downcast_ref::<Error>());
     match tls {
-        _ if error.kind() == io::ErrorKind::TimedOut => "timeout",
-        None => "closed",
-        Some(Error::AlertReceived(_)) => "alert",
-        Some(Error::PeerIncompatible(_)) => "incompatible",
-        Some(Error::NoCertificatesPresented) => "no-certificate",
-        Some(Error::InvalidCertificate(_)) => "certificate",
-        Some(Error::NoApplicationProtocol) => "alpn",
-        Some(Error::InvalidMessage(_)) => "not-tls",
-        Some(_) => "other",
+        _ if error.kind() == io::ErrorKind::TimedOut => Reason::Timeout,
+        None => Reason::Closed,
+        Some(Error::AlertReceived(_)) => Reason::Alert,
+        Some(Error::PeerIncompatible(_)) => Reason::Incompatible,
+        Some(Error::NoCertificatesPresented) => Reason::NoCertificate,
+        Some(Error::InvalidCertificate(_)) => Reason::Certificate,
+        Some(Error::NoApplicationProtocol) => Reason::Alpn,
+        Some(Error::InvalidMessage(_)) => Reason::NotTls,
+        Some(_) => Reason::Other,
     }
 }
 

@@ -8,13 +8,15 @@ use ipnet::IpNet;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::units;
+use crate::{CollectorUrl, units};
 
 mod address;
 mod authority;
 mod backend;
+mod collector;
 mod host;
 mod http;
+mod line;
 mod measure;
 mod name;
 
@@ -25,6 +27,7 @@ pub(crate) use host::{Fingerprint, HostField, HostPattern, SniPattern, TlsName};
 pub(crate) use http::{
     Charset, FieldName, FieldValue, MediaRange, Method, PathPattern, RequestTarget, StatusCodes,
 };
+pub(crate) use line::{LineForm, LogFieldName};
 pub(crate) use measure::{Percent, Size};
 pub(crate) use name::{FileName, FilePath, InnerPath, Name, PluginName, VariableName};
 
@@ -112,6 +115,9 @@ pub(crate) const FORMS: &[AnyForm] = &[
     AnyForm::of::<Email>(),
     AnyForm::of::<HookUrl>(),
     AnyForm::of::<CertificateHost>(),
+    AnyForm::of::<LineForm>(),
+    AnyForm::of::<CollectorUrl>(),
+    AnyForm::of::<LogFieldName>(),
 ];
 
 impl AnyForm {
