@@ -209,7 +209,7 @@ fn one_mistake_gives_one_problem_at_its_place() {
             ),
         ),
         (
-            "admin.address = \"0.0.0.0:8080\"",
+            "admin = { address = \"0.0.0.0:8080\", token-file = \"token\" }",
             concat!(
                 "3:11: listener.web.address: 127.0.0.1:8080 is taken by [admin] with 0.0.0.0:8080; ",
                 "write another port or another address"
