@@ -47,8 +47,27 @@ fn pin(cores: &CpuSet) -> Result<()> {
     sched_setaffinity(None, cores).map_err(|error| format!("cannot set the CPU affinity: {error}"))
 }
 
-/// User and system time of all threads of a process so far, to a clock tick (usually 10 ms).
+/// User and system time of all threads of a process so far: to the nanosecond of those that there are, or where the
+/// kernel does not tell, to a clock tick (usually 10 ms).
 pub(super) fn used_by(pid: u32) -> Result<Duration> {
+    match scheduled(pid) {
+        Some(time) if !time.is_zero() => Ok(time),
+        _ => ticked(pid),
+    }
+}
+
+/// The first field of each thread's `schedstat` (Documentation/scheduler/sched-stats.rst). Proxies have the same threads
+/// from the beginning of a measurement to its end.
+fn scheduled(pid: u32) -> Option<Duration> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten();
+    let times = tasks.filter_map(|task| {
+        let times = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
+        times.split_whitespace().next()?.parse().ok()
+    });
+    Some(Duration::from_nanos(times.sum()))
+}
+
+fn ticked(pid: u32) -> Result<Duration> {
     let file = format!("/proc/{pid}/stat");
     let stat = std::fs::read_to_string(&file).map_err(|error| format!("{file}: {error}"))?;
     // proc(5): the name in parentheses may hold anything; `utime` and `stime` are fields 14 and 15.

@@ -45,7 +45,7 @@ impl Scale {
     /// What is compared.
     pub(crate) fn sizes(self) -> [usize; 2] {
         match self {
-            Self::Rules => [10, 4_000],
+            Self::Rules => [10, 10_000],
             Self::Servers => [1, 1_000],
             Self::Plugins => [1, 100],
             Self::Certificates => [2, 5_000],
@@ -113,7 +113,7 @@ fn rests(pid: u32) -> Result<()> {
     loop {
         let before = cpu::used_by(pid)?;
         std::thread::sleep(QUIET);
-        if cpu::used_by(pid)? - before < QUIET / 10 || begun.elapsed() > PATIENCE {
+        if cpu::used_by(pid)?.saturating_sub(before) < QUIET / 10 || begun.elapsed() > PATIENCE {
             return Ok(());
         }
     }

@@ -27,6 +27,7 @@ pub(super) fn table(counts: &[Count]) -> String {
 pub(super) fn write(counts: &[Count], profile: &str) -> Result<()> {
     let (page, text) = read()?;
     let (before, _, after) = parts(&text, profile)?;
+    // An empty line, or Markdown takes it for part of the comment.
     let text = format!("{before}\n{}{after}", table(counts));
     fs::write(&page, text).map_err(|error| files::of(&page, &error))
 }
