@@ -4,15 +4,17 @@ use std::cell::{Cell, OnceCell};
 use std::collections::BTreeMap;
 
 use super::Conditions;
+use super::index::{Host, Index, Known, Next};
 use crate::http::{host_of, is_token};
 use crate::matching::{IpSet, Patterns};
 use crate::{Error, Message, Request};
 
 /// The conditions of a list of rules. However many there are, the paths of all of them cost one call to the
-/// proxy, and so do their user agents; other conditions are asked only of rules whose path fits.
+/// proxy, and so do their user agents; other conditions are asked only of rules whose host and path may fit.
 #[derive(Debug)]
 pub(super) struct Checked {
     rules: Vec<Rule>,
+    index: Index,
     paths: Shared,
     user_agents: Shared,
 }
@@ -35,7 +37,9 @@ impl Checked {
             .into_iter()
             .enumerate()
             .map(|(index, rule)| Rule::new(rule).map_err(|error| error.within(format!("{list}[{index}]"))));
-        Ok(Self { rules: rules.collect::<Result<_, _>>()?, paths, user_agents })
+        let rules = rules.collect::<Result<Vec<_>, _>>()?;
+        let index = Index::new(rules.iter().map(|rule| (&*rule.hosts, !rule.conditions.paths.is_empty())));
+        Ok(Self { rules, index, paths, user_agents })
     }
 
     /// As they were given.
@@ -46,7 +50,37 @@ impl Checked {
     /// Indices of the rules whose conditions hold, in order. Asks only as far as it is read.
     pub(super) fn matching(&self, request: &Request) -> impl Iterator<Item = usize> {
         let facts = Facts::new(request);
-        (0..self.rules.len()).filter(move |&index| self.holds(index, &facts))
+        let mut from = 0;
+        std::iter::from_fn(move || {
+            loop {
+                let index = self.next(from, &facts)?;
+                from = index + 1;
+                if self.holds(index, &facts) {
+                    return Some(index);
+                }
+            }
+        })
+    }
+
+    /// The next rule whose host and path may fit.
+    fn next(&self, from: usize, facts: &Facts<'_>) -> Option<usize> {
+        loop {
+            let path = match facts.path.get() {
+                Hit::Unknown => None,
+                Hit::None => Some(None),
+                Hit::Rule(rule) => Some(Some(rule)),
+            };
+            let known = Known { path, host: facts.host.get().map(String::as_str) };
+            match self.index.next(from, &known)? {
+                (index, Next::Rule) => return Some(index),
+                (_, Next::Path) => {
+                    self.paths.look(&facts.path, |globs| globs.matches_path(facts.request));
+                }
+                (_, Next::Host) => {
+                    facts.host();
+                }
+            }
+        }
     }
 
     /// Cheapest first: the first two cost one call for all rules together.
@@ -224,28 +258,26 @@ impl Shared {
         Ok(shared)
     }
 
+    /// Finds the first rule that has the condition and for which it holds, unless that was found before.
+    fn look(&self, hit: &Cell<Hit>, ask: impl Fn(&Patterns) -> Option<usize>) {
+        if matches!(hit.get(), Hit::Unknown) {
+            let pattern = self.all.as_ref().and_then(ask);
+            hit.set(pattern.map_or(Hit::None, |pattern| Hit::Rule(self.owners[pattern])));
+        }
+    }
+
     fn holds(&self, index: usize, hit: &Cell<Hit>, ask: impl Fn(&Patterns) -> Option<usize>) -> bool {
         let condition = &self.rules[index];
-        let Some(all) = self.all.as_ref().filter(|_| !matches!(condition, Condition::LeftOut)) else {
+        if matches!(condition, Condition::LeftOut) {
             return true;
-        };
-        if matches!(hit.get(), Hit::Unknown) {
-            hit.set(ask(all).map_or(Hit::None, |pattern| Hit::Rule(self.owners[pattern])));
         }
+        self.look(hit, &ask);
         match (hit.get(), condition) {
             (Hit::Rule(rule), Condition::Own(patterns)) if rule < index => ask(patterns).is_some(),
             (Hit::Rule(rule), _) => rule == index,
             (Hit::None | Hit::Unknown, _) => false,
         }
     }
-}
-
-/// One entry of `hosts`, lower case.
-#[derive(Debug)]
-enum Host {
-    Exact(String),
-    /// `.example.org`
-    Below(String),
 }
 
 impl Host {

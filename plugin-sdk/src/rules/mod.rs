@@ -64,6 +64,7 @@
 //! ```
 
 mod checked;
+mod index;
 mod rule;
 #[cfg(test)]
 mod tests;
@@ -78,7 +79,7 @@ use crate::{Error, Request, activation};
 /// The rules of a policy, ready to be asked. `rules[index]` is the action of one.
 ///
 /// However many rules there are, the paths of all of them cost one call to the proxy, and so do their user agents;
-/// other conditions are asked only of rules whose path fits.
+/// other conditions are asked only of rules whose host and path may fit.
 #[derive(Debug)]
 pub struct Rules<Action> {
     conditions: Checked,

@@ -60,6 +60,30 @@ fn the_first_rule_in_order_applies() {
     assert_eq!(all, [0, 1, 2]);
 }
 
+/// Host and path lead to rules without a look at the others; which apply is what a look at each would say.
+#[test]
+fn what_applies_does_not_depend_on_how_it_is_found() {
+    let conditions = |hosts: &[&str], paths: &[&str]| Conditions {
+        hosts: texts(hosts),
+        paths: texts(paths),
+        ..Default::default()
+    };
+    let hosts: [&[&str]; 5] =
+        [&[], &["a.example"], &["*.example"], &["a.example", "*.example", "a.example"], &["b.a.example"]];
+    let paths: [&[&str]; 4] = [&[], &["/a/**"], &["/b", "/a/x"], &["/**"]];
+    let list: Vec<_> = (0..40_usize).map(|n| conditions(hosts[n * 7 % 5], paths[n * 11 % 4])).collect();
+    let all = rules(&list);
+    for host in ["a.example", "b.a.example", "example", "other", "A.EXAMPLE:80"] {
+        for path in ["/", "/a/x", "/b", "/a"] {
+            let request = get(path).with_host(host);
+            let found: Vec<usize> = all.matching(&request).map(|(index, ())| index).collect();
+            let alone = |conditions: &Conditions| first(&rules(&[conditions.clone()]), &request).is_some();
+            let each: Vec<usize> = (0..list.len()).filter(|index| alone(&list[*index])).collect();
+            assert_eq!(found, each, "{host} {path}");
+        }
+    }
+}
+
 #[test]
 fn all_conditions_of_a_rule_must_hold() {
     let posts = Conditions { methods: texts(&["POST", "PUT"]), ..paths(&["/api/**"]) };

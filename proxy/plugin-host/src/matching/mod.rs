@@ -28,8 +28,8 @@ pub use paths::PathPatterns;
 pub(crate) use patterns::{Kind, Patterns};
 pub(crate) use search::{Found, Search};
 
-/// Matchers a plugin may define. A rule set needs a handful per rule.
-const MAX_MATCHERS: usize = 4096;
+/// Matchers a plugin may define. Ten thousand rules need one for each and some more; one takes some kilobytes.
+const MAX_MATCHERS: usize = 16_384;
 
 /// All matchers of one plugin; a plugin names them by their position.
 #[derive(Debug, Default, Clone)]
