@@ -115,6 +115,7 @@ async fn attend_alone(context: &Context, name: &str, urge: Urge, lease: &Lease) 
     let now = At::now();
     if urge > Urge::None {
         record.failures.clear();
+        context.authorities.iter().for_each(Asked::answered);
     }
     let step = plan::step(certificate.as_ref(), &mut record, now, rand::random());
     let mut error = None;
