@@ -62,7 +62,7 @@ fn scheduled(pid: u32) -> Option<Duration> {
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten();
     let times = tasks.filter_map(|task| {
         let times = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
-        times.split_whitespace().next()?.parse().ok()
+        times.split_whitespace().next()?.parse::<u64>().ok()
     });
     Some(Duration::from_nanos(times.sum()))
 }

@@ -12,6 +12,8 @@
 //! same request are left out of every group: a retry rather goes to a backup, or to a server that is
 //! ejected, than to the same server again. When all were tried, they count again.
 //!
+//! Of more than 128 servers a request looks at 64 at a time ([`windows`]), and at all of them if no primary is up there.
+//!
 //! **Which one of the group** is up to the [`Mode`]. Each counts a server with its weight, in a slow start
 //! with the share of it that the server takes.
 
@@ -19,8 +21,10 @@ mod hash;
 mod maglev;
 #[cfg(test)]
 mod tests;
+mod windows;
 
 use std::cell::RefCell;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +33,7 @@ use rand::{RngExt, make_rng};
 
 use self::hash::{hash, mix};
 use self::maglev::{Entry, Maglev};
+use self::windows::Windows;
 use crate::health::{FULL_SHARE, Health, State};
 use tidegate_io::clock::{Millis, in_millis};
 
@@ -89,6 +94,8 @@ struct WorkerState {
     group: Vec<Contender>,
     /// By server: how far it is ahead of its turn (smooth weighted round-robin).
     credits: Vec<i64>,
+    /// Where there are very many servers.
+    windows: Option<Windows>,
     random: SmallRng,
 }
 
@@ -133,7 +140,8 @@ impl Balancer {
         for _ in 0..worker {
             take_turn(&mut credits, all.iter());
         }
-        let state = RefCell::new(WorkerState { group: all, credits, random: make_rng() });
+        let windows = if candidates.mode == Mode::Hash { None } else { Windows::new(servers.len(), worker) };
+        let state = RefCell::new(WorkerState { group: all, credits, windows, random: make_rng() });
         Self { candidates, slow_start: in_millis(slow_start), state }
     }
 
@@ -146,10 +154,14 @@ impl Balancer {
         if let Some(index) = self.home(now, key, tried) {
             return Some(index);
         }
-        let WorkerState { group, credits, random } = &mut *self.state.borrow_mut();
-        self.gather(group, now, tried);
-        if group.is_empty() {
-            self.gather(group, now, &[]);
+        let WorkerState { group, credits, windows, random } = &mut *self.state.borrow_mut();
+        let all = 0..self.candidates.servers.len();
+        let some = windows.as_mut().filter(|_| tried.is_empty()).is_some_and(|windows| {
+            let window = windows.next(now, |index| self.weight_if_up(index, now));
+            self.gather(group, window, now, tried) == Some(BEST)
+        });
+        if !some && self.gather(group, all.clone(), now, tried).is_none() {
+            self.gather(group, all, now, &[]);
         }
         match self.candidates.mode {
             Mode::RoundRobin => take_turn(credits, group.iter()),
@@ -180,11 +192,27 @@ impl Balancer {
         None
     }
 
-    /// Puts the best servers in `group`.
-    fn gather(&self, group: &mut Vec<Contender>, now: Millis, tried: &[usize]) {
+    /// The weight of a primary that is up; 0 of any other.
+    fn weight_if_up(&self, index: usize, now: Millis) -> u64 {
+        let server = &self.candidates.servers[index];
+        if (server.health.state(now), server.backup) != BEST {
+            return 0;
+        }
+        u64::from(server.weight) * u64::from(server.health.share(now, self.slow_start))
+    }
+
+    /// Puts the best servers out of `among` in `group`, and answers how good they are; `None` if there are none.
+    fn gather(
+        &self,
+        group: &mut Vec<Contender>,
+        among: Range<usize>,
+        now: Millis,
+        tried: &[usize],
+    ) -> Option<Rank> {
         group.clear();
         let mut best = (State::Draining, true);
-        for (index, server) in self.candidates.servers.iter().enumerate() {
+        for index in among {
+            let server = &self.candidates.servers[index];
             let rank = (server.health.state(now), server.backup);
             if rank > best || tried.contains(&index) {
                 continue;
@@ -195,8 +223,13 @@ impl Balancer {
             }
             group.push(server.contender(index, server.health.share(now, self.slow_start)));
         }
+        (!group.is_empty()).then_some(best)
     }
 }
+
+/// How good a server is, and whether it is a backup: the less the better.
+type Rank = (State, bool);
+const BEST: Rank = (State::Up, false);
 
 impl Candidate {
     fn contender(&self, index: usize, share: u32) -> Contender {
@@ -208,9 +241,14 @@ impl Candidate {
 
 /// Smooth weighted round-robin: each earns its weight, the richest is chosen and pays for all.
 fn take_turn<'a>(credits: &mut [i64], contenders: impl Iterator<Item = &'a Contender>) -> Option<usize> {
+    take_turn_of(credits, contenders.map(|contender| (contender.index, contender.weight)))
+}
+
+/// The same of anything with an index and a weight.
+fn take_turn_of(credits: &mut [i64], contenders: impl Iterator<Item = (usize, u64)>) -> Option<usize> {
     let mut total = 0;
     let mut best: Option<(usize, i64)> = None;
-    for &Contender { index, weight, .. } in contenders {
+    for (index, weight) in contenders {
         let credit = &mut credits[index];
         *credit += weight as i64;
         total += weight as i64;

@@ -247,3 +247,36 @@ fn with_most_servers_out_keys_keep_to_the_rest_by_weight() {
     balancer.health(10).check_failed(1);
     assert_eq!(balancer.shares(100)[11], 100);
 }
+
+#[test]
+fn of_very_many_servers_each_has_its_share() {
+    let weights: Vec<u32> = (0..1000).map(|index| if index < 300 { 3 } else { 1 }).collect();
+    for mode in [Mode::RoundRobin, Mode::LeastRequests, Mode::RandomTwo] {
+        let balancer = balancer(primaries(&weights), mode);
+        // A whole row of them is out, windows among it.
+        let out = 500..700;
+        for index in out.clone() {
+            balancer.health(index).eject(&OUT, 1, NOW);
+        }
+        let total: u32 = weights.iter().enumerate().filter(|(at, _)| !out.contains(at)).map(|(_, w)| w).sum();
+        let shares = balancer.shares(30 * total as usize);
+        let row = |range: Range<usize>| shares[range].iter().sum::<usize>();
+        assert_eq!(row(out.clone()), 0, "{mode:?}");
+        assert_close(&[row(0..300), row(300..500), row(700..1000)], &[27_000, 6_000, 9_000], 3);
+    }
+}
+
+#[test]
+fn of_very_many_servers_one_that_is_loaded_is_passed_over() {
+    let balancer = balancer(primaries(&[1; 1000]), Mode::LeastRequests);
+    for index in 0..10 {
+        (0..5).for_each(|_| balancer.health(index).request_started());
+    }
+    let shares = balancer.shares(10_000);
+    assert_eq!(shares[..10], [0; 10]);
+    // When only a backup or an ejected server is left it is found, wherever it stands.
+    for index in 0..999 {
+        balancer.health(index).eject(&OUT, 1, NOW);
+    }
+    assert_eq!(balancer.choose(NOW, b"", &[]), Some(999));
+}
