@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
 use serde_json::{Value, json};
-use tidegate_tests::{Proxy, Upstream, assert_values, eventually, until};
+use tidegate_tests::{Proxy, Upstream, assert_values, command, eventually, guest, until};
 
 /// Which of them answer, of so many requests.
 async fn answering(proxy: &Proxy, requests: usize) -> BTreeSet<String> {
@@ -198,4 +198,49 @@ async fn events_come_each_second_and_followers_are_bounded() {
         raw.read_head().await.starts_with("HTTP/1.1 200 ").then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn the_level_of_the_log_follows_the_file() {
+    let app = Upstream::echo("app").await;
+    let proxy = Proxy::builder(&app).section("[log]\nlevel = \"info\"").start().await;
+    proxy.reconfigure("level = \"info\"", "level = \"debug\"").await;
+    assert_eq!(proxy.admin("GET", "/api/v1/log").await.json(), json!({ "level": "debug" }));
+}
+
+#[tokio::test]
+async fn commands_ask_the_proxy_that_runs() {
+    let (one, two) = (Upstream::echo("one").await, Upstream::echo("two").await);
+    let lines = format!("servers = [\"{}\", \"{}\"]", one.server(), two.server());
+    let proxy = Proxy::with_app(&lines)
+        .plugin("10-stamp", guest("stamp"), "[config]\nvalue = \"x\"")
+        .plugin("20-broken", b"broken".to_vec(), "on-error = \"skip\"")
+        .start()
+        .await;
+    let admin = proxy.address("admin").to_string();
+    let run = async |words: &[&str]| {
+        let mut words = command(words);
+        words.args(["--admin", &admin]);
+        let output =
+            tokio::task::spawn_blocking(move || words.output()).await.expect("no panic").expect("the binary");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    };
+    let (code, told, _) = run(&["status"]).await;
+    assert_eq!(code, Some(1), "a policy has no version: {told}");
+    assert!(told.contains("not ready\n  no version of policy 20-broken"), "{told}");
+    assert!(told.lines().any(|line| line.starts_with("web ")), "{told}");
+    let (code, told, _) = run(&["plugin", "list"]).await;
+    assert_eq!(code, Some(0));
+    assert!(told.lines().nth(1).is_some_and(|line| line.starts_with("10-stamp   serving  1")), "{told}");
+    let (code, told, _) = run(&["upstream", "drain", "app", &one.server()]).await;
+    assert_eq!(code, Some(0));
+    assert!(told.contains("draining"), "{told}");
+    assert_eq!(answering(&proxy, 8).await, names(&["two"]));
+    let (_, told, _) = run(&["upstream", "weight", "app", &two.server(), "7", "--json"]).await;
+    let told: Value = serde_json::from_str(&told).expect("JSON");
+    assert_values(&told["servers"][0], json!({ "address": two.server(), "weight": 7 }));
+    let (code, _, said) = run(&["upstream", "enable", "app", "127.0.0.1:1"]).await;
+    assert_eq!(code, Some(1));
+    assert!(said.contains("404 Not Found: the upstream has no server"), "{said}");
 }

@@ -61,7 +61,7 @@ pub(crate) fn run(file: PathBuf) -> Result<ExitCode, Error> {
     // Before anything serves: a signal must not find the process without them.
     let mut signals = runtime.block_on(async { Signals::listen() })?;
     let Started { handle, thread, first } =
-        reload::start(file, host, Supervisor::start()?, commands, &metrics)?;
+        reload::start(file, host, Supervisor::start()?, commands, &metrics, log.level())?;
     let first = runtime.block_on(async {
         tokio::select! {
             first = first => Some(first),

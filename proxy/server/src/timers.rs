@@ -4,7 +4,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_plugin_host::Instances;
+use tidegate_plugin_host::{Instances, Phase};
 use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::sleep;
 
@@ -59,8 +59,13 @@ impl Timers {
 async fn run(worker: Rc<Worker>, timer: Timer) {
     // It goes on across reloads, and asks the upstreams that there are.
     let door = callouts::door(&worker, Weak::new());
+    let counts = worker.counting.policy(&timer.policy);
     loop {
-        if let Err(error) = timer.instances.tick(&door).await {
+        let ticked = timer.instances.tick(&door).await;
+        let fault = ticked.as_ref().err().map(|error| error.as_str());
+        let verdict = if fault.is_some() { "fail" } else { "next" };
+        counts.count(Phase::Timer.as_str(), verdict, fault, None);
+        if let Err(error) = ticked {
             tracing::warn!(target: "policy", policy = %timer.policy, phase = "timer", error = error.as_str(), "{error}");
         }
         sleep(timer.period).await;

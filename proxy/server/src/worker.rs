@@ -1,6 +1,7 @@
 //! What the tasks of one worker share: its generation, servers and numbers; shared with no other worker.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,8 +9,8 @@ use std::time::Duration;
 use http::{Request, StatusCode};
 use tidegate_io::Millis;
 use tidegate_message::Connection;
-use tidegate_telemetry::Counter;
-use tidegate_upstream::Servers;
+use tidegate_telemetry::{Counter, Names};
+use tidegate_upstream::{Servers, Upstream};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
@@ -40,7 +41,12 @@ pub(crate) struct Worker {
     /// Connections, tunnels and log phases.
     open: Cell<usize>,
     tasks: Tasks,
+    /// How often it has looked around.
+    looks: Cell<u64>,
 }
+
+/// What is counted of servers that are gone is forgotten once in so many looks around.
+const FORGETS: u64 = 30;
 
 /// Counts a connection, a tunnel or a log phase as open.
 pub(crate) struct Open(Rc<Worker>);
@@ -82,6 +88,7 @@ impl Worker {
             timers: RefCell::default(),
             open: Cell::new(0),
             tasks: Tasks::default(),
+            looks: Cell::new(0),
         })
     }
 
@@ -192,9 +199,14 @@ impl Worker {
             counting.idle.with(&upstream.name, &counting.nobody, Counter::default, |count| count.set(idle));
         }
         // Servers come and go without a generation.
-        counting.servers.retain(|[upstream, server]| {
-            generation.upstream(upstream).is_some_and(|upstream| upstream.has_server(server))
-        });
+        if self.looks.replace(self.looks.get() + 1).is_multiple_of(FORGETS) {
+            let named = |upstream: &Rc<Upstream>| {
+                let names = upstream.server_names().into_iter();
+                names.map(|server| [upstream.name.clone(), server]).collect::<Vec<_>>()
+            };
+            let present: HashSet<Names> = generation.upstreams().flat_map(named).collect();
+            counting.servers.retain(|names| present.contains(names));
+        }
         generation.chain.look_around();
     }
 

@@ -2,8 +2,6 @@
 //!
 //! <https://www.w3.org/TR/trace-context/>
 
-use std::fmt::Write as _;
-
 /// What `traceparent` says, or what there is in its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TraceContext {
@@ -57,14 +55,20 @@ impl TraceContext {
     /// For `traceparent`.
     pub fn header(&self) -> String {
         let mut text = String::with_capacity(55);
-        // A String takes all text.
-        let _ = write!(text, "00-{:032x}-{:016x}-{:02x}", self.trace, self.span, self.flags);
+        text.push_str("00-");
+        hex(self.trace, 32, &mut text);
+        text.push('-');
+        hex(self.span.into(), 16, &mut text);
+        text.push('-');
+        hex(self.flags.into(), 2, &mut text);
         text
     }
 
     /// The trace alone, as logs have it.
     pub fn trace_id(&self) -> String {
-        format!("{:032x}", self.trace)
+        let mut text = String::with_capacity(32);
+        hex(self.trace, 32, &mut text);
+        text
     }
 
     /// Whether one of so many of a million traces is it: all who ask with the same share agree.
@@ -72,6 +76,13 @@ impl TraceContext {
         // The lower 56 bits are the random ones (level 2, §3.2.2.5).
         let random = self.trace as u64 & ((1 << 56) - 1);
         u128::from(random) * 1_000_000 < u128::from(per_million) << 56
+    }
+}
+
+/// So many digits, without the machinery of formatting: every request has a header.
+fn hex(value: u128, digits: u32, text: &mut String) {
+    for at in (0..digits).rev() {
+        text.push(char::from(b"0123456789abcdef"[(value >> (4 * at) & 15) as usize]));
     }
 }
 

@@ -434,7 +434,8 @@ impl Cluster {
             .iter()
             .map(|member| show(&member.target.name, &member.health, member.weight, member.backup));
         let replaced = self.replaced().is_some();
-        let targets = self.targets();
+        let has_held = !self.orders().held.is_empty();
+        let targets = if has_held { self.targets() } else { Vec::new() };
         let orders = self.orders();
         let known = self.known.health.lock().unwrap_or_else(PoisonError::into_inner);
         let held = targets.iter().filter_map(|(target, server)| {

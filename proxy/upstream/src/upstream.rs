@@ -78,9 +78,9 @@ impl Upstream {
         self.view.borrow().servers.iter().map(|server| server.idle_connections()).sum()
     }
 
-    /// Whether it has a server of this name.
-    pub fn has_server(&self, name: &str) -> bool {
-        self.view().members.list.iter().any(|member| *member.target.name == *name)
+    /// The names of its servers.
+    pub fn server_names(&self) -> Vec<Arc<str>> {
+        self.view().members.list.iter().map(|member| member.target.name.clone()).collect()
     }
 
     /// How its responses are kept for slow clients; `None` = not at all.

@@ -66,7 +66,7 @@ pub(crate) struct Config {
     pub access_log: AccessLog,
     /// What `/metrics` of the admin interface shows.
     pub metrics: Metrics,
-    /// The proxy's own log, on stderr. Read at the start only.
+    /// The proxy's own log, on stderr.
     pub log: Log,
     /// How the proxy obtains the certificates of the names in `tls.acme` of listeners (ACME, RFC 8555).
     pub acme: Acme,
@@ -426,7 +426,7 @@ pub(crate) struct Metrics {
 pub(crate) struct Log {
     /// The least important message that is written.
     pub level: LogLevel,
-    /// The form of a line.
+    /// The form of a line. Read at the start only.
     pub format: LogFormat,
 }
 

@@ -91,6 +91,9 @@ const OF_CONNECTIONS: [LogField; 13] = [
 
 const MASK: &str = "***";
 
+/// Bytes of a line; longer ones are no harm.
+const USUAL: usize = 1 << 10;
+
 impl Format {
     pub(super) fn new(log: &AccessLog) -> Self {
         let mut headers: Vec<HeaderName> = Vec::new();
@@ -152,6 +155,7 @@ impl Format {
     }
 
     fn write_as(&self, kind: &Kind, values: &Values<'_>, clock: &Clock, out: &mut Vec<u8>) {
+        out.reserve(USUAL);
         match kind {
             Kind::Json(fields) => {
                 let begin = out.len();
@@ -316,8 +320,12 @@ trait Writing {
     fn steps(&mut self, steps: &[Step]);
 
     fn bytes(&mut self, bytes: Option<&[u8]>) {
-        match bytes.map(String::from_utf8_lossy) {
-            Some(text) => self.text(Some(&text)),
+        match bytes {
+            // Nearly all of them.
+            Some(bytes) if !bytes.is_empty() && bytes.is_ascii() && is_plain(bytes) => {
+                self.plain(str::from_utf8(bytes).unwrap_or_default());
+            }
+            Some(bytes) => self.text(Some(&String::from_utf8_lossy(bytes))),
             None => self.text(None),
         }
     }
@@ -329,6 +337,13 @@ trait Writing {
         }
         self.plain(str::from_utf8(&digits).expect("digits"));
     }
+}
+
+/// Whether nothing in it has to be escaped, in JSON or in text. Without a way out of the loop, so that it looks at several
+/// bytes at once.
+fn is_plain(bytes: &[u8]) -> bool {
+    let is_plain = |byte: u8| byte >= b' ' && byte != b'"' && byte != b'\\' && byte != 0x7f;
+    bytes.iter().fold(true, |plain, byte| plain & is_plain(*byte))
 }
 
 struct Json<'a>(&'a mut Vec<u8>);
@@ -368,8 +383,7 @@ impl Writing for Json<'_> {
 
     fn text(&mut self, text: Option<&str>) {
         let Some(text) = text else { return self.0.extend_from_slice(b"null") };
-        let is_plain = |byte: u8| byte >= b' ' && byte != b'"' && byte != b'\\';
-        if text.bytes().all(is_plain) {
+        if is_plain(text.as_bytes()) {
             self.plain(text);
         } else {
             self.json(&text);
@@ -429,6 +443,9 @@ impl Writing for Text<'_> {
 
     fn text(&mut self, text: Option<&str>) {
         let text = text.filter(|text| !text.is_empty()).unwrap_or("-");
+        if is_plain(text.as_bytes()) {
+            return self.plain(text);
+        }
         for byte in text.bytes() {
             if byte < b' ' || byte == 0x7f || byte == b'"' || byte == b'\\' {
                 let _ = write!(self.0, "\\x{byte:02X}");

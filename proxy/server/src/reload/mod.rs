@@ -30,6 +30,7 @@ use crate::acme::{self, Obtainer};
 use crate::explain::{self, Recent};
 use crate::files;
 use crate::listener;
+use crate::log::Threshold;
 use crate::machine;
 use crate::metrics::{Metrics, TraceCounts};
 use crate::policy;
@@ -172,6 +173,7 @@ struct Control {
     access_log: Option<(config::AccessLog, Option<access_log::Handle>)>,
     traces: Option<(trace::Settings, trace::Handle)>,
     trace_counts: Arc<TraceCounts>,
+    log_level: Threshold,
     /// Of access logs and traces, which end with the last exchange.
     log_threads: Vec<JoinHandle<()>>,
     current: Option<Arc<Snapshot>>,
@@ -243,6 +245,7 @@ pub(crate) fn start(
     supervisor: Supervisor,
     workers: Vec<mpsc::Sender<Command>>,
     metrics: &Metrics,
+    log_level: Threshold,
 ) -> std::io::Result<Started> {
     let (bad_version, bad_versions) = mpsc::channel(16);
     let status = Arc::new(Mutex::new(Status::default()));
@@ -276,6 +279,7 @@ pub(crate) fn start(
         access_log: None,
         traces: None,
         trace_counts: metrics.traces.clone(),
+        log_level,
         log_threads: Vec::new(),
         current: None,
         reported: Vec::new(),
@@ -542,6 +546,9 @@ impl Control {
                 return Ok(Built { generation, changed: false, problems: scan.problems });
             }
             warn_of_what_stays(&current.config, &config);
+            if current.config.log.level != config.log.level {
+                self.log_level.set(config.log.level);
+            }
         }
         self.space.set_limit(config.limits.temporary_space);
         self.memory.set_limit(config.limits.memory.unwrap_or_else(machine::memory_for_requests));
@@ -717,7 +724,7 @@ impl Control {
 fn warn_of_what_stays(before: &Config, after: &Config) {
     let changed = [
         ("workers", before.workers != after.workers),
-        ("log", before.log != after.log),
+        ("log.format", before.log.format != after.log.format),
         ("state", before.state != after.state),
         ("admin", before.admin != after.admin),
         ("plugins.compile-cache", before.compile_cache != after.compile_cache),
