@@ -61,7 +61,7 @@ pub(crate) fn check(document: Document<file::Config>, file: &Path) -> Result<Con
     {
         let address = admin.address.0;
         let message = format!("admin.address: others reach {address}, and nothing keeps them out");
-        let help = "add token-file = \"admin.token\" with a secret in it, or listen on 127.0.0.1 or a socket";
+        let help = "add token-file = \"admin.token\" with a secret in it, or listen on 127.0.0.1";
         report.add("admin.address", message, help);
     }
     header_sizes(&content, &mut report);

@@ -155,7 +155,6 @@ files.b.root = "b"
     assert!(text.contains("upstream.a.eject = true\n") && text.contains("upstream.a.health.status = "));
     let least = parse(least, file).expect("the least is valid");
     let spelt_out = parse(&text, file).expect("defaults are valid");
-    // Where it is written differs, and what is shown of that.
     let (positions, shown) = (least.positions.clone(), least.shown.clone());
     assert_eq!(Config { positions, shown, ..spelt_out }, least);
 
