@@ -321,11 +321,11 @@ async fn timeouts_hold_on_a_stream() {
     let proxy = h2c(&app, "timeouts = { response = \"400ms\", idle = \"200ms\" }").start().await;
     let mut client = proxy.http1().await;
     assert_eq!(client.get("/silent").await.status, 504);
+    assert_eq!(proxy.access("/silent").await["failure"], "response-timeout");
     let request = request("GET", "/stalled").body(empty()).expect("valid");
     client.try_send(request).await.expect_err("a body that is cut");
-    assert_eq!(app.closed(), 0, "a stream fails, not the connection");
-    assert_eq!(proxy.access("/silent").await["failure"], "response-timeout");
     assert_eq!(proxy.access("/stalled").await["failure"], "broken-off");
+    assert_eq!(app.closed(), 0, "a stream fails, not the connection");
 }
 
 /// Answers the first HEADERS on each connection by resetting the stream as one that was not processed, the
