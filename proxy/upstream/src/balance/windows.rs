@@ -45,7 +45,9 @@ impl Windows {
                 self.weights[window] = self.range(window).map(&weight).sum();
             }
             if self.looked.is_none() {
-                (0..self.first).for_each(|_| drop(self.turn()));
+                for _ in 0..self.first {
+                    self.turn();
+                }
             }
             self.looked = Some(now);
         }
