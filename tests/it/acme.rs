@@ -74,11 +74,12 @@ async fn a_name_is_served_as_soon_as_the_authority_has_seen_it() {
     let said = told(&proxy, "a.test").await;
     assert_eq!((&said["state"], &said["issued-by"]), (&"valid".into(), &acme.directory().into()), "{said}");
     let order = acme.orders().remove(0);
-    assert_eq!((order.challenge.as_deref(), order.replaces), (Some("http-01"), None));
+    assert_eq!((order.challenge.as_deref(), &order.replaces), (Some("http-01"), &None));
     // No policy was asked, and other paths below are as all others.
-    let seen = proxy.accesses("/.well-known/acme-challenge/token-2", 1).await;
+    let path = format!("/.well-known/acme-challenge/{}", order.token);
+    let seen = proxy.accesses(&path, 1).await;
     assert_eq!((&seen[0]["status"], &seen[0]["route"]), (&200.into(), &Value::Null));
-    assert_eq!(proxy.get("/.well-known/acme-challenge/token-2").await.status, 403);
+    assert_eq!(proxy.get(&path).await.status, 403);
     let mode = |path: &str| {
         use std::os::unix::fs::PermissionsExt as _;
         fs::metadata(storage.path().join(path)).expect("it is there").permissions().mode() & 0o777

@@ -115,7 +115,7 @@ pub(crate) struct Tls {
     /// client chooses.
     #[schemars(length(min = 1), extend("uniqueItems" = true))]
     pub cipher_suites: Option<Vec<CipherSuite>>,
-    /// How keys may be agreed on; without this key in all of these ways, in this order.
+    /// How keys may be agreed on; without this key in all of these ways. The client chooses.
     #[schemars(length(min = 1), extend("uniqueItems" = true))]
     pub groups: Option<Vec<Group>>,
 }

@@ -1,16 +1,17 @@
 //! Has DNS records set by a program or by something that listens for HTTP.
 
-use std::process::Stdio;
+use std::io::{self, Read as _};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Uri, header};
 use serde_json::json;
 use tidegate_acme::{RecordFuture, Records, Transport};
 use tidegate_config::{DnsHook, HookBy};
-use tokio::io::AsyncReadExt as _;
-use tokio::process::Command;
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::transport::Http;
@@ -18,6 +19,8 @@ use crate::tls;
 
 /// Bytes of what a program says that are kept.
 const SAID: u64 = 4 << 10;
+/// Between two looks whether a program has ended.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// The hook as the operator has it.
 pub(super) fn open(hook: &DnsHook) -> Result<Arc<dyn Records>, String> {
@@ -44,31 +47,48 @@ impl Program {
         let program = words.next().cloned().unwrap_or_default();
         let mut command = Command::new(&program);
         command.args(words).args([action, name, value]);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let limit = self.limit;
-        Box::pin(async move {
-            let ended = async {
-                let mut child = command.spawn().map_err(|error| format!("cannot run {program}: {error}"))?;
-                let mut said = Vec::new();
-                if let Some(mut stderr) = child.stderr.take() {
-                    // To its end, or the program would wait.
-                    let _ = (&mut stderr).take(SAID).read_to_end(&mut said).await;
-                    let _ = tokio::io::copy(&mut stderr, &mut tokio::io::sink()).await;
-                }
-                let status = child.wait().await.map_err(|error| format!("{program}: {error}"))?;
-                if status.success() {
-                    return Ok(());
-                }
-                let said = String::from_utf8_lossy(&said);
-                let last = said.trim().lines().next_back().unwrap_or_default().to_owned();
-                Err(format!("{program} {action}: {status}: {last}"))
-            };
-            match timeout(limit, ended).await {
-                Ok(result) => result,
-                Err(_) => Err(format!("{program} {action} did not end within {} s", limit.as_secs())),
-            }
+        // It may take a minute, and ends within its limit, whoever waits for it.
+        let ended = move || run(command, limit).map_err(|error| format!("{program} {action}: {error}"));
+        Box::pin(async {
+            spawn_blocking(ended).await.unwrap_or_else(|_| Err("the proxy is stopping".to_owned()))
         })
     }
+}
+
+/// Waits for the end of a program; the error has the last line of what it said.
+fn run(mut command: Command, limit: Duration) -> Result<(), String> {
+    let mut child = command.spawn().map_err(|error| format!("it cannot be run: {error}"))?;
+    let (told, said) = channel();
+    if let Some(mut stderr) = child.stderr.take() {
+        // To its end and beside it, or the program would wait.
+        std::thread::spawn(move || {
+            let mut said = Vec::new();
+            let _ = stderr.by_ref().take(SAID).read_to_end(&mut said);
+            let _ = told.send(said);
+            let _ = io::copy(&mut stderr, &mut io::sink());
+        });
+    }
+    let until = Instant::now() + limit;
+    let status = loop {
+        match child.try_wait().map_err(|error| error.to_string())? {
+            Some(status) => break status,
+            None if Instant::now() < until => std::thread::sleep(LOOK),
+            None => {
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err(format!("it did not end within {} s", limit.as_secs()));
+            }
+        }
+    };
+    if status.success() {
+        return Ok(());
+    }
+    // What it has started may have it open yet.
+    let said = said.recv_timeout(Duration::from_secs(1)).unwrap_or_default();
+    let said = String::from_utf8_lossy(&said);
+    Err(format!("{status}: {}", said.trim().lines().next_back().unwrap_or_default()))
 }
 
 impl Records for Program {

@@ -301,21 +301,26 @@ impl ByName {
 /// Whether the client that says hello can verify a signature of this key, with a suite that both sides have.
 fn suits(key: &CertifiedKey, hello: &ClientHello<'_>, suites: &[CipherSuite]) -> bool {
     let algorithm = key.key.algorithm();
-    let mut common = hello.cipher_suites().iter().filter(|suite| suites.contains(suite));
-    common.any(|suite| may_sign(*suite, algorithm))
-        && key.key.choose_scheme(hello.signature_schemes()).is_some()
+    let is_new = |suite: &CipherSuite| suite.as_str().is_some_and(|name| name.starts_with("TLS13_"));
+    let common = hello.cipher_suites().iter().filter(|suite| suites.contains(suite));
+    let (new, old): (Vec<_>, Vec<_>) = common.copied().partition(is_new);
+    // Which version it comes to is not known yet, and some clients name suites of versions that they do not speak.
+    let has_suite = match old.is_empty() {
+        true => !new.is_empty(),
+        false => old.iter().any(|suite| may_sign(*suite, algorithm)),
+    };
+    has_suite && key.key.choose_scheme(hello.signature_schemes()).is_some()
 }
 
-/// Whether a handshake of this suite may be signed so (RFC 8422 §2). TLS 1.3 leaves it to the signature schemes.
+/// Whether a handshake of this suite of TLS 1.2 may be signed so (RFC 8422 §2). TLS 1.3 leaves it to the signature schemes.
 fn may_sign(suite: CipherSuite, algorithm: SignatureAlgorithm) -> bool {
     let Some(name) = suite.as_str() else { return false };
-    name.starts_with("TLS13_")
-        || match algorithm {
-            SignatureAlgorithm::RSA => name.contains("_RSA_"),
-            // Ed25519 goes with the suites of ECDSA (RFC 8422 §5.1).
-            SignatureAlgorithm::ECDSA | SignatureAlgorithm::ED25519 => name.contains("_ECDSA_"),
-            _ => false,
-        }
+    match algorithm {
+        SignatureAlgorithm::RSA => name.contains("_RSA_"),
+        // Ed25519 goes with the suites of ECDSA (RFC 8422 §5.1).
+        SignatureAlgorithm::ECDSA | SignatureAlgorithm::ED25519 => name.contains("_ECDSA_"),
+        _ => false,
+    }
 }
 
 impl fmt::Debug for ByName {
