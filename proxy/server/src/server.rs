@@ -22,7 +22,7 @@ use crate::regular;
 use crate::reload::{self, Started};
 use crate::state;
 use crate::thread::{self, Command};
-use crate::worker::Beginning;
+use crate::worker::{Beginning, Drain};
 use tidegate_upstream::Supervisor;
 
 /// When the process ends, the writers of access logs have this long: a reader that stopped is not waited for. So have
@@ -43,7 +43,7 @@ pub(crate) enum Error {
     Host(#[from] tidegate_plugin_host::HostError),
 }
 
-/// Serves until SIGTERM or SIGINT, then drains. SIGHUP reloads.
+/// Serves until it is told to stop, then drains. SIGHUP reloads.
 pub(crate) fn run(file: PathBuf) -> Result<ExitCode, Error> {
     let config = read(&file)?;
     let log = log::init(config.log)?;
@@ -65,7 +65,7 @@ pub(crate) fn run(file: PathBuf) -> Result<ExitCode, Error> {
     let first = runtime.block_on(async {
         tokio::select! {
             first = first => Some(first),
-            () = signals.stop() => None,
+            _ = signals.stops.next() => None,
         }
     });
     let config = match first {
@@ -92,18 +92,19 @@ pub(crate) fn run(file: PathBuf) -> Result<ExitCode, Error> {
                 Error::Config(vec![config.positions.problem("admin.address", message)])
             })?;
         }
-        signals.until_stopped(&handle, &stop).await;
-        // The limit is that of the generation that serves now.
-        let limit = handle.status().config.map_or(config.timeouts.drain, |serving| serving.timeouts.drain);
-        tracing::info!(target: "shutdown", "draining for at most {limit:?}");
+        let stopping = signals.until_stopped(&handle, &stop).await;
+        // As the generation that serves now has them.
+        let timeouts = handle.status().config.map_or(config.timeouts, |serving| serving.timeouts);
+        let drain = match signals.delay(&handle, stopping, timeouts.drain_delay).await {
+            Stop::AtOnce => AT_ONCE,
+            Stop::Later | Stop::Now => {
+                tracing::info!(target: "shutdown", "draining for at most {:?}", timeouts.drain);
+                Drain { limit: timeouts.drain, tunnels: timeouts.drain_tunnels }
+            }
+        };
         handle.stop().await;
-        for worker in &workers {
-            // Fails only if the worker has ended already.
-            let _ = worker.commands.send(Command::Drain { limit }).await;
-        }
         // The admin interface answers meanwhile.
-        let drained = move || workers.into_iter().all(|worker| worker.thread.join().is_ok());
-        Ok::<_, Error>(tokio::task::spawn_blocking(drained).await.unwrap_or(false))
+        Ok::<_, Error>(drain_workers(workers, drain, &mut signals.stops).await)
     })?;
     tidegate_plugin_host::settle(FAREWELL);
     // The writers of access logs end when the last exchange is written.
@@ -163,40 +164,108 @@ fn start_workers(config: &Config, count: usize, metrics: &Metrics) -> Result<Vec
     Ok(workers.collect::<Result<_, _>>()?)
 }
 
+/// Nothing is waited for.
+const AT_ONCE: Drain = Drain { limit: Duration::ZERO, tunnels: Duration::ZERO };
+
+/// Has all workers end; false if one of them panicked.
+async fn drain_workers(workers: Vec<thread::Handle>, drain: Drain, stops: &mut Stops) -> bool {
+    let commands: Vec<_> = workers.iter().map(|worker| worker.commands.clone()).collect();
+    for worker in &commands {
+        // Fails only if the worker has ended already.
+        let _ = worker.send(Command::Drain(drain)).await;
+    }
+    let joined = move || workers.into_iter().all(|worker| worker.thread.join().is_ok());
+    let mut joined = tokio::task::spawn_blocking(joined);
+    tokio::select! {
+        whole = &mut joined => return whole.unwrap_or(false),
+        () = stops.again() => {}
+    }
+    for worker in &commands {
+        let _ = worker.send(Command::Drain(AT_ONCE)).await;
+    }
+    joined.await.unwrap_or(false)
+}
+
+/// How the proxy is to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    /// After `timeouts.drain-delay`.
+    Later,
+    /// Without the delay.
+    Now,
+    /// Without finishing what is in flight.
+    AtOnce,
+}
+
 struct Signals {
+    stops: Stops,
+    hangup: Signal,
+}
+
+/// The signals that end the process.
+struct Stops {
     terminate: Signal,
     interrupt: Signal,
-    hangup: Signal,
+    quit: Signal,
+    /// One of the first two has come: the next one is meant more seriously.
+    told: bool,
 }
 
 impl Signals {
     /// Call within a runtime.
     fn listen() -> std::io::Result<Self> {
-        Ok(Self {
+        let stops = Stops {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
+            quit: signal(SignalKind::quit())?,
+            told: false,
+        };
+        Ok(Self { stops, hangup: signal(SignalKind::hangup())? })
     }
 
-    async fn stop(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
-
-    /// Waits for a signal to stop; does what the others ask for beside it.
-    async fn until_stopped(&mut self, handle: &reload::Handle, stop: &Notify) {
+    /// Waits for somebody who wants the proxy to stop; does what others ask for beside it.
+    async fn until_stopped(&mut self, handle: &reload::Handle, asked: &Notify) -> Stop {
         loop {
             tokio::select! {
-                () = stop.notified() => return,
-                _ = self.terminate.recv() => return,
-                _ = self.interrupt.recv() => return,
+                () = asked.notified() => return Stop::Later,
+                stop = self.stops.next() => return stop,
                 // Ends with the runtime at the latest.
                 _ = self.hangup.recv() => drop(tokio::spawn(hang_up(handle.clone()))),
             }
         }
+    }
+
+    /// Has `/readyz` say that the proxy drains, and waits until it is to do so.
+    async fn delay(&mut self, handle: &reload::Handle, stop: Stop, delay: Duration) -> Stop {
+        handle.announce_drain();
+        if stop != Stop::Later || delay.is_zero() {
+            return stop;
+        }
+        tracing::info!(target: "shutdown", "draining in {delay:?}; until then new connections are served");
+        let until = tokio::time::Instant::now() + delay;
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep_until(until) => return Stop::Now,
+                stop = self.stops.next() => if stop != Stop::Later { return stop },
+                _ = self.hangup.recv() => drop(tokio::spawn(hang_up(handle.clone()))),
+            }
+        }
+    }
+}
+
+impl Stops {
+    async fn next(&mut self) -> Stop {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+            _ = self.quit.recv() => return Stop::Now,
+        }
+        if std::mem::replace(&mut self.told, true) { Stop::AtOnce } else { Stop::Later }
+    }
+
+    /// Waits for the second one. The first may come while the proxy drains already, as the admin interface was asked for it before.
+    async fn again(&mut self) {
+        while self.next().await != Stop::AtOnce {}
     }
 }
 

@@ -141,10 +141,10 @@ async fn reach(
 
 impl<S: AsyncRead + AsyncWrite> Tunnel<S> {
     /// Carries the bytes both ways until both ends have closed, one breaks off, or `timeouts.tunnel-idle`
-    /// passes without a byte. Dropping the future closes both ends.
-    pub(crate) async fn carry(self) {
+    /// passes without a byte, or `stop` ends. Dropping the future closes both ends.
+    pub(crate) async fn carry(self, stop: impl Future<Output = ()>) {
         let Self { client, prefix, mut server, idle, mut record } = self;
-        let carried = tunnel::carry(client, prefix, &mut server.stream, idle).await;
+        let carried = tunnel::carry(client, prefix, &mut server.stream, idle, stop).await;
         record.bytes_in = carried.from_client;
         record.bytes_out = carried.to_client;
         record.failure = carried.end.failure();

@@ -24,7 +24,7 @@ use crate::exchange::{self, LogPhases, Peer};
 use crate::http::connection::{self, Bounds};
 use crate::listener::{self, Admitted};
 use crate::snapshot::{Generation, Snapshot};
-use crate::worker::{Beginning, Worker};
+use crate::worker::{Beginning, Drain, Worker};
 use crate::{tcp, tls};
 use tidegate_io::proxy_protocol::{self, Header};
 
@@ -41,8 +41,8 @@ pub(crate) enum Command {
         closed: Vec<Arc<str>>,
         done: oneshot::Sender<()>,
     },
-    /// Take no new connections, finish what is in flight within `limit`, and end.
-    Drain { limit: Duration },
+    /// Take no new connections, finish what is in flight within these bounds, and end; at once if it drains already.
+    Drain(Drain),
 }
 
 /// The control side's end of a worker.
@@ -108,10 +108,13 @@ fn run(runtime: &LocalRuntime, beginning: Beginning, mut queue: mpsc::Receiver<C
                     }
                     drop(done);
                 }
-                Command::Drain { limit } => {
+                Command::Drain(drain) => {
                     drop(listening);
                     worker.draining.send_replace(true);
-                    worker.drained(limit).await;
+                    tokio::select! {
+                        () = worker.drained(drain) => {}
+                        _ = queue.recv() => {}
+                    }
                     return;
                 }
             }
@@ -343,7 +346,7 @@ async fn forward<S>(
     // The tunnel may outlive many generations, and needs none.
     drop(generation);
     if let Some(tunnel) = tunnel {
-        tunnel.carry().await;
+        tunnel.carry(worker.no_more_tunnels()).await;
     }
     drop(held);
 }

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
+use std::future::pending;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +35,8 @@ pub(crate) struct Worker {
     pub(crate) servers: Rc<Servers>,
     pub(crate) admission: Arc<Admission>,
     pub(crate) draining: watch::Sender<bool>,
+    /// Tunnels are not waited for any longer.
+    cuts_tunnels: watch::Sender<bool>,
     /// Failures in the proxy's log.
     pub(crate) failures: log::Rates,
     /// Of the first worker alone.
@@ -70,6 +73,14 @@ pub(crate) struct Beginning {
     pub(crate) shard: Shard,
 }
 
+/// How long what is in flight may go on when a worker is to end.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Drain {
+    pub(crate) limit: Duration,
+    /// The same for tunnels, which do not end by themselves.
+    pub(crate) tunnels: Duration,
+}
+
 impl Worker {
     /// Without a generation: the first command brings one.
     pub(crate) fn new(beginning: Beginning) -> Rc<Self> {
@@ -84,6 +95,7 @@ impl Worker {
             servers: Servers::new(spare),
             admission,
             draining: watch::Sender::new(false),
+            cuts_tunnels: watch::Sender::new(false),
             failures: log::Rates::default(),
             timers: RefCell::default(),
             open: Cell::new(0),
@@ -210,13 +222,35 @@ impl Worker {
         generation.chain.look_around();
     }
 
-    pub(crate) async fn drained(&self, limit: Duration) {
+    /// Ends when tunnels have to.
+    pub(crate) fn no_more_tunnels(&self) -> impl Future<Output = ()> + use<> {
+        let mut cuts = self.cuts_tunnels.subscribe();
+        async move {
+            // An error means that the worker is gone.
+            let _ = cuts.wait_for(|cuts| *cuts).await;
+        }
+    }
+
+    /// Waits for all that is open, and cuts tunnels when their time is up.
+    pub(crate) async fn drained(&self, drain: Drain) {
+        let Drain { limit, tunnels } = drain;
         let empty = async {
             while self.open.get() > 0 || !self.tasks.reap() {
                 sleep(Duration::from_millis(5)).await;
             }
         };
-        if tokio::time::timeout(limit, empty).await.is_err() {
+        let cut_tunnels = async {
+            sleep(tunnels).await;
+            self.cuts_tunnels.send_replace(true);
+            pending::<()>().await;
+        };
+        let ended = async {
+            tokio::select! {
+                () = empty => {}
+                () = cut_tunnels => {}
+            }
+        };
+        if tokio::time::timeout(limit, ended).await.is_err() {
             tracing::warn!(target: "shutdown", worker = self.index, connections = self.open.get(), "cut after timeouts.drain");
         }
     }

@@ -130,6 +130,8 @@ pub(crate) fn check(document: Document<file::Config>, file: &Path) -> Result<Con
             connection_age: timeouts.connection_age.0,
             tunnel_idle: timeouts.tunnel_idle.0,
             drain: timeouts.drain.0,
+            drain_tunnels: timeouts.drain_tunnels.0,
+            drain_delay: timeouts.drain_delay.0,
         },
         access_log: self::access_log(access_log, directory),
         metrics: Metrics { servers: metrics.servers },

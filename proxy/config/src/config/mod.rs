@@ -225,6 +225,10 @@ pub struct Timeouts {
     pub tunnel_idle: Duration,
     /// For exchanges in flight on SIGTERM; then they are cut. May be zero.
     pub drain: Duration,
+    /// The same for tunnels. May be zero.
+    pub drain_tunnels: Duration,
+    /// Between SIGTERM and the end of the listeners. May be zero.
+    pub drain_delay: Duration,
 }
 
 /// `[metrics]`.

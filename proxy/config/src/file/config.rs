@@ -323,6 +323,15 @@ pub(crate) struct Timeouts {
     /// cuts them; `"0s"` cuts at once.
     #[schemars(extend("x-minimum" = "0s"))]
     pub drain: Text<Duration>,
+    /// How long tunnels (WebSocket, `tcp`, `tls-passthrough`) of these may go on, where that is less: they do not end by
+    /// themselves, and who restarts the proxy waits for them. After an [upgrade](operations.md#upgrade) nobody does, and they have
+    /// as long as the others.
+    #[schemars(extend("x-minimum" = "0s"))]
+    pub drain_tunnels: Text<Duration>,
+    /// How long `/readyz` says that the proxy drains before it does: whoever balances the load has so long to see it. The
+    /// proxy serves as before meanwhile, new connections as well.
+    #[schemars(extend("x-minimum" = "0s"))]
+    pub drain_delay: Text<Duration>,
 }
 
 impl Default for Timeouts {
@@ -336,6 +345,8 @@ impl Default for Timeouts {
             connection_age: seconds(3600),
             tunnel_idle: seconds(3600),
             drain: seconds(30),
+            drain_tunnels: seconds(5),
+            drain_delay: seconds(0),
         }
     }
 }

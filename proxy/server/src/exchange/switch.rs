@@ -63,12 +63,13 @@ pub(super) fn begin(
 async fn carry(mut active: Box<ActiveExchange>, body: Body, client: ClientSide, server: OnUpgrade) {
     let idle = active.generation.config.timeouts.tunnel_idle;
     let _in_use = active.worker.open();
+    let stop = active.worker.no_more_tunnels();
     let ClientSide { stream, held: _held, .. } = client;
     let (bytes_in, bytes, failure) = match tokio::try_join!(stream, server) {
         Ok((client, server)) => {
             let (client, server) = (TokioIo::new(client), TokioIo::new(server));
             // What hyper read too much of is in its streams.
-            let carried = tunnel::carry(client, Bytes::new(), server, idle).await;
+            let carried = tunnel::carry(client, Bytes::new(), server, idle, stop).await;
             (carried.from_client, carried.to_client, carried.end.failure())
         }
         // One side went away between the response and the switch.

@@ -90,7 +90,7 @@ pub(crate) struct Outcome {
 /// What the admin interface shows.
 #[derive(Clone, Default)]
 pub(crate) struct Status {
-    /// The proxy takes no new connections any more.
+    /// The proxy takes no new connections any more, or will not in a moment.
     pub(crate) draining: bool,
     /// What serves; `None` before the first generation.
     pub(crate) config: Option<Arc<Config>>,
@@ -138,10 +138,14 @@ impl Handle {
         self.request(Request::ReopenLogs).await;
     }
 
+    /// Shows that the proxy is about to stop.
+    pub(crate) fn announce_drain(&self) {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner).draining = true;
+    }
+
     /// Ends the control thread: the generation that serves is the last.
     pub(crate) async fn stop(&self) {
         self.request(Request::Stop).await;
-        self.status.lock().unwrap_or_else(PoisonError::into_inner).draining = true;
     }
 
     async fn request(&self, request: Request) {
@@ -715,8 +719,8 @@ impl Control {
             self.current.iter().flat_map(|current| current.clusters.values().cloned()).collect();
         upstreams.sort_by(|one, other| one.name.cmp(&other.name));
         let (plugins, listening) = (self.directory.status(), self.listening.clone());
-        let status = Status { draining: false, config, plugins, upstreams, listening };
-        *self.status.lock().unwrap_or_else(PoisonError::into_inner) = status;
+        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
+        *status = Status { draining: status.draining, config, plugins, upstreams, listening };
     }
 }
 

@@ -25,6 +25,8 @@ pub(crate) enum End {
     Complete,
     /// No byte moved in either direction for the idle time.
     Idle,
+    /// The proxy does not wait for it any longer.
+    Stopped,
     /// This side broke off. What was on the way to it, and from it, is lost.
     Broken { side: Side, error: io::ErrorKind },
 }
@@ -35,7 +37,7 @@ impl End {
         match self {
             Self::Complete => None,
             Self::Idle => Some("idle-timeout"),
-            Self::Broken { .. } => Some("broken-off"),
+            Self::Stopped | Self::Broken { .. } => Some("broken-off"),
         }
     }
 }
@@ -51,7 +53,7 @@ pub(crate) enum Side {
 /// holds at most one piece: a side that does not read stops the other one from sending.
 const BUFFER: usize = 16 << 10;
 
-/// Joins both ends until each has closed its direction, one fails, or no byte moved for `idle`. A side
+/// Joins both ends until each has closed its direction, one fails, no byte moved for `idle`, or `stop` ends. A side
 /// that closes its direction is passed on as such; the other direction goes on (half-close).
 ///
 /// `prefix` goes to the server first: what was read of the client to decide where it goes. It does not
@@ -62,6 +64,7 @@ pub(crate) async fn carry(
     prefix: Bytes,
     server: impl AsyncRead + AsyncWrite,
     idle: Duration,
+    stop: impl Future<Output = ()>,
 ) -> Carried {
     let (client_read, client_write) = split(client);
     let (server_read, server_write) = split(server);
@@ -88,6 +91,7 @@ pub(crate) async fn carry(
         biased;
         ended = both => ended.map_or_else(|broken| broken, |_| End::Complete),
         () = silence => End::Idle,
+        () = stop => End::Stopped,
     };
     Carried { from_client: from_client.get(), to_client: to_client.get(), end }
 }

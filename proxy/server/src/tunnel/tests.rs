@@ -1,5 +1,6 @@
 //! Half-close, silence, back-pressure and broken ends of a tunnel.
 
+use std::future::pending;
 use std::sync::Arc;
 
 use rustls::pki_types::{PrivateKeyDer, ServerName};
@@ -20,7 +21,7 @@ const PIPE: usize = 1024;
 fn tunnel(prefix: &'static str) -> (DuplexStream, DuplexStream, impl Future<Output = Carried>) {
     let (client, near) = duplex(PIPE);
     let (server, far) = duplex(PIPE);
-    (client, server, carry(near, prefix.into(), far, IDLE))
+    (client, server, carry(near, prefix.into(), far, IDLE, pending()))
 }
 
 async fn tcp() -> (TcpStream, TcpStream) {
@@ -153,7 +154,7 @@ async fn a_side_that_breaks_off_ends_both() {
             drop(aborted);
             assert_eq!(read_to_end(&mut other).await, "");
         };
-        let (carried, ()) = tokio::join!(carry(near, Bytes::new(), far, IDLE), ends);
+        let (carried, ()) = tokio::join!(carry(near, Bytes::new(), far, IDLE, pending()), ends);
         assert_eq!(carried.end, End::Broken { side: aborting, error: io::ErrorKind::ConnectionReset });
     }
 }
@@ -191,7 +192,7 @@ async fn tls_and_unix_streams_are_carried_alike() {
         // With close_notify: the client can tell that nothing is missing.
         assert_eq!(read_to_end(&mut client).await, "thanks");
     };
-    let (carried, ()) = tokio::join!(carry(near, Bytes::new(), far, IDLE), ends);
+    let (carried, ()) = tokio::join!(carry(near, Bytes::new(), far, IDLE, pending()), ends);
     assert_eq!(carried.end, End::Complete);
     assert_eq!((carried.from_client, carried.to_client), (text.len() as u64, 6));
 }

@@ -56,7 +56,7 @@ where
             left.forget();
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
-        if requests >= state.bounds().limits.requests_per_connection {
+        if requests >= state.bounds().limits.requests_per_connection || state.is_draining() {
             if state.is_http2() {
                 state.order(Next::Close);
             } else {

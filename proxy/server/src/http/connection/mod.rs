@@ -66,7 +66,8 @@ pub(crate) struct Held {
 ///
 /// `handle` answers one request and is dropped, with the exchange, when the client goes away; `unparsed` learns what
 /// was answered to what is no request. When
-/// `drain` becomes true the connection finishes what is in flight and closes (HTTP/2: GOAWAY).
+/// `drain` becomes true the connection finishes what is in flight, or what comes of a client that is busy, and closes (HTTP/2:
+/// GOAWAY).
 ///
 /// What is known is put into boxes before there is a future, which would have room for it twice.
 pub(crate) fn serve<S, H, F, U>(
@@ -102,7 +103,7 @@ where
                     }
                 }
                 // Nothing was asked yet, so nothing is lost.
-                _ = drain.wait_for(|draining| *draining) => return,
+                () = state.last_call(&mut drain) => return,
             },
         };
         if http2 {

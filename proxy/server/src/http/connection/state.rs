@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, watch};
-use tokio::time::sleep_until;
+use tokio::time::{sleep, sleep_until};
 
 use super::Bounds;
 use crate::http::io::Activity;
@@ -21,6 +21,10 @@ const RESET_WINDOW: Duration = Duration::from_secs(10);
 
 /// After so long without a request a connection of HTTP/1 gives back what serves requests: it rests.
 const REST_AFTER: Duration = Duration::from_secs(2);
+
+/// A worker that drains waits so long for a request on a connection that is new, or had one a moment ago: what is on its way
+/// already would find it closed.
+const LAST_CALL: Duration = Duration::from_secs(1);
 
 /// What the driver does next with its connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +53,8 @@ pub(super) struct State {
     pub(super) idle_since: Cell<Millis>,
     /// Nothing is there that serves requests.
     rests: Cell<bool>,
+    /// The worker takes no new connections, and this one ends when that costs nobody a request.
+    draining: Cell<bool>,
     closing: Cell<bool>,
     early_resets: Cell<Resets>,
     /// An order from an exchange to the driver.
@@ -83,6 +89,7 @@ impl State {
             in_flight: Cell::new(0),
             idle_since: Cell::new(Millis::now()),
             rests: Cell::new(false),
+            draining: Cell::new(false),
             closing: Cell::new(false),
             early_resets: Cell::new(Resets { since: now, requests: 0, resets: 0 }),
             ordered: Cell::new(None),
@@ -121,12 +128,32 @@ impl State {
             () = sleep_until(self.deadline().into()) => self.check(),
             () = self.order.notified() => self.ordered.take().unwrap_or(Next::Check),
             // An error means that the worker is gone; its runtime drops this task.
-            _ = drain.wait_for(|draining| *draining), if !self.closing.get() => Next::Close,
+            _ = drain.wait_for(|draining| *draining), if !self.draining.get() => {
+                self.draining.set(true);
+                self.check()
+            }
         };
         if next == Next::Close {
             self.closing.set(true);
         }
         next
+    }
+
+    /// Whether the request that is answered just now is the last one.
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining.get()
+    }
+
+    /// Waits until a connection on which nothing was asked yet may be closed.
+    pub(super) async fn last_call(&self, drain: &mut watch::Receiver<bool>) {
+        // An error means that the worker is gone; its runtime drops this task.
+        let _ = drain.wait_for(|draining| *draining).await;
+        sleep(LAST_CALL.saturating_sub(self.idle())).await;
+    }
+
+    /// Since the last exchange, or the start of the connection.
+    fn idle(&self) -> Duration {
+        Millis::now().time_since(self.idle_since.get())
     }
 
     pub(super) fn order(&self, next: Next) {
@@ -144,7 +171,8 @@ impl State {
             let rate = self.bounds.limits.min_rate.response_after;
             now + stall.min(timeouts.keep_alive).min(timeouts.request_headers).min(rate)
         } else {
-            now + timeouts.keep_alive.saturating_sub(Millis::now().time_since(self.idle_since.get()))
+            let wait = if self.draining.get() && !self.closing.get() { LAST_CALL } else { timeouts.keep_alive };
+            now + wait.min(timeouts.keep_alive).saturating_sub(self.idle())
         };
         // No head begins unseen at one that rests; its first has to come in time.
         let heads = !self.rests.get() || self.requests.get() == 0;
@@ -177,6 +205,13 @@ impl State {
         {
             return Next::RequestTimeout;
         }
+        // What is in flight is finished, and its client told that it is the last.
+        if self.draining.get()
+            && !self.closing.get()
+            && (self.in_flight.get() > 0 || self.idle() >= LAST_CALL)
+        {
+            return Next::Close;
+        }
         if self.in_flight.get() == 0 {
             let opening = if self.http2.get() {
                 self.activity.bytes_read() < HTTP2_OPENING
@@ -186,7 +221,7 @@ impl State {
             if opening && self.opened.elapsed() >= timeouts.request_headers {
                 return Next::Cut;
             }
-            if Millis::now().time_since(self.idle_since.get()) >= timeouts.keep_alive {
+            if self.idle() >= timeouts.keep_alive {
                 // A client that ignores GOAWAY is not waited for a second time.
                 return if self.closing.get() { Next::Cut } else { Next::Close };
             }
@@ -204,7 +239,7 @@ impl State {
             && self.in_flight.get() == 0
             && self.activity.head_since().is_none()
             && self.activity.write_stalled().is_none()
-            && Millis::now().time_since(self.idle_since.get()) >= REST_AFTER
+            && self.idle() >= REST_AFTER
     }
 
     pub(super) fn count_early_reset(&self) {
