@@ -77,7 +77,8 @@ fn what_applies_does_not_depend_on_how_it_is_found() {
         for path in ["/", "/a/x", "/b", "/a"] {
             let request = get(path).with_host(host);
             let found: Vec<usize> = all.matching(&request).map(|(index, ())| index).collect();
-            let alone = |conditions: &Conditions| first(&rules(&[conditions.clone()]), &request).is_some();
+            let alone =
+                |conditions: &Conditions| first(&rules(std::slice::from_ref(conditions)), &request).is_some();
             let each: Vec<usize> = (0..list.len()).filter(|index| alone(&list[*index])).collect();
             assert_eq!(found, each, "{host} {path}");
         }

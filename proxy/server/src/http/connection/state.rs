@@ -171,7 +171,8 @@ impl State {
             let rate = self.bounds.limits.min_rate.response_after;
             now + stall.min(timeouts.keep_alive).min(timeouts.request_headers).min(rate)
         } else {
-            let wait = if self.draining.get() && !self.closing.get() { LAST_CALL } else { timeouts.keep_alive };
+            let wait =
+                if self.draining.get() && !self.closing.get() { LAST_CALL } else { timeouts.keep_alive };
             now + wait.min(timeouts.keep_alive).saturating_sub(self.idle())
         };
         // No head begins unseen at one that rests; its first has to come in time.
