@@ -21,6 +21,7 @@ pub(super) fn write(format: Format, control: &Handle, services: &Services, metri
     servers(&mut out, &sums, &status);
     policies(&mut out, &sums, &status);
     reloads(&mut out, control);
+    certificates(&mut out, control);
     held(&mut out, control);
     of_process(&mut out, metrics, &sums);
     services.metrics.write(&mut out);
@@ -438,6 +439,19 @@ fn reloads(out: &mut Exposition, control: &Handle) {
     let good = reports.iter().rev().find(|report| report.problems.is_empty() && report.end != End::Refused);
     if let Some(good) = good {
         family.add(&Labels::default(), unix(good.at));
+    }
+}
+
+fn certificates(out: &mut Exposition, control: &Handle) {
+    let mut family = Family::gauge(
+        out,
+        "tidegate_certificate_expiry_seconds",
+        "When the certificate that the proxy obtained for a name ends to be valid, as Unix time.",
+    );
+    for name in &control.certificates().status().names {
+        if let Some(not_after) = name.not_after {
+            family.add(&label("name", &name.name), not_after.0);
+        }
     }
 }
 
