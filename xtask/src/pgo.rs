@@ -67,6 +67,9 @@ fn named_by_content(profile: &Path, folder: &Path) -> Result<PathBuf> {
     let mut hasher = DefaultHasher::new();
     hasher.write(&content);
     let named = folder.join(format!("{:016x}.profdata", hasher.finish()));
+    if named.is_file() {
+        return Ok(named);
+    }
     fs::create_dir_all(folder)
         .and_then(|()| fs::write(&named, content))
         .map_err(|error| format!("{}: {error}", named.display()))?;

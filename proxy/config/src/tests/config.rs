@@ -276,7 +276,14 @@ fn a_listener_is_checked() {
             "address = \"[::]:80\"\ntls.certificates = []",
             "3:20: listener.a.tls.certificates must not be empty",
         ),
-        ("address = \"[::]:80\"\ntls = {}", r#"3:7: missing key "certificates" in listener.a.tls"#),
+        (
+            "address = \"[::]:80\"\ntls = {}",
+            r#"3:7: listener.a.tls has no certificate; add certificates = [{ chain = "FILE.pem", key = "FILE.key" }], or acme = ["example.com"] to have them obtained"#,
+        ),
+        (
+            "address = \"[::]:80\"\ntls = { cipher-suites = [\"TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256\"], min-version = \"1.3\", certificates = [{ chain = \"a\", key = \"b\" }] }",
+            r#"3:25: listener.a.tls.cipher-suites: none of these is for TLS 1.3, and min-version is "1.3"; add "TLS_AES_128_GCM_SHA256", or lower min-version"#,
+        ),
         (
             "address = \"[::]:80\"\ntls.certificates = [{ chain = \"a\" }]",
             r#"3:21: missing key "key" in listener.a.tls.certificates[0]; write it as in key = "certs/a.key""#,
