@@ -324,8 +324,7 @@ pub(crate) struct Timeouts {
     #[schemars(extend("x-minimum" = "0s"))]
     pub drain: Text<Duration>,
     /// How long tunnels (WebSocket, `tcp`, `tls-passthrough`) of these may go on, where that is less: they do not end by
-    /// themselves, and who restarts the proxy waits for them. After an [upgrade](operations.md#upgrade) nobody does, and they have
-    /// as long as the others.
+    /// themselves, and who restarts the proxy waits for them.
     #[schemars(extend("x-minimum" = "0s"))]
     pub drain_tunnels: Text<Duration>,
     /// How long `/readyz` says that the proxy drains before it does: whoever balances the load has so long to see it. The

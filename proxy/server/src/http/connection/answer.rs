@@ -33,6 +33,7 @@ where
 {
     let requests = state.requests.get() + 1;
     state.requests.set(requests);
+    state.answered.set(false);
     let marks = Marks::of(request.headers());
     let content_lengths = if state.is_http2() { 0 } else { state.activity.begin_request(marks.framed()) };
     let mut leftover = None;
@@ -71,6 +72,7 @@ where
             response.extensions_mut().insert(ReasonPhrase::from_static(b""));
         }
         in_flight.answered.set(true);
+        state.answered.set(!state.is_http2());
         in_flight.upgraded.set(response.status() == StatusCode::SWITCHING_PROTOCOLS);
         let pieces = turn.map(|turn| Pieces::new(turn, state.activity.clone()));
         Ok(response.map(|body| Watched { body, pieces, leftover, _in_flight: in_flight }))

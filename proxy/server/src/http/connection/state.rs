@@ -51,6 +51,8 @@ pub(super) struct State {
     pub(super) in_flight: Cell<u32>,
     /// The end of the last exchange, or the start of the connection.
     pub(super) idle_since: Cell<Millis>,
+    /// HTTP/1: the head of the response in flight is on its way.
+    pub(super) answered: Cell<bool>,
     /// Nothing is there that serves requests.
     rests: Cell<bool>,
     /// The worker takes no new connections, and this one ends when that costs nobody a request.
@@ -88,6 +90,7 @@ impl State {
             requests: Cell::new(0),
             in_flight: Cell::new(0),
             idle_since: Cell::new(Millis::now()),
+            answered: Cell::new(false),
             rests: Cell::new(false),
             draining: Cell::new(false),
             closing: Cell::new(false),
@@ -206,10 +209,14 @@ impl State {
         {
             return Next::RequestTimeout;
         }
-        // What is in flight is finished, and its client told that it is the last.
+        // What is in flight is finished, and its client told that it is the last; a response that is on its way already has
+        // told it that there may be another.
         if self.draining.get()
             && !self.closing.get()
-            && (self.in_flight.get() > 0 || self.idle() >= LAST_CALL)
+            && match self.in_flight.get() {
+                0 => self.idle() >= LAST_CALL,
+                _ => !self.answered.get(),
+            }
         {
             return Next::Close;
         }
