@@ -35,6 +35,11 @@ async fn is_served(proxy: &Proxy, acme: &Acme, name: &str) -> bool {
     proxy.tls("secure", &TlsOptions::new(acme.authority(), name)).await.is_ok()
 }
 
+/// Waits until the authority is told that it can look.
+async fn until_shown(acme: &Acme) {
+    until("the name is shown", async || acme.orders().iter().any(|order| order.challenge.is_some())).await;
+}
+
 async fn until_served(proxy: &Proxy, acme: &Acme, name: &str) {
     until(&format!("a certificate for {name}"), async || is_served(proxy, acme, name).await).await;
 }
@@ -62,7 +67,7 @@ async fn a_name_is_served_as_soon_as_the_authority_has_seen_it() {
     lead(&acme, "a.test", &proxy);
     // Until then it answers all the same, with what nobody believes.
     assert!(!is_served(&proxy, &acme, "a.test").await);
-    until("the name is shown", async || acme.orders().iter().any(|order| order.challenge.is_some())).await;
+    until_shown(&acme).await;
     let ready = proxy.admin("GET", "/readyz").await;
     assert_eq!(ready.status, 503);
     assert!(ready.text().contains("listener secure: no certificate yet for a.test"), "{}", ready.text());
@@ -137,7 +142,7 @@ async fn proxies_that_share_a_storage_are_one() {
     let (app, acme, storage) = (Upstream::echo("app").await, Acme::start().await, storage());
     acme.set_looking(false);
     let one = builder(&app, &acme, storage.path(), "\"a.test\"", "").start().await;
-    until("the name is shown", async || acme.orders().iter().any(|order| order.challenge.is_some())).await;
+    until_shown(&acme).await;
     let other = builder(&app, &acme, storage.path(), "\"a.test\"", "").start().await;
     // The authority asks the one that has ordered nothing.
     lead(&acme, "a.test", &other);
@@ -185,7 +190,7 @@ async fn what_a_killed_proxy_began_is_done_by_another() {
     let (app, acme, storage) = (Upstream::echo("app").await, Acme::start().await, storage());
     acme.set_looking(false);
     let one = builder(&app, &acme, storage.path(), "\"a.test\"", "").start().await;
-    until("the name is shown", async || acme.orders().iter().any(|order| order.challenge.is_some())).await;
+    until_shown(&acme).await;
     let other = builder(&app, &acme, storage.path(), "\"a.test\"", "").start().await;
     lead(&acme, "a.test", &other);
     drop(one);

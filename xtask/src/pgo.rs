@@ -5,7 +5,6 @@
 //! so what was counted is kept with the sources; what has changed since is compiled as if nothing was known of it.
 
 use std::fs;
-use std::hash::{DefaultHasher, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -26,7 +25,6 @@ pub(crate) fn release() -> Result<Built> {
     let target = build::target_folder()?;
     let plugins = build::plugins(&target)?;
     let folder = target.join("pgo");
-    let profile = named_by_content(&profile, &folder)?;
     // What has changed since is no news.
     let flags = [&*format!("-Cprofile-use={}", profile.display()), "-Cllvm-args=-no-pgo-warn-mismatch"];
     let made = compile(&folder, "optimised", &flags)?;
@@ -59,21 +57,6 @@ fn kept() -> Result<PathBuf> {
     let release = version.lines().find_map(|line| line.strip_prefix("release: "));
     let release = release.ok_or("`rustc -vV` names no release; is Rust installed?")?;
     Ok(root().join("xtask/profiles").join(format!("rustc-{release}-{}.profdata", host()?)))
-}
-
-/// The profile by a name that says what is in it: cargo compiles anew where a flag changes, and not where a file does.
-fn named_by_content(profile: &Path, folder: &Path) -> Result<PathBuf> {
-    let content = fs::read(profile).map_err(|error| format!("{}: {error}", profile.display()))?;
-    let mut hasher = DefaultHasher::new();
-    hasher.write(&content);
-    let named = folder.join(format!("{:016x}.profdata", hasher.finish()));
-    if named.is_file() {
-        return Ok(named);
-    }
-    fs::create_dir_all(folder)
-        .and_then(|()| fs::write(&named, content))
-        .map_err(|error| format!("{}: {error}", named.display()))?;
-    Ok(named)
 }
 
 /// Beside and renamed: the old one may be running.

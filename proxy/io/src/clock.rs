@@ -1,7 +1,7 @@
 //! A moment to the millisecond, cheap enough to be asked for at every step of a request.
 
 use std::ops::Add;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::time::{ClockId, clock_gettime};
 
@@ -40,6 +40,11 @@ impl Add<Duration> for Millis {
     fn add(self, time: Duration) -> Self {
         Self(self.0.saturating_add(in_millis(time)))
     }
+}
+
+/// Unix time, in seconds.
+pub fn unix_seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 /// A time in whole milliseconds.

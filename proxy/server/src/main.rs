@@ -23,6 +23,7 @@ mod listener;
 mod log;
 mod machine;
 mod metrics;
+mod outbound;
 mod policy;
 mod regular;
 mod rehearsal;

@@ -3,10 +3,11 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 use rustix::io::Errno;
+use sha2::{Digest, Sha256};
 
 /// The code of a plugin is the largest there is; those of large languages' runtimes have tens of megabytes.
 const LARGEST: u64 = 256 << 20;
@@ -33,6 +34,12 @@ pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
 pub(crate) fn read_to_string(path: &Path) -> io::Result<String> {
     let bytes = read(path)?;
     String::from_utf8(bytes).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8"))
+}
+
+/// A file, and the SHA-256 of its content; `None` where it cannot be read.
+pub(crate) fn digested(file: PathBuf) -> (PathBuf, Option<[u8; 32]>) {
+    let digest = read(&file).ok().map(|bytes| Sha256::digest(bytes).into());
+    (file, digest)
 }
 
 /// Whether there is no file of that name, but at most something else: a folder, say, or a link that leads nowhere.

@@ -301,8 +301,22 @@ where
 {
     let config = generation.config.clone();
     let listener = config.listeners.get(&*connection.listener)?;
-    let Serves::Http(versions) = &listener.serves else {
-        return Some(Box::pin(forward(worker, generation, connection, held, stream)));
+    let versions = match &listener.serves {
+        Serves::Http(versions) => versions,
+        Serves::Tcp(upstream) => {
+            let upstream = upstream.clone();
+            return Some(Box::pin(async move {
+                let tunnel = tcp::forward(&worker, &generation, &connection, stream, &upstream).await;
+                carry(&worker, generation, tunnel, held).await;
+            }));
+        }
+        Serves::TlsPassthrough(names) => {
+            let names = names.clone();
+            return Some(Box::pin(async move {
+                let tunnel = tcp::pass_through(&worker, &generation, &connection, stream, &names).await;
+                carry(&worker, generation, tunnel, held).await;
+            }));
+        }
     };
     let bounds = Bounds {
         limits: config.limits,
@@ -323,26 +337,13 @@ where
     Some(Box::pin(connection::serve(stream, negotiated, bounds, draining, handle, unparsed, counted)))
 }
 
-/// Forwards the bytes of a connection to a server.
-async fn forward<S>(
-    worker: Rc<Worker>,
+/// Carries the bytes of a connection that is forwarded, if a server was found for it.
+async fn carry<S: AsyncRead + AsyncWrite>(
+    worker: &Worker,
     generation: Rc<Generation>,
-    connection: Connection,
+    tunnel: Option<tcp::Tunnel<S>>,
     held: Held,
-    stream: S,
-) where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    let serves = generation.config.listeners.get(&*connection.listener).map(|listener| &listener.serves);
-    let tunnel = match serves {
-        Some(Serves::Tcp(upstream)) => {
-            tcp::forward(&worker, &generation, &connection, stream, upstream).await
-        }
-        Some(Serves::TlsPassthrough(names)) => {
-            tcp::pass_through(&worker, &generation, &connection, stream, names).await
-        }
-        Some(Serves::Http(_)) | None => None,
-    };
+) {
     // The tunnel may outlive many generations, and needs none.
     drop(generation);
     if let Some(tunnel) = tunnel {

@@ -15,11 +15,6 @@ pub(super) struct Clock {
 const MONTHS: [&str; 12] =
     ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
-/// Now, as [`Clock::rfc3339`] has it, for what comes now and then.
-pub(super) fn now() -> String {
-    Clock::default().rfc3339(str::to_owned)
-}
-
 impl Clock {
     /// Now in UTC, to the millisecond, as RFC 3339 writes it.
     pub(super) fn rfc3339<R>(&self, take: impl FnOnce(&str) -> R) -> R {

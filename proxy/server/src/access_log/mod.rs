@@ -9,30 +9,29 @@ mod output;
 mod values;
 mod writer;
 
-use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, LazyLock};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use http::{HeaderValue, Method, Request, StatusCode, Uri, Version, header};
-use serde::{Serialize, Serializer};
 use tidegate_config::{AccessLog, LogSample};
-use tidegate_message::{Connection, UNKNOWN};
+use tidegate_io::clock::unix_seconds;
+use tidegate_message::Connection;
 use tidegate_upstream::{AttemptEnd, Attempts};
 
+use self::clock::Clock;
 pub(crate) use self::connection::ConnectionRecord;
 use self::output::Output;
 pub(crate) use self::output::check;
-use self::values::{Format, Tried, Values, tried};
+use self::values::{Format, Values};
 pub(crate) use self::writer::Writer;
 use crate::explain::Explained;
 use crate::lines::{self, Lines};
-use crate::metrics::{Counting, Failure, Serving, Traffic, method_index, unix_now};
+use crate::metrics::{Counting, Failure, Serving, Traffic, method_index};
 use crate::policy::Step;
 use crate::trace::{self, Trace};
 
@@ -326,7 +325,7 @@ impl Record {
     fn failed(&self, failure: &'static str) -> Failure {
         let asked = self.asked.as_ref();
         Failure {
-            at: unix_now(),
+            at: unix_seconds(SystemTime::now()),
             id: id_text(self.id),
             listener: self.listener.to_string(),
             method: asked.and_then(|asked| asked.method.as_ref()).map(Method::to_string),
@@ -348,33 +347,7 @@ impl Record {
         if let Some(log) = &self.log
             && (failure.is_some() || self.status.is_none_or(|status| log.takes(status)))
         {
-            log.line(&Values {
-                id: self.id,
-                request_id: self.request_id.as_ref().map(HeaderValue::as_bytes),
-                trace_id: trace_id.as_deref(),
-                listener: &self.listener,
-                client: self.client,
-                peer: self.peer,
-                version: version_text(asked.version),
-                method: asked.method.as_ref().map(Method::as_str),
-                scheme: Some(self.scheme),
-                host: asked.host(),
-                server_name: None,
-                target: Some(asked.target()),
-                status: Some(self.status.map_or(CLIENT_CLOSED, |status| status.as_u16())),
-                route: self.route.as_deref(),
-                server: self.server().map(|server| &**server),
-                attempts: Some(&self.attempts),
-                failure,
-                bytes_in: self.bytes_in,
-                bytes_out: self.bytes_out,
-                duration_us: micros(took),
-                upstream_us: self.upstream.map(micros),
-                user_agent: asked.user_agent.as_ref().map(HeaderValue::as_bytes),
-                headers: &asked.headers,
-                attributes: &self.attributes,
-                policies: &self.policies,
-            });
+            log.line(&self.values(asked, took, trace_id.as_deref()));
         }
         if let Some((trace, handle)) = self.trace.as_ref().filter(|_| self.is_traced()) {
             handle.finish(&trace::Exchange {
@@ -401,70 +374,45 @@ impl Record {
             });
         }
         if let Some(explained) = &self.explained {
-            explained.finish(id_text(self.id), &self.explained_line(asked, took));
+            let mut line = Vec::new();
+            PLAIN.write(&self.values(asked, took, None), &Clock::default(), &mut line);
+            explained.finish(id_text(self.id), &line);
         }
     }
 
-    /// What is kept of an exchange that is explained: whatever the access log tells.
-    fn explained_line<'a>(&'a self, asked: &'a Asked, took: Duration) -> Line<'a> {
-        let attempts = self.attempts.iter().nth(1).map(|_| tried(&self.attempts));
-        Line {
-            time: clock::now(),
-            id: id_text(self.id),
-            request_id: self.request_id.as_ref().map(text),
+    fn values<'a>(&'a self, asked: &'a Asked, took: Duration, trace_id: Option<&'a str>) -> Values<'a> {
+        Values {
+            id: self.id,
+            request_id: self.request_id.as_ref().map(HeaderValue::as_bytes),
+            trace_id,
             listener: &self.listener,
             client: self.client,
             peer: self.peer,
             version: version_text(asked.version),
             method: asked.method.as_ref().map(Method::as_str),
-            scheme: self.scheme,
-            host: asked.host().map(String::from_utf8_lossy),
-            target: asked.target(),
-            status: self.status.map_or(CLIENT_CLOSED, |status| status.as_u16()),
+            scheme: Some(self.scheme),
+            host: asked.host(),
+            server_name: None,
+            target: Some(asked.target()),
+            status: Some(self.status.map_or(CLIENT_CLOSED, |status| status.as_u16())),
             route: self.route.as_deref(),
             server: self.server().map(|server| &**server),
-            attempts: attempts.unwrap_or_default(),
+            attempts: Some(&self.attempts),
             failure: self.failure(),
             bytes_in: self.bytes_in,
             bytes_out: self.bytes_out,
             duration_us: micros(took),
             upstream_us: self.upstream.map(micros),
-            user_agent: asked.user_agent.as_ref().map(text),
-            attributes: self.attributes.iter().map(|(key, value)| (&**key, &**value)).collect(),
+            user_agent: asked.user_agent.as_ref().map(HeaderValue::as_bytes),
+            headers: &asked.headers,
+            attributes: &self.attributes,
             policies: &self.policies,
         }
     }
 }
 
-#[derive(Serialize)]
-struct Line<'a> {
-    time: String,
-    id: String,
-    request_id: Option<Cow<'a, str>>,
-    listener: &'a str,
-    #[serde(serialize_with = "known")]
-    client: IpAddr,
-    peer: SocketAddr,
-    version: &'static str,
-    method: Option<&'a str>,
-    scheme: &'static str,
-    host: Option<Cow<'a, str>>,
-    target: &'a str,
-    status: u16,
-    route: Option<&'a str>,
-    server: Option<&'a str>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    attempts: Vec<Tried<'a>>,
-    failure: Option<&'static str>,
-    bytes_in: u64,
-    bytes_out: u64,
-    duration_us: u64,
-    upstream_us: Option<u64>,
-    user_agent: Option<Cow<'a, str>>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    attributes: BTreeMap<&'a str, &'a str>,
-    policies: &'a [Step],
-}
+/// The usual line, with nothing masked: what is kept of a request that is explained.
+static PLAIN: LazyLock<Format> = LazyLock::new(Format::plain);
 
 /// As metrics have it.
 fn outcome(end: AttemptEnd) -> &'static str {
@@ -473,15 +421,6 @@ fn outcome(end: AttemptEnd) -> &'static str {
         AttemptEnd::Answered(_) => "answered",
         AttemptEnd::Failed(failure) => failure,
     }
-}
-
-fn text(value: &HeaderValue) -> Cow<'_, str> {
-    String::from_utf8_lossy(value.as_bytes())
-}
-
-/// The address of a client, if it is known.
-fn known<S: Serializer>(client: &IpAddr, serializer: S) -> Result<S::Ok, S::Error> {
-    if *client == UNKNOWN { serializer.serialize_str("unknown") } else { client.serialize(serializer) }
 }
 
 /// As it is in the log.

@@ -118,10 +118,8 @@ impl Format {
             });
             if *field == LogField::Referer { Value::Url(at) } else { Value::Header(at) }
         };
-        let mut json = |fields: &[LogField]| {
-            let key = |field: &LogField| format!(",\"{}\":", field.name()).into_bytes();
-            Kind::Json(fields.iter().map(|field| (key(field), value(field))).collect())
-        };
+        let mut json =
+            |fields: &[LogField]| Kind::Json(fields.iter().map(|field| (key(field), value(field))).collect());
         let (kind, of_connections) = match &log.line {
             LineFormat::Json(fields) if *fields == LogField::usual() => (json(fields), json(&OF_CONNECTIONS)),
             LineFormat::Json(fields) => (json(fields), json(fields)),
@@ -137,6 +135,13 @@ impl Format {
             }
         };
         Self { kind, of_connections, mask_query: log.mask_query.clone(), headers }
+    }
+
+    /// The usual line of JSON, with nothing masked.
+    pub(super) fn plain() -> Self {
+        let value = |field: &LogField| (key(field), Value::Of(field.clone()));
+        let kind = || Kind::Json(LogField::usual().iter().map(value).collect());
+        Self { kind: kind(), of_connections: kind(), mask_query: Vec::new(), headers: Vec::new() }
     }
 
     /// The fields of the request whose values lines tell, beside `User-Agent`.
@@ -285,9 +290,14 @@ impl Format {
     }
 }
 
+/// What stands before a value.
+fn key(field: &LogField) -> Vec<u8> {
+    format!(",\"{}\":", field.name()).into_bytes()
+}
+
 /// One attempt of several.
 #[derive(Serialize)]
-pub(super) struct Tried<'a> {
+struct Tried<'a> {
     server: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<u16>,
@@ -295,7 +305,7 @@ pub(super) struct Tried<'a> {
     failure: Option<&'static str>,
 }
 
-pub(super) fn tried(attempts: &Attempts) -> Vec<Tried<'_>> {
+fn tried(attempts: &Attempts) -> Vec<Tried<'_>> {
     let tried = attempts.iter().map(|attempt| {
         let (status, failure) = match attempt.end {
             AttemptEnd::UnderWay => (None, None),

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::GeneralPurposeConfig;
-use sha2::{Digest, Sha256};
 use tidegate_acme::{
     Acme, Authority, Certificates, ChallengeKind, Challenges, Dns, ExternalAccount, KeyType, Settings,
     Storage, TicketSecrets, Watcher,
@@ -70,11 +69,7 @@ impl Obtainer {
         let names: BTreeSet<String> = config.acme_names().into_iter().cloned().collect();
         // Before the certificates are taken: others may come in between.
         let version = self.acme.version();
-        let digest = |file: PathBuf| {
-            let digest = regular::read(&file).ok().map(|bytes| Sha256::digest(bytes).into());
-            (file, digest)
-        };
-        let files = files(config).map(digest).collect();
+        let files = files(config).map(regular::digested).collect();
         let inputs = Inputs { acme: config.acme.clone(), names, files };
         let is_same = self.inputs.as_ref() == Some(&inputs);
         if inputs.names.is_empty() {
@@ -155,7 +150,7 @@ fn settings(config: &Config, storage: Storage) -> Result<Settings, Problem> {
         let problem = |key: &str, message: String| {
             config.positions.problem(&format!("{place}.{key}"), format!("{place}.{key}: {message}"))
         };
-        let tls = tls::for_authority(authority.ca.as_deref()).map_err(|message| problem("ca", message))?;
+        let tls = tls::for_own_requests(authority.ca.as_deref()).map_err(|message| problem("ca", message))?;
         let external_account = match &authority.external_account {
             None => None,
             Some(account) => {

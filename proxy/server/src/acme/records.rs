@@ -30,7 +30,7 @@ pub(super) fn open(hook: &DnsHook) -> Result<Arc<dyn Records>, String> {
         HookBy::Url(url) => {
             let url: Uri = url.parse().map_err(|_| format!("{url:?} is no URL"))?;
             let is_secure = url.scheme_str() == Some("https");
-            let tls = is_secure.then(|| tls::for_authority(None)).transpose()?;
+            let tls = is_secure.then(|| tls::for_own_requests(None)).transpose()?;
             Arc::new(Listener { url, transport: Arc::new(Http::new(tls)), limit })
         }
     })

@@ -7,15 +7,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, Uri, header};
 use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
 use tidegate_acme::{Transport, TransportFuture};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
+
+use crate::outbound::{Sender, connect, described};
 
 /// For a name, a connection and a handshake.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -31,8 +27,6 @@ pub(super) struct Http {
     /// The connection that was used last, with whom it is to.
     idle: Arc<Mutex<Option<(String, Sender)>>>,
 }
-
-type Sender = SendRequest<Full<Bytes>>;
 
 impl Http {
     pub(super) fn new(tls: Option<Arc<ClientConfig>>) -> Self {
@@ -79,7 +73,8 @@ async fn exchange(
             },
         }
     }
-    let mut sender = timeout(CONNECT, connect(tls, &uri))
+    let port = uri.port_u16().unwrap_or(if tls.is_some() { 443 } else { 80 });
+    let mut sender = timeout(CONNECT, connect(tls, uri.host().unwrap_or_default(), port))
         .await
         .map_err(|_| format!("no connection within {} s", CONNECT.as_secs()))??;
     let answer = sender.send_request(request).await.map_err(|error| described(&error))?;
@@ -102,30 +97,6 @@ fn in_origin_form(
     Ok(request)
 }
 
-async fn connect(tls: Option<Arc<ClientConfig>>, uri: &Uri) -> Result<Sender, String> {
-    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
-    let port = if tls.is_some() { 443 } else { 80 };
-    let stream = TcpStream::connect((host, uri.port_u16().unwrap_or(port))).await;
-    let stream = stream.map_err(|error| error.to_string())?;
-    // Small messages that wait for each other.
-    let _ = stream.set_nodelay(true);
-    match tls {
-        None => speak(stream).await,
-        Some(tls) => {
-            let name = ServerName::try_from(host.to_owned()).map_err(|error| error.to_string())?;
-            let stream = TlsConnector::from(tls).connect(name, stream).await;
-            speak(stream.map_err(|error| format!("TLS: {error}"))?).await
-        }
-    }
-}
-
-async fn speak(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Result<Sender, String> {
-    let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(|error| described(&error))?;
-    // Ends with the sender, or with the other side.
-    tokio::spawn(connection);
-    Ok(sender)
-}
-
 /// Reads the answer, and keeps the connection.
 async fn finish(
     answer: Response<hyper::body::Incoming>,
@@ -138,11 +109,4 @@ async fn finish(
     let body = body.map_err(|error| format!("its answer broke off: {error}"))?.to_bytes();
     *idle.lock().unwrap_or_else(PoisonError::into_inner) = Some((authority, sender));
     Ok(Response::from_parts(parts, body))
-}
-
-fn described(error: &hyper::Error) -> String {
-    match std::error::Error::source(error) {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
-    }
 }

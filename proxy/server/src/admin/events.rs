@@ -12,11 +12,12 @@ use http::{HeaderValue, Response, header};
 use http_body::Frame;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
+use tidegate_io::clock::unix_seconds;
 use tidegate_telemetry::Distribution;
 use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::status::{not_ready, seconds};
+use super::status::{not_ready, reload};
 use super::{Body, Inside};
 use crate::metrics::{ListenerSum, Metrics, PolicySum, ServerSum, Sums, TrafficSum};
 use crate::reload::{Handle, Status};
@@ -162,7 +163,7 @@ impl Taken {
         let rate = Rate(self.since(before));
         let duration = self.all.duration.since(&before.all.duration);
         json!({
-            "at": seconds(self.at),
+            "at": unix_seconds(self.at),
             "rate": rate.of(self.all.count(), before.all.count()),
             "errors": rate.of(self.all.errors(), before.all.errors()),
             "p50-us": duration.quantile(0.5),
@@ -176,10 +177,6 @@ impl Taken {
         let mut event = self.point(before);
         let in_flight: u64 = self.sums.listeners.values().map(ListenerSum::in_flight).sum();
         let connections: u64 = self.sums.listeners.values().map(ListenerSum::open).sum();
-        let reports = control.history().reports();
-        let reload = reports.last().map(|report| json!({
-            "at": seconds(report.at), "result": report.end, "generation": report.generation, "problems": report.problems,
-        }));
         let more = json!({
             "failures": rate.of(self.failures, before.failures),
             "in-flight": in_flight,
@@ -188,7 +185,7 @@ impl Taken {
             "sent": rate.of(self.all.sent, before.all.sent),
             "draining": status.draining,
             "reasons": not_ready(&status, control.certificates()),
-            "reload": reload,
+            "reload": control.history().reports().last().map(reload),
             "listeners": self.listeners(before, rate, &status),
             "upstreams": self.upstreams(before, rate, &status),
             "policies": self.policies(before, rate, &status),

@@ -1,18 +1,19 @@
 //! How the proxy fares, in JSON and in reasons.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tidegate_acme::{NameState, Watcher};
 use tidegate_config::Config;
 use tidegate_io::Millis;
+use tidegate_io::clock::unix_seconds;
 use tidegate_state::Reach;
 
 use super::Inside;
 use super::process::Process;
 use crate::metrics::Metrics;
-use crate::reload::{Handle, PolicyStatus, Status};
+use crate::reload::{Handle, PolicyStatus, Report, Status};
 
 /// A worker turns over once a second; one that does not for so long serves nobody.
 const TURNS_OVER: Duration = Duration::from_secs(10);
@@ -92,7 +93,7 @@ pub(super) fn whole(inside: &Inside) -> Value {
     json!({
         "version": env!("CARGO_PKG_VERSION"),
         "generation": reports.last().map(|report| report.generation),
-        "began": seconds(began),
+        "began": unix_seconds(began),
         "uptime-s": began.elapsed().unwrap_or_default().as_secs(),
         "draining": status.draining,
         "ready": reasons.is_empty(),
@@ -117,16 +118,16 @@ pub(super) fn upstreams(control: &Handle) -> Value {
 
 /// The last reloads, the latest last.
 pub(super) fn reloads(control: &Handle) -> Value {
-    let reports = control.history().reports().into_iter();
-    let shown = reports.map(|report| {
-        json!({
-            "at": seconds(report.at),
-            "result": report.end,
-            "generation": report.generation,
-            "problems": report.problems,
-        })
-    });
-    json!(shown.collect::<Vec<_>>())
+    json!(control.history().reports().iter().map(reload).collect::<Vec<_>>())
+}
+
+pub(super) fn reload(report: &Report) -> Value {
+    json!({
+        "at": unix_seconds(report.at),
+        "result": report.end,
+        "generation": report.generation,
+        "problems": report.problems,
+    })
 }
 
 /// Where policies keep what they share, and whether that can be reached.
@@ -140,12 +141,7 @@ pub(super) fn state(status: &tidegate_state::Status) -> Value {
             Reach::Reachable => "reachable",
             Reach::Unreachable => "unreachable",
         },
-        "since": seconds(status.since),
-        "last-error": error.map(|(at, text)| json!({ "at": seconds(*at), "error": text })),
+        "since": unix_seconds(status.since),
+        "last-error": error.map(|(at, text)| json!({ "at": unix_seconds(*at), "error": text })),
     })
-}
-
-/// Unix time.
-pub(super) fn seconds(time: SystemTime) -> u64 {
-    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }

@@ -16,9 +16,8 @@ pub(super) fn asked(active: &ActiveExchange) -> Option<&str> {
 
 /// The answer; `None`: the token is not ours, and the request is one as any other. Servers may have certificates obtained by
 /// themselves.
-pub(super) async fn answer(active: &ActiveExchange) -> Option<Reply> {
-    let (token, challenges) = (asked(active)?.to_owned(), active.generation.challenges.clone()?);
-    let body = challenges.http(&token).await?;
+pub(super) async fn answer(active: &ActiveExchange, token: &str) -> Option<Reply> {
+    let body = active.generation.challenges.as_ref()?.http(token).await?;
     let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

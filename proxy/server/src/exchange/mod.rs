@@ -7,9 +7,9 @@
 //!        refusal
 //! ```
 //!
-//! `begin` makes an exchange of a request, `challenge` answers those who sign certificates, `active` is what belongs to it until its end, `policies` shows it and its
-//! bodies to the policies, `destination` sends it on, `switch` carries a connection that changes its protocol, and in
-//! `log_phases` it waits for the last word of policies.
+//! `begin` makes an exchange of a request, `challenge` answers those who sign certificates, `active` is what belongs to
+//! it until its end, `policies` shows it and its bodies to the policies, `destination` sends it on, `switch` carries a
+//! connection that changes its protocol, and in `log_phases` it waits for the last word of policies.
 
 mod active;
 mod begin;
@@ -59,8 +59,8 @@ pub(crate) fn serve(
 
 /// Takes the request through the policies, has it answered, and takes the response back through them.
 async fn answer(mut active: Box<ActiveExchange>, body: RequestBody) -> Response<ResponseBody> {
-    if challenge::asked(&active).is_some()
-        && let Some(reply) = Box::pin(challenge::answer(&active)).await
+    if let Some(token) = challenge::asked(&active)
+        && let Some(reply) = Box::pin(challenge::answer(&active, token)).await
     {
         let outcome = active.reply(reply);
         return finish(active, outcome);

@@ -136,11 +136,9 @@ pub(crate) struct Explained {
 }
 
 impl Explained {
-    /// `line` is that of the access log.
-    pub(crate) fn finish(&self, id: String, line: &impl serde::Serialize) {
-        let kept = recorded::Kept { line, headers: &self.headers, explained: &self.calls };
-        // Strings and numbers always serialise.
-        if let Ok(json) = serde_json::to_string(&kept) {
+    /// `line` is that of the access log, in JSON.
+    pub(crate) fn finish(&self, id: String, line: &[u8]) {
+        if let Some(json) = recorded::kept(line, &self.headers, &self.calls) {
             self.recent.push(id, json, self.keep);
         }
     }

@@ -16,13 +16,19 @@ const CUT: &str = "…";
 /// Bytes of a value that are kept.
 const LONGEST: usize = 1024;
 
-/// A line of the access log, with more.
+/// What a line of the access log does not tell.
 #[derive(Serialize)]
-pub(super) struct Kept<'a, L> {
-    #[serde(flatten)]
-    pub(super) line: &'a L,
-    pub(super) headers: &'a Fields,
-    pub(super) explained: &'a [Account],
+struct More<'a> {
+    headers: &'a Fields,
+    explained: &'a [Account],
+}
+
+/// A line of the access log, with more: one object of both.
+pub(super) fn kept(line: &[u8], headers: &Fields, explained: &[Account]) -> Option<String> {
+    let line = str::from_utf8(line).ok()?.trim_end().strip_suffix('}')?;
+    // Strings and numbers always serialise.
+    let more = serde_json::to_string(&More { headers, explained }).ok()?;
+    Some(format!("{line},{}", more.strip_prefix('{')?))
 }
 
 /// What a line tells of a request: one that was kept, or one of the access log.

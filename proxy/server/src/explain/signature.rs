@@ -4,9 +4,10 @@
 //! digits, of that time, the method, the host and the target, with a line feed after each. So it is of no use for another request,
 //! nor for long.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use tidegate_crypto::{Hash, equal, hmac};
+use tidegate_io::clock::unix_seconds;
 
 /// Seconds for which a signature holds, and by which clocks may differ.
 const VALID: u64 = 300;
@@ -59,7 +60,7 @@ impl Key {
 }
 
 fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+    unix_seconds(SystemTime::now())
 }
 
 #[cfg(test)]

@@ -3,7 +3,6 @@
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError, TryLockError};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 use tidegate_io::Millis;
@@ -66,9 +65,4 @@ impl Turn {
         }
         self.kept.replace(self.kept.get().saturating_add(1)) < PER_SECOND
     }
-}
-
-/// Unix time, now.
-pub(crate) fn unix_now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }

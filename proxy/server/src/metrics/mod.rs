@@ -16,7 +16,7 @@ use tidegate_io::Millis;
 use tidegate_telemetry::{ByNames, Counter, Shown};
 
 use self::failures::Turn;
-pub(crate) use self::failures::{Failure, Failures, unix_now};
+pub(crate) use self::failures::{Failure, Failures};
 pub(crate) use self::series::{
     CLASSES, Forwarded, Listening, METHODS, PolicyCalls, RESUMED, Serving, TLS_VERSIONS, Traffic,
     method_index,

@@ -1,11 +1,10 @@
 //! What is counted under one name.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::StatusCode;
+use tidegate_io::clock::unix_seconds;
 use tidegate_telemetry::{Counter, Durations, Words};
-
-use super::failures::unix_now;
 
 /// Methods with a name of their own in metrics: a client may send any.
 pub(crate) const METHODS: [&str; 9] =
@@ -169,7 +168,7 @@ impl Serving {
     pub(crate) fn failed(&self, failure: &str) {
         self.attempts.add(failure);
         if let Some(at) = OUTCOMES.iter().position(|known| *known == failure) {
-            self.last_failure.0.set(unix_now());
+            self.last_failure.0.set(unix_seconds(SystemTime::now()));
             self.last_failure.1.set(at as u64);
         }
     }

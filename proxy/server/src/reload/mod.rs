@@ -23,7 +23,7 @@ use tokio::sync::{mpsc, oneshot};
 pub(crate) use self::directory::{
     Directory, Look, Scan, State as PolicyState, Status as PolicyStatus, settings_of,
 };
-pub(crate) use self::history::{End, History};
+pub(crate) use self::history::{End, History, Report};
 use self::watch::{Fingerprint, Watcher, Written};
 use crate::access_log;
 use crate::acme::{self, Obtainer};
@@ -426,12 +426,16 @@ impl Control {
     }
 
     fn fingerprint(&self) -> Fingerprint {
-        let certificates = self.config().into_iter().flat_map(tls::files);
-        let others = certificates
-            .chain(self.config().into_iter().flat_map(explain::files))
-            .chain(self.config().into_iter().flat_map(acme::files))
-            .chain(self.directory.secret_files());
-        Fingerprint::take(&self.file, self.config(), others)
+        Fingerprint::take(&self.file, self.config(), self.named_files())
+    }
+
+    /// Files that others name.
+    fn named_files(&self) -> impl Iterator<Item = PathBuf> {
+        let of_config = self
+            .config()
+            .into_iter()
+            .flat_map(|config| tls::files(config).chain(explain::files(config)).chain(acme::files(config)));
+        of_config.chain(self.directory.secret_files())
     }
 
     /// Files whose directories are watched: the directory of plugins stands for itself by a file in it.
@@ -441,10 +445,7 @@ impl Control {
             files.push(config.plugin_directory.join("plugin"));
             let entries = std::fs::read_dir(&config.plugin_directory).into_iter().flatten().flatten();
             files.extend(entries.map(|entry| entry.path()));
-            files.extend(tls::files(config));
-            files.extend(explain::files(config));
-            files.extend(acme::files(config));
-            files.extend(self.directory.secret_files());
+            files.extend(self.named_files());
         }
         files.into_iter()
     }

@@ -44,10 +44,7 @@ impl ClientLoader {
         let before = problems.len();
         for (name, upstream) in &config.upstreams {
             let Some(tls) = &upstream.tls else { continue };
-            let files = files(tls).map(|file| {
-                let digest = crate::regular::read(&file).ok().map(|bytes| Sha256::digest(bytes).into());
-                (file, digest)
-            });
+            let files = files(tls).map(crate::regular::digested);
             let inputs = Inputs { tls: tls.clone(), protocol: upstream.protocol, files: files.collect() };
             let one = match self.built.get(name).filter(|(known, _)| *known == inputs) {
                 Some((_, kept)) => Some(kept.clone()),
@@ -132,8 +129,8 @@ impl ClientLoader {
     }
 }
 
-/// How an authority is spoken to whose own certificate `ca` has signed, or whom the system believes.
-pub(crate) fn for_authority(ca: Option<&Path>) -> Result<Arc<ClientConfig>, String> {
+/// How somebody is spoken to whose certificate `ca` has signed, or whom the system believes.
+pub(crate) fn for_own_requests(ca: Option<&Path>) -> Result<Arc<ClientConfig>, String> {
     let roots = match ca {
         Some(ca) => authorities(ca).map_err(|what| format!("{}: {what}", ca.display()))?,
         None => system_authorities()?,

@@ -8,7 +8,6 @@ use rustls::ServerConfig;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{ProducesTickets, WebPkiClientVerifier};
-use sha2::{Digest, Sha256};
 use tidegate_acme::{Certificates, Stored, TicketSecrets};
 use tidegate_config::{ClientAuth, Config, Group, HttpVersions, Problem, Serves, Tls, TlsVersion};
 
@@ -299,10 +298,8 @@ impl Inputs {
     fn of(tls: &Tls, http: Option<HttpVersions>, shares_tickets: bool, obtained: &Certificates) -> Self {
         let tls_names = &tls.acme;
         let certificates = tls.certificates.iter().flat_map(|one| [&one.chain, &one.key]);
-        let files = certificates.chain(&tls.client_ca).chain(&tls.client_crl).map(|file| {
-            let digest = crate::regular::read(file).ok().map(|bytes| Sha256::digest(bytes).into());
-            (file.clone(), digest)
-        });
+        let files =
+            certificates.chain(&tls.client_ca).chain(&tls.client_crl).cloned().map(crate::regular::digested);
         // What the table says, in a form that can be compared; the paths are in `files`.
         let tls = format!(
             "{:?} {:?} {:?} {:?} {:?} {http:?}",

@@ -11,5 +11,5 @@ mod tickets;
 
 pub(crate) use self::accept::{Accepted, Failed, accept};
 pub(crate) use self::certificates::client_certificate_of_pem;
-pub(crate) use self::client::{ClientLoader, for_authority};
+pub(crate) use self::client::{ClientLoader, for_own_requests};
 pub(crate) use self::config::{Loader, files};

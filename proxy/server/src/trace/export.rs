@@ -10,18 +10,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, header};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
-use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::ClientConfig;
 use tidegate_telemetry::{Span, message};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
-use tokio_rustls::TlsConnector;
 
 use super::Settings;
 use crate::metrics::TraceCounts;
+use crate::{outbound, tls};
 
 /// Spans wait for others for so long: nobody wakes the thread for each of them.
 const TURN: Duration = Duration::from_secs(1);
@@ -42,7 +37,7 @@ pub(super) fn start(
 
 /// Until nobody has spans any more.
 async fn run(settings: &Settings, spans: &Receiver<Vec<Span>>, counts: &TraceCounts) {
-    let tls = settings.collector.is_tls.then(|| Arc::new(system_tls()));
+    let tls = settings.collector.is_tls.then(|| tls::for_own_requests(None));
     // Reported once, until it works again.
     let mut failing = false;
     loop {
@@ -88,44 +83,19 @@ async fn run(settings: &Settings, spans: &Receiver<Vec<Span>>, counts: &TraceCou
     }
 }
 
-/// What the system trusts.
-fn system_tls() -> ClientConfig {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("the versions of the provider itself")
-        .with_root_certificates(roots)
-        .with_no_client_auth()
-}
-
 /// The text of an error is for the log.
-async fn send(settings: &Settings, tls: Option<&Arc<ClientConfig>>, message: Vec<u8>) -> Result<(), String> {
-    let authority = &settings.collector.authority;
-    let stream = TcpStream::connect(authority).await.map_err(|error| error.to_string())?;
-    match tls {
-        None => post(stream, settings, message).await,
-        Some(tls) => {
-            let host = authority.rsplit_once(':').map_or(authority.as_str(), |(host, _)| host);
-            let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned())
-                .map_err(|error| error.to_string())?;
-            let stream = TlsConnector::from(tls.clone()).connect(name, stream).await;
-            post(stream.map_err(|error| error.to_string())?, settings, message).await
-        }
-    }
-}
-
-async fn post<S>(stream: S, settings: &Settings, message: Vec<u8>) -> Result<(), String>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let handshake = http1::handshake(TokioIo::new(stream)).await;
-    let (mut sender, connection) = handshake.map_err(|error| error.to_string())?;
-    let connection = tokio::spawn(connection);
-    let path = if settings.collector.path.is_empty() { "/" } else { &settings.collector.path };
+async fn send(
+    settings: &Settings,
+    tls: Option<&Result<Arc<ClientConfig>, String>>,
+    message: Vec<u8>,
+) -> Result<(), String> {
+    let collector = &settings.collector;
+    let (host, port) = collector.authority.rsplit_once(':').ok_or("a collector without a port")?;
+    let port = port.parse().map_err(|_| "a collector whose port is none")?;
+    let mut sender = outbound::connect(tls.cloned().transpose()?, host, port).await?;
+    let path = if collector.path.is_empty() { "/" } else { &collector.path };
     let mut request = Request::post(path)
-        .header(header::HOST, &settings.collector.authority)
+        .header(header::HOST, &collector.authority)
         .header(header::CONTENT_TYPE, "application/x-protobuf")
         .header(header::CONNECTION, "close")
         .header(header::USER_AGENT, concat!("tidegate/", env!("CARGO_PKG_VERSION")));
@@ -135,8 +105,7 @@ where
     let request = request.body(Full::new(Bytes::from(message))).map_err(|error| error.to_string())?;
     let response = sender.send_request(request).await.map_err(|error| error.to_string())?;
     let status = response.status();
-    // What it says of single spans is not looked at; the connection is closed in any case.
+    // What it says of single spans is not looked at.
     let _ = Limited::new(response.into_body(), 64 << 10).collect().await;
-    connection.abort();
     if status.is_success() { Ok(()) } else { Err(format!("it answered {status}")) }
 }
