@@ -8,6 +8,7 @@ use serde_json::Value;
 use tidegate_tests::{
     Acme, Authority, Builder, Proxy, Refusal, TlsOptions, Upstream, eventually, stock, tls_resumes, until,
 };
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// A proxy with `web`, and `secure` for these names; what it obtains is kept in `storage`.
 fn builder(app: &Upstream, acme: &Acme, storage: &Path, names: &str, more: &str) -> Builder {
@@ -456,4 +457,26 @@ async fn the_check_says_which_names_are_asked_for() {
     assert!(!storage.path().join("deep").exists(), "it is looked at, not made");
     let refused = builder(&app, &acme, storage.path(), "\"*.test\"", "").check();
     assert!(!refused.status.success() && refused.stdout.contains("the wildcard"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_proxy_may_be_ready_before_it_has_a_certificate() {
+    let (app, acme, storage) = (Upstream::echo("app").await, Acme::start().await, storage());
+    acme.set_looking(false);
+    let proxy = builder(&app, &acme, storage.path(), "\"a.test\"", "key-type = \"rsa-2048\"")
+        .section("[ready]\ncertificates = false")
+        .start()
+        .await;
+    lead(&acme, "a.test", &proxy);
+    until_shown(&acme).await;
+    assert_eq!(told(&proxy, "a.test").await["state"], "missing");
+    assert_eq!(proxy.admin("GET", "/readyz").await.status, 200);
+
+    acme.set_looking(true);
+    until_served(&proxy, &acme, "a.test").await;
+    let client =
+        proxy.tls("secure", &TlsOptions::new(acme.authority(), "a.test")).await.expect("a handshake");
+    let (_, certificate) = X509Certificate::from_der(client.certificate()).expect("a certificate");
+    let algorithm = certificate.public_key().algorithm.algorithm.to_string();
+    assert_eq!(algorithm, "1.2.840.113549.1.1.1", "rsaEncryption (RFC 8017 appendix C)");
 }

@@ -247,3 +247,27 @@ async fn without_the_table_the_fields_pass_as_they_come() {
     assert_eq!(headers["traceparent"], "whatever");
     assert!(proxy.access("/a").await.get("trace_id").is_none());
 }
+
+#[tokio::test]
+async fn whose_word_counts_is_the_operators_to_say() {
+    let app = Upstream::echo("app").await;
+    let mut collector = Collector::start().await;
+    let keys = "share = 0\nparents = \"all\"\nservice-name = \"edge\"";
+    let proxy = Proxy::builder(&app).section(&collector.table(keys)).start().await;
+    proxy.ask("GET", "/", &[("traceparent", PARENT)]).await;
+    let message = tidegate_tests::within("a message", collector.messages.recv()).await.expect("a message");
+    let resource_spans = fields(&message)[0].1.bytes();
+    let resource = fields(fields(resource_spans)[0].1.bytes());
+    let attributes: Vec<_> = resource.iter().map(|(_, pair)| attribute(pair.bytes())).collect();
+    assert!(attributes.contains(&("service.name".to_owned(), json!("edge"))), "{attributes:?}");
+
+    let keys = "share = 0\nparents = \"none\"";
+    let proxy = Proxy::builder(&app)
+        .top("trusted-proxies = [\"127.0.0.1\"]")
+        .section(&collector.table(keys))
+        .start()
+        .await;
+    let sent = proxy.ask("GET", "/", &[("traceparent", PARENT)]).await.json()["headers"].clone();
+    assert!(sent["traceparent"].as_str().is_some_and(|told| told.ends_with("-00")), "{sent}");
+    assert!(collector.messages.try_recv().is_err());
+}

@@ -96,7 +96,7 @@ pub(crate) struct Jwks {
 
 #[derive(Debug)]
 struct Known {
-    /// When they were fetched, since the Unix epoch.
+    /// When they were asked for, since the Unix epoch.
     fetched: Duration,
     keys: Vec<Jwk>,
 }
@@ -303,12 +303,12 @@ impl Jwks {
     }
 
     fn carry_out(&self) -> Attempt {
-        self.tried.set(Some(environment::wall_clock()));
+        let asked = environment::wall_clock();
+        self.tried.set(Some(asked));
         let fetched = self.ask();
-        let now = environment::wall_clock();
         let (attempt, state) = match fetched {
             Ok(keys) => {
-                self.keep(keys, now);
+                self.keep(keys, asked);
                 (Attempt::Fetched, DONE)
             }
             Err(reason) => {
@@ -316,19 +316,27 @@ impl Jwks {
                 (Attempt::Failed, FAILED)
             }
         };
-        let _ = store::set(&self.attempt_name, state, Some(self.pause(now)));
+        let _ = store::set(&self.attempt_name, state, Some(self.pause(environment::wall_clock())));
         attempt
     }
 
-    fn keep(&self, keys: Vec<Jwk>, now: Duration) {
+    fn keep(&self, keys: Vec<Jwk>, asked: Duration) {
+        // The timer may have asked later and been answered sooner: an answer that took long has the older keys.
+        self.look(environment::wall_clock());
+        let is_newer = |known: &Known| asked < known.fetched && known.fetched <= environment::wall_clock();
+        if self.known.borrow().as_ref().is_some_and(is_newer) {
+            return;
+        }
         let set: Vec<String> = keys.iter().map(Jwk::to_member).collect();
-        let value = format!("{}\n{{\"keys\":[{}]}}", now.as_millis(), set.join(","));
+        let value = format!("{}\n{{\"keys\":[{}]}}", asked.as_millis(), set.join(","));
         if let Err(error) = store::set(&self.keys_name, value, Some(self.source.keep.get())) {
             log::warn!("the keys are kept by this instance alone: {error}");
             // Nobody is to go back to older ones.
             let _ = store::remove(&self.keys_name);
         }
-        self.known.replace(Some(Known { fetched: now, keys }));
+        // To the millisecond, as it is written there.
+        let fetched = Duration::from_millis(u64::try_from(asked.as_millis()).unwrap_or(u64::MAX));
+        self.known.replace(Some(Known { fetched, keys }));
     }
 
     fn pause(&self, now: Duration) -> Duration {

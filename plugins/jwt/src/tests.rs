@@ -649,6 +649,28 @@ fn the_timer_fetches_beside_the_traffic() {
 }
 
 #[test]
+fn an_answer_that_took_long_does_not_bring_old_keys_back() {
+    let issuer = Issuer::new(&["a", "b"]);
+    let (slow, fast) = (fetching(json!({})), Rc::new(fetching(json!({}))));
+    let (old, new) = (issuer.set(&["a"]), issuer.set(&["b"]));
+    // While the one waits for its answer, the timer of the other asks and has newer keys.
+    let (is_first, other) = (Cell::new(true), fast.clone());
+    testing::answer_callouts(move |_| {
+        if !is_first.replace(false) {
+            return Ok(Reply::new(200).body(new.clone()));
+        }
+        testing::advance(Duration::from_millis(5));
+        assert_eq!(other.on_timer(), Ok(()));
+        testing::advance(Duration::from_millis(5));
+        Ok(Reply::new(200).body(old.clone()))
+    });
+    assert_refused(&slow, &issuer.token("a"), 401, "no key that is known");
+    for policy in [&slow, &*fast] {
+        assert_passes(policy, &issuer.token("b"));
+    }
+}
+
+#[test]
 fn the_request_for_keys_is_what_was_configured() {
     let policy = fetching(json!({ "path": "/keys?v=1", "host": "id.example.com", "timeout": "250ms" }));
     testing::answer_callouts(|callout: &testing::Callout| {
