@@ -63,6 +63,9 @@ enum Command {
         /// The HTTPS port; 0 lets the system choose.
         #[arg(long, default_value_t = 8443)]
         port: u16,
+        /// Have the certificate signed by pebble, an authority for tests, which has to be installed.
+        #[arg(long)]
+        acme: bool,
     },
     /// Work with plugins.
     #[command(subcommand)]
@@ -161,7 +164,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Check { config } => check::run(&config.path()),
         Command::Explain { config, asked } => explain::run(&config, &asked),
         Command::Replay { asked } => replay::run(&asked),
-        Command::Demo { plugins, port } => demo::run(plugins, port),
+        Command::Demo { plugins, port, acme } => demo::run(plugins, port, acme),
         Command::Plugin(PluginCommand::Inspect { file }) => inspect::run(&file),
         Command::Plugin(PluginCommand::New { name, language }) => new::run(&name, language),
         Command::Plugin(PluginCommand::Test { file, cases, settings, junit }) => {

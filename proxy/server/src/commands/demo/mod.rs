@@ -1,5 +1,7 @@
 //! `tidegate demo`: the main job on one machine, with nothing to set up.
 
+mod authority;
+
 use std::convert::Infallible;
 use std::fs;
 use std::io;
@@ -16,6 +18,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use serde_json::{Map, Value, json};
 
+use self::authority::{Authority, NAME};
 use super::print;
 use crate::server;
 
@@ -65,16 +68,23 @@ const SPARE: (&str, &str, &str) =
     ("05-closed", "access-control", "[config]\nrules = [{ deny = true }]\nstatus = 503\n");
 
 /// Sets up a directory, starts the origins, says what to try, and serves until it is stopped.
-pub(crate) fn run(plugins: Option<PathBuf>, port: u16) -> Result<ExitCode, String> {
+/// With `acme`, an authority of this machine signs the certificate.
+pub(crate) fn run(plugins: Option<PathBuf>, port: u16, acme: bool) -> Result<ExitCode, String> {
     let stock = plugins.map_or_else(find_stock_policies, Ok)?;
     let directory =
         tempfile::Builder::new().prefix("tidegate-demo-").tempdir().map_err(|error| error.to_string())?;
     let root = directory.path();
     let origins = start_origins().map_err(|error| format!("cannot start the origins: {error}"))?;
     let port = choose_port(port).map_err(|error| format!("cannot use port {port}: {error}; try --port 0"))?;
-    lay_out(root, &stock, port, &origins)
+    let clear = choose_port(0).map_err(|error| error.to_string())?;
+    let authority = acme.then(|| Authority::start(&root.join("authority"), clear, port)).transpose()?;
+    let edge = match &authority {
+        None => own_certificate(root, port),
+        Some(authority) => Ok(obtained_certificate(authority, clear, port)),
+    };
+    edge.and_then(|edge| lay_out(root, &stock, edge, &origins))
         .map_err(|error| format!("cannot set up {}: {error}", root.display()))?;
-    print(&what_to_try(root, port))?;
+    print(&what_to_try(root, port, authority.as_ref()))?;
     server::run(root.join("tidegate.toml")).map_err(|error| error.to_string())
 }
 
@@ -140,7 +150,39 @@ fn describe(origin: &str, request: &Request<Incoming>) -> Response<Full<Bytes>> 
     response
 }
 
-fn lay_out(root: &Path, stock: &Path, port: u16, origins: &[(&str, SocketAddr)]) -> io::Result<()> {
+/// The listener, with a certificate that the demo signs itself.
+fn own_certificate(root: &Path, port: u16) -> io::Result<String> {
+    let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
+    let certificate = rcgen::generate_simple_self_signed(names).map_err(io::Error::other)?;
+    fs::write(root.join("certificate.pem"), certificate.cert.pem())?;
+    fs::write(root.join("certificate.key"), certificate.signing_key.serialize_pem())?;
+    Ok(format!(
+        r#"[listener.secure]
+address = "127.0.0.1:{port}"
+tls = {{ certificates = [{{ chain = "certificate.pem", key = "certificate.key" }}] }}
+"#
+    ))
+}
+
+/// The listeners, with a certificate that the authority signs.
+fn obtained_certificate(authority: &Authority, clear: u16, port: u16) -> String {
+    let directory = &authority.directory;
+    format!(
+        r#"[listener.web]
+address = "127.0.0.1:{clear}"
+
+[listener.secure]
+address = "127.0.0.1:{port}"
+tls = {{ acme = ["{NAME}"] }}
+
+[acme]
+directory = "{directory}"
+ca = "authority/authority.pem"
+"#
+    )
+}
+
+fn lay_out(root: &Path, stock: &Path, edge: String, origins: &[(&str, SocketAddr)]) -> io::Result<()> {
     let (plugins, spare) = (root.join("plugins"), root.join("spare"));
     fs::create_dir(&plugins)?;
     fs::create_dir(&spare)?;
@@ -150,19 +192,7 @@ fn lay_out(root: &Path, stock: &Path, port: u16, origins: &[(&str, SocketAddr)])
     let (name, policy, settings) = SPARE;
     install(&spare, stock, name, policy, settings)?;
 
-    let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
-    let certificate = rcgen::generate_simple_self_signed(names).map_err(io::Error::other)?;
-    fs::write(root.join("certificate.pem"), certificate.cert.pem())?;
-    fs::write(root.join("certificate.key"), certificate.signing_key.serialize_pem())?;
-
-    let mut config = format!(
-        r#"default-upstream = "site"
-
-[listener.secure]
-address = "127.0.0.1:{port}"
-tls = {{ certificates = [{{ chain = "certificate.pem", key = "certificate.key" }}] }}
-"#
-    );
+    let mut config = format!("default-upstream = \"site\"\n\n{edge}");
     for (name, address) in origins {
         config.push_str(&format!(
             "\n[upstream.{name}]\nservers = [\"{address}\"]\nhealth = {{ tcp = true }}\n"
@@ -178,15 +208,23 @@ fn install(directory: &Path, stock: &Path, name: &str, policy: &str, settings: &
     fs::write(directory.join(format!("{name}.toml")), settings)
 }
 
-fn what_to_try(root: &Path, port: u16) -> String {
+fn what_to_try(root: &Path, port: u16, authority: Option<&Authority>) -> String {
     let root = root.display();
-    let url = format!("https://localhost:{port}");
+    let host = if authority.is_some() { NAME } else { "localhost" };
+    let url = format!("https://{host}:{port}");
+    let trust = match authority {
+        None => "(-k because the certificate is the demo's own; --http1.1 works as well):\n".to_owned(),
+        Some(authority) => format!(
+            "(the certificate is from pebble, which signs for tests; this is whom to trust, in place of -k):\n\n  \
+             curl -sk {} > {root}/root.pem\n  curl --cacert {root}/root.pem {url}/\n",
+            authority.root
+        ),
+    };
     format!(
         r"tidegate demo: three origins behind {url}, and a chain of three policies in
   {root}/plugins
 
-In another terminal (-k because the certificate is the demo's own; --http1.1 works as well):
-
+In another terminal {trust}
   curl -k {url}/                   the site, by default
   curl -k {url}/api/users          the path decides: the api
   curl -k {url}/images/logo.png    … the images
