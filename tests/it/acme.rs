@@ -4,9 +4,12 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use http::{Request, Response};
+use hyper::body::Incoming;
 use serde_json::Value;
 use tidegate_tests::{
-    Acme, Authority, Builder, Proxy, Refusal, TlsOptions, Upstream, eventually, stock, tls_resumes, until,
+    Acme, Authority, Builder, Proxy, Redis, Refusal, TlsOptions, Upstream, body, eventually, stock,
+    tls_resumes, until,
 };
 use x509_parser::prelude::{FromDer, X509Certificate};
 
@@ -479,4 +482,139 @@ async fn a_proxy_may_be_ready_before_it_has_a_certificate() {
     let (_, certificate) = X509Certificate::from_der(client.certificate()).expect("a certificate");
     let algorithm = certificate.public_key().algorithm.algorithm.to_string();
     assert_eq!(algorithm, "1.2.840.113549.1.1.1", "rsaEncryption (RFC 8017 appendix C)");
+}
+
+/// Who decides which names get a certificate: those that begin with `good`.
+async fn decider() -> Upstream {
+    let decides = |request: Request<Incoming>| {
+        let is_allowed = request.uri().query().is_some_and(|query| query.contains("domain=good"));
+        let status = if is_allowed { 200 } else { 404 };
+        async move { Response::builder().status(status).body(body("")).expect("a response") }
+    };
+    Upstream::serve(decides).await
+}
+
+/// A proxy whose `secure` has no name but those that clients ask for.
+fn on_demand(app: &Upstream, acme: &Acme, storage: &Path, keys: &str) -> Builder {
+    Proxy::builder(app)
+        .file("acme.pem", acme.authority().pem())
+        .section(&format!(
+            "[acme]\ndirectory = \"{}\"\nca = \"acme.pem\"\nstorage = \"{}\"\n[acme.on-demand]\n{keys}",
+            acme.directory(),
+            storage.display()
+        ))
+        .listener("secure", "tls = { on-demand = true }")
+}
+
+#[tokio::test]
+async fn a_client_that_asks_for_a_name_waits_for_its_certificate() {
+    let (app, acme, storage) = (Upstream::echo("app").await, Acme::start().await, storage());
+    let decider = decider().await;
+    let keys = format!("ask = \"http://{}/allowed?by=edge\"\nlimit = 2", decider.address());
+    let proxy = on_demand(&app, &acme, storage.path(), &keys).start().await;
+    for name in ["good.test", "good-too.test", "good-three.test"] {
+        lead(&acme, name, &proxy);
+    }
+    assert_eq!(proxy.admin("GET", "/readyz").await.status, 200, "no name is waited for");
+
+    assert!(is_served(&proxy, &acme, "good.test").await, "in its first handshake");
+    assert!(is_served(&proxy, &acme, "GOOD.test").await);
+    let said = told(&proxy, "good.test").await;
+    assert_eq!((&said["state"], &said["on-demand"]), (&"valid".into(), &true.into()), "{said}");
+    // Who is not allowed costs the authority nothing, and a name that is none not even a question.
+    for name in ["bad.test", "bad.test", "localhost"] {
+        let error =
+            proxy.tls("secure", &TlsOptions::new(acme.authority(), name)).await.err().expect("an alert");
+        assert!(error.to_string().contains("AccessDenied"), "{error}");
+    }
+    proxy.access_log().wait(&["\"tls-name\"", "\"server_name\":\"bad.test\""]).await;
+    let questions: Vec<String> = decider.requests().iter().map(|request| request.target.clone()).collect();
+    assert_eq!(questions, ["/allowed?by=edge&domain=good.test", "/allowed?by=edge&domain=bad.test"]);
+
+    assert!(is_served(&proxy, &acme, "good-too.test").await);
+    assert!(!is_served(&proxy, &acme, "good-three.test").await, "over the limit");
+    assert_eq!(acme.orders().len(), 2);
+
+    // The next start needs nobody.
+    drop(proxy);
+    drop(decider);
+    acme.set_down(true);
+    let proxy = on_demand(&app, &acme, storage.path(), &keys).start().await;
+    assert!(is_served(&proxy, &acme, "good.test").await);
+}
+
+#[tokio::test]
+async fn names_on_demand_can_stand_in_a_file() {
+    let (app, acme, storage) = (Upstream::echo("app").await, Acme::start().await, storage());
+    let builder = |names: &str| {
+        let builder = on_demand(&app, &acme, storage.path(), "names = \"names.txt\"");
+        builder.file("names.txt", format!("# customers\n{names}\n"))
+    };
+    let refused = builder("a_b.test").check();
+    assert!(
+        refused.stdout.contains("acme.on-demand.names: ") && refused.stdout.contains("line 2"),
+        "{refused}"
+    );
+    let proxy = builder("*.shops.test").start().await;
+    for name in ["one.shops.test", "shops.test", "new.test"] {
+        lead(&acme, name, &proxy);
+    }
+    assert!(is_served(&proxy, &acme, "one.shops.test").await);
+    assert!(!is_served(&proxy, &acme, "shops.test").await);
+    assert!(!is_served(&proxy, &acme, "new.test").await);
+    fs::write(proxy.folder().join("names.txt"), "*.shops.test\nNew.test\n").expect("a file of ours");
+    until_served(&proxy, &acme, "new.test").await;
+}
+
+#[tokio::test]
+async fn who_decides_and_gives_no_answer_is_not_taken_for_a_yes() {
+    let (app, acme, storage) = (Upstream::echo("app").await, Acme::start().await, storage());
+    let mut decider = decider().await;
+    decider.stop().await;
+    let keys = format!("ask = \"http://{}/\"", decider.address());
+    let proxy = on_demand(&app, &acme, storage.path(), &keys).start().await;
+    lead(&acme, "good.test", &proxy);
+    assert!(!is_served(&proxy, &acme, "good.test").await);
+    proxy.log().wait(&["ERROR", "nobody says whether it may have a certificate"]).await;
+    assert!(acme.orders().is_empty());
+    decider.start().await;
+    assert!(is_served(&proxy, &acme, "good.test").await, "nothing is remembered of that");
+}
+
+#[tokio::test]
+async fn proxies_that_share_a_redis_are_one() {
+    let Some(mut redis) = Redis::start().await else { return };
+    let (app, acme) = (Upstream::echo("app").await, Acme::start().await);
+    acme.set_looking(false);
+    let (storage_of_one, storage_of_other) = (storage(), storage());
+    let state = format!("[state]\nbackend = \"{}\"\nstore-timeout = \"1s\"", redis.url());
+    let start = async |storage: &Path| {
+        let more = "share = \"state\"\nshare-tickets = true";
+        builder(&app, &acme, storage, "\"a.test\"", more).section(&state).start().await
+    };
+    let (one, other) = (start(storage_of_one.path()).await, start(storage_of_other.path()).await);
+    // Whoever asks, the authority looks at either of them.
+    acme.lead("a.test", Some(one.address("web")), Some(other.address("secure")));
+    acme.set_looking(true);
+    for proxy in [&one, &other] {
+        until_served(proxy, &acme, "a.test").await;
+    }
+    assert_eq!((acme.orders().len(), acme.accounts().len()), (1, 1));
+    let options = TlsOptions::new(acme.authority(), "a.test");
+    until("a session is resumed", async || {
+        tls_resumes(one.address("secure"), other.address("secure"), &options).await.expect("two handshakes")
+    })
+    .await;
+
+    // A third one finds what there is, and what there is serves on without Redis.
+    acme.set_down(true);
+    let storage_of_third = storage();
+    let third = start(storage_of_third.path()).await;
+    until_served(&third, &acme, "a.test").await;
+    drop(one);
+    redis.kill();
+    let one = start(storage_of_one.path()).await;
+    assert!(is_served(&one, &acme, "a.test").await);
+    one.log().wait(&["ERROR", "what is in [state] cannot be used"]).await;
+    redis.resume().await;
 }

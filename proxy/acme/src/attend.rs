@@ -83,6 +83,8 @@ pub(crate) async fn attend(context: &Context, name: &str, urge: Urge) -> Attende
 /// What the storage has. What is there but cannot be used is as good as nothing, and said so.
 pub(crate) fn look(context: &Context, name: &str) -> (Option<Stored>, Record) {
     let storage = &context.settings.storage;
+    // Should that fail, so does the lease, and nothing is done.
+    let _ = storage.reconcile(name);
     let certificate = storage.certificate(name).unwrap_or_else(|error| {
         tracing::error!(target: "acme", name, "{error}");
         None
@@ -178,7 +180,7 @@ async fn obtain(
                     at: At::now(),
                 };
                 *record = Record { issued: Some(issued), challenge: Some(challenge), ..Record::default() };
-                let kept = storage.set_certificate(name, stored.pem());
+                let kept = storage.set_certificate(name, &stored);
                 tracing::info!(
                     target: "acme",
                     name,

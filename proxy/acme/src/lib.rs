@@ -4,6 +4,7 @@
 //!   the proxies that share a storage at a time;
 //! * `order` is one order from its beginning to the certificate, `authority` who is asked;
 //! * `plan` says when a certificate is renewed and when a failure is tried again, `record` is what is remembered of both;
+//! * `demand` is for names that no listener has, until a client asks for them;
 //! * `storage` is the directory where all of it lives, with its leases;
 //! * `tickets` keeps what session tickets are sealed with;
 //! * `challenges` has the answers for whoever asks on behalf of an authority: it is what the workers of the proxy hold.
@@ -16,6 +17,7 @@ mod attend;
 mod authority;
 mod certificate;
 mod challenges;
+mod demand;
 mod failure;
 mod key;
 mod order;
@@ -32,11 +34,13 @@ pub use agent::{Acme, Certificates, Watcher};
 pub use at::At;
 pub use certificate::Stored;
 pub use challenges::{ALPN, Challenge, Challenges, HTTP_PATH};
+pub use demand::{Denied, OnDemand};
 pub use key::self_signed;
 pub use settings::{
-    Authority, ChallengeKind, Dns, ExternalAccount, KeyType, RecordFuture, Records, Settings,
+    Authority, ChallengeKind, Demanded, Dns, ExternalAccount, KeyType, Permit, PermitFuture, RecordFuture,
+    Records, Settings,
 };
 pub use status::{AuthorityStatus, FailureStatus, NameState, NameStatus, Status};
-pub use storage::Storage;
+pub use storage::{Common, Storage};
 pub use tickets::{TicketSecret, TicketSecrets};
 pub use transport::{Transport, TransportFuture};

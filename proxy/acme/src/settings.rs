@@ -24,9 +24,29 @@ pub struct Settings {
     pub authorities: Vec<Authority>,
     /// How records are set for `dns-01`.
     pub dns: Option<Dns>,
+    /// Whether clients can have certificates for names that no listener has.
+    pub demanded: Option<Demanded>,
     /// Whether proxies that share the storage share what session tickets are sealed with.
     pub shares_tickets: bool,
 }
+
+/// Who decides which names clients can have certificates for, and for how many.
+#[derive(Clone)]
+pub struct Demanded {
+    /// Who decides.
+    pub permit: Arc<dyn Permit>,
+    /// So many at a time.
+    pub limit: usize,
+}
+
+/// Decides which names get a certificate because a client asks for them.
+pub trait Permit: Send + Sync {
+    /// Whether this one does.
+    fn allows(&self, name: &str) -> PermitFuture;
+}
+
+/// The answer, or why there is none.
+pub type PermitFuture = Pin<Box<dyn Future<Output = Result<bool, String>> + Send>>;
 
 /// How DNS records are set.
 #[derive(Clone)]

@@ -32,6 +32,8 @@ pub struct AuthorityStatus {
 pub struct NameStatus {
     /// The name.
     pub name: String,
+    /// No listener has it: a client asked for it.
+    pub on_demand: bool,
     /// What clients get.
     pub state: NameState,
     /// Whether this proxy is obtaining a certificate, or asking about it.

@@ -19,7 +19,7 @@ impl Config {
             let help = "name the networks that the proxies in front are in";
             found.push(self.positions.problem("trusted-proxies", message).with_help(help));
         }
-        if self.positions.has("acme") && self.acme_names().is_empty() {
+        if self.positions.has("acme") && !self.obtains_certificates() {
             let message = "acme: no listener has names to obtain certificates for".to_owned();
             let help = "add tls = { acme = [\"example.com\"] } to a listener, or leave [acme] out";
             found.push(self.positions.problem("acme", message).with_help(help));

@@ -12,6 +12,7 @@ use tidegate_plugin_host::Services;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 
+use crate::acme;
 use crate::admin::{self, Inside};
 use crate::compile_cache;
 use crate::listener::{self, Admission};
@@ -49,6 +50,7 @@ pub(crate) fn run(file: PathBuf) -> Result<ExitCode, Error> {
     let log = log::init(config.log)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let state = state::open(&config, runtime.handle()).map_err(|problem| Error::Config(vec![problem]))?;
+    let common = acme::in_state(&state, runtime.handle());
     let services = Services::new(state, config.state.timeout);
     let (host, problem) = compile_cache::host(&config, services.clone())?;
     if let Some(problem) = problem {
@@ -61,7 +63,7 @@ pub(crate) fn run(file: PathBuf) -> Result<ExitCode, Error> {
     // Before anything serves: a signal must not find the process without them.
     let mut signals = runtime.block_on(async { Signals::listen() })?;
     let Started { handle, thread, first } =
-        reload::start(file, host, Supervisor::start()?, commands, &metrics, log.level())?;
+        reload::start(file, host, Supervisor::start()?, common, commands, &metrics, log.level())?;
     let first = runtime.block_on(async {
         tokio::select! {
             first = first => Some(first),

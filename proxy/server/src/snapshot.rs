@@ -19,6 +19,7 @@ use crate::files;
 use crate::metrics::Counting;
 use crate::policy::{Chain, Link};
 use crate::tasks::Tasks;
+use crate::tls;
 use crate::trace;
 use tidegate_upstream::{Clusters, Servers, Upstream};
 
@@ -30,9 +31,11 @@ pub(crate) struct Snapshot {
     /// The chain, in order.
     pub(crate) links: Vec<Link>,
     /// By listener, for those that terminate TLS.
-    pub(crate) tls: HashMap<String, Arc<rustls::ServerConfig>>,
+    pub(crate) tls: HashMap<String, Arc<tls::Terms>>,
     /// What authorities are answered, where the proxy obtains certificates by itself.
     pub(crate) challenges: Option<Arc<Challenges>>,
+    /// Certificates that it obtains when a client asks.
+    pub(crate) on_demand: Arc<tls::OnDemand>,
     /// By upstream.
     pub(crate) clusters: Clusters,
     /// By name; those of the same configuration are the same.
@@ -54,17 +57,18 @@ impl Snapshot {
     }
 
     /// The next generation, which differs in what it shows to clients of TLS alone.
-    pub(crate) fn with_tls(&self, tls: HashMap<String, Arc<rustls::ServerConfig>>) -> Self {
+    pub(crate) fn with_tls(&self, tls: HashMap<String, Arc<tls::Terms>>) -> Self {
         self.with(self.links.clone(), tls)
     }
 
-    fn with(&self, links: Vec<Link>, tls: HashMap<String, Arc<rustls::ServerConfig>>) -> Self {
+    fn with(&self, links: Vec<Link>, tls: HashMap<String, Arc<tls::Terms>>) -> Self {
         Self {
             number: self.number + 1,
             config: self.config.clone(),
             links,
             tls,
             challenges: self.challenges.clone(),
+            on_demand: self.on_demand.clone(),
             clusters: self.clusters.clone(),
             files: self.files.clone(),
             temporary: self.temporary.clone(),
@@ -108,9 +112,11 @@ pub(crate) struct Generation {
     pub(crate) temporary: TemporaryFiles,
     /// What requests make the process hold.
     pub(crate) memory: Arc<Memory>,
-    pub(crate) tls: HashMap<String, Arc<rustls::ServerConfig>>,
+    pub(crate) tls: HashMap<String, Arc<tls::Terms>>,
     /// What authorities are answered.
     pub(crate) challenges: Option<Arc<Challenges>>,
+    /// Certificates that are obtained when a client asks.
+    pub(crate) on_demand: Arc<tls::OnDemand>,
     pub(crate) compression: Option<Compression>,
     /// Bytes of the largest request body that any destination takes.
     pub(crate) largest_body: u64,
@@ -176,6 +182,7 @@ impl Generation {
             memory: snapshot.memory.clone(),
             tls: snapshot.tls.clone(),
             challenges: snapshot.challenges.clone(),
+            on_demand: snapshot.on_demand.clone(),
             compression: Compression::new(
                 config,
                 previous.and_then(|previous| previous.compression.as_ref()),

@@ -195,8 +195,9 @@ async fn begin_connection(
         let held = (admitted, counted);
         return serve_stream(worker, log_phases, generation, connection, held, stream, None);
     };
-    let challenges = generation.challenges.as_deref();
-    match tls::accept(stream, tls, challenges, config.timeouts.tls_handshake).await {
+    let on_demand = Some(&*generation.on_demand);
+    let obtained = generation.challenges.as_deref().map(|challenges| tls::Obtained { challenges, on_demand });
+    match tls::accept(stream, &tls, obtained, config.timeouts.tls_handshake).await {
         // An authority has seen what it wanted to see.
         Ok(None) => None,
         Ok(Some(tls::Accepted { stream, version, facts, resumed })) => {
@@ -208,8 +209,10 @@ async fn begin_connection(
             let held = (admitted, counted);
             serve_stream(worker, log_phases, generation, connection, held, stream, Some(version))
         }
-        Err(tls::Failed { reason, error }) => {
-            worker.connection_record(&generation, &connection).no_handshake(reason.failure());
+        Err(tls::Failed { reason, error, name }) => {
+            let mut record = worker.connection_record(&generation, &connection);
+            record.server_name = name;
+            record.no_handshake(reason.failure());
             // Anybody can cause this at any rate: not for the operator's log.
             let Connection { listener, peer, .. } = connection;
             worker.counting.listener(&listener, |listener| listener.tls_failures.add(reason.word()));

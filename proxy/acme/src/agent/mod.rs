@@ -1,5 +1,7 @@
 //! The thread that looks after certificates, and what others see of it.
 
+mod demanded;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -9,9 +11,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{MissedTickBehavior, interval};
 
+use self::demanded::{Undecided, is_permitted};
 use crate::attend::{Attended, Context, Urge, attend};
 use crate::authority::Asked;
 use crate::challenges::Challenges;
+use crate::demand::{Demand, OnDemand, Reply};
 use crate::record::Record;
 use crate::settings::Settings;
 use crate::status::{AuthorityStatus, FailureStatus, NameState, NameStatus, Status};
@@ -25,6 +29,8 @@ const AT_ONCE: usize = 8;
 const TICK: Duration = Duration::from_secs(1);
 /// A folder that changed less than this ago may change again without its clock telling.
 const COARSE: Duration = Duration::from_secs(3);
+/// How often proxies that meet elsewhere look there.
+const RECONCILE: Duration = Duration::from_secs(5);
 /// How long the end waits for what is being written.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -45,6 +51,7 @@ pub struct Acme {
 struct Start {
     wanted: watch::Receiver<Wanted>,
     renewals: mpsc::Receiver<String>,
+    demands: mpsc::Receiver<Demand>,
 }
 
 /// What is looked after.
@@ -61,6 +68,7 @@ struct Wanted {
 struct Shared {
     seen: Mutex<Seen>,
     challenges: Arc<Challenges>,
+    on_demand: Arc<OnDemand>,
     tickets: Arc<TicketSecrets>,
     wake: Box<dyn Fn() + Send + Sync>,
 }
@@ -86,13 +94,15 @@ impl Acme {
     pub fn new(wake: impl Fn() + Send + Sync + 'static) -> Self {
         let (wanted, for_thread) = watch::channel(Wanted::default());
         let (renewals, queue) = mpsc::channel(64);
+        let (on_demand, demands) = OnDemand::new();
         let shared = Arc::new(Shared {
             seen: Mutex::default(),
             challenges: Arc::default(),
+            on_demand: Arc::new(on_demand),
             tickets: Arc::default(),
             wake: Box::new(wake),
         });
-        let start = Some(Start { wanted: for_thread, renewals: queue });
+        let start = Some(Start { wanted: for_thread, renewals: queue, demands });
         Self { wanted, renewals, shared, start, thread: None }
     }
 
@@ -108,11 +118,12 @@ impl Acme {
         names: BTreeSet<String>,
         has_changed: bool,
     ) -> std::io::Result<()> {
-        let has_names = !names.is_empty();
+        let is_used =
+            !names.is_empty() || settings.as_ref().is_some_and(|settings| settings.demanded.is_some());
         self.shared.challenges.use_storage(settings.as_ref().map(|settings| settings.storage.clone()));
         let changes = self.wanted.borrow().changes + u64::from(has_changed);
         self.wanted.send_replace(Wanted { settings, names: Arc::new(names), changes });
-        if has_names && let Some(start) = self.start.take() {
+        if is_used && let Some(start) = self.start.take() {
             let shared = self.shared.clone();
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let run = move || runtime.block_on(Agent::new(shared).run(start));
@@ -150,6 +161,11 @@ impl Acme {
     /// The answers to authorities.
     pub fn challenges(&self) -> Arc<Challenges> {
         self.shared.challenges.clone()
+    }
+
+    /// The certificates of names that clients ask for.
+    pub fn on_demand(&self) -> Arc<OnDemand> {
+        self.shared.on_demand.clone()
     }
 
     /// What session tickets are sealed with, where that is shared.
@@ -219,19 +235,34 @@ struct Agent {
     changes: u64,
     entries: BTreeMap<String, Entry>,
     /// Names that are attended to, each with the settings it is attended to by.
-    tasks: JoinSet<(Arc<Context>, Attended)>,
+    tasks: JoinSet<(Arc<Context>, Result<Attended, Undecided>)>,
     running: HashMap<Id, String>,
+    /// Clients that wait for a certificate, by name.
+    waiting: HashMap<String, Vec<Reply>>,
+    /// Names that are not allowed, and when that was said.
+    refused: HashMap<String, Instant>,
+    /// Who decides which names are allowed could not be asked the last time.
+    is_undecided: bool,
+    /// When it was said that there are too many names.
+    warned: Option<Instant>,
     /// When the certificates in the storage were looked at, and when they had changed before.
     looked: Option<(SystemTime, SystemTime)>,
     /// There are certificates that nobody was told of.
     changed: bool,
     /// When the secrets of tickets were looked at.
     tickets_at: Option<Instant>,
+    /// When it was looked at what proxies have in common, how many changes there had been, and whether that cannot be
+    /// found out.
+    reconciled_at: Option<Instant>,
+    reconciled: Option<u64>,
+    is_apart: bool,
 }
 
 /// A name.
 #[derive(Default)]
 struct Entry {
+    /// A client asked for it.
+    is_demanded: bool,
     certificate: Option<Arc<Stored>>,
     /// Which one in the storage that is.
     version: Option<Version>,
@@ -252,14 +283,21 @@ impl Agent {
             entries: BTreeMap::new(),
             tasks: JoinSet::new(),
             running: HashMap::new(),
+            waiting: HashMap::new(),
+            refused: HashMap::new(),
+            is_undecided: false,
+            warned: None,
             looked: None,
             changed: false,
             tickets_at: None,
+            reconciled_at: None,
+            reconciled: None,
+            is_apart: false,
         }
     }
 
     async fn run(mut self, start: Start) {
-        let Start { mut wanted, mut renewals } = start;
+        let Start { mut wanted, mut renewals, mut demands } = start;
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let first = wanted.borrow_and_update().clone();
@@ -279,6 +317,7 @@ impl Agent {
                         (entry.urge, entry.next) = (Urge::Renew, None);
                     }
                 }
+                Some(demand) = demands.recv() => self.demanded(demand),
                 Some(done) = self.tasks.join_next_with_id(), if !self.tasks.is_empty() => self.finished(done),
                 _ = ticks.tick() => self.look(),
             }
@@ -306,10 +345,21 @@ impl Agent {
                 context.settings.storage.tidy();
             }
         }
-        self.entries.retain(|name, _| names.contains(name));
+        let demanded = self.context.as_ref().and_then(|context| context.settings.demanded.as_ref());
+        self.entries.retain(|name, entry| names.contains(name) || (entry.is_demanded && demanded.is_some()));
         for name in names.iter() {
-            self.entries.entry(name.clone()).or_default();
+            self.entries.entry(name.clone()).or_default().is_demanded = false;
         }
+        if let (Some(context), Some(demanded)) = (&self.context, demanded) {
+            for name in context.settings.storage.demanded().into_iter().take(demanded.limit) {
+                let new = || Entry { is_demanded: true, ..Entry::default() };
+                self.entries.entry(name).or_insert_with(new);
+            }
+        }
+        self.refused.clear();
+        let entries = &self.entries;
+        self.waiting.retain(|name, _| entries.contains_key(name));
+        self.shared.on_demand.retain(|name| entries.get(name).is_some_and(|entry| entry.is_demanded));
         for entry in self.entries.values_mut() {
             entry.next = None;
             // Other settings may do what these could not.
@@ -318,6 +368,7 @@ impl Agent {
             }
         }
         (self.looked, self.tickets_at) = (None, None);
+        (self.reconciled_at, self.reconciled) = (None, None);
         self.look();
         {
             let mut seen = self.shared.seen();
@@ -333,6 +384,7 @@ impl Agent {
     /// Takes up what other proxies have put into the storage.
     fn look(&mut self) {
         self.look_at_tickets();
+        self.reconcile();
         let Some(context) = &self.context else { return };
         let storage = &context.settings.storage;
         let changed = storage.certificates_changed();
@@ -373,10 +425,36 @@ impl Agent {
             }
             renewed.push(name.clone());
         }
-        self.changed |= !renewed.is_empty();
         for name in renewed {
-            if let Some(entry) = self.entries.get(&name) {
-                self.show(&name, entry);
+            self.show_certificate(&name);
+        }
+    }
+
+    /// Has the certificates of proxies that meet elsewhere in the directory, and the other way round.
+    fn reconcile(&mut self) {
+        let Some(context) = &self.context else { return };
+        if self.reconciled_at.is_some_and(|at| at.elapsed() < RECONCILE) {
+            return;
+        }
+        self.reconciled_at = Some(Instant::now());
+        let storage = &context.settings.storage;
+        let result = storage.changes().and_then(|changes| {
+            let Some(changes) = changes else { return Ok(None) };
+            let some = self.reconciled.and_then(|count| changes.since(count));
+            let names: Vec<&String> = match some {
+                Some(names) => names.iter().filter(|name| self.entries.contains_key(*name)).collect(),
+                None => self.entries.keys().collect(),
+            };
+            names.into_iter().try_for_each(|name| storage.reconcile(name))?;
+            Ok(Some(changes.count))
+        });
+        match result {
+            Ok(count) => (self.reconciled, self.is_apart) = (count, false),
+            Err(error) => {
+                if !std::mem::replace(&mut self.is_apart, true) {
+                    tracing::error!(target: "acme", "what is in [state] cannot be used: {error}");
+                }
+                self.reconciled = None;
             }
         }
     }
@@ -400,26 +478,29 @@ impl Agent {
 
     fn begin_what_is_due(&mut self) {
         let Some(context) = self.context.clone() else { return };
-        if self.tasks.len() >= AT_ONCE {
-            return;
-        }
         let now = At::now();
+        self.rest(now);
         let is_due = |entry: &Entry| !entry.busy && entry.next.is_none_or(|next| next <= now);
-        let room = AT_ONCE - self.tasks.len();
-        let due: Vec<String> = self
-            .entries
-            .iter()
-            .filter(|(_, entry)| is_due(entry))
-            .map(|(name, _)| name.clone())
-            .take(room)
-            .collect();
-        for name in due {
+        let due = |is_demanded: bool| {
+            let entries = self.entries.iter();
+            let due = entries.filter(move |(_, entry)| entry.is_demanded == is_demanded && is_due(entry));
+            due.map(|(name, _)| name.clone())
+        };
+        let room = AT_ONCE.saturating_sub(self.tasks.len());
+        let mut names: Vec<String> = due(false).take(room).collect();
+        names.extend(due(true).take(self.room_for_demanded().min(room - names.len())));
+        for name in names {
             let Some(entry) = self.entries.get_mut(&name) else { continue };
             entry.busy = true;
             let urge = std::mem::take(&mut entry.urge);
+            let permit = context.settings.demanded.as_ref().filter(|_| entry.is_demanded);
+            let permit = permit.map(|demanded| demanded.permit.clone());
             let (context, attended) = (context.clone(), name.clone());
             let task = self.tasks.spawn(async move {
-                let result = attend(&context, &attended, urge).await;
+                let result = match is_permitted(permit, &attended).await {
+                    Ok(()) => Ok(attend(&context, &attended, urge).await),
+                    Err(undecided) => Err(undecided),
+                };
                 (context, result)
             });
             self.running.insert(task.id(), name.clone());
@@ -429,13 +510,13 @@ impl Agent {
         }
     }
 
-    fn finished(&mut self, done: Result<(Id, (Arc<Context>, Attended)), JoinError>) {
+    fn finished(&mut self, done: Result<(Id, (Arc<Context>, Result<Attended, Undecided>)), JoinError>) {
         let id = done.as_ref().map_or_else(JoinError::id, |(id, _)| *id);
         let Some(name) = self.running.remove(&id) else { return };
         let Some(entry) = self.entries.get_mut(&name) else { return };
         entry.busy = false;
         match done {
-            Ok((_, (context, attended))) => {
+            Ok((_, (context, Ok(attended)))) => {
                 let is_current = self.context.as_ref().is_some_and(|current| Arc::ptr_eq(current, &context));
                 let Attended { certificate, record, next, error } = attended;
                 if let Some(error) = error.as_ref().filter(|error| entry.error.as_ref() != Some(*error)) {
@@ -451,9 +532,12 @@ impl Agent {
                 {
                     entry.version = storage.certificate_version(&name);
                     entry.certificate = Some(Arc::new(certificate));
-                    self.changed = true;
+                    self.show_certificate(&name);
                 }
+                self.is_undecided = false;
+                self.tell(&name);
             }
+            Ok((_, (_, Err(undecided)))) => self.not_attended(&name, undecided),
             // A bug; the other names go on.
             Err(_) => entry.next = Some(At::now().plus(Duration::from_secs(3600))),
         }
@@ -462,11 +546,21 @@ impl Agent {
         }
     }
 
+    /// A name has another certificate.
+    fn show_certificate(&mut self, name: &str) {
+        let Some(entry) = self.entries.get(name) else { return };
+        self.show(name, entry);
+        match (entry.is_demanded, &entry.certificate) {
+            (true, Some(certificate)) => self.shared.on_demand.set(name, certificate.clone()),
+            (true, None) => {}
+            (false, _) => self.changed = true,
+        }
+    }
+
     /// Hands the certificates out.
     fn publish(&self) {
-        let certificates = self
-            .entries
-            .iter()
+        let entries = self.entries.iter().filter(|(_, entry)| !entry.is_demanded);
+        let certificates = entries
             .filter_map(|(name, entry)| Some((name.clone(), entry.certificate.clone()?)))
             .collect::<HashMap<_, _>>();
         {
@@ -493,6 +587,7 @@ impl Agent {
         });
         let status = NameStatus {
             name: name.to_owned(),
+            on_demand: entry.is_demanded,
             state: match certificate {
                 None => NameState::Missing,
                 Some(_) => NameState::Valid,

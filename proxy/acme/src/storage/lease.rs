@@ -2,17 +2,18 @@
 //!
 //! A lease is a file that its holder touches while it works. One that has not been touched for [`EXPIRY`] may be taken over,
 //! whatever is in it: its holder is gone. Ages are told by the clock of the file system alone, so the clocks of the machines
-//! need not agree. Should two proxies be at the same thing after all (a holder that was suspended, a file system that
+//! need not agree. In common ([`Common`]) it is a value with that lifetime. Should two proxies be at the same thing after all (a holder that was suspended, a file system that
 //! promises what it does not keep), there is one certificate more.
 
 use std::fs;
 use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
 
-use super::{new_file, replace, temporary};
+use super::{Common, new_file, replace, temporary};
 
 /// A lease that was not touched for so long is nobody's.
 pub(crate) const EXPIRY: Duration = Duration::from_secs(20);
@@ -20,11 +21,21 @@ pub(crate) const EXPIRY: Duration = Duration::from_secs(20);
 const TOUCH: Duration = Duration::from_secs(4);
 
 /// Given back when it is dropped.
-#[derive(Debug)]
 pub(crate) struct Lease {
-    path: PathBuf,
+    place: Place,
     /// Tells this holder from all others.
     holder: String,
+}
+
+enum Place {
+    File(PathBuf),
+    /// A value that goes by itself when nobody writes it again.
+    Common {
+        common: Arc<dyn Common>,
+        key: String,
+        /// When it was last written.
+        touched: Mutex<Instant>,
+    },
 }
 
 /// Another proxy has taken the lease over.
@@ -34,13 +45,13 @@ pub(crate) struct Lost;
 impl Lease {
     pub(super) fn take(folder: &Path, what: &str) -> io::Result<Option<Self>> {
         let path = folder.join(what);
-        let holder = format!("{:032x}", rand::random::<u128>());
+        let holder = new_holder();
         // Once more after a lease of nobody's was put out of the way.
         for _ in 0..2 {
             match new_file(&path) {
                 Ok(mut file) => {
                     file.write_all(holder.as_bytes())?;
-                    return Ok(Some(Self { path, holder }));
+                    return Ok(Some(Self { place: Place::File(path), holder }));
                 }
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
@@ -52,13 +63,34 @@ impl Lease {
         Ok(None)
     }
 
-    /// Whether it is still this one's, and will be for a while.
-    pub(crate) fn touch(&self) -> bool {
-        self.is_ours() && replace(&self.path, self.holder.as_bytes(), super::Sync::No).is_ok()
+    pub(super) fn take_in_common(common: &Arc<dyn Common>, what: &str) -> io::Result<Option<Self>> {
+        let (key, holder) = (format!("lease/{what}"), new_holder());
+        let touched = Mutex::new(Instant::now());
+        if !common.replace(&key, None, holder.as_bytes(), Some(EXPIRY))? {
+            return Ok(None);
+        }
+        let place = Place::Common { common: common.clone(), key, touched };
+        Ok(Some(Self { place, holder }))
     }
 
-    fn is_ours(&self) -> bool {
-        fs::read(&self.path).is_ok_and(|holder| holder == self.holder.as_bytes())
+    /// Whether it is still this one's, and will be for a while.
+    pub(crate) fn touch(&self) -> bool {
+        let holder = self.holder.as_bytes();
+        match &self.place {
+            Place::File(path) => is_held(path, holder) && replace(path, holder, super::Sync::No).is_ok(),
+            Place::Common { common, key, touched } => {
+                let now = Instant::now();
+                let mut touched = touched.lock().unwrap_or_else(PoisonError::into_inner);
+                match common.replace(key, Some(holder), holder, Some(EXPIRY)) {
+                    Ok(is_ours) => {
+                        *touched = now;
+                        is_ours
+                    }
+                    // Nobody else can have it yet.
+                    Err(_) => touched.elapsed() + TOUCH < EXPIRY,
+                }
+            }
+        }
     }
 
     /// Does something, and touches the lease meanwhile. When the lease is lost, it is not done to its end.
@@ -80,10 +112,24 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        if self.is_ours() {
-            let _ = fs::remove_file(&self.path);
+        let holder = self.holder.as_bytes();
+        match &self.place {
+            Place::File(path) if is_held(path, holder) => drop(fs::remove_file(path)),
+            Place::File(_) => {}
+            // Otherwise it goes by itself.
+            Place::Common { common, key, .. } => {
+                drop(common.replace(key, Some(holder), b"", Some(Duration::from_millis(1))));
+            }
         }
     }
+}
+
+fn new_holder() -> String {
+    format!("{:032x}", rand::random::<u128>())
+}
+
+fn is_held(path: &Path, by: &[u8]) -> bool {
+    fs::read(path).is_ok_and(|holder| holder == by)
 }
 
 /// Takes a lease away that is nobody's; whether it did.

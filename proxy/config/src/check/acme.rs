@@ -3,12 +3,15 @@
 use std::path::Path;
 
 use super::{Report, path, secret};
-use crate::{Acme, AcmeAuthority, ChallengeKind, DnsHook, ExternalAccount, HookBy, Positions, file};
+use crate::{
+    Acme, AcmeAuthority, AcmeShare, AllowedBy, ChallengeKind, DnsHook, ExternalAccount, HookBy, OnDemand,
+    Positions, StateBackend, file,
+};
 
 pub(super) fn check(content: &file::Config, report: &mut Report<'_>) {
     let acme = &content.acme;
     let chosen = acme.challenges.iter().flatten().any(|kind| *kind == ChallengeKind::Http01);
-    if chosen && has_names(content) && !speaks_clear_text(content) {
+    if chosen && obtains(content) && !speaks_clear_text(content) {
         report.add(
             "acme.challenges",
             "acme.challenges: no listener can answer http-01, as none speaks HTTP in clear text",
@@ -46,6 +49,28 @@ pub(super) fn check(content: &file::Config, report: &mut Report<'_>) {
             );
         }
     }
+    if let Some(on_demand) = &acme.on_demand {
+        match (&on_demand.ask, &on_demand.names) {
+            (Some(_), Some(_)) => report.add(
+                "acme.on-demand.names",
+                "acme.on-demand: names cannot stand beside ask",
+                "leave one of them out",
+            ),
+            (None, None) => report.add(
+                "acme.on-demand",
+                "acme.on-demand does not say who decides which names are allowed",
+                "add ask = \"http://127.0.0.1:9800/allowed\" or names = \"FILE\"",
+            ),
+            _ => {}
+        }
+    }
+    if acme.share == AcmeShare::State && matches!(content.state.backend.0.0, StateBackend::Memory) {
+        report.add(
+            "acme.share",
+            "acme.share: proxies cannot meet in [state], as it is in the memory of each",
+            "add [state] with backend = \"redis://HOST:6379\", or leave share out",
+        );
+    }
     let other = acme.fallback.as_ref().filter(|fallback| fallback.directory.0.0 == acme.directory.0.0);
     if other.is_some() {
         report.add(
@@ -65,8 +90,9 @@ pub(super) fn check(content: &file::Config, report: &mut Report<'_>) {
     }
 }
 
-fn has_names(content: &file::Config) -> bool {
-    names(content).next().is_some()
+fn obtains(content: &file::Config) -> bool {
+    let mut tables = content.listener.values().filter_map(|listener| listener.tls.as_ref());
+    tables.any(|tls| tls.on_demand || tls.acme.is_some())
 }
 
 /// Each with the path at which it stands.
@@ -90,7 +116,7 @@ pub(super) fn convert(content: &mut file::Config, directory: &Path) -> Acme {
         (ChallengeKind::TlsAlpn01, true),
         (ChallengeKind::Dns01, content.acme.dns.is_some()),
     ];
-    let usable = if has_names(content) { &usable[..] } else { &[] };
+    let usable = if obtains(content) { &usable[..] } else { &[] };
     let usable = usable.iter().filter(|(_, usable)| *usable).map(|(kind, _)| *kind).collect();
     let acme = std::mem::take(&mut content.acme);
     let account = |account: file::ExternalAccount| {
@@ -116,9 +142,20 @@ pub(super) fn convert(content: &mut file::Config, directory: &Path) -> Acme {
         key_type: acme.key_type,
         challenges: acme.challenges.unwrap_or(usable),
         authorities: std::iter::once(first).chain(second).collect(),
+        share: acme.share,
+        on_demand: acme.on_demand.and_then(|on_demand| allowed(on_demand, directory)),
         share_tickets: acme.share_tickets,
         dns: acme.dns.and_then(|dns| hook(dns, directory)),
     }
+}
+
+/// `None` where the check has something to say.
+fn allowed(on_demand: file::OnDemand, directory: &Path) -> Option<OnDemand> {
+    let by = match (on_demand.ask, on_demand.names) {
+        (Some(url), _) => AllowedBy::Url(url.0.0),
+        (None, names) => AllowedBy::Names(path(directory, names?)),
+    };
+    Some(OnDemand { by, limit: usize::try_from(on_demand.limit).unwrap_or(usize::MAX) })
 }
 
 /// `None` where the check has something to say.

@@ -20,7 +20,7 @@ pub(super) fn check(path: &str, listener: &file::Listener, content: &file::Confi
         passthrough(&format!("{path}.tls-passthrough"), names, content, report);
     }
     if let Some(tls) = &listener.tls {
-        has_certificates(&format!("{path}.tls"), tls, report);
+        has_certificates(&format!("{path}.tls"), tls, &content.acme, report);
         client_certificates(&format!("{path}.tls"), tls, report);
         has_cipher_suites(&format!("{path}.tls"), tls, report);
     }
@@ -132,13 +132,20 @@ fn passthrough(
     }
 }
 
-fn has_certificates(path: &str, tls: &file::Tls, report: &mut Report<'_>) {
-    if tls.certificates.is_none() && tls.acme.is_none() {
+fn has_certificates(path: &str, tls: &file::Tls, acme: &file::Acme, report: &mut Report<'_>) {
+    if tls.certificates.is_none() && tls.acme.is_none() && !tls.on_demand {
         report.add(
             path,
             format!("{path} has no certificate"),
             "add certificates = [{ chain = \"FILE.pem\", key = \"FILE.key\" }], or acme = [\"example.com\"] to have \
              them obtained",
+        );
+    }
+    if tls.on_demand && acme.on_demand.is_none() {
+        report.add(
+            &format!("{path}.on-demand"),
+            format!("{path}.on-demand: nobody says which names are allowed"),
+            "add on-demand = { ask = \"http://127.0.0.1:9800/allowed\" } or { names = \"FILE\" } to [acme]",
         );
     }
     let mut seen = BTreeSet::new();
@@ -202,6 +209,7 @@ pub(super) fn convert(listener: file::Listener, trusted_proxies: &[IpNet], direc
                 let pairs = tls.certificates.into_iter().flatten();
                 pairs.map(|pair| certificate(directory, pair)).collect()
             },
+            on_demand: tls.on_demand,
             acme: tls.acme.into_iter().flatten().map(|name| name.0.0).collect(),
             client_ca: tls.client_ca.map(|file| path(directory, file)),
             client_crl: tls.client_crl.map(|file| path(directory, file)),

@@ -23,8 +23,40 @@ pub struct Acme {
     pub authorities: Vec<AcmeAuthority>,
     /// Who sets DNS records. Set if `challenges` has [`ChallengeKind::Dns01`], or a name is a wildcard.
     pub dns: Option<DnsHook>,
+    /// How proxies meet.
+    pub share: AcmeShare,
+    /// Who decides which names get a certificate because a client asks for them. Set where a listener has `on_demand`.
+    pub on_demand: Option<OnDemand>,
     /// Whether the keys of session tickets are in the storage.
     pub share_tickets: bool,
+}
+
+/// How proxies meet that obtain certificates together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum AcmeShare {
+    /// In a directory that they have in common; or there is but one.
+    Storage,
+    /// In the Redis of `[state]`.
+    State,
+}
+
+/// Certificates for names that clients ask for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OnDemand {
+    /// Who decides.
+    pub by: AllowedBy,
+    /// How many names have one at a time; at least one.
+    pub limit: usize,
+}
+
+/// Who decides which names get a certificate because a client asks for them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AllowedBy {
+    /// A URL with `http` or `https`.
+    Url(String),
+    /// A file of names; already joined with the directory of the file.
+    Names(PathBuf),
 }
 
 /// Who sets and removes DNS records.

@@ -62,10 +62,12 @@ pub struct HttpVersions {
 /// `tls = { … }` of a listener. The files are read by the server, not here.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tls {
-    /// Chosen by the names in them (SNI); the first is used when nothing matches. Not empty where `acme` is.
+    /// Chosen by the names in them (SNI); the first is used when nothing matches. Not empty where `acme` is, and nothing is obtained on demand.
     pub certificates: Vec<Certificate>,
     /// In lower case: names whose certificates the proxy obtains by itself.
     pub acme: Vec<String>,
+    /// Whether certificates are obtained for other names when a client asks for them. Only with [`Acme::on_demand`](crate::Acme).
+    pub on_demand: bool,
     /// PEM file of the authorities that sign client certificates. Set exactly when `client_auth`
     /// is not [`ClientAuth::None`].
     pub client_ca: Option<PathBuf>,

@@ -27,7 +27,10 @@ mod tracing;
 mod upstream;
 
 pub use access_log::{AccessLog, LineFormat, LinePiece, LogField, LogOutput, LogSample};
-pub use acme::{Acme, AcmeAuthority, ChallengeKind, DnsHook, ExternalAccount, HookBy, KeyType};
+pub use acme::{
+    Acme, AcmeAuthority, AcmeShare, AllowedBy, ChallengeKind, DnsHook, ExternalAccount, HookBy, KeyType,
+    OnDemand,
+};
 pub use compression::{Coding, Compression, Levels, MediaRange};
 pub use explain::Explain;
 pub use files::{CacheControl, Files};
@@ -110,6 +113,12 @@ impl Config {
     pub fn acme_names(&self) -> BTreeSet<&String> {
         let tables = self.listeners.values().filter_map(|listener| listener.tls.as_ref());
         tables.flat_map(|tls| &tls.acme).collect()
+    }
+
+    /// Whether the proxy obtains certificates: of names that it knows, or on demand.
+    pub fn obtains_certificates(&self) -> bool {
+        let mut tables = self.listeners.values().filter_map(|listener| listener.tls.as_ref());
+        tables.any(|tls| tls.on_demand || !tls.acme.is_empty())
     }
 
     /// The servers of an upstream, as JSON has what `servers` in the file has. No host names: whoever writes this knows

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::Secret;
 use super::config::seconds;
 use super::text::{DirectoryUrl, Email, FilePath, HookUrl, Text};
-use crate::{ChallengeKind, KeyType};
+use crate::{AcmeShare, ChallengeKind, KeyType};
 
 /// How the proxy obtains the certificates of the names in `tls.acme` of listeners (ACME, RFC 8555).
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
@@ -27,6 +27,9 @@ pub(crate) struct Acme {
     /// PEM file of the authorities that sign the certificate of `directory` itself; without it those of the system.
     #[schemars(extend("examples" = ["certs/internal.pem"]))]
     pub ca: Option<Text<FilePath>>,
+    /// How proxies meet that are one to authorities and clients. With `"state"` it is the Redis of [state](#state), and `storage` is
+    /// each proxy's own: copies, which serve while Redis is away. Keys of certificates and of the account are then in Redis.
+    pub share: AcmeShare,
     /// The kind of key in new certificates. One that is there stays until it is renewed.
     pub key_type: KeyType,
     /// Which of its profiles the authority is asked for; without it, its default.
@@ -40,6 +43,8 @@ pub(crate) struct Acme {
     pub challenges: Option<Vec<ChallengeKind>>,
     /// Who sets the DNS records of `dns-01`, which wildcards need.
     pub dns: Option<DnsHook>,
+    /// Certificates for names that no listener has, when a client asks for one (SNI): on listeners with `tls.on-demand`.
+    pub on_demand: Option<OnDemand>,
     /// Whether proxies that share `storage` also share the keys of session tickets, so that a client that comes back to another
     /// one resumes its session. They are then in the storage, a new one every eight hours, and not only in memory: whoever
     /// reads them can read what was said in resumed sessions of TLS 1.2.
@@ -56,15 +61,39 @@ impl Default for Acme {
             directory: Text(DirectoryUrl("https://acme-v02.api.letsencrypt.org/directory".to_owned())),
             storage: Text(FilePath("acme".to_owned())),
             ca: None,
+            share: AcmeShare::Storage,
             key_type: KeyType::EcdsaP256,
             profile: None,
             external_account: None,
             challenges: None,
             dns: None,
+            on_demand: None,
             share_tickets: false,
             fallback: None,
         }
     }
+}
+
+/// Who decides which names get a certificate because a client asks for them. Either `ask` or `names` is needed, not both.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct OnDemand {
+    /// A URL that is asked with `GET` and `domain=NAME` added to its query. A status of 200 to 299 allows the name, one of 400 to
+    /// 499 does not. It has 5 seconds to answer.
+    #[schemars(extend("examples" = ["http://127.0.0.1:9800/allowed"]))]
+    pub ask: Option<Text<HookUrl>>,
+    /// A file of names, one on each line; `*.example.com` allows every name one label below `example.com`, and lines that begin with `#` are
+    /// comments. It is read again when it has changed.
+    #[schemars(extend("examples" = ["names.txt"]))]
+    pub names: Option<Text<FilePath>>,
+    /// How many names have one at a time. Of more, the handshake fails.
+    #[serde(default = "thousand")]
+    #[schemars(range(min = 1, max = 100_000))]
+    pub limit: u32,
+}
+
+fn thousand() -> u32 {
+    1000
 }
 
 /// Who sets DNS records.

@@ -90,13 +90,17 @@ pub(crate) enum Http {
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) struct Tls {
-    /// The proxy chooses by server name (SNI), and takes the first when none matches. Either this or `acme` is needed.
+    /// The proxy chooses by server name (SNI), and takes the first when none matches. This, `acme` or `on-demand` is needed.
     #[schemars(length(min = 1))]
     pub certificates: Option<Vec<Certificate>>,
     /// Names whose certificates the proxy obtains and renews by itself, one for each, as [acme](#acme) says. They come
     /// after `certificates`. Until one is there, the proxy shows one that it signed itself.
     #[schemars(length(min = 1), extend("uniqueItems" = true))]
     pub acme: Option<Vec<Text<CertificateHost>>>,
+    /// Whether a client that asks for a name that none of the certificates has can have one obtained for it, and waits for it in
+    /// the handshake, as `acme.on-demand` says. It is then refused if there is none.
+    #[serde(default)]
+    pub on_demand: bool,
     /// PEM file of the authorities that sign client certificates. Required by a `client-auth` other than
     /// `"none"`, and not allowed without.
     #[schemars(extend("examples" = ["certs/clients.pem"]))]

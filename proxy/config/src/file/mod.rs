@@ -12,7 +12,7 @@ mod state;
 pub(crate) mod text;
 mod upstream;
 
-pub(crate) use acme::{Acme, DnsHook, ExternalAccount};
+pub(crate) use acme::{Acme, DnsHook, ExternalAccount, OnDemand};
 pub(crate) use compression::{Compression, DEFAULT_LEVELS};
 pub(crate) use config::{AccessLog, Config, Limits};
 pub(crate) use explain::Explain;

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::{problems, read};
-use crate::{ChallengeKind, DnsHook, ExternalAccount, HookBy, KeyType, Secret};
+use crate::{AllowedBy, ChallengeKind, DnsHook, ExternalAccount, HookBy, KeyType, OnDemand, Secret};
 
 /// A listener for clear text and one with names, on the lines below the one that is tested.
 fn with(line: &str) -> String {
@@ -27,6 +27,7 @@ profile = "short"
 external-account = { id = "kid-1", key = { file = "account.key" } }
 challenges = ["tls-alpn-01", "dns-01"]
 dns = { command = ["hooks/dns", "--zone"], wait = "0s", timeout = "5s" }
+on-demand = { names = "names.txt", limit = 7 }
 fallback = { directory = "https://other.example/dir", external-account = { id = "kid-2", key = { env = "KEY" } } }"#,
     );
     let config = read(&text).expect("the text is valid");
@@ -38,6 +39,8 @@ fallback = { directory = "https://other.example/dir", external-account = { id = 
     let by = HookBy::Command(vec!["etc/hooks/dns".to_owned(), "--zone".to_owned()]);
     let dns = DnsHook { by, wait: Duration::ZERO, timeout: Duration::from_secs(5) };
     assert_eq!(acme.dns, Some(dns));
+    let by = AllowedBy::Names("etc/names.txt".into());
+    assert_eq!(acme.on_demand, Some(OnDemand { by, limit: 7 }));
     let [first, second] = &acme.authorities[..] else { panic!("two authorities") };
     assert_eq!((first.place, &*first.directory), ("acme", "https://ca.internal:14000/dir"));
     assert_eq!(first.ca.as_deref(), Some(Path::new("etc/certs/internal.pem")));
@@ -108,6 +111,18 @@ fn one_mistake_gives_one_problem_at_its_place() {
             r#"1:19: acme.challenges: dns-01 needs to know who sets DNS records; add dns = { command = ["PROGRAM"] }, or leave dns-01 out"#,
         ),
         (
+            "acme.on-demand = {}",
+            r#"1:18: acme.on-demand does not say who decides which names are allowed; add ask = "http://127.0.0.1:9800/allowed" or names = "FILE""#,
+        ),
+        (
+            "acme.on-demand = { ask = \"http://a.test\", names = \"b\" }",
+            "1:51: acme.on-demand: names cannot stand beside ask; leave one of them out",
+        ),
+        (
+            "acme.share = \"state\"",
+            r#"1:14: acme.share: proxies cannot meet in [state], as it is in the memory of each; add [state] with backend = "redis://HOST:6379", or leave share out"#,
+        ),
+        (
             "acme.fallback.directory = \"https://acme-v02.api.letsencrypt.org/directory\"",
             "1:27: acme.fallback.directory is that of the first authority; write that of another one, or leave fallback out",
         ),
@@ -155,6 +170,21 @@ fn what_is_chosen_can_be_answered() {
             r#"1:19: acme.challenges: no listener can answer http-01, as none speaks HTTP in clear text; add [listener.web] with address = "0.0.0.0:80", or leave http-01 out"#
         ]
     );
+}
+
+#[test]
+fn somebody_decides_which_names_are_obtained_on_demand() {
+    let text = "listener.a.address = \"[::]:443\"\nlistener.a.tls.on-demand = true";
+    assert_eq!(
+        problems(text),
+        [
+            r#"2:28: listener.a.tls.on-demand: nobody says which names are allowed; add on-demand = { ask = "http://127.0.0.1:9800/allowed" } or { names = "FILE" } to [acme]"#
+        ]
+    );
+    let config = read(&format!("{text}\nacme.on-demand.ask = \"http://127.0.0.1:9800/a\""))
+        .expect("the text is valid");
+    assert!(config.obtains_certificates() && config.acme_names().is_empty());
+    assert_eq!(config.acme.challenges, [ChallengeKind::TlsAlpn01]);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Certificates that the proxy obtains by itself: the operator's word for it, and the way to the authorities.
 
+mod common;
+mod permits;
 mod records;
 mod transport;
 
@@ -11,30 +13,38 @@ use base64::Engine as _;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::GeneralPurposeConfig;
 use tidegate_acme::{
-    Acme, Authority, Certificates, ChallengeKind, Challenges, Dns, ExternalAccount, KeyType, Settings,
-    Storage, TicketSecrets, Watcher,
+    Acme, Authority, Certificates, ChallengeKind, Challenges, Common, Demanded, Dns, ExternalAccount,
+    KeyType, OnDemand, Settings, Storage, TicketSecrets, Watcher,
 };
-use tidegate_config::{self as config, Config, Problem, Secret};
+use tidegate_config::{self as config, AcmeShare, AllowedBy, Config, Problem, Secret};
 
+pub(crate) use self::common::in_state;
 use self::transport::Http;
 use crate::{regular, tls};
 
 /// Every file beside the storage that decides how certificates are obtained.
 pub(crate) fn files(config: &Config) -> impl Iterator<Item = PathBuf> {
-    let used = !config.acme_names().is_empty();
+    let used = config.obtains_certificates();
     let authorities = config.acme.authorities.iter().filter(move |_| used);
-    authorities.flat_map(|authority| {
+    let names = match config.acme.on_demand.as_ref().filter(|_| used).map(|on_demand| &on_demand.by) {
+        Some(AllowedBy::Names(file)) => Some(file.clone()),
+        Some(AllowedBy::Url(_)) | None => None,
+    };
+    let of_authorities = authorities.flat_map(|authority| {
         let key = match authority.external_account.as_ref().map(|account| &account.key) {
             Some(Secret::File(file)) => Some(file.clone()),
             Some(Secret::Env(_)) | None => None,
         };
         authority.ca.clone().into_iter().chain(key)
-    })
+    });
+    of_authorities.chain(names)
 }
 
 /// Obtains what the running generation wants.
 pub(crate) struct Obtainer {
     acme: Acme,
+    /// Where proxies meet that share `[state]`.
+    common: Option<Arc<dyn Common>>,
     inputs: Option<Inputs>,
     /// The certificates that were handed out last.
     version: u64,
@@ -60,8 +70,8 @@ pub(crate) struct Prepared {
 
 impl Obtainer {
     /// `wake` is called when there are other certificates; it must not wait.
-    pub(crate) fn new(wake: impl Fn() + Send + Sync + 'static) -> Self {
-        Self { acme: Acme::new(wake), inputs: None, version: 0 }
+    pub(crate) fn new(common: Option<Arc<dyn Common>>, wake: impl Fn() + Send + Sync + 'static) -> Self {
+        Self { acme: Acme::new(wake), common, inputs: None, version: 0 }
     }
 
     /// Looks whether a configuration can be used, and which certificates it has already.
@@ -72,7 +82,7 @@ impl Obtainer {
         let files = files(config).map(regular::digested).collect();
         let inputs = Inputs { acme: config.acme.clone(), names, files };
         let is_same = self.inputs.as_ref() == Some(&inputs);
-        if inputs.names.is_empty() {
+        if !config.obtains_certificates() {
             let change = (!is_same).then_some((None, inputs));
             return Ok(Prepared { certificates: Certificates::default(), change, version });
         }
@@ -83,6 +93,14 @@ impl Obtainer {
             let help = "name a directory that the proxy may make and write to";
             config.positions.problem("acme.storage", message).with_help(help)
         })?;
+        let common = match config.acme.share {
+            AcmeShare::Storage => None,
+            AcmeShare::State => Some(self.common.clone().ok_or_else(|| {
+                let message = "acme.share: [state] is in the memory of this process until its next start";
+                config.positions.problem("acme.share", message.to_owned()).with_help("restart the proxy")
+            })?),
+        };
+        let storage = storage.with_common(common);
         let certificates = self.acme.certificates(&storage, &inputs.names);
         let change = if is_same { None } else { Some((Some(settings(config, storage)?), inputs)) };
         Ok(Prepared { certificates, change, version })
@@ -105,7 +123,9 @@ impl Obtainer {
     pub(crate) fn latest(&mut self, config: &Config) -> Certificates {
         self.version = self.acme.version();
         let names = config.acme_names().into_iter().cloned().collect();
-        self.acme.certificates(&Storage::at(&config.acme.storage), &names)
+        let storage = Storage::at(&config.acme.storage);
+        let shares = config.acme.share == AcmeShare::State;
+        self.acme.certificates(&storage.with_common(self.common.clone().filter(|_| shares)), &names)
     }
 
     /// Whether there are other certificates than those that were taken up last.
@@ -116,6 +136,11 @@ impl Obtainer {
     /// The answers to authorities.
     pub(crate) fn challenges(&self) -> Arc<Challenges> {
         self.acme.challenges()
+    }
+
+    /// The certificates of names that clients ask for.
+    pub(crate) fn on_demand(&self) -> Arc<OnDemand> {
+        self.acme.on_demand()
     }
 
     /// What session tickets are sealed with, where that is shared.
@@ -137,7 +162,7 @@ pub(crate) fn stored(config: &Config) -> Certificates {
 
 /// Whether the authorities could be asked, as far as files tell.
 pub(crate) fn check(config: &Config) -> Result<(), Problem> {
-    if config.acme_names().is_empty() {
+    if !config.obtains_certificates() {
         return Ok(());
     }
     settings(config, Storage::at(&config.acme.storage)).map(drop)
@@ -178,8 +203,21 @@ fn settings(config: &Config, storage: Storage) -> Result<Settings, Problem> {
             Some(Dns { records, wait: hook.wait })
         }
     };
+    let in_use =
+        config.listeners.values().filter_map(|listener| listener.tls.as_ref()).any(|tls| tls.on_demand);
+    let demanded = match acme.on_demand.as_ref().filter(|_| in_use) {
+        None => None,
+        Some(on_demand) => {
+            let permit = permits::open(&on_demand.by).map_err(|(key, message)| {
+                let key = format!("acme.on-demand.{key}");
+                config.positions.problem(&key, format!("{key}: {message}"))
+            })?;
+            Some(Demanded { permit, limit: on_demand.limit })
+        }
+    };
     Ok(Settings {
         dns,
+        demanded,
         shares_tickets: acme.share_tickets,
         storage,
         email: acme.email.clone(),

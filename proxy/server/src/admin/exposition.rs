@@ -168,7 +168,7 @@ fn connections(out: &mut Exposition, sums: &Sums) {
         out,
         "tidegate_tls_failures_total",
         "TLS handshakes that failed, by reason: timeout, closed (by the client), not-tls, alert (of the client), \
-         incompatible (no version, suite or group in common), no-certificate, certificate (of the client), alpn, other.",
+         incompatible (no version, suite or group in common), no-certificate, certificate (of the client), alpn, name (no certificate is to be had for it), other.",
     );
     for (listener, sum) in &sums.listeners {
         for (reason, count) in &sum.tls_failures {

@@ -5,7 +5,7 @@ use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use tidegate_acme::{At, Certificates};
-use tidegate_config::Config;
+use tidegate_config::{AllowedBy, Config};
 
 /// For all names together.
 const LOOK_UP: Duration = Duration::from_secs(5);
@@ -36,6 +36,18 @@ pub(super) fn lines(config: &Config, obtained: &Certificates) -> Vec<String> {
         .collect();
     if names.len() > MOST {
         lines.push(format!("certificates for {} further names", names.len() - MOST));
+    }
+    let on_demand =
+        config.listeners.values().filter_map(|listener| listener.tls.as_ref()).any(|tls| tls.on_demand);
+    if let Some(allowed) = config.acme.on_demand.as_ref().filter(|_| on_demand) {
+        let by = match &allowed.by {
+            AllowedBy::Url(url) => url.clone(),
+            AllowedBy::Names(file) => file.display().to_string(),
+        };
+        lines.push(format!(
+            "certificates on demand: for at most {} names, of those that {by} allows",
+            allowed.limit
+        ));
     }
     lines
 }

@@ -64,8 +64,17 @@ const OUTCOMES: &[&str] =
 const REFUSED_CONNECTIONS: &[&str] =
     &["limits.connections", "limits.connections-per-client", "proxy-protocol"];
 const REFUSED_REQUESTS: &[&str] = &["bad-request", "headers-too-large", "request-timeout"];
-const TLS_FAILURES: &[&str] =
-    &["timeout", "closed", "not-tls", "alert", "incompatible", "no-certificate", "certificate", "alpn"];
+const TLS_FAILURES: &[&str] = &[
+    "timeout",
+    "closed",
+    "not-tls",
+    "alert",
+    "incompatible",
+    "no-certificate",
+    "certificate",
+    "alpn",
+    "name",
+];
 
 pub(crate) const TLS_VERSIONS: [&str; 2] = ["1.2", "1.3"];
 pub(crate) const RESUMED: [&str; 2] = ["no", "yes"];

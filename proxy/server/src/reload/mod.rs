@@ -161,6 +161,7 @@ struct Control {
     directory: Directory,
     tls: tls::Loader,
     obtainer: Obtainer,
+    on_demand: Arc<tls::OnDemand>,
     client_tls: tls::ClientLoader,
     supervisor: Supervisor,
     /// What all temporary files take.
@@ -247,6 +248,7 @@ pub(crate) fn start(
     file: PathBuf,
     host: Host,
     supervisor: Supervisor,
+    common: Option<Arc<dyn tidegate_acme::Common>>,
     workers: Vec<mpsc::Sender<Command>>,
     metrics: &Metrics,
     log_level: Threshold,
@@ -264,12 +266,13 @@ pub(crate) fn start(
         let look = look.clone();
         move || drop(look.try_send(Request::Look))
     };
-    let obtainer = Obtainer::new(move || drop(look.try_send(Request::Look)));
+    let obtainer = Obtainer::new(common, move || drop(look.try_send(Request::Look)));
     let certificates = obtainer.watcher();
     let control = Control {
         file,
         directory: Directory::new(host, workers.len(), bad_version, loaded),
         tls: tls::Loader::new(Some(obtainer.tickets())),
+        on_demand: Arc::new(tls::OnDemand::new(obtainer.on_demand())),
         obtainer,
         client_tls: tls::ClientLoader::new(),
         supervisor,
@@ -531,7 +534,8 @@ impl Control {
             config: config.clone(),
             links: scan.links,
             tls,
-            challenges: (!config.acme_names().is_empty()).then(|| self.obtainer.challenges()),
+            challenges: config.obtains_certificates().then(|| self.obtainer.challenges()),
+            on_demand: self.on_demand.clone(),
             clusters,
             files: roots,
             temporary: TemporaryFiles::new(&config, self.space.clone()),

@@ -1,11 +1,10 @@
 //! The handshake with one client, and what it established.
 
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
 use http::Version;
-use rustls::{HandshakeKind, ServerConfig};
+use rustls::HandshakeKind;
 use tidegate_acme::Challenges;
 use tidegate_message::TlsFacts;
 use tokio::net::TcpStream;
@@ -15,8 +14,9 @@ use tokio_rustls::server::TlsStream;
 
 use super::alpn::ALPN_HTTP2;
 use super::certificates::client_certificate;
-use super::challenge;
-use super::config::speaks_only_http2;
+use super::config::{Terms, speaks_only_http2};
+use super::hello;
+use super::on_demand::OnDemand;
 
 /// A connection whose handshake is done.
 pub(crate) struct Accepted {
@@ -32,11 +32,13 @@ pub(crate) struct Accepted {
 pub(crate) struct Failed {
     pub(crate) reason: Reason,
     pub(crate) error: io::Error,
+    /// What the client asked for, where that is why.
+    pub(crate) name: Option<String>,
 }
 
 impl From<io::Error> for Failed {
     fn from(error: io::Error) -> Self {
-        Self { reason: reason(&error), error }
+        Self { reason: reason(&error), error, name: None }
     }
 }
 
@@ -56,6 +58,8 @@ pub(crate) enum Reason {
     /// The client's.
     Certificate,
     Alpn,
+    /// No certificate is to be had for the name that the client asks for.
+    Name,
     Other,
 }
 
@@ -76,6 +80,7 @@ impl Reason {
             Self::NoCertificate => "tls-no-certificate",
             Self::Certificate => "tls-certificate",
             Self::Alpn => "tls-alpn",
+            Self::Name => "tls-name",
             Self::Other => "tls-other",
         }
     }
@@ -97,25 +102,33 @@ fn reason(error: &io::Error) -> Reason {
     }
 }
 
+/// What the proxy has of authorities, where it obtains certificates by itself.
+#[derive(Clone, Copy)]
+pub(crate) struct Obtained<'a> {
+    pub(crate) challenges: &'a Challenges,
+    /// Where a listener obtains some when a client asks.
+    pub(crate) on_demand: Option<&'a OnDemand>,
+}
+
 /// Shakes hands within `limit`. `None`: it was an authority that looks whether a name is the proxy's, and was answered.
 /// Dropping the future closes the connection.
 pub(crate) async fn accept(
     stream: TcpStream,
-    config: Arc<ServerConfig>,
-    challenges: Option<&Challenges>,
+    terms: &Terms,
+    obtained: Option<Obtained<'_>>,
     limit: Duration,
 ) -> Result<Option<Accepted>, Failed> {
-    let only_http2 = speaks_only_http2(&config);
+    let only_http2 = speaks_only_http2(&terms.config);
     let handshake = async {
-        match challenges {
-            None => TlsAcceptor::from(config).accept(stream).await.map(Some),
-            Some(challenges) => challenge::accept(stream, config, challenges).await,
+        match obtained {
+            None => Ok(Some(TlsAcceptor::from(terms.config.clone()).accept(stream).await?)),
+            Some(obtained) => hello::accept(stream, terms, obtained).await,
         }
     };
     let stream = match timeout(limit, handshake).await {
         Ok(Ok(Some(stream))) => stream,
         Ok(Ok(None)) => return Ok(None),
-        Ok(Err(error)) => return Err(error.into()),
+        Ok(Err(failed)) => return Err(failed),
         Err(_) => return Err(io::Error::new(io::ErrorKind::TimedOut, "over timeouts.tls-handshake").into()),
     };
     let (_, session) = stream.get_ref();

@@ -96,6 +96,10 @@ impl Certificate {
         self.names.iter().any(|known| known == name || wildcard.as_ref() == Some(known))
     }
 
+    pub(super) fn into_key(self) -> Arc<CertifiedKey> {
+        self.key
+    }
+
     /// Shown to every server that asks.
     pub(crate) fn into_single(self) -> rustls::sign::SingleCertAndKey {
         rustls::sign::SingleCertAndKey::from(self.key)
@@ -288,13 +292,22 @@ impl ByName {
         (!all.is_empty()).then_some(Self { names, all, suites })
     }
 
+    /// Whether one of them is for `name`.
+    pub(super) fn has(&self, name: Option<&str>) -> bool {
+        self.named(name).any(|_| true)
+    }
+
     /// In the order in which they are tried: those with the name, those with a wildcard for it, all.
     fn candidates(&self, name: Option<&str>) -> impl Iterator<Item = &Arc<CertifiedKey>> {
+        self.named(name).chain(&self.all)
+    }
+
+    fn named(&self, name: Option<&str>) -> impl Iterator<Item = &Arc<CertifiedKey>> {
         let name = name.map(str::to_ascii_lowercase).unwrap_or_default();
         let exact = self.names.get(&name);
         // RFC 6125 §6.4.3: a wildcard stands for exactly the first label.
         let wildcard = name.split_once('.').and_then(|(_, parent)| self.names.get(&format!("*.{parent}")));
-        [exact, wildcard, Some(&self.all)].into_iter().flatten().flatten()
+        [exact, wildcard].into_iter().flatten().flatten()
     }
 }
 

@@ -23,6 +23,14 @@ pub(crate) fn speaks_only_http2(config: &ServerConfig) -> bool {
     config.alpn_protocols == [ALPN_HTTP2]
 }
 
+/// What the handshakes of a listener go by.
+pub(crate) struct Terms {
+    pub(super) config: Arc<ServerConfig>,
+    pub(super) certificates: Arc<ByName>,
+    /// Certificates are obtained for other names when a client asks for them.
+    pub(super) on_demand: bool,
+}
+
 /// Every file a configuration's TLS depends on.
 pub(crate) fn files(config: &Config) -> impl Iterator<Item = PathBuf> {
     let tables = config.listeners.values().filter_map(|listener| listener.tls.as_ref());
@@ -39,7 +47,7 @@ pub(crate) fn files(config: &Config) -> impl Iterator<Item = PathBuf> {
 /// are others, the keys of session tickets stay.
 pub(crate) struct Loader {
     provider: Arc<CryptoProvider>,
-    built: HashMap<String, (Inputs, Arc<ServerConfig>)>,
+    built: HashMap<String, (Inputs, Arc<Terms>)>,
     /// What session tickets are sealed with, where proxies share that.
     tickets: Option<Arc<TicketSecrets>>,
     /// Obtained certificates that are read, by name.
@@ -53,6 +61,7 @@ struct Inputs {
     /// Digest of each file, in order; `None` where it cannot be read.
     files: Vec<(PathBuf, Option<[u8; 32]>)>,
     shares_tickets: bool,
+    on_demand: bool,
     /// By name; `None` where there is none yet.
     obtained: Vec<(String, Option<Arc<Stored>>)>,
 }
@@ -72,13 +81,13 @@ impl Loader {
         Self { provider, built: HashMap::new(), tickets, read: HashMap::new() }
     }
 
-    /// The TLS configurations of all listeners that have one, by listener; `obtained` are the certificates that the proxy
+    /// The terms of all listeners that have one, by listener; `obtained` are the certificates that the proxy
     /// has for names, as far as it has some.
     pub(crate) fn load(
         &mut self,
         config: &Config,
         obtained: &Certificates,
-    ) -> (HashMap<String, Arc<ServerConfig>>, Findings) {
+    ) -> (HashMap<String, Arc<Terms>>, Findings) {
         let mut findings = Findings::default();
         self.read.retain(|name, (read, _)| obtained.get(name).is_some_and(|now| Arc::ptr_eq(now, read)));
         let mut built = HashMap::new();
@@ -98,11 +107,11 @@ impl Loader {
                 built.insert(name.clone(), (inputs, one));
             }
         }
-        let configs = built.iter().map(|(name, (_, config))| (name.clone(), config.clone())).collect();
+        let terms = built.iter().map(|(name, (_, terms))| (name.clone(), terms.clone())).collect();
         if findings.problems.is_empty() {
             self.built = built;
         }
-        (configs, findings)
+        (terms, findings)
     }
 
     fn build(
@@ -113,7 +122,7 @@ impl Loader {
         inputs: &Inputs,
         config: &Config,
         findings: &mut Findings,
-    ) -> Option<Arc<ServerConfig>> {
+    ) -> Option<Arc<Terms>> {
         let path = |key: &str| format!("listener.{listener}.tls.{key}");
         let mut usable = Vec::new();
         for (index, one) in tls.certificates.iter().enumerate() {
@@ -163,20 +172,20 @@ impl Loader {
                 == (&inputs.tls, &inputs.files, inputs.shares_tickets)
         });
         let ticketer = match before {
-            Some((_, before)) => Ok(before.ticketer.clone()),
+            Some((_, before)) => Ok(before.config.ticketer.clone()),
             None => self.ticketer(listener, tls, inputs),
         };
-        let resolver = ByName::new(&usable, &provider)?;
+        let certificates = Arc::new(ByName::new(&usable, &provider)?);
         match (builder, ticketer) {
             (Ok(builder), Ok(ticketer)) => {
                 let builder = builder.with_client_cert_verifier(verifier?);
-                let mut built = builder.with_cert_resolver(Arc::new(resolver));
+                let mut built = builder.with_cert_resolver(certificates.clone());
                 built.ticketer = ticketer;
                 // What a forwarded connection speaks is between its ends.
                 let http2 = http.is_some_and(|http| http.http2).then(|| ALPN_HTTP2.to_vec());
                 let http1 = http.is_some_and(|http| http.http1).then(|| ALPN_HTTP1.to_vec());
                 built.alpn_protocols = http2.into_iter().chain(http1).collect();
-                Some(Arc::new(built))
+                Some(Arc::new(Terms { config: Arc::new(built), certificates, on_demand: tls.on_demand }))
             }
             (Err(error), _) | (_, Err(error)) => {
                 let message = format!("TLS is not available: {error}");
@@ -256,7 +265,9 @@ impl Loader {
                 None => missing.push(name.clone()),
             }
         }
-        if !missing.is_empty() {
+        // A client that asks for no name gets something.
+        let is_empty = inputs.on_demand && found.is_empty() && others.is_empty();
+        if is_empty || !missing.is_empty() {
             // Nobody believes it: it need not say all that it stands for.
             let shown = if missing.len() <= MOST_SELF_SIGNED { &missing[..] } else { &[] };
             let signed = tidegate_acme::self_signed(shown);
@@ -296,7 +307,7 @@ impl Loader {
 
 impl Inputs {
     fn of(tls: &Tls, http: Option<HttpVersions>, shares_tickets: bool, obtained: &Certificates) -> Self {
-        let tls_names = &tls.acme;
+        let (tls_names, on_demand) = (&tls.acme, tls.on_demand);
         let certificates = tls.certificates.iter().flat_map(|one| [&one.chain, &one.key]);
         let files =
             certificates.chain(&tls.client_ca).chain(&tls.client_crl).cloned().map(crate::regular::digested);
@@ -306,6 +317,6 @@ impl Inputs {
             tls.client_auth, tls.min_version, tls.cipher_suites, tls.groups, tls.certificates
         );
         let obtained = tls_names.iter().map(|name| (name.clone(), obtained.get(name).cloned())).collect();
-        Self { tls, files: files.collect(), shares_tickets, obtained }
+        Self { tls, files: files.collect(), shares_tickets, on_demand, obtained }
     }
 }

@@ -1,4 +1,5 @@
-//! Handshakes that an authority makes to see whether a name is the proxy's (TLS-ALPN-01, RFC 8737), beside all others.
+//! Handshakes that begin with a look at what the client says: an authority that looks whether a name is the proxy's (TLS-ALPN-01, RFC 8737), and
+//! names whose certificates are obtained on demand, beside all others.
 
 use std::io;
 use std::sync::Arc;
@@ -7,21 +8,24 @@ use rustls::ServerConfig;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::Acceptor;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use tidegate_acme::{ALPN, Challenges};
+use tidegate_acme::ALPN;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::accept::{Failed, Obtained, Reason};
 use super::certificates::of_pem;
+use super::config::Terms;
+use super::on_demand::refusing;
 
-/// Shakes hands by `config`; or, with an authority that looks at a name of ours, by what it wants to see, and says
+/// Shakes hands by the listener's terms; or, with an authority that looks at a name of ours, by what it wants to see, and says
 /// nothing more. Such a handshake asks for no client certificate and carries no request.
 pub(super) async fn accept(
     stream: TcpStream,
-    config: Arc<ServerConfig>,
-    challenges: &Challenges,
-) -> io::Result<Option<TlsStream<TcpStream>>> {
+    terms: &Terms,
+    obtained: Obtained<'_>,
+) -> Result<Option<TlsStream<TcpStream>>, Failed> {
     let handshake = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
     let hello = handshake.client_hello();
     // An authority offers this protocol and no other (RFC 8737 §4).
@@ -29,10 +33,26 @@ pub(super) async fn accept(
         hello.alpn().is_some_and(|mut offered| offered.next() == Some(ALPN) && offered.next().is_none());
     let name = hello.server_name().filter(|_| is_challenge).map(str::to_owned);
     let answer = match name {
-        Some(name) => Box::pin(challenges.tls(&name)).await,
+        Some(name) => Box::pin(obtained.challenges.tls(&name)).await,
         None => None,
     };
-    let Some(answer) = answer else { return handshake.into_stream(config).await.map(Some) };
+    let Some(answer) = answer else {
+        let name = hello.server_name();
+        let on_demand = obtained.on_demand.filter(|_| terms.on_demand && !terms.certificates.has(name));
+        let config = match on_demand {
+            None => terms.config.clone(),
+            Some(on_demand) => match Box::pin(on_demand.serving(&terms.config, name)).await {
+                Ok(config) => config,
+                Err(denied) => {
+                    let (error, name) = (io::Error::other(denied.reason()), name.map(str::to_owned));
+                    // Fails, and says so to the client.
+                    let _ = handshake.into_stream(refusing(&terms.config)).await;
+                    return Err(Failed { reason: Reason::Name, error, name });
+                }
+            },
+        };
+        return Ok(Some(handshake.into_stream(config).await?));
+    };
     let config = answering(&answer.pem).map_err(io::Error::other)?;
     let mut stream = handshake.into_stream(Arc::new(config)).await?;
     stream.shutdown().await?;

@@ -3,13 +3,15 @@
 mod accept;
 mod alpn;
 mod certificates;
-mod challenge;
 mod client;
 mod config;
+mod hello;
+mod on_demand;
 pub(crate) mod sni;
 mod tickets;
 
-pub(crate) use self::accept::{Accepted, Failed, accept};
+pub(crate) use self::accept::{Accepted, Failed, Obtained, accept};
 pub(crate) use self::certificates::client_certificate_of_pem;
 pub(crate) use self::client::{ClientLoader, for_own_requests};
-pub(crate) use self::config::{Loader, files};
+pub(crate) use self::config::{Loader, Terms, files};
+pub(crate) use self::on_demand::OnDemand;
