@@ -1,8 +1,9 @@
 //! HTTP/2 with clients: prior knowledge, streams side by side, and what a hostile one sends.
 
+use serde_json::json;
 use tidegate_tests::{
-    Client, ErrorCode, Frame, FrameType, H2Frames, Proxy, Raw, Setting, Upstream, body, chunks, empty, flags,
-    request,
+    Client, ErrorCode, Frame, FrameType, H2Frames, Proxy, Raw, Setting, Upstream, assert_values, body,
+    chunks, empty, flags, request, until,
 };
 
 const GET: [(&str, &str); 4] = H2Frames::GET;
@@ -252,6 +253,7 @@ async fn a_client_that_resets_all_its_streams_is_sent_away() {
         frames.reset(stream, ErrorCode::Cancel).await;
     }
     while frames.next().await.is_some() {}
+    until_noted(&proxy, "web", "http2-flood").await;
     assert_eq!(proxy.get("/other-clients").await.text(), "ok");
 }
 
@@ -294,4 +296,59 @@ async fn a_trusted_proxys_clients_may_all_go_away() {
     frames.request(2001, &last).await;
     let frame = frames.next_of(&[FrameType::Headers, FrameType::GoAway]).await.expect("an answer");
     assert_eq!((frame.kind, frame.stream), (FrameType::Headers, 2001));
+}
+
+/// Waits for the line and the count of what did not become a request.
+async fn until_noted(proxy: &Proxy, listener: &str, failure: &str) {
+    let line = proxy.access_log().wait(&[&format!("\"{failure}\"")]).await;
+    let line = serde_json::from_str(&line).expect("JSON");
+    assert_values(&line, json!({ "version": "HTTP/2", "listener": listener, "method": null, "target": "" }));
+    let series =
+        format!("tidegate_requests_refused_total{{listener=\"{listener}\",reason=\"{failure}\"}} 1\n");
+    until(&series, async || proxy.admin("GET", "/metrics").await.text().contains(&series)).await;
+}
+
+#[tokio::test]
+async fn what_is_no_request_has_a_line_and_is_counted() {
+    let app = Upstream::serve(async |_| std::future::pending().await).await;
+    let proxy = Proxy::builder(&app)
+        .listener("new", "http = [\"2\"]")
+        .section(
+            "[limits]\nhttp2-streams = 1\nrequest-headers = \"8KiB\"\n[timeouts]\nrequest-headers = \"2s\"",
+        )
+        .start()
+        .await;
+    let connect = async || H2Frames::connect(proxy.address("web")).await;
+
+    let mut bare = H2Frames::connect_bare(proxy.address("new")).await;
+    bare.send_bytes(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n").await;
+    until_noted(&proxy, "new", "http2-preface").await;
+
+    let errors = [
+        ("http2-protocol", FrameType::Data, 0, vec![]),
+        ("http2-frame-size", FrameType::Ping, 0, vec![0; 20 << 10]),
+        ("http2-flow-control", FrameType::WindowUpdate, 0, 0x7fff_ffff_u32.to_be_bytes().to_vec()),
+    ];
+    for (failure, kind, stream, payload) in errors {
+        let mut frames = connect().await;
+        frames.send(kind, flags::NONE, stream, &payload).await;
+        until_noted(&proxy, "web", failure).await;
+        while frames.next().await.is_some() {}
+    }
+
+    let long = "x".repeat(120);
+    let large = [&GET[..], &[("x-large", long.as_str()); 80]].concat();
+    let mut frames = connect().await;
+    frames.request(1, &large).await;
+    until_noted(&proxy, "web", "headers-too-large").await;
+    frames.request(3, &[&GET[..], &[("connection", "close")]].concat()).await;
+    until_noted(&proxy, "web", "bad-request").await;
+    frames.request(5, &GET).await;
+    frames.request(7, &GET).await;
+    until_noted(&proxy, "web", "http2-streams").await;
+    frames.half_a_request(9, &GET).await;
+    until_noted(&proxy, "web", "request-timeout").await;
+    // The stream that was served has a line of its own, and no more than that.
+    assert_eq!(proxy.accesses("/", 1).await.len(), 1);
+    assert_eq!(proxy.access_log().len(), 9);
 }

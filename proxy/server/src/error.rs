@@ -2,9 +2,19 @@
 
 use std::sync::Arc;
 
-use http::StatusCode;
+use http::{StatusCode, Version};
 use tidegate_body::{MemoryUsedUp, RequestBodyError};
 use tidegate_upstream as upstream;
+
+/// What did not become a request: the parser, or a bound of the connection, refused it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Unparsed {
+    pub(crate) version: Version,
+    /// What was answered. On an error of a connection or a stream of HTTP/2, what HTTP/1 would have.
+    pub(crate) status: StatusCode,
+    /// As the access log has it; one of a closed list.
+    pub(crate) failure: &'static str,
+}
 
 /// The failure of one exchange. [`crate::response`] words it for the client.
 #[derive(Debug, Clone, thiserror::Error)]

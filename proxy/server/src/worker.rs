@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Request, StatusCode};
+use http::Request;
 use tidegate_io::Millis;
 use tidegate_message::Connection;
 use tidegate_telemetry::{Counter, Names};
@@ -17,6 +17,7 @@ use tokio::time::sleep;
 
 use crate::access_log::{ConnectionRecord, Record};
 use crate::callouts;
+use crate::error::Unparsed;
 use crate::listener::Admission;
 use crate::log;
 use crate::metrics::{Counting, Shard};
@@ -127,7 +128,7 @@ impl Worker {
         &self,
         generation: &Generation,
         connection: &Connection,
-        refusal: (StatusCode, &'static str),
+        refusal: Unparsed,
     ) -> Record {
         let log = generation.access_log.clone();
         let counting = self.counting.clone();

@@ -297,7 +297,7 @@ impl Default for Limits {
 pub(crate) struct Timeouts {
     /// How long a request head may take from its first byte to its last. Over it: 408, close. A connection
     /// on which nothing arrives at all is closed without a response. On HTTP/2 it bounds the preface (RFC
-    /// 9113 §3.4); a head that is incomplete later falls under `keep-alive`.
+    /// 9113 §3.4) and each head, and the connection is closed without an answer.
     pub request_headers: Text<Duration>,
     /// How long a TLS handshake may take. Over it: close. A PROXY protocol header before it may take as
     /// long, and so may the part of a handshake that tells `tls-passthrough` the server name.

@@ -29,6 +29,7 @@ use self::output::Output;
 pub(crate) use self::output::check;
 use self::values::{Format, Values};
 pub(crate) use self::writer::Writer;
+use crate::error::Unparsed;
 use crate::explain::Explained;
 use crate::lines::{self, Lines};
 use crate::metrics::{Counting, Failure, Serving, Traffic, method_index};
@@ -172,10 +173,11 @@ impl Record {
         id: u64,
         connection: &Connection,
         scheme: &'static str,
-        (status, failure): (StatusCode, &'static str),
+        refusal: Unparsed,
     ) -> Self {
+        let Unparsed { version, status, failure } = refusal;
         let asked = Asked {
-            version: Version::HTTP_11,
+            version,
             method: None,
             uri: Uri::default(),
             host: None,

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Version};
 use http_body::Body as _;
 use tidegate_body::{Body, Bounds, Held, MemoryUsedUp, Payer, RequestBody, ResponseBody};
 use tidegate_config::Listener;
@@ -16,7 +16,7 @@ use tidegate_upstream::{Attempts, Hop, Servers};
 use super::active::{ActiveExchange, ClientSide};
 use super::log_phases::LogPhases;
 use crate::access_log::Record;
-use crate::error::Error;
+use crate::error::{Error, Unparsed};
 use crate::explain::Because;
 use crate::http::connection::{Arrival, HTTP2_STREAM_WINDOW};
 use crate::http::forwarded::Introduction;
@@ -61,7 +61,7 @@ impl Peer {
 }
 
 /// Notes what the parser refused: it did not become a request.
-pub(crate) fn unparsed(worker: &Worker, peer: &Peer, refusal: (StatusCode, &'static str)) {
+pub(crate) fn unparsed(worker: &Worker, peer: &Peer, refusal: Unparsed) {
     drop(worker.unparsed(&worker.generation(), &peer.connection, refusal));
 }
 

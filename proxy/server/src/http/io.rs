@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::frames::{FIRST_WINDOW, Frames, HTTP2_PREFACE};
+use super::frames::{FIRST_WINDOW, HTTP2_PREFACE, Received, Refused, Sent};
 use super::linger::Linger;
 use tidegate_io::clock::{Millis, in_millis};
 use tidegate_io::write_together;
@@ -41,13 +41,16 @@ pub(crate) struct Activity {
     granted: AtomicU64,
     /// Bytes of response bodies that were handed over to be sent.
     handed: AtomicU64,
+    /// HTTP/2: something that was sent may be a refusal.
+    may_have_refused: AtomicBool,
+    is_http2: AtomicBool,
     head: Mutex<Head>,
 }
 
 #[derive(Debug, Default)]
 struct Head {
     /// `None` for HTTP/1.
-    frames: Option<Frames>,
+    frames: Option<Box<(Received, Sent)>>,
     /// HTTP/1: a request is being served, so what is read now is its body or a pipelined request.
     busy: bool,
     /// Bytes of the head read so far, kept to see what the parser drops (`Content-Length` beside
@@ -74,13 +77,32 @@ impl Activity {
             initial_window: AtomicU64::new(FIRST_WINDOW),
             granted: AtomicU64::new(FIRST_WINDOW),
             handed: AtomicU64::new(0),
+            may_have_refused: AtomicBool::new(false),
+            is_http2: AtomicBool::new(false),
             head: Mutex::default(),
         })
     }
 
     /// What follows is HTTP/2, from the preface on.
     pub(crate) fn expect_http2(&self) {
-        self.head().frames = Some(Frames::default());
+        self.is_http2.store(true, Ordering::Relaxed);
+        self.head().frames = Some(Box::default());
+    }
+
+    /// Whether what came begins as HTTP/2 does, if that was expected.
+    pub(super) fn is_http2(&self) -> bool {
+        self.head().frames.as_ref().is_some_and(|frames| frames.0.is_http2)
+    }
+
+    /// HTTP/2: heads that were refused since this was asked last, if all else that came is handed on as `requests`.
+    pub(super) fn refused(&self, requests: u64) -> Vec<Refused> {
+        if !self.may_have_refused.load(Ordering::Relaxed) {
+            return Vec::new();
+        }
+        self.may_have_refused.store(false, Ordering::Relaxed);
+        let mut head = self.head();
+        let Some((received, sent)) = head.frames.as_deref_mut() else { return Vec::new() };
+        sent.take(received.requests.saturating_sub(requests))
     }
 
     /// An HTTP/1 head is complete and its request begins. Answers how many `Content-Length` lines were seen
@@ -157,11 +179,11 @@ impl Activity {
         // One thread writes: no read-modify-write is needed.
         self.bytes_read.store(self.bytes_read() + bytes.len() as u64, Ordering::Relaxed);
         let mut head = self.head();
-        if let Some(frames) = &mut head.frames {
-            let incomplete = frames.read(bytes);
-            self.window_updates.store(frames.window_updates, Ordering::Relaxed);
-            self.initial_window.store(frames.initial_window, Ordering::Relaxed);
-            self.granted.store(frames.granted, Ordering::Relaxed);
+        if let Some((received, _)) = head.frames.as_deref_mut() {
+            let incomplete = received.read(bytes);
+            self.window_updates.store(received.window_updates, Ordering::Relaxed);
+            self.initial_window.store(received.initial_window, Ordering::Relaxed);
+            self.granted.store(received.granted, Ordering::Relaxed);
             head.since = incomplete.then(|| head.since.unwrap_or_else(Millis::now));
             return;
         }
@@ -173,6 +195,24 @@ impl Activity {
         }
         let room = MAX_HEAD - head.bytes.len();
         head.bytes.extend_from_slice(&bytes[..bytes.len().min(room)]);
+    }
+
+    /// What of these pieces was written, as far as `result` says.
+    fn sent(&self, result: &Poll<io::Result<usize>>, pieces: &[io::IoSlice<'_>]) {
+        let Poll::Ready(Ok(written)) = result else { return };
+        if !self.is_http2.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut left = *written;
+        let mut head = self.head();
+        let Some((_, sent)) = head.frames.as_deref_mut() else { return };
+        for piece in pieces {
+            let taken = left.min(piece.len());
+            if sent.wrote(&piece[..taken]) {
+                self.may_have_refused.store(true, Ordering::Relaxed);
+            }
+            left -= taken;
+        }
     }
 
     fn wrote(&self, result: &Poll<io::Result<usize>>) {
@@ -307,6 +347,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Io<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.inner).poll_write(cx, bytes);
         self.activity.wrote(&result);
+        self.activity.sent(&result, &[io::IoSlice::new(bytes)]);
         result
     }
 
@@ -317,6 +358,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Io<S> {
     ) -> Poll<io::Result<usize>> {
         let result = write_together(Pin::new(&mut self.inner), cx, slices);
         self.activity.wrote(&result);
+        self.activity.sent(&result, slices);
         result
     }
 

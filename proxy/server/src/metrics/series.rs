@@ -63,7 +63,17 @@ const OUTCOMES: &[&str] =
 /// Why a connection or a request was refused before it was a request.
 const REFUSED_CONNECTIONS: &[&str] =
     &["limits.connections", "limits.connections-per-client", "proxy-protocol"];
-const REFUSED_REQUESTS: &[&str] = &["bad-request", "headers-too-large", "request-timeout"];
+const REFUSED_REQUESTS: &[&str] = &[
+    "bad-request",
+    "headers-too-large",
+    "request-timeout",
+    "http2-preface",
+    "http2-protocol",
+    "http2-frame-size",
+    "http2-flow-control",
+    "http2-flood",
+    "http2-streams",
+];
 const TLS_FAILURES: &[&str] = &[
     "timeout",
     "closed",

@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::{Request, Response, StatusCode};
+use http::{Request, Response, StatusCode, Version};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -18,6 +18,7 @@ use tokio::time::timeout;
 use super::Arrival;
 use super::answer::serve_request;
 use super::state::{Next, State};
+use crate::error::Unparsed;
 use crate::http::io::Io;
 use crate::http::leftover::ClientBody;
 
@@ -41,7 +42,7 @@ pub(super) async fn serve<S, H, F, U>(
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Fn(Request<ClientBody>, Arrival) -> F,
     F: Future<Output = Response<ResponseBody>> + 'static,
-    U: Fn((StatusCode, &'static str)),
+    U: Fn(Unparsed),
 {
     while rest(&mut io, state, drain).await {
         // Boxed: a connection that rests has no room for it.
@@ -98,7 +99,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Fn(Request<ClientBody>, Arrival) -> F,
     F: Future<Output = Response<ResponseBody>> + 'static,
-    U: Fn((StatusCode, &'static str)),
+    U: Fn(Unparsed),
 {
     let bounds = state.bounds();
     let mut builder = http1::Builder::new();
@@ -139,18 +140,20 @@ where
         io.unread(&parts.read_buf);
         return Some(io);
     }
-    unparsed((StatusCode::REQUEST_TIMEOUT, "request-timeout"));
+    let (status, failure) = (StatusCode::REQUEST_TIMEOUT, "request-timeout");
+    unparsed(Unparsed { version: Version::HTTP_11, status, failure });
     answer_request_timeout(io).await;
     None
 }
 
 /// What hyper answered to something it could not parse, and the name of the failure.
-fn refusal(error: &hyper::Error) -> Option<(StatusCode, &'static str)> {
-    if error.is_parse_too_large() {
-        Some((StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "headers-too-large"))
+fn refusal(error: &hyper::Error) -> Option<Unparsed> {
+    let (status, failure) = if error.is_parse_too_large() {
+        (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "headers-too-large")
     } else {
-        error.is_parse().then_some((StatusCode::BAD_REQUEST, "bad-request"))
-    }
+        (StatusCode::BAD_REQUEST, "bad-request")
+    };
+    error.is_parse().then_some(Unparsed { version: Version::HTTP_11, status, failure })
 }
 
 /// hyper cannot answer a request it has not parsed, so this is said on the bare stream.

@@ -1,10 +1,12 @@
 //! Drives a connection of HTTP/2.
 
-use std::future::Future;
+use std::error::Error as _;
+use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
 
-use http::{Request, Response};
+use h2::Reason;
+use http::{Request, Response, StatusCode, Version};
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -17,6 +19,8 @@ use tokio::task::spawn_local;
 use super::Arrival;
 use super::answer::serve_request;
 use super::state::{Next, State};
+use crate::error::Unparsed;
+use crate::http::frames::Refused;
 use crate::http::io::Io;
 use crate::http::leftover::ClientBody;
 use crate::http::stream::Patience;
@@ -27,15 +31,17 @@ pub(crate) const HTTP2_STREAM_WINDOW: u32 = 256 << 10;
 const HTTP2_WINDOW: u32 = (1 << 31) - 1;
 
 /// Serves the streams of a connection until it ends.
-pub(super) async fn serve<S, H, F>(
+pub(super) async fn serve<S, H, F, U>(
     io: Box<Io<S>>,
     state: &Rc<State>,
     drain: &mut watch::Receiver<bool>,
     handle: &H,
+    unparsed: &U,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Fn(Request<ClientBody>, Arrival) -> F + 'static,
     F: Future<Output = Response<ResponseBody>> + 'static,
+    U: Fn(Unparsed),
 {
     let bounds = state.bounds();
     let limits = &bounds.limits;
@@ -52,18 +58,71 @@ pub(super) async fn serve<S, H, F>(
             .max_header_list_size(u32::try_from(limits.request_headers).unwrap_or(u32::MAX))
             .serve_connection(TokioIo::new(io), service)
     );
+    let mut floods = false;
     loop {
         let next = pin!(state.next(drain));
+        let served = poll_fn(|cx| {
+            let polled = connection.as_mut().poll(cx);
+            // Whatever came before has been handed on by now.
+            let refused = state.activity.refused(state.requests.get());
+            refused.into_iter().map(of_stream).for_each(unparsed);
+            polled
+        });
         tokio::select! {
             biased;
-            _ = connection.as_mut() => return,
+            ended = served => {
+                let refusal = ended.err().as_ref().and_then(|error| of_connection(error, state));
+                refusal.filter(|refusal| !floods || refusal.failure != FLOOD).into_iter().for_each(unparsed);
+                return;
+            }
             next = Beside::new(next) => match next {
                 Next::Check | Next::Rest => {}
-                Next::Close => connection.as_mut().graceful_shutdown(),
-                Next::Cut | Next::RequestTimeout => return,
+                Next::Close => {
+                    if state.begins_to_flood() {
+                        floods = true;
+                        unparsed(refusal(StatusCode::TOO_MANY_REQUESTS, FLOOD));
+                    }
+                    connection.as_mut().graceful_shutdown();
+                }
+                Next::Cut => return,
+                Next::RequestTimeout => {
+                    unparsed(refusal(StatusCode::REQUEST_TIMEOUT, "request-timeout"));
+                    return;
+                }
             },
         }
     }
+}
+
+/// More resets, empty frames or pieces of a head than anybody needs.
+const FLOOD: &str = "http2-flood";
+
+fn refusal(status: StatusCode, failure: &'static str) -> Unparsed {
+    Unparsed { version: Version::HTTP_2, status, failure }
+}
+
+/// What became of a head that hyper did not hand on.
+fn of_stream(refused: Refused) -> Unparsed {
+    match refused {
+        Refused::Malformed => refusal(StatusCode::BAD_REQUEST, "bad-request"),
+        Refused::TooLarge => refusal(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "headers-too-large"),
+        Refused::TooMany => refusal(StatusCode::TOO_MANY_REQUESTS, "http2-streams"),
+    }
+}
+
+/// Why the proxy gave a connection up, if it is the client's fault (RFC 9113 §5.4.1, §7).
+fn of_connection(error: &hyper::Error, state: &State) -> Option<Unparsed> {
+    let error = error.source()?.downcast_ref::<h2::Error>().filter(|error| error.is_library())?;
+    let (status, failure) = match error.reason()? {
+        _ if !state.activity.is_http2() => (StatusCode::BAD_REQUEST, "http2-preface"),
+        Reason::FRAME_SIZE_ERROR => (StatusCode::BAD_REQUEST, "http2-frame-size"),
+        Reason::FLOW_CONTROL_ERROR => (StatusCode::BAD_REQUEST, "http2-flow-control"),
+        // Of a head that goes on beyond what is ignored of it; HPACK that cannot be read is PROTOCOL_ERROR for h2.
+        Reason::COMPRESSION_ERROR => (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "headers-too-large"),
+        Reason::ENHANCE_YOUR_CALM => (StatusCode::TOO_MANY_REQUESTS, FLOOD),
+        _ => (StatusCode::BAD_REQUEST, "http2-protocol"),
+    };
+    Some(refusal(status, failure))
 }
 
 /// Runs HTTP/2 streams on the worker's own thread.

@@ -9,7 +9,7 @@ use std::any::Any;
 use std::future::Future;
 use std::rc::Rc;
 
-use http::{Request, Response, StatusCode, Version};
+use http::{Request, Response, Version};
 use tidegate_config::{HttpVersions, Limits, Timeouts};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
@@ -20,6 +20,7 @@ pub(crate) use self::http2::HTTP2_STREAM_WINDOW;
 use self::state::State;
 use super::io::Io;
 use super::leftover::ClientBody;
+use crate::error::Unparsed;
 use tidegate_body::ResponseBody;
 use tidegate_message::fields::Marks;
 
@@ -83,7 +84,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Fn(Request<ClientBody>, Arrival) -> F + 'static,
     F: Future<Output = Response<ResponseBody>> + 'static,
-    U: Fn((StatusCode, &'static str)),
+    U: Fn(Unparsed),
 {
     let state = Rc::new(State::new(bounds, counted));
     let mut io = Box::new(Io::new(stream, state.activity.clone()));
@@ -108,7 +109,7 @@ where
         };
         if http2 {
             state.expect_http2();
-            Box::pin(http2::serve(io, &state, &mut drain, &handle)).await;
+            Box::pin(http2::serve(io, &state, &mut drain, &handle, &unparsed)).await;
         } else {
             http1::serve(io, &state, &mut drain, &handle, &unparsed).await;
         }

@@ -59,6 +59,8 @@ pub(super) struct State {
     draining: Cell<bool>,
     closing: Cell<bool>,
     early_resets: Cell<Resets>,
+    /// There were too many of them, and nobody has been told yet.
+    floods: Cell<bool>,
     /// An order from an exchange to the driver.
     ordered: Cell<Option<Next>>,
     order: Notify,
@@ -95,6 +97,7 @@ impl State {
             draining: Cell::new(false),
             closing: Cell::new(false),
             early_resets: Cell::new(Resets { since: now, requests: 0, resets: 0 }),
+            floods: Cell::new(false),
             ordered: Cell::new(None),
             order: Notify::new(),
             _counted: counted,
@@ -250,6 +253,11 @@ impl State {
             && self.idle() >= REST_AFTER
     }
 
+    /// Whether it closes for streams that were reset; true once.
+    pub(super) fn begins_to_flood(&self) -> bool {
+        self.floods.take()
+    }
+
     pub(super) fn count_early_reset(&self) {
         if self.bounds.many_clients {
             // Each of them may go away at any time.
@@ -264,6 +272,7 @@ impl State {
         let Resets { requests, resets, .. } = counted;
         if resets > MAX_EARLY_RESETS && resets > (self.requests.get() - requests) / 2 {
             let goes_on = self.closing.get() && resets > 2 * MAX_EARLY_RESETS;
+            self.floods.set(self.floods.get() || !self.closing.get());
             self.order(if goes_on { Next::Cut } else { Next::Close });
         }
     }
