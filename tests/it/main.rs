@@ -59,6 +59,7 @@ mod stock;
 mod tcp;
 mod tidy;
 mod tls;
+mod top;
 mod traces;
 mod upgrade;
 mod upstream;

@@ -8,7 +8,10 @@ mod names;
 mod new;
 mod remote;
 mod replay;
+mod steer;
 mod test;
+mod top;
+mod words;
 
 use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
@@ -74,13 +77,22 @@ enum Command {
     Status {
         #[command(flatten)]
         remote: remote::Remote,
+        #[command(flatten)]
+        form: steer::Form,
+    },
+    /// Follow the proxy that runs in a terminal: its traffic, listeners, servers, policies, failures and reloads.
+    Top {
+        #[command(flatten)]
+        remote: remote::Remote,
     },
     /// Show the servers of the proxy that runs, and order something of them.
     Upstream {
         #[command(flatten)]
         remote: remote::Remote,
+        #[command(flatten)]
+        form: steer::Form,
         #[command(subcommand)]
-        command: remote::UpstreamCommand,
+        command: steer::UpstreamCommand,
     },
     /// Print the JSON Schemas of tidegate.toml, NAME.toml and NAME.cases.toml.
     Schema,
@@ -108,6 +120,8 @@ enum PluginCommand {
     List {
         #[command(flatten)]
         remote: remote::Remote,
+        #[command(flatten)]
+        form: steer::Form,
     },
     /// Show what a plugin exports, wants and says of itself.
     Inspect {
@@ -170,9 +184,10 @@ pub(crate) fn main() -> ExitCode {
         Command::Plugin(PluginCommand::Test { file, cases, settings, junit }) => {
             test::run(&test::Files { wasm: file, cases, settings, junit })
         }
-        Command::Plugin(PluginCommand::List { remote }) => remote::plugins(&remote),
-        Command::Status { remote } => remote::status(&remote),
-        Command::Upstream { remote, command } => remote::upstream(&remote, &command),
+        Command::Plugin(PluginCommand::List { remote, form }) => steer::plugins(&remote, &form),
+        Command::Status { remote, form } => steer::status(&remote, &form),
+        Command::Top { remote } => top::run(&remote),
+        Command::Upstream { remote, form, command } => steer::upstream(&remote, &form, &command),
         Command::Schema => schema(),
     };
     result.unwrap_or_else(|error| {

@@ -1,0 +1,170 @@
+//! `tidegate status`, `upstream …`, `plugin list`: what the admin interface of a running proxy says, for people and
+//! scripts.
+
+use std::fmt::Write as _;
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use http::Method;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::{Value, json};
+
+use super::print;
+use super::remote::Remote;
+use super::words::clean;
+
+/// How an answer is shown.
+#[derive(Args)]
+pub(super) struct Form {
+    /// Print what the interface answers.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Subcommand)]
+pub(super) enum UpstreamCommand {
+    /// Show all upstreams with their servers.
+    List,
+    /// Send a server no new requests; it finishes those it has.
+    Drain(OneServer),
+    /// The same, shown as disabled.
+    Disable(OneServer),
+    /// Send a server requests again.
+    Enable(OneServer),
+    /// Give a server another share of the requests.
+    Weight {
+        #[command(flatten)]
+        one: OneServer,
+        /// From 1 to 1000.
+        #[arg(value_name = "WEIGHT")]
+        weight: u32,
+    },
+}
+
+#[derive(Args)]
+pub(super) struct OneServer {
+    /// The upstream.
+    #[arg(value_name = "NAME")]
+    upstream: String,
+    /// The server, as `upstream list` shows it.
+    #[arg(value_name = "SERVER")]
+    server: String,
+}
+
+pub(super) fn status(remote: &Remote, form: &Form) -> Result<ExitCode, String> {
+    let status = remote.ask(&Method::GET, "status", None)?;
+    let ready = status["ready"] == true;
+    if form.json {
+        print(&format!("{status:#}"))?;
+    } else {
+        print(&in_words(&status))?;
+    }
+    Ok(if ready { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn in_words(status: &Value) -> String {
+    let word = if status["ready"] == true { "ready" } else { "not ready" };
+    let (version, generation) = (text(&status["version"]), &status["generation"]);
+    let up = status["uptime-s"].as_u64().unwrap_or_default();
+    let mut lines = format!("tidegate {version}, generation {generation}, up for {up} s: {word}\n");
+    for reason in list(&status["reasons"]) {
+        // A String takes all text.
+        let _ = writeln!(lines, "  {}", text(reason));
+    }
+    let rows = list(&status["listeners"]).iter().map(|listener| {
+        let count = |key: &str| listener[key].to_string();
+        [
+            text(&listener["name"]),
+            text(&listener["address"]),
+            count("requests"),
+            count("connections"),
+            count("in-flight"),
+        ]
+    });
+    let head = ["LISTENER", "ADDRESS", "REQUESTS", "CONNECTIONS", "IN FLIGHT"].map(str::to_owned);
+    lines + &table(std::iter::once(head).chain(rows))
+}
+
+pub(super) fn plugins(remote: &Remote, form: &Form) -> Result<ExitCode, String> {
+    let plugins = remote.ask(&Method::GET, "plugins", None)?;
+    if form.json {
+        print(&format!("{plugins:#}"))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let rows = list(&plugins).iter().map(|plugin| {
+        let generation = plugin["generation"].as_u64().map_or_else(|| "-".to_owned(), |it| it.to_string());
+        [text(&plugin["name"]), text(&plugin["state"]), generation, text(&plugin["error"])]
+    });
+    let head = ["POLICY", "STATE", "GENERATION", "ERROR"].map(str::to_owned);
+    print(table(std::iter::once(head).chain(rows)).trim_end())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) fn upstream(remote: &Remote, form: &Form, command: &UpstreamCommand) -> Result<ExitCode, String> {
+    let answer = match command {
+        UpstreamCommand::List => remote.ask(&Method::GET, "upstreams", None)?,
+        UpstreamCommand::Drain(one) => remote.ask(&Method::POST, &one.path("drain"), None)?,
+        UpstreamCommand::Disable(one) => remote.ask(&Method::POST, &one.path("disable"), None)?,
+        UpstreamCommand::Enable(one) => remote.ask(&Method::POST, &one.path("enable"), None)?,
+        UpstreamCommand::Weight { one, weight } => {
+            remote.ask(&Method::PUT, &one.path("weight"), Some(&json!({ "weight": weight })))?
+        }
+    };
+    if form.json {
+        print(&format!("{answer:#}"))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let one = [answer.clone()];
+    let upstreams = answer.as_array().map_or(&one[..], Vec::as_slice);
+    let rows = upstreams.iter().flat_map(|upstream| {
+        list(&upstream["servers"]).iter().map(|server| {
+            let number = |key: &str| server[key].to_string();
+            [
+                text(&upstream["name"]),
+                text(&server["address"]),
+                text(&server["state"]),
+                number("weight"),
+                number("in-flight"),
+            ]
+        })
+    });
+    let head = ["UPSTREAM", "SERVER", "STATE", "WEIGHT", "IN FLIGHT"].map(str::to_owned);
+    print(table(std::iter::once(head).chain(rows)).trim_end())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+impl OneServer {
+    fn path(&self, order: &str) -> String {
+        let encoded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+        format!("upstreams/{}/servers/{}/{order}", encoded(&self.upstream), encoded(&self.server))
+    }
+}
+
+/// Names and messages may be anybody's.
+fn text(value: &Value) -> String {
+    clean(value.as_str().unwrap_or("-"))
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+/// Columns as wide as they have to be; the last one is not filled up.
+fn table<const N: usize>(rows: impl Iterator<Item = [String; N]>) -> String {
+    let rows: Vec<[String; N]> = rows.collect();
+    let mut widths = [0; N];
+    for row in &rows {
+        widths.iter_mut().zip(row).for_each(|(width, cell)| *width = (*width).max(cell.chars().count()));
+    }
+    let mut text = String::new();
+    for row in rows {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(widths) {
+            // A String takes all text.
+            let _ = write!(line, "{cell:width$}  ");
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
