@@ -29,6 +29,11 @@ async fn a_next_version_is_compared_and_then_promoted() {
     let [first, second] = report["last"].as_array().expect("a list").as_slice() else { panic!("{report}") };
     assert_eq!(first["differences"], json!(["route: \"app\", and the shadow \"two\""]));
     assert!(second["request"].as_str().is_some_and(|request| request.ends_with("/a/x/3")), "{second}");
+    let counted = proxy.admin("GET", "/metrics").await.text().to_owned();
+    for (name, count) in [("requests", 4), ("differences", 2), ("failures", 0), ("left_out", 0)] {
+        let series = format!("tidegate_shadow_{name}_total{{policy=\"10-router.shadow\"}} {count}\n");
+        assert!(counted.contains(&series), "{series}");
+    }
     proxy.log().wait(&["INFO", "shadow", "policy=10-router.shadow", "and the shadow \"two\""]).await;
 
     let plugin = |file| proxy.plugin_path(file);

@@ -5,7 +5,7 @@ use http::{Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use serde_json::{Value, json};
-use tidegate_tests::{Proxy, Upstream, assert_values, eventually, guest};
+use tidegate_tests::{Proxy, Upstream, assert_values, eventually, guest, stock};
 use tokio::sync::mpsc;
 
 /// A collector that keeps what it is sent.
@@ -220,6 +220,48 @@ async fn each_try_has_a_span() {
     assert_values(&first["attributes"], json!({ "http.response.status_code": 503 }));
     assert_values(second, json!({ "parent": server["id"], "error": false }));
     assert_values(&second["attributes"], json!({ "http.request.resend_count": 1 }));
+    for (upstream, span) in [(&bad, first), (&good, second)] {
+        let told = upstream.only_request().header("traceparent").to_owned();
+        let part = |key: &str| span[key].as_str().expect("digits").to_owned();
+        assert_eq!(
+            told,
+            format!("00-{}-{}-01", part("trace"), part("id")),
+            "each server is below its own try"
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_a_policy_asks_is_a_span_below_the_exchange() {
+    let (app, service) = (Upstream::echo("app").await, Upstream::echo("service").await);
+    let mut collector = Collector::start().await;
+    let auth = format!("[upstream.auth]\nservers = [\"{}\"]", service.server());
+    let settings =
+        "grants = { callout = [\"auth\"], store = true }\n[config]\nupstream = \"auth\"\npath = \"/verify\"";
+    let proxy = Proxy::builder(&app)
+        .section(&auth)
+        .section(&collector.table("share = 100"))
+        .plugin("10-auth", stock("external-auth"), settings)
+        .start()
+        .await;
+    assert_eq!(proxy.get("/").await.status, 200);
+    let mut spans = collector.spans().await;
+    while spans.len() < 3 {
+        spans.extend(collector.spans().await);
+    }
+    let found = |holds: &dyn Fn(&Value) -> bool| spans.iter().find(|span| holds(span)).expect("a span");
+    let server = found(&|span| span["kind"] == 2);
+    let callout = found(&|span| span["attributes"]["tidegate.policy"] == "10-auth");
+    assert_values(
+        callout,
+        json!({ "trace": server["trace"], "parent": server["id"], "name": "GET", "kind": 3, "error": false }),
+    );
+    assert_values(
+        &callout["attributes"],
+        json!({ "tidegate.policy": "10-auth", "tidegate.destination": "auth", "url.path": "/verify" }),
+    );
+    let told = service.only_request().header("traceparent").to_owned();
+    assert!(told.contains(callout["id"].as_str().expect("digits")), "{told}: {callout}");
 }
 
 #[tokio::test]

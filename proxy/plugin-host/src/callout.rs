@@ -10,6 +10,7 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{Method, StatusCode};
 use tidegate_message::{authority, fields};
+use tidegate_telemetry::TraceContext;
 
 use crate::capacity::Suspended;
 use crate::edit::{MAX_COPY, valid_target};
@@ -31,10 +32,21 @@ pub struct Callout {
     pub body: Bytes,
     /// The client of the exchange that it is for; `None` in a timer phase.
     pub client: Option<IpAddr>,
+    /// `None`: that exchange is in no trace, or it is for none.
+    pub trace: Option<CalloutTrace>,
     /// For the whole of it.
     pub timeout: Duration,
     /// Bytes of the response's body.
     pub largest: usize,
+}
+
+/// What a callout belongs to in a trace.
+#[derive(Debug, Clone)]
+pub struct CalloutTrace {
+    /// The place of the exchange.
+    pub context: TraceContext,
+    /// The policy that sends it.
+    pub policy: String,
 }
 
 /// The response to it, without framing and hop-by-hop fields.
@@ -218,6 +230,7 @@ impl Draft {
     pub(crate) fn request(
         &self,
         client: Option<IpAddr>,
+        trace: Option<CalloutTrace>,
         longest: Duration,
         largest: usize,
     ) -> Result<Callout, CalloutError> {
@@ -232,6 +245,7 @@ impl Draft {
             headers: self.headers.clone(),
             body: self.body.clone(),
             client,
+            trace,
             timeout: self.timeout.map_or(longest, |timeout| timeout.min(longest)),
             largest,
         })

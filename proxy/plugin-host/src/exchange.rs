@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tidegate_message::{Connection, Reply, RequestHead, ResponseHead};
+use tidegate_telemetry::TraceContext;
 
 use crate::bodies::{Bodies, Side};
 use crate::observe::Witness;
@@ -41,6 +42,8 @@ pub struct Exchange {
     pub retry: Retry,
     /// What became of the exchange so far.
     pub tally: Tally,
+    /// Where it is in a trace; `None`: in none.
+    pub trace: Option<TraceContext>,
     /// The response a policy made. Set exactly when the last call returned
     /// [`Verdict::Respond`](crate::Verdict::Respond); the server takes it out.
     pub reply: Option<Reply>,
@@ -115,6 +118,7 @@ impl Exchange {
             has_body: false,
             retry: Retry::Impossible,
             tally: Tally::default(),
+            trace: None,
             reply: None,
             attributes: Vec::new(),
             started,
@@ -145,6 +149,7 @@ impl Exchange {
         fork.attributes.clone_from(&self.attributes);
         (fork.timeout, fork.body_limit, fork.has_body) = (self.timeout, self.body_limit, self.has_body);
         fork.hash_key.clone_from(&self.hash_key);
+        fork.trace = self.trace;
         fork
     }
 

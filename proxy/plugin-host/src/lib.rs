@@ -52,7 +52,7 @@ mod wasi;
 
 pub use activation::{Activation, Match};
 pub use bodies::{BodyMode, Side};
-pub use callout::{Answered, Callout, CalloutError, Callouts, Sent};
+pub use callout::{Answered, Callout, CalloutError, CalloutTrace, Callouts, Sent};
 pub use chunk::Chunk;
 pub use code::Code;
 pub use engine::Host;

@@ -7,7 +7,7 @@ use wasmtime_wasi::{WasiCtxView, WasiView};
 
 use crate::activation::Narrowing;
 use crate::bodies::Side;
-use crate::callout::{self, CalloutError, Callouts, Sending, Sent};
+use crate::callout::{self, CalloutError, CalloutTrace, Callouts, Sending, Sent};
 use crate::capacity::{Capacity, Suspended};
 use crate::chunk::Draft;
 use crate::edit::Editor;
@@ -197,7 +197,9 @@ impl State {
         if self.call.count_callout(self.plugin.id) > limits.callouts {
             return Ok(Err(CalloutError::TooMany));
         }
-        let callout = draft.request(client, limits.callout_timeout, limits.callout_response);
+        let policy = || self.plugin.name.clone();
+        let trace = self.call.trace().map(|context| CalloutTrace { context, policy: policy() });
+        let callout = draft.request(client, trace, limits.callout_timeout, limits.callout_response);
         Ok(callout.map(|callout| door.send(callout)))
     }
 }

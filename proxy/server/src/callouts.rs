@@ -7,11 +7,13 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
+use std::time::Instant as StdInstant;
 
-use http::Version;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, Method, Version};
 use tidegate_body::{Body, Collected, RequestBody, collect};
 use tidegate_message::RequestHead;
-use tidegate_plugin_host::{Answered, Callout, CalloutError, Callouts, Sent};
+use tidegate_plugin_host::{Answered, Callout, CalloutError, CalloutTrace, Callouts, Sent};
 use tidegate_upstream::{self as upstream, Answer, Attempts, Hop, Outgoing};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_local;
@@ -19,6 +21,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::files;
 use crate::snapshot::{Destination, Generation};
+use crate::trace;
 use crate::worker::Worker;
 
 /// Callouts of one generation that wait to be begun. They do not wait long: the worker is one of those that they wait for.
@@ -73,12 +76,14 @@ async fn carry_out(
     generation: &Generation,
     callout: Callout,
 ) -> Result<Answered, CalloutError> {
-    let Callout { upstream, method, target, host, headers, body, client, timeout, largest } = callout;
+    let Callout { upstream, method, target, host, mut headers, body, client, trace, timeout, largest } =
+        callout;
     let deadline = Instant::now() + timeout;
     // It was there when the policy was loaded; a timer may see that a reload took it away.
     let destination = generation.destination(Some(&upstream)).ok_or(CalloutError::Failed)?;
     let client = client.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
     let payer = generation.memory.payer(client);
+    let mut called = Called::begin(generation, trace, &upstream, &method, &target, &mut headers);
     let mut head =
         RequestHead::new(method, Version::HTTP_11, "http", host.unwrap_or_default(), target, headers);
     // A request that expects content has a length even without any (RFC 9110 §8.6).
@@ -92,13 +97,12 @@ async fn carry_out(
     let connection = worker.next_id();
     let client = SocketAddr::new(client, 0);
     let hop = Hop { upgrade: None, trailers: false, connection, client, destination: unspecified };
-    let mut attempts = Attempts::default();
     let work = async {
         let (head, mut body) = match destination {
             Destination::Upstream(upstream) => {
                 let deadline = Some(deadline);
                 let outgoing = Outgoing { head: &head, hop: &hop, hash_key: None, body, deadline };
-                let sent = upstream::send(upstream, outgoing, &mut attempts).await;
+                let sent = upstream::send(upstream, outgoing, &mut called.attempts).await;
                 let Answer { head, body, .. } = sent.map_err(|error| failed(&error))?;
                 (head, Body::boxed(body))
             }
@@ -117,6 +121,45 @@ async fn carry_out(
     let answered = timeout_at(deadline, work).await.unwrap_or(Err(CalloutError::Timeout));
     worker.servers.forget(connection);
     answered
+}
+
+/// What is told of a callout when it is over, also when nobody waits for it any more.
+struct Called {
+    attempts: Attempts,
+    traced: Option<(trace::Handle, trace::Called)>,
+}
+
+impl Called {
+    fn begin(
+        generation: &Generation,
+        trace: Option<CalloutTrace>,
+        upstream: &str,
+        method: &Method,
+        target: &PathAndQuery,
+        headers: &mut HeaderMap,
+    ) -> Self {
+        let (Some(handle), Some(CalloutTrace { context, policy })) = (&generation.traces, trace) else {
+            return Self { attempts: Attempts::default(), traced: None };
+        };
+        let attempts = trace::tell_callout(context, headers);
+        let traced = context.is_sampled().then(|| {
+            let (upstream, method, path) =
+                (upstream.to_owned(), method.to_string(), target.path().to_owned());
+            (
+                handle.clone(),
+                trace::Called { context, begun: StdInstant::now(), policy, upstream, method, path },
+            )
+        });
+        Self { attempts, traced }
+    }
+}
+
+impl Drop for Called {
+    fn drop(&mut self) {
+        if let Some((handle, called)) = &self.traced {
+            handle.finish_callout(called, &self.attempts);
+        }
+    }
 }
 
 fn failed(error: &upstream::Error) -> CalloutError {

@@ -19,7 +19,7 @@ use tidegate_message::fields::ResponseMarks;
 use tidegate_message::{RequestHead, ResponseHead, fields, framing, media_type};
 use tokio::time::{Instant, sleep};
 
-use crate::attempts::{AttemptEnd, Attempts};
+use crate::attempts::{AttemptEnd, Attempts, OtherSpan};
 use crate::error::Error;
 use crate::outgoing::{Hop, Outgoing, Wording, word};
 use crate::pool::{ConnectError, InUse, Lease, Sending, Sent, Server};
@@ -75,10 +75,10 @@ pub async fn send(
         let owned = if upstream.servers.have_owned.get() && tried.is_empty() { owned() } else { None };
         let index = owned.or_else(|| view.choose(&key, &tried)).ok_or_else(|| upstream.no_server())?;
         let server = &view.servers[index];
-        attempts.begin(server.target.name.clone());
+        let span = attempts.begin(server.target.name.clone());
         let mut fresh = false;
         let result = loop {
-            match request.attempt(server, fresh, view.use_server(index), body).await {
+            match request.attempt(server, fresh, view.use_server(index), body, span).await {
                 Ok(received) => break Ok(received),
                 Err(failed) => match request.body_again(failed.reach) {
                     Some(again) if failed.stale => (body, fresh) = (again, true),
@@ -224,6 +224,7 @@ impl Request<'_> {
         fresh: bool,
         in_use: InUse,
         body: RequestBody,
+        span: Option<OtherSpan>,
     ) -> Result<Received, Failed> {
         let timeouts = &self.upstream.cluster.config.timeouts;
         let name = || server.target.name.clone();
@@ -269,7 +270,10 @@ impl Request<'_> {
             length: self.head.content_length.filter(|_| !body.has_trailers()),
             via: self.upstream.cluster.config.via,
         };
-        let request = word(self.head, &server.target, wording, body);
+        let mut request = word(self.head, &server.target, wording, body);
+        if let Some(span) = span {
+            span.tell(request.headers_mut());
+        }
         let result = match lease.send(request) {
             Sending::Http1(sent) => wait(&mut lease, pin!(sent), due, counts_from_end).await,
             Sending::Http2(sent) => wait(&mut lease, Box::pin(sent).as_mut(), due, counts_from_end).await,

@@ -11,6 +11,8 @@ mod witness;
 use std::borrow::Cow;
 use std::net::IpAddr;
 
+use tidegate_telemetry::TraceContext;
+
 use crate::bodies::Side;
 use crate::chunk::{Chunk, Draft};
 use crate::edit::{Editor, Journal};
@@ -159,6 +161,11 @@ impl Call {
     /// The client of the exchange, for whom something is asked of others.
     pub(crate) fn client(&self) -> Option<IpAddr> {
         self.about.as_ref().map(|(_, exchange)| exchange.client)
+    }
+
+    /// Where the exchange is in a trace.
+    pub(crate) fn trace(&self) -> Option<TraceContext> {
+        self.about.as_ref().and_then(|(_, exchange)| exchange.trace)
     }
 
     /// Counts a callout, and answers how many there are of this plugin for this exchange, or in this call about none.

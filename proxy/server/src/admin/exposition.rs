@@ -409,6 +409,27 @@ fn policies(out: &mut Exposition, sums: &Sums, status: &Status) {
             family.add(&of(&plugin.name).and("state", state.as_str()), u64::from(plugin.state == state));
         }
     }
+    shadows(out, status);
+}
+
+const SHADOWS: [(&str, &str); 4] = [
+    ("tidegate_shadow_requests_total", "Requests that a shadow was compared with its policy for."),
+    ("tidegate_shadow_differences_total", "Those of them that it would have treated otherwise."),
+    ("tidegate_shadow_failures_total", "Those of them for which it failed."),
+    (
+        "tidegate_shadow_left_out_total",
+        "Requests among its share that a shadow did not look at: it takes too long.",
+    ),
+];
+
+fn shadows(out: &mut Exposition, status: &Status) {
+    let shadows =
+        status.plugins.iter().filter_map(|plugin| Some((&plugin.name, plugin.shadow.as_ref()?.counts())));
+    let shadows: Vec<_> = shadows.collect();
+    for (index, (name, help)) in SHADOWS.into_iter().enumerate() {
+        let mut family = Family::counter(out, name, help);
+        shadows.iter().for_each(|(policy, counts)| family.add(&label("policy", policy), counts[index]));
+    }
 }
 
 fn reloads(out: &mut Exposition, control: &Handle) {

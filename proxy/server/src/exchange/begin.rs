@@ -11,7 +11,7 @@ use tidegate_config::Listener;
 use tidegate_message::fields::Marks;
 use tidegate_message::{Connection, Reply, RequestHead, fields, media_type};
 use tidegate_plugin_host::{Exchange, Slot};
-use tidegate_upstream::{Attempts, Hop, Servers};
+use tidegate_upstream::{Hop, Servers};
 
 use super::active::{ActiveExchange, ClientSide};
 use super::log_phases::LogPhases;
@@ -236,9 +236,7 @@ fn describe(
     if let Some(traces) = &generation.traces
         && let Some(trace) = traces.begin(&mut headers, client.source_trusted)
     {
-        if trace.is_sampled() {
-            record.attempts = Attempts::timed();
-        }
+        record.attempts = trace.attempts();
         record.trace = Some((trace, traces.clone()));
     }
     let Accepted { authority, target, content_length } = accepted;
@@ -246,5 +244,8 @@ fn describe(
     head.content_length = content_length;
     let destinations = generation.destinations.clone();
     let (connection, limits) = (connection.clone(), generation.edit_limits);
-    Exchange::new(record.id(), record.begun(), connection, client.address, head, destinations, limits)
+    let mut exchange =
+        Exchange::new(record.id(), record.begun(), connection, client.address, head, destinations, limits);
+    exchange.trace = record.trace.as_ref().map(|(trace, _)| trace.context());
+    exchange
 }

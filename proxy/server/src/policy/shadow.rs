@@ -67,6 +67,14 @@ pub(crate) struct Report {
     last: Vec<Difference>,
 }
 
+impl Report {
+    /// Requests that were compared; those of them that would have been treated otherwise, and those for which it failed; and
+    /// those that it did not look at although they were among its share.
+    pub(crate) fn counts(&self) -> [u64; 4] {
+        [self.compared, self.differed, self.failed, self.left_out]
+    }
+}
+
 impl Shadow {
     pub(crate) fn report(&self) -> Report {
         let tally = &self.tally;

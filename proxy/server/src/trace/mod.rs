@@ -17,13 +17,29 @@ use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue};
 use tidegate_config::TraceParents;
 use tidegate_telemetry::{Span, TraceContext};
+use tidegate_upstream::Attempts;
 
 pub(crate) use self::settings::{Settings, settings};
-pub(crate) use self::spans::Exchange;
+pub(crate) use self::spans::{Called, Exchange};
 use crate::metrics::TraceCounts;
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+
+/// Has a request of a policy's own tell of a span below the exchange's, unless the policy has it belong to another trace; the
+/// attempts at it.
+pub(crate) fn tell_callout(context: TraceContext, headers: &mut HeaderMap) -> Attempts {
+    let span = rand::random::<u64>().max(1);
+    let written = headers.get(TRACEPARENT).and_then(|value| value.to_str().ok());
+    if written.and_then(TraceContext::parse).is_some_and(|written| written.trace != context.trace) {
+        return Attempts::traced(span, context.is_sampled());
+    }
+    let told = context.with(span, context.is_sampled()).header();
+    if let Ok(told) = HeaderValue::try_from(told) {
+        headers.insert(TRACEPARENT, told);
+    }
+    Attempts::traced(span, context.is_sampled())
+}
 
 /// Exchanges whose spans may wait to be sent; more are dropped, and counted.
 const QUEUE: usize = 4096;
@@ -54,13 +70,23 @@ pub(crate) struct Trace {
     context: TraceContext,
     /// The span that this one is within; 0: none.
     parent: u64,
-    /// The number of the last try at a server, which servers are told.
+    /// The number of the first try at a server, which policies see, and that server.
     client: u64,
 }
 
 impl Trace {
     pub(crate) fn is_sampled(&self) -> bool {
         self.context.is_sampled()
+    }
+
+    /// Around what the proxy does.
+    pub(crate) fn context(&self) -> TraceContext {
+        self.context
+    }
+
+    /// Those of its exchange: each is a span.
+    pub(crate) fn attempts(&self) -> Attempts {
+        Attempts::traced(self.client, self.is_sampled())
     }
 
     /// As logs have it.
@@ -102,7 +128,15 @@ impl Handle {
 
     /// Leaves the spans of an exchange that has ended.
     pub(crate) fn finish(&self, exchange: &Exchange<'_>) {
-        let spans = exchange.spans();
+        self.leave(exchange.spans());
+    }
+
+    /// Leaves those of a callout that has ended.
+    pub(crate) fn finish_callout(&self, called: &Called, attempts: &Attempts) {
+        self.leave(called.spans(attempts));
+    }
+
+    fn leave(&self, spans: Vec<Span>) {
         let count = spans.len() as u64;
         if let Err(TrySendError::Full(_)) = self.0.queue.try_send(spans) {
             self.0.counts.dropped.fetch_add(count, Relaxed);

@@ -1,10 +1,11 @@
-//! The spans of one exchange: one for what the proxy did, and one for each try at a server.
+//! The spans of one exchange: one for what the proxy did, and one for each try at a server; those of what its policies ask
+//! are below the first as well.
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant, SystemTime};
 
 use http::StatusCode;
-use tidegate_telemetry::{Event, Span, SpanKind, Value};
+use tidegate_telemetry::{Event, Span, SpanKind, TraceContext, Value};
 use tidegate_upstream::{AttemptEnd, Attempts};
 
 use super::Trace;
@@ -41,44 +42,12 @@ impl Exchange<'_> {
         // The clock that does not jump says how long; the other one when.
         let began = SystemTime::now() - self.took;
         let mut spans = vec![self.server(began)];
-        let count = self.attempts.iter().count();
-        spans.extend(self.attempts.iter().enumerate().map(|(index, attempt)| {
-            let (from, to) = attempt.times.unwrap_or((self.begun, None));
-            let offset = from.saturating_duration_since(self.begun);
-            let end = to.map_or(self.took, |to| to.saturating_duration_since(self.begun));
-            let (mut attributes, mut error) = (Vec::new(), None);
-            attributes.push(("http.request.method", Value::from(self.method)));
-            attributes.extend(address(&attempt.server));
-            if index > 0 {
-                attributes.push(("http.request.resend_count", Value::from(index as u64)));
-            }
-            match attempt.end {
-                AttemptEnd::Answered(status) => {
-                    attributes.push(("http.response.status_code", Value::from(status.as_u16())));
-                    error = (status.as_u16() >= 400).then(String::new);
-                }
-                AttemptEnd::Failed(failure) => {
-                    attributes.push(("error.type", Value::from(failure)));
-                    error = Some(failure.to_owned());
-                }
-                AttemptEnd::UnderWay => {}
-            }
-            Span {
-                trace: self.trace.context.trace,
-                // The number that servers were told is that of the last.
-                id: if index + 1 == count { self.trace.client } else { rand::random() },
-                parent: self.trace.context.span,
-                flags: self.trace.context.flags,
-                name: self.method.to_owned(),
-                kind: SpanKind::Client,
-                begun: began + offset,
-                took: end.saturating_sub(offset),
-                attributes,
-                events: Vec::new(),
-                error,
-            }
-        }));
+        spans.extend(self.tries().spans(began, self.begun, self.took, &[]));
         spans
+    }
+
+    fn tries(&self) -> Tries<'_> {
+        Tries { context: self.trace.context, method: self.method, attempts: self.attempts }
     }
 
     fn server(&self, began: SystemTime) -> Span {
@@ -144,6 +113,88 @@ impl Exchange<'_> {
             Event { at, name: "policy", attributes }
         };
         self.policies.iter().map(event).collect()
+    }
+}
+
+/// A request of a policy's own.
+pub(crate) struct Called {
+    /// That of the exchange it is made for.
+    pub(crate) context: TraceContext,
+    pub(crate) begun: Instant,
+    pub(crate) policy: String,
+    pub(crate) upstream: String,
+    pub(crate) method: String,
+    /// Without the query.
+    pub(crate) path: String,
+}
+
+impl Called {
+    /// When it is over.
+    pub(super) fn spans(&self, attempts: &Attempts) -> Vec<Span> {
+        let took = self.begun.elapsed();
+        let tries = Tries { context: self.context, method: &self.method, attempts };
+        let about = [
+            ("tidegate.policy", &*self.policy),
+            ("tidegate.destination", &*self.upstream),
+            ("url.path", &*self.path),
+        ];
+        tries.spans(SystemTime::now() - took, self.begun, took, &about).collect()
+    }
+}
+
+/// What was tried for one request.
+struct Tries<'a> {
+    context: TraceContext,
+    method: &'a str,
+    attempts: &'a Attempts,
+}
+
+impl<'a> Tries<'a> {
+    /// A span for each; `about` is told of all. The request was under way from `begun`, which the other clock calls `began`,
+    /// for as long as it `took`.
+    fn spans(
+        self,
+        began: SystemTime,
+        begun: Instant,
+        took: Duration,
+        about: &'a [(&'static str, &'a str)],
+    ) -> impl Iterator<Item = Span> + 'a {
+        self.attempts.iter().enumerate().map(move |(index, attempt)| {
+            let (from, to) = attempt.times.unwrap_or((begun, None));
+            let offset = from.saturating_duration_since(begun);
+            let end = to.map_or(took, |to| to.saturating_duration_since(begun));
+            let mut error = None;
+            let mut attributes = vec![("http.request.method", Value::from(self.method))];
+            attributes.extend(address(&attempt.server));
+            attributes.extend(about.iter().map(|(key, text)| (*key, Value::from(*text))));
+            if index > 0 {
+                attributes.push(("http.request.resend_count", Value::from(index as u64)));
+            }
+            match attempt.end {
+                AttemptEnd::Answered(status) => {
+                    attributes.push(("http.response.status_code", Value::from(status.as_u16())));
+                    error = (status.as_u16() >= 400).then(String::new);
+                }
+                AttemptEnd::Failed(failure) => {
+                    attributes.push(("error.type", Value::from(failure)));
+                    error = Some(failure.to_owned());
+                }
+                AttemptEnd::UnderWay => {}
+            }
+            Span {
+                trace: self.context.trace,
+                id: attempt.span,
+                parent: self.context.span,
+                flags: self.context.flags,
+                name: self.method.to_owned(),
+                kind: SpanKind::Client,
+                begun: began + offset,
+                took: end.saturating_sub(offset),
+                attributes,
+                events: Vec::new(),
+                error,
+            }
+        })
     }
 }
 
