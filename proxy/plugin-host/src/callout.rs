@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -46,7 +47,7 @@ pub struct CalloutTrace {
     /// The place of the exchange.
     pub context: TraceContext,
     /// The policy that sends it.
-    pub policy: String,
+    pub policy: Arc<str>,
 }
 
 /// The response to it, without framing and hop-by-hop fields.

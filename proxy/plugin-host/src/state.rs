@@ -197,8 +197,8 @@ impl State {
         if self.call.count_callout(self.plugin.id) > limits.callouts {
             return Ok(Err(CalloutError::TooMany));
         }
-        let policy = || self.plugin.name.clone();
-        let trace = self.call.trace().map(|context| CalloutTrace { context, policy: policy() });
+        let name = &self.plugin.name;
+        let trace = self.call.trace().map(|context| CalloutTrace { context, policy: name.clone() });
         let callout = draft.request(client, trace, limits.callout_timeout, limits.callout_response);
         Ok(callout.map(|callout| door.send(callout)))
     }

@@ -2,6 +2,7 @@
 //! are below the first as well.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use http::StatusCode;
@@ -121,7 +122,7 @@ pub(crate) struct Called {
     /// That of the exchange it is made for.
     pub(crate) context: TraceContext,
     pub(crate) begun: Instant,
-    pub(crate) policy: String,
+    pub(crate) policy: Arc<str>,
     pub(crate) upstream: String,
     pub(crate) method: String,
     /// Without the query.
