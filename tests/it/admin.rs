@@ -3,7 +3,10 @@
 use std::os::unix::fs::PermissionsExt;
 
 use serde_json::{Value, json};
-use tidegate_tests::{Proxy, Raw, Upstream, assert_values, eventually, guest, stock, until};
+use tidegate_tests::{
+    Authority, Ended, Leaf, Proxy, Raw, TlsOptions, Upstream, assert_values, command, empty, eventually,
+    guest, request, stock, tls_connect, until,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
@@ -315,6 +318,83 @@ async fn a_token_is_asked_for() {
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
 }
 
+#[tokio::test]
+async fn a_certificate_of_a_client_stands_for_the_token() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let server = authority.sign(&["a.test", "127.0.0.1"]);
+    let [alice, mallory] = [authority.sign(&["alice.test"]), other.sign(&["mallory.test"])];
+    let table = "tls = { certificates = [{ chain = \"a.pem\", key = \"a.key\" }], client-ca = \"ca.pem\" }";
+    let proxy = Proxy::bare()
+        .section(table)
+        .listener("web", "")
+        .certificate("a", &server)
+        .certificate("alice", &alice)
+        .file("ca.pem", authority.pem())
+        .start()
+        .await;
+    let status = async |leaf: Option<&Leaf>, method: &str, path: &str| {
+        let options = TlsOptions { client: leaf, ..TlsOptions::new(&authority, "a.test") };
+        let mut client = proxy.tls("admin", &options).await?;
+        let request = request(method, path).header("host", "localhost").body(empty()).expect("valid");
+        Ok::<_, std::io::Error>(client.send(request).await.status)
+    };
+    for (leaf, method, path, expected) in [
+        (Some(&alice), "GET", "/api/v1/status", 200),
+        (Some(&alice), "POST", "/api/v1/reload", 200),
+        (None, "GET", "/livez", 200),
+        (None, "GET", "/", 200),
+        (None, "GET", "/api/v1/status", 403),
+        (None, "GET", "/metrics", 403),
+        (None, "POST", "/api/v1/drain", 403),
+    ] {
+        assert_eq!(status(leaf, method, path).await.expect("an answer"), expected, "{method} {path}");
+    }
+    // Who asks is known by name, and nothing goes in clear text.
+    proxy.log().wait(&["audit", "/api/v1/reload", "alice.test", "status=200"]).await;
+    let mut raw = Raw::connect(proxy.address("admin")).await;
+    raw.send("GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+    assert!(!raw.read_to_end().await.contains("HTTP/1.1 "));
+    // A certificate that another authority signed is worse than none: with TLS 1.3 the client learns it from its first answer.
+    let options = TlsOptions { client: Some(&mallory), ..TlsOptions::new(&authority, "a.test") };
+    let stream = tokio::net::TcpStream::connect(proxy.address("admin")).await.expect("a connection");
+    let mut answer = Vec::new();
+    if let Ok(mut stream) = tls_connect(stream, &options).await {
+        let _ =
+            stream.write_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await;
+        let _ = stream.read_to_end(&mut answer).await;
+    }
+    assert_eq!(String::from_utf8_lossy(&answer), "");
+
+    // Commands: by a name that an authority vouches for, or by the certificate in the configuration.
+    let address = proxy.address("admin");
+    let asks =
+        format!("[listener.web]\naddress = \"127.0.0.1:0\"\n[admin]\naddress = \"{address}\"\n{table}\n");
+    std::fs::write(proxy.folder().join("asks.toml"), asks).expect("a writable folder");
+    let admin = format!("https://{address}");
+    let show = ["--certificate", "alice.pem", "--key", "alice.key"];
+    for (words, code, told) in [
+        ([&["--admin", &admin, "--ca", "ca.pem"][..], &show].concat(), 0, "ready"),
+        ([&["--config", "asks.toml"][..], &show].concat(), 0, "ready"),
+        (vec!["--config", "asks.toml"], 1, "403 Forbidden: say who you are"),
+        (vec!["--admin", &admin, "--ca", "alice.pem"], 1, "TLS: "),
+    ] {
+        let mut status = command(&["status"]);
+        status.args(&words).current_dir(proxy.folder());
+        let ended = tokio::task::spawn_blocking(move || Ended::of(&mut status)).await.expect("no panic");
+        assert_eq!(ended.status.code(), Some(code), "{words:?}: {ended}");
+        assert!(format!("{ended}").contains(told), "{words:?}: {ended}");
+    }
+
+    // A certificate that is renewed is shown from then on.
+    let renewed = authority.sign(&["b.test"]);
+    std::fs::write(proxy.folder().join("a.pem"), renewed.chain_pem()).expect("a writable file");
+    std::fs::write(proxy.folder().join("a.key"), renewed.key_pem()).expect("a writable file");
+    until("the new certificate", async || {
+        proxy.tls("admin", &TlsOptions::new(&authority, "b.test")).await.is_ok()
+    })
+    .await;
+}
+
 #[test]
 fn an_address_that_others_reach_needs_a_token() {
     let admin = |lines: &str| {
@@ -331,6 +411,21 @@ fn an_address_that_others_reach_needs_a_token() {
     let ended = admin("token-file = \"t\"").file("t", "short").check();
     assert!(ended.stdout.contains("a token has at least 16 characters"), "{ended}");
     assert!(admin("token-file = \"t\"").file("t", "0123456789abcdef").check().status.success());
+    let authority = Authority::new();
+    let secure = |keys: &str| {
+        let tls = format!("tls = {{ certificates = [{{ chain = \"a.pem\", key = \"a.key\" }}]{keys} }}");
+        admin(&tls).certificate("a", &authority.sign(&["a.test"])).file("ca.pem", authority.pem())
+    };
+    let ended = secure(", client-ca = \"ca.pem\"").check();
+    assert!(ended.status.success(), "{ended}");
+    for (keys, problem) in [
+        ("", "and nothing keeps them out"),
+        (", client-crl = \"a.pem\"", "client-crl is of no use without client-ca"),
+        (", client-ca = \"gone.pem\"", "gone.pem: cannot read it"),
+    ] {
+        let ended = secure(keys).check();
+        assert!(!ended.status.success() && ended.stdout.contains(problem), "{ended}");
+    }
 }
 
 #[tokio::test]

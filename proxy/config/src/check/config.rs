@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use super::{Report, acme, compression, explain, files, listener, state, upstream};
+use super::{Report, acme, admin, compression, explain, files, listener, state, upstream};
 use crate::document::Document;
 use crate::{
-    AccessLog, Admin, CompileCache, Config, Limits, LineFormat, Log, LogField, LogOutput, LogSample, Metrics,
+    AccessLog, CompileCache, Config, Limits, LineFormat, Log, LogField, LogOutput, LogSample, Metrics,
     MinRate, Positions, Problems, Ready, Resolver, Timeouts, Tracing, file, suggest,
 };
 
@@ -55,14 +55,8 @@ pub(crate) fn check(document: Document<file::Config>, file: &Path) -> Result<Con
         known_upstream(&format!("ready.upstreams[{index}]"), name, &content, &mut report);
     }
     explain::check(&content, &mut report);
-    if let Some(admin) = &content.admin
-        && !admin.address.0.ip().to_canonical().is_loopback()
-        && admin.token_file.is_none()
-    {
-        let address = admin.address.0;
-        let message = format!("admin.address: others reach {address}, and nothing keeps them out");
-        let help = "add token-file = \"admin.token\" with a secret in it, or listen on 127.0.0.1";
-        report.add("admin.address", message, help);
+    if let Some(admin) = &content.admin {
+        admin::check(admin, &mut report);
     }
     header_sizes(&content, &mut report);
     report.finish()?;
@@ -147,12 +141,7 @@ pub(crate) fn check(document: Document<file::Config>, file: &Path) -> Result<Con
             service_name: tracing.service_name,
         }),
         shown: Arc::new(shown),
-        admin: admin.map(|admin| Admin {
-            address: admin.address.0,
-            socket: admin.socket.map(|path| directory.join(path.0.0)),
-            token_file: admin.token_file.map(|path| directory.join(path.0.0)),
-            hosts: admin.hosts.into_iter().map(|host| host_alone(host.0.0)).collect(),
-        }),
+        admin: admin.map(|admin| admin::convert(admin, directory)),
         positions,
     })
 }
@@ -336,7 +325,7 @@ fn limits(limits: &file::Limits) -> Limits {
 }
 
 /// Without its port.
-fn host_alone(host: String) -> String {
+pub(super) fn host_alone(host: String) -> String {
     match host.rsplit_once(':') {
         Some((name, port)) if !name.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) => {
             name.to_owned()

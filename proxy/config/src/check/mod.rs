@@ -1,6 +1,7 @@
 //! What one key says about another, once each is right by itself.
 
 mod acme;
+mod admin;
 mod compression;
 mod config;
 mod explain;

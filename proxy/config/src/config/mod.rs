@@ -287,7 +287,7 @@ pub struct Ready {
 }
 
 /// `[admin]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Admin {
     /// `IP:port`.
     pub address: SocketAddr,
@@ -297,4 +297,6 @@ pub struct Admin {
     pub token_file: Option<PathBuf>,
     /// Names under which it is asked, beside addresses and names without a dot.
     pub hosts: Vec<String>,
+    /// `None`: clear text. Who shows a certificate of its `client_ca` need not know anything.
+    pub tls: Option<Tls>,
 }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::text::{
     DnsServer, FieldName, FilePath, Form, HostField, LineForm, LogFieldName, Name, Size, Text,
 };
-use super::{Acme, Compression, Explain, Files, Listener, State, Upstream};
+use super::{Acme, Certificate, Compression, Explain, Files, Listener, State, Upstream};
 use crate::{Ambiguous, CollectorUrl, LogFormat, LogLevel, TraceParents};
 
 /// The configuration of tidegate.
@@ -450,22 +450,41 @@ impl Default for Log {
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) struct Admin {
-    /// Where it listens; no listener may overlap. Other addresses than those of the loopback need `token-file`.
+    /// Where it listens; no listener may overlap. Other addresses than those of the loopback need `token-file` or
+    /// `tls.client-ca`.
     pub address: Text<SocketAddr>,
     /// A Unix socket where it listens as well: a file that its owner alone may open, who needs no token. One that is left from
     /// before is replaced.
     #[schemars(extend("examples" = ["/run/tidegate/admin.sock"]))]
     pub socket: Option<Text<FilePath>>,
     /// A file with a secret of at least 16 characters. With it, whoever asks has to know it (`Authorization: Bearer SECRET`), but for
-    /// `/livez` and `/readyz`, and through `socket`. Nothing that is asked is encrypted: across a network that others read, put
-    /// TLS in front.
+    /// `/livez` and `/readyz`, and through `socket`. Without `tls` it crosses the network as it is.
     #[schemars(extend("examples" = ["admin.token"]))]
     pub token_file: Option<Text<FilePath>>,
+    /// TLS on `address`, and nothing else there. Its files are read again when they change.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<AdminTls>,
     /// Names under which it is asked; ports do not count. Those without a dot, and addresses, need not be among them; with any
     /// other `Host` it answers 403, so that no page elsewhere can ask it through a name of its own (DNS rebinding).
     #[serde(default)]
     #[schemars(extend("uniqueItems" = true, "examples" = [["tidegate.internal.example"]]))]
     pub hosts: Vec<Text<HostField>>,
+}
+
+/// TLS on the address of the admin interface.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct AdminTls {
+    /// It chooses by server name (SNI), and takes the first when none matches.
+    #[schemars(length(min = 1))]
+    pub certificates: Vec<Certificate>,
+    /// PEM file of the authorities that sign certificates of who may ask. Who shows one needs no token; who shows none gets what
+    /// needs no token, and one that does not verify fails the handshake.
+    #[schemars(extend("examples" = ["certs/operators.pem"]))]
+    pub client_ca: Option<Text<FilePath>>,
+    /// PEM file of the revocation lists (RFC 5280 §5) of these authorities, as that of a listener. Needs `client-ca`.
+    #[schemars(extend("examples" = ["certs/operators.crl"]))]
+    pub client_crl: Option<Text<FilePath>>,
 }
 
 pub(super) fn name_schema() -> schemars::Schema {

@@ -14,7 +14,7 @@ mod upstream;
 
 pub(crate) use acme::{Acme, DnsHook, ExternalAccount, OnDemand};
 pub(crate) use compression::{Compression, DEFAULT_LEVELS};
-pub(crate) use config::{AccessLog, Config, Limits};
+pub(crate) use config::{AccessLog, Admin, Config, Limits};
 pub(crate) use explain::Explain;
 pub(crate) use files::{CacheControl, FallbackFor, Files};
 pub(crate) use listener::{Certificate, Http, Listener, Tls};

@@ -216,7 +216,7 @@ fn one_mistake_gives_one_problem_at_its_place() {
             "admin.address = \"0.0.0.0:9900\"",
             concat!(
                 "1:17: admin.address: others reach 0.0.0.0:9900, and nothing keeps them out; ",
-                "add token-file = \"admin.token\" with a secret in it, or listen on 127.0.0.1"
+                "add token-file = \"admin.token\" with a secret in it, or tls with a client-ca, or listen on 127.0.0.1"
             ),
         ),
         (

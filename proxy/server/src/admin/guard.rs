@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method, StatusCode, Version, header};
-use tidegate_config::{Config, Problem};
+use tidegate_config::{Config, Problem, Tls};
 use tidegate_crypto::equal;
 use tidegate_message::authority;
 
@@ -27,6 +27,9 @@ const SHORTEST: usize = 16;
 pub(crate) struct Guard {
     hosts: Vec<String>,
     token: Option<Vec<u8>>,
+    /// Certificates are known, so that who shows none is not.
+    knows_certificates: bool,
+    is_secure: bool,
     sessions: Mutex<VecDeque<String>>,
 }
 
@@ -64,11 +67,17 @@ fn read_token(path: &Path) -> Result<Vec<u8>, String> {
 
 impl Guard {
     pub(crate) fn new(hosts: Vec<String>, token: Option<Vec<u8>>) -> Self {
-        Self { hosts, token, sessions: Mutex::default() }
+        Self { hosts, token, knows_certificates: false, is_secure: false, sessions: Mutex::default() }
     }
 
-    /// `is_local`: it came through a socket whose file says who may use it.
-    pub(super) fn refuses(&self, request: &Parts, is_local: bool) -> Option<Refusal> {
+    /// The same where this is spoken.
+    pub(crate) fn behind(self, tls: Option<&Tls>) -> Self {
+        let knows_certificates = tls.is_some_and(|tls| tls.client_ca.is_some());
+        Self { knows_certificates, is_secure: tls.is_some(), ..self }
+    }
+
+    /// `is_known`: it came through a socket whose file says who may use it, or with a certificate.
+    pub(super) fn refuses(&self, request: &Parts, is_known: bool) -> Option<Refusal> {
         let refusal = |status, text: &str| Some(Refusal { status, text: format!("{text}\n") });
         let headers = &request.headers;
         if !headers.contains_key(header::HOST) && request.version == Version::HTTP_11 {
@@ -81,8 +90,14 @@ impl Guard {
             let text = "changes are asked for with Content-Type: application/json";
             return refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, text);
         }
-        let is_open = is_local || is_free(request.uri.path(), &request.method);
+        let is_open = is_known || is_free(request.uri.path(), &request.method);
         if !is_open && !self.knows(headers) {
+            if self.token.is_none() {
+                return refusal(
+                    StatusCode::FORBIDDEN,
+                    "say who you are: show a certificate of admin.tls.client-ca",
+                );
+            }
             return refusal(StatusCode::UNAUTHORIZED, "say who you are: Authorization: Bearer TOKEN");
         }
         None
@@ -109,7 +124,7 @@ impl Guard {
     }
 
     fn knows(&self, headers: &HeaderMap) -> bool {
-        let Some(token) = &self.token else { return true };
+        let Some(token) = &self.token else { return !self.knows_certificates };
         let credentials =
             headers.get(header::AUTHORIZATION).map(|value| value.as_bytes()).unwrap_or_default();
         // The scheme has no case (RFC 9110 §11.1).
@@ -142,7 +157,8 @@ impl Guard {
             sessions.pop_front();
         }
         sessions.push_back(id.clone());
-        Some(format!("{COOKIE}={id}; Path=/; HttpOnly; SameSite=Strict"))
+        let secure = if self.is_secure { "; Secure" } else { "" };
+        Some(format!("{COOKIE}={id}; Path=/; HttpOnly; SameSite=Strict{secure}"))
     }
 }
 

@@ -18,7 +18,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -32,7 +32,7 @@ use socket2::SockRef;
 use tidegate_config::Admin;
 use tidegate_plugin_host::Services;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
@@ -42,8 +42,9 @@ use self::guard::{Guard, Refusal, changes};
 use crate::log::Threshold;
 use crate::metrics::Metrics;
 use crate::reload::Handle;
+use crate::tls;
 
-/// A request head on this interface has this long.
+/// A handshake of TLS has this long, and a request head.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Connections at a time; a further one is closed at once.
 const CONNECTIONS: usize = 64;
@@ -66,6 +67,8 @@ pub(crate) struct Inside {
 struct Interface {
     inside: Inside,
     guard: Guard,
+    /// As it was known last; `None` where the address speaks clear text.
+    tls: Option<Mutex<Arc<tls::Terms>>>,
     events: Events,
     places: Arc<Semaphore>,
 }
@@ -74,6 +77,8 @@ struct Interface {
 #[derive(Debug, Clone)]
 enum Asker {
     Network(SocketAddr),
+    /// With a certificate that an authority of `client-ca` signed: its names, or its subject if it has none.
+    Known(SocketAddr, String),
     /// Through the socket.
     Local,
 }
@@ -82,12 +87,20 @@ type Body = UnsyncBoxBody<Bytes, Infallible>;
 
 /// Listens, and answers in tasks of the current runtime, until that ends.
 pub(crate) async fn start(settings: &Admin, token: Option<Vec<u8>>, inside: Inside) -> io::Result<()> {
+    let tls = match settings.tls {
+        None => None,
+        Some(_) => {
+            let nothing = || io::Error::other("there is no TLS for it");
+            Some(Mutex::new(inside.control.admin_tls().ok_or_else(nothing)?))
+        }
+    };
     let listener = TcpListener::bind(settings.address).await?;
     tracing::info!(target: "listener", listener = %"admin", address = %listener.local_addr()?, "listening");
     let events = Events::start(&inside);
     let interface = Arc::new(Interface {
         inside,
-        guard: Guard::new(settings.hosts.clone(), token),
+        guard: Guard::new(settings.hosts.clone(), token).behind(settings.tls.as_ref()),
+        tls,
         events,
         places: Arc::new(Semaphore::new(CONNECTIONS)),
     });
@@ -106,11 +119,49 @@ pub(crate) async fn start(settings: &Admin, token: Option<Vec<u8>>, inside: Insi
             // Who reads no answers keeps no place.
             let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(WRITE_TIMEOUT));
             if let Ok(place) = interface.places.clone().try_acquire_owned() {
-                tokio::spawn(serve(stream, Asker::Network(peer), interface.clone(), place));
+                tokio::spawn(serve_network(stream, peer, interface.clone(), place));
             }
         }
     });
     Ok(())
+}
+
+impl Interface {
+    /// What serves the next connection; `None` for clear text.
+    fn tls(&self) -> Option<Arc<tls::Terms>> {
+        let mut known = self.tls.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
+        // Without a table in the file that serves now it stays as it is: never clear text in its place.
+        if let Some(now) = self.inside.control.admin_tls() {
+            *known = now;
+        }
+        Some(known.clone())
+    }
+}
+
+async fn serve_network(
+    stream: TcpStream,
+    peer: SocketAddr,
+    interface: Arc<Interface>,
+    place: OwnedSemaphorePermit,
+) {
+    let Some(tls) = interface.tls() else {
+        return serve(stream, Asker::Network(peer), interface, place).await;
+    };
+    match tls::accept(stream, &tls, None, HEADER_TIMEOUT).await {
+        Ok(Some(tls::Accepted { stream, facts, .. })) => {
+            // The verifier lets no other pass.
+            let asker = match facts.client_certificate {
+                Some(certificate) if certificate.names.is_empty() => Asker::Known(peer, certificate.subject),
+                Some(certificate) => Asker::Known(peer, certificate.names.join(", ")),
+                None => Asker::Network(peer),
+            };
+            serve(stream, asker, interface, place).await;
+        }
+        Ok(None) => {}
+        Err(tls::Failed { error, .. }) => {
+            tracing::debug!(target: "tls", listener = "admin", %peer, "handshake failed: {error}");
+        }
+    }
 }
 
 /// The socket's file, which goes with it.
@@ -170,7 +221,7 @@ where
 /// Every answer, with what browsers are told about it.
 async fn answer(request: Request<Incoming>, interface: &Interface, asker: &Asker) -> Response<Body> {
     let (parts, body) = request.into_parts();
-    let refused = interface.guard.refuses(&parts, matches!(asker, Asker::Local));
+    let refused = interface.guard.refuses(&parts, !matches!(asker, Asker::Network(_)));
     let mut response = match refused {
         Some(Refusal { status, text }) => api::text(status, text),
         None => api::answer(&parts, body, interface).await,
@@ -207,6 +258,7 @@ impl std::fmt::Display for Asker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Network(peer) => peer.fmt(f),
+            Self::Known(peer, subject) => write!(f, "{peer} ({subject})"),
             Self::Local => f.write_str("the socket"),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,12 +10,14 @@ use clap::Args;
 use http::{Method, Request, Response, header};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
+use rustls::ClientConfig;
 use serde_json::Value;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
 use super::words::clean;
 use super::{block_on, configuration, read};
+use crate::tls::{self, Believes};
 use crate::{outbound, regular};
 
 /// For the whole of a request: what is asked for here is done at once.
@@ -30,17 +33,28 @@ pub(super) struct Remote {
     /// The configuration of the proxy: says where its admin interface is, and what has to be known.
     #[arg(long, value_name = "FILE", default_value = "tidegate.toml", global = true)]
     config: PathBuf,
-    /// The admin interface, IP:port or unix:PATH, in place of what the configuration says.
+    /// The admin interface, IP:port, https://HOST:port or unix:PATH, in place of what the configuration says.
     #[arg(long, value_name = "ADDRESS", global = true)]
     admin: Option<String>,
     /// A file with the token, in place of what the configuration says.
     #[arg(long, value_name = "FILE", global = true)]
     token_file: Option<PathBuf>,
+    /// A PEM file of the authorities that sign the interface's certificate; without it the one in the configuration is
+    /// believed, or with --admin those whom this machine believes.
+    #[arg(long, value_name = "FILE", global = true)]
+    ca: Option<PathBuf>,
+    /// A PEM file with a certificate of the interface's client-ca, to be shown to it.
+    #[arg(long, value_name = "FILE", global = true, requires = "key")]
+    certificate: Option<PathBuf>,
+    /// A PEM file with the key of that certificate.
+    #[arg(long, value_name = "FILE", global = true, requires = "certificate")]
+    key: Option<PathBuf>,
 }
 
 /// Where an admin interface is.
 enum Place {
     Network(SocketAddr),
+    Secure { host: String, port: u16, tls: Arc<ClientConfig> },
     Socket(PathBuf),
 }
 
@@ -62,13 +76,7 @@ impl Remote {
         let token = |file: &Path| read(file, regular::read_to_string).map(|text| text.trim().to_owned());
         let named = self.token_file.as_deref().map(token).transpose()?;
         if let Some(admin) = &self.admin {
-            let place = match admin.strip_prefix("unix:") {
-                Some(path) => Place::Socket(path.into()),
-                None => Place::Network(
-                    admin.parse().map_err(|_| format!("{admin:?} is neither IP:port nor unix:PATH"))?,
-                ),
-            };
-            return Ok(Interface { place, token: named });
+            return Ok(Interface { place: self.named(admin)?, token: named });
         }
         let config = configuration(&self.config)?;
         let Some(admin) = config.admin else {
@@ -90,7 +98,39 @@ impl Remote {
             IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
             ip => ip,
         };
-        Ok(Interface { place: Place::Network(SocketAddr::new(address, admin.address.port())), token })
+        let port = admin.address.port();
+        let place = match &admin.tls {
+            None => Place::Network(SocketAddr::new(address, port)),
+            Some(tls) => {
+                let own = tls.certificates.first().map(|certificate| &*certificate.chain);
+                Place::Secure { host: address.to_string(), port, tls: self.tls(own)? }
+            }
+        };
+        Ok(Interface { place, token })
+    }
+
+    /// What `--admin` names.
+    fn named(&self, admin: &str) -> Result<Place, String> {
+        let wrong = || format!("{admin:?} is neither IP:port nor https://HOST:port nor unix:PATH");
+        if let Some(path) = admin.strip_prefix("unix:") {
+            return Ok(Place::Socket(path.into()));
+        }
+        let Some(authority) = admin.strip_prefix("https://") else {
+            return Ok(Place::Network(admin.parse().map_err(|_| wrong())?));
+        };
+        let (host, port) = authority.trim_end_matches('/').rsplit_once(':').ok_or_else(wrong)?;
+        let port = port.parse().map_err(|_| wrong())?;
+        Ok(Place::Secure { host: host.to_owned(), port, tls: self.tls(None)? })
+    }
+
+    /// How it is spoken to; `own` has its certificate, if that is known.
+    fn tls(&self, own: Option<&Path>) -> Result<Arc<ClientConfig>, String> {
+        let believes = match (&self.ca, own) {
+            (Some(ca), _) => Believes::Authority(ca),
+            (None, Some(own)) => Believes::Certificate(own),
+            (None, None) => Believes::System,
+        };
+        tls::as_client(believes, self.certificate.as_deref().zip(self.key.as_deref()))
     }
 }
 
@@ -156,6 +196,7 @@ impl Interface {
             Place::Network(address) => {
                 outbound::speak(TcpStream::connect(address).await.map_err(text)?).await
             }
+            Place::Secure { host, port, tls } => outbound::connect(Some(tls.clone()), host, *port).await,
             Place::Socket(path) => outbound::speak(UnixStream::connect(path).await.map_err(text)?).await,
         }
     }
@@ -175,6 +216,10 @@ impl std::fmt::Display for Place {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Network(address) => address.fmt(f),
+            Self::Secure { host, port, .. } if host.contains(':') && !host.starts_with('[') => {
+                write!(f, "https://[{host}]:{port}")
+            }
+            Self::Secure { host, port, .. } => write!(f, "https://{host}:{port}"),
             Self::Socket(path) => path.display().fmt(f),
         }
     }

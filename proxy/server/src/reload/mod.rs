@@ -98,9 +98,16 @@ pub(crate) struct Status {
     pub(crate) upstreams: Vec<Arc<Cluster>>,
     /// The addresses that listeners have.
     pub(crate) listening: HashMap<Arc<str>, SocketAddr>,
+    /// What the admin interface shows of itself, if it has TLS.
+    pub(crate) admin_tls: Option<Arc<tls::Terms>>,
 }
 
 impl Handle {
+    /// That of [`Status`].
+    pub(crate) fn admin_tls(&self) -> Option<Arc<tls::Terms>> {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner).admin_tls.clone()
+    }
+
     pub(crate) fn status(&self) -> Status {
         let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner).clone();
         status.plugins.iter_mut().for_each(PolicyStatus::look_again);
@@ -724,8 +731,9 @@ impl Control {
             self.current.iter().flat_map(|current| current.clusters.values().cloned()).collect();
         upstreams.sort_by(|one, other| one.name.cmp(&other.name));
         let (plugins, listening) = (self.directory.status(), self.listening.clone());
+        let admin_tls = self.current.as_ref().and_then(|current| current.tls.get(tls::ADMIN).cloned());
         let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
-        *status = Status { draining: status.draining, config, plugins, upstreams, listening };
+        *status = Status { draining: status.draining, config, plugins, upstreams, listening, admin_tls };
     }
 }
 

@@ -132,6 +132,11 @@ pub(crate) fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, 
     sections(file, "certificate", "CERTIFICATE")
 }
 
+/// The first certificate of a PEM file: that of who has the file.
+pub(super) fn first_certificate(file: &Path) -> Result<CertificateDer<'static>, String> {
+    certificates(file).map(|mut certificates| certificates.swap_remove(0))
+}
+
 /// The certificates of a PEM file, as those whose signature is believed.
 pub(super) fn authorities(file: &Path) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();

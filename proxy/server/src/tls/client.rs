@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use tidegate_config::{Config, Problem, Protocol, UpstreamTls};
 
 use super::alpn::{ALPN_HTTP1, ALPN_HTTP2};
-use super::certificates::{Certificate, Fault, authorities};
+use super::certificates::{Certificate, Fault, authorities, first_certificate};
 
 /// Builds the client side of TLS for one generation after another. One whose table and files are
 /// unchanged is kept, and with it the connections and sessions.
@@ -129,16 +129,57 @@ impl ClientLoader {
     }
 }
 
+/// Whom the proxy, or a command, believes where it asks for something itself.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Believes<'a> {
+    /// Whom the system does.
+    System,
+    /// Whoever has a certificate that an authority in this file signed.
+    Authority(&'a Path),
+    /// Who has the first certificate in this file, whoever signed that and whatever names it has.
+    Certificate(&'a Path),
+}
+
 /// How somebody is spoken to whose certificate `ca` has signed, or whom the system believes.
 pub(crate) fn for_own_requests(ca: Option<&Path>) -> Result<Arc<ClientConfig>, String> {
-    let roots = match ca {
-        Some(ca) => authorities(ca).map_err(|what| format!("{}: {what}", ca.display()))?,
-        None => system_authorities()?,
-    };
-    let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+    as_client(ca.map_or(Believes::System, Believes::Authority), None)
+}
+
+/// How somebody is spoken to, in HTTP/1.1; `identity` is what is shown to who asks: the files of a certificate and its key.
+pub(crate) fn as_client(
+    believes: Believes<'_>,
+    identity: Option<(&Path, &Path)>,
+) -> Result<Arc<ClientConfig>, String> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
         .map_err(|error| format!("TLS is not available: {error}"))?;
-    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
+    let of = |file: &Path, what: String| format!("{}: {what}", file.display());
+    let builder = match believes {
+        Believes::System => builder.with_root_certificates(system_authorities()?),
+        Believes::Authority(ca) => {
+            builder.with_root_certificates(authorities(ca).map_err(|what| of(ca, what))?)
+        }
+        Believes::Certificate(file) => {
+            let der = first_certificate(file).map_err(|what| of(file, what))?;
+            let verifier =
+                Pinned { fingerprints: Some(vec![Sha256::digest(&der).into()]), provider: provider.clone() };
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
+        }
+    };
+    let mut config = match identity {
+        None => builder.with_no_client_auth(),
+        Some((chain, key)) => {
+            let certificate = Certificate::load(chain, key, &provider).map_err(|faults| {
+                let faults = faults.into_iter().map(|fault| match fault {
+                    Fault::Chain(what) => of(chain, what),
+                    Fault::Key(what) => of(key, what),
+                });
+                faults.collect::<Vec<_>>().join("; ")
+            })?;
+            builder.with_client_cert_resolver(Arc::new(certificate.into_single()))
+        }
+    };
     config.alpn_protocols = vec![ALPN_HTTP1.to_vec()];
     Ok(Arc::new(config))
 }

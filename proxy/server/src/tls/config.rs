@@ -31,10 +31,26 @@ pub(crate) struct Terms {
     pub(super) on_demand: bool,
 }
 
+/// What the admin interface is called among listeners; none has such a name.
+pub(crate) const ADMIN: &str = "[admin]";
+
+/// Every table of TLS by the name of its listener, and what HTTP is spoken there.
+fn tables(config: &Config) -> impl Iterator<Item = (&str, &Tls, Option<HttpVersions>)> {
+    let listeners = config.listeners.iter().filter_map(|(name, listener)| {
+        let http = match &listener.serves {
+            Serves::Http(versions) => Some(*versions),
+            Serves::Tcp(_) | Serves::TlsPassthrough(_) => None,
+        };
+        Some((name.as_str(), listener.tls.as_ref()?, http))
+    });
+    let http1 = Some(HttpVersions { http1: true, http2: false });
+    let admin = config.admin.as_ref().and_then(|admin| admin.tls.as_ref());
+    listeners.chain(admin.map(|tls| (ADMIN, tls, http1)))
+}
+
 /// Every file a configuration's TLS depends on.
 pub(crate) fn files(config: &Config) -> impl Iterator<Item = PathBuf> {
-    let tables = config.listeners.values().filter_map(|listener| listener.tls.as_ref());
-    let listeners = tables.flat_map(|tls| {
+    let listeners = tables(config).flat_map(|(_, tls, _)| {
         let certificates = tls.certificates.iter().flat_map(|one| [&one.chain, &one.key]);
         certificates.chain(&tls.client_ca).chain(&tls.client_crl).cloned()
     });
@@ -81,7 +97,7 @@ impl Loader {
         Self { provider, built: HashMap::new(), tickets, read: HashMap::new() }
     }
 
-    /// The terms of all listeners that have one, by listener; `obtained` are the certificates that the proxy
+    /// The terms of all listeners that have one, by listener, those of [`ADMIN`] among them; `obtained` are the certificates that the proxy
     /// has for names, as far as it has some.
     pub(crate) fn load(
         &mut self,
@@ -91,12 +107,7 @@ impl Loader {
         let mut findings = Findings::default();
         self.read.retain(|name, (read, _)| obtained.get(name).is_some_and(|now| Arc::ptr_eq(now, read)));
         let mut built = HashMap::new();
-        for (name, listener) in &config.listeners {
-            let Some(tls) = &listener.tls else { continue };
-            let http = match &listener.serves {
-                Serves::Http(versions) => Some(*versions),
-                Serves::Tcp(_) | Serves::TlsPassthrough(_) => None,
-            };
+        for (name, tls, http) in tables(config) {
             let inputs = Inputs::of(tls, http, config.acme.share_tickets, obtained);
             let kept = self.built.get(name).filter(|(before, _)| *before == inputs);
             let one = match kept {
@@ -104,7 +115,7 @@ impl Loader {
                 None => self.build(name, tls, http, &inputs, config, &mut findings),
             };
             if let Some(one) = one {
-                built.insert(name.clone(), (inputs, one));
+                built.insert(name.to_owned(), (inputs, one));
             }
         }
         let terms = built.iter().map(|(name, (_, terms))| (name.clone(), terms.clone())).collect();
@@ -123,7 +134,11 @@ impl Loader {
         config: &Config,
         findings: &mut Findings,
     ) -> Option<Arc<Terms>> {
-        let path = |key: &str| format!("listener.{listener}.tls.{key}");
+        let table = match listener {
+            ADMIN => "admin.tls".to_owned(),
+            name => format!("listener.{name}.tls"),
+        };
+        let path = |key: &str| format!("{table}.{key}");
         let mut usable = Vec::new();
         for (index, one) in tls.certificates.iter().enumerate() {
             let problem = |fault| match fault {
@@ -189,9 +204,7 @@ impl Loader {
             }
             (Err(error), _) | (_, Err(error)) => {
                 let message = format!("TLS is not available: {error}");
-                findings
-                    .problems
-                    .push(config.positions.problem(&format!("listener.{listener}.tls"), message));
+                findings.problems.push(config.positions.problem(&table, message));
                 None
             }
         }

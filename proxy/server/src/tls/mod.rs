@@ -12,6 +12,6 @@ mod tickets;
 
 pub(crate) use self::accept::{Accepted, Failed, Obtained, accept};
 pub(crate) use self::certificates::client_certificate_of_pem;
-pub(crate) use self::client::{ClientLoader, for_own_requests};
-pub(crate) use self::config::{Loader, Terms, files};
+pub(crate) use self::client::{Believes, ClientLoader, as_client, for_own_requests};
+pub(crate) use self::config::{ADMIN, Loader, Terms, files};
 pub(crate) use self::on_demand::OnDemand;
