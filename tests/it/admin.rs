@@ -32,6 +32,23 @@ async fn it_is_not_ready_while_a_policy_denies_for_lack_of_a_version() {
 }
 
 #[tokio::test]
+async fn it_does_not_live_while_a_worker_does_not_turn_over() {
+    let app = Upstream::echo("app").await;
+    // A policy that may have a worker for itself for as long as it likes: nothing else there gets its turn.
+    let limits = "limits = { cpu = \"60s\", time = \"60s\" }";
+    let proxy = Proxy::builder(&app).plugin("1", guest("misbehave"), limits).start().await;
+    let mut raw = proxy.raw().await;
+    raw.send("GET / HTTP/1.1\r\nHost: a\r\nx-do: loop\r\n\r\n").await;
+    let reasons = eventually("a word about the worker", async || {
+        let answer = proxy.admin("GET", "/livez").await;
+        (answer.status == 503).then(|| answer.text().to_owned())
+    })
+    .await;
+    assert!(reasons.starts_with("worker ") && reasons.contains(" has not turned over for 1"), "{reasons}");
+    assert_eq!(reasons.lines().count(), 1, "the other one does: {reasons}");
+}
+
+#[tokio::test]
 async fn plugins_are_listed_in_order() {
     let app = Upstream::echo("app").await;
     let proxy = Proxy::builder(&app)
