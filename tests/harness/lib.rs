@@ -15,6 +15,7 @@
 mod acme;
 mod answer;
 mod body;
+mod browser;
 mod certificates;
 mod client;
 mod dns;
@@ -40,6 +41,7 @@ pub use answer::Answer;
 pub use body::{
     BoxBody, Chunks, Zeros, body, chunked, chunks, empty, exclusive, gzipped, next_chunk, stalled,
 };
+pub use browser::Browser;
 pub use certificates::{Authority, Leaf};
 pub use client::{Client, request, request_with, tcp_connect};
 pub use dns::Dns;

@@ -19,6 +19,7 @@ mod compile_cache;
 mod compression;
 mod contract;
 mod cors;
+mod dashboard;
 mod discovery;
 mod docs;
 mod error_pages;
