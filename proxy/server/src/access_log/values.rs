@@ -212,19 +212,19 @@ impl Format {
             }
         };
         match field {
-            LogField::Time => clock.rfc3339(|time| out.plain(time)),
-            LogField::TimeClf => clock.common(|time| out.plain(time)),
+            LogField::Time => clock.rfc3339(|time| out.plain(time.as_bytes())),
+            LogField::TimeClf => clock.common(|time| out.plain(time.as_bytes())),
             LogField::Id => out.id(values.id),
             LogField::RequestId => out.bytes(values.request_id),
             LogField::TraceId => match values.trace_id {
-                Some(id) => out.plain(id),
+                Some(id) => out.plain(id.as_bytes()),
                 None => return out.absent(),
             },
             LogField::Listener => out.text(Some(values.listener)),
-            LogField::Client if values.client == UNKNOWN => out.plain("unknown"),
+            LogField::Client if values.client == UNKNOWN => out.plain(b"unknown"),
             LogField::Client => out.address(values.client, None),
             LogField::Peer => out.address(values.peer.ip(), Some(values.peer.port())),
-            LogField::Version => out.plain(values.version),
+            LogField::Version => out.plain(values.version.as_bytes()),
             LogField::Method => out.text(values.method),
             LogField::Scheme => out.text(values.scheme),
             LogField::Host => out.bytes(values.host),
@@ -319,8 +319,8 @@ fn tried(attempts: &Attempts) -> Vec<Tried<'_>> {
 
 /// How values are written, in JSON and in text.
 trait Writing {
-    /// A text of ours, in which nothing has to be escaped.
-    fn plain(&mut self, text: &str);
+    /// Text in which nothing has to be escaped.
+    fn plain(&mut self, text: &[u8]);
     fn text(&mut self, text: Option<&str>);
     fn json(&mut self, value: &impl Serialize);
     /// There is nothing; what [`Format::value`] gives.
@@ -332,9 +332,7 @@ trait Writing {
     fn bytes(&mut self, bytes: Option<&[u8]>) {
         match bytes {
             // Nearly all of them.
-            Some(bytes) if !bytes.is_empty() && bytes.is_ascii() && is_plain(bytes) => {
-                self.plain(str::from_utf8(bytes).unwrap_or_default());
-            }
+            Some(bytes) if !bytes.is_empty() && is_plain(bytes) => self.plain(bytes),
             Some(bytes) => self.text(Some(&String::from_utf8_lossy(bytes))),
             None => self.text(None),
         }
@@ -345,14 +343,14 @@ trait Writing {
         for (at, digit) in digits.iter_mut().enumerate() {
             *digit = b"0123456789abcdef"[(id >> (60 - 4 * at) & 15) as usize];
         }
-        self.plain(str::from_utf8(&digits).expect("digits"));
+        self.plain(&digits);
     }
 }
 
-/// Whether nothing in it has to be escaped, in JSON or in text. Without a way out of the loop, so that it looks at several
-/// bytes at once.
+/// Whether it is ASCII of which nothing has to be escaped, in JSON or in text. Without a way out of the loop, so that it looks
+/// at several bytes at once.
 fn is_plain(bytes: &[u8]) -> bool {
-    let is_plain = |byte: u8| byte >= b' ' && byte != b'"' && byte != b'\\' && byte != 0x7f;
+    let is_plain = |byte: u8| byte.wrapping_sub(b' ') < 0x5f && byte != b'"' && byte != b'\\';
     bytes.iter().fold(true, |plain, byte| plain & is_plain(*byte))
 }
 
@@ -385,16 +383,18 @@ fn address(ip: IpAddr, port: Option<u16>, out: &mut Vec<u8>) {
 }
 
 impl Writing for Json<'_> {
-    fn plain(&mut self, text: &str) {
+    fn plain(&mut self, text: &[u8]) {
+        // Room for all of it at once.
+        self.0.reserve(text.len() + 2);
         self.0.push(b'"');
-        self.0.extend_from_slice(text.as_bytes());
+        self.0.extend_from_slice(text);
         self.0.push(b'"');
     }
 
     fn text(&mut self, text: Option<&str>) {
         let Some(text) = text else { return self.0.extend_from_slice(b"null") };
         if is_plain(text.as_bytes()) {
-            self.plain(text);
+            self.plain(text.as_bytes());
         } else {
             self.json(&text);
         }
@@ -434,7 +434,7 @@ impl Writing for Json<'_> {
             ] {
                 if let Some(word) = word {
                     self.0.extend_from_slice(key.as_bytes());
-                    self.plain(word);
+                    self.plain(word.as_bytes());
                 }
             }
             self.0.extend_from_slice(b",\"us\":");
@@ -447,14 +447,14 @@ impl Writing for Json<'_> {
 
 /// As httpd and nginx do it: what would end a value or a line is `\xHH`, and `-` stands for nothing.
 impl Writing for Text<'_> {
-    fn plain(&mut self, text: &str) {
-        self.0.extend_from_slice(text.as_bytes());
+    fn plain(&mut self, text: &[u8]) {
+        self.0.extend_from_slice(text);
     }
 
     fn text(&mut self, text: Option<&str>) {
         let text = text.filter(|text| !text.is_empty()).unwrap_or("-");
         if is_plain(text.as_bytes()) {
-            return self.plain(text);
+            return self.plain(text.as_bytes());
         }
         for byte in text.bytes() {
             if byte < b' ' || byte == 0x7f || byte == b'"' || byte == b'\\' {
