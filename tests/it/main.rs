@@ -35,6 +35,8 @@ mod health;
 mod http1;
 mod http2;
 mod http2_upstream;
+mod include;
+mod init;
 mod jwt;
 mod limits;
 mod listener;

@@ -16,12 +16,13 @@
 //! A key is therefore declared once, as a field in `file`: its name, type, default, range and
 //! description all come from there, and from the schema `reference` makes the tables of the guide.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 mod cases;
 mod check;
 mod config;
 mod document;
+mod environment;
 mod file;
 mod plugin;
 mod positions;
@@ -66,7 +67,43 @@ pub use reference::ReferenceError;
 /// taken when the one before found nothing: TOML syntax; keys, types and values one by one; what
 /// one key says about another.
 pub fn parse(text: &str, file: &Path) -> Result<Config, Problems> {
-    check::config(document::read(text, file)?, file)
+    parse_all(&[Source { text, file }])
+}
+
+/// The same of a text that includes others, which follow it; paths in them start in the directory of the first.
+///
+/// # Errors
+///
+/// As [`parse`], and a value that stands in two of them.
+pub fn parse_all(sources: &[Source<'_>]) -> Result<Config, Problems> {
+    let file = sources.first().map_or(Path::new(""), |first| first.file);
+    check::config(document::read(sources, Some(&of_process))?, file)
+}
+
+/// The patterns of files that the text of a `tidegate.toml` includes, already joined with the directory of `file`. What is wrong with
+/// the text, [`parse_all`] says.
+pub fn includes(text: &str, file: &Path) -> Vec<PathBuf> {
+    document::includes(&Source { text, file }, &of_process)
+}
+
+/// A text, and the file that it is from, which is not opened.
+#[derive(Debug, Clone, Copy)]
+pub struct Source<'t> {
+    /// The text.
+    pub text: &'t str,
+    /// Names it in messages.
+    pub file: &'t Path,
+}
+
+impl Source<'_> {
+    /// Windows editors begin a file with a byte order mark; it is no column.
+    fn without_mark(&self) -> Self {
+        Self { text: self.text.strip_prefix('\u{feff}').unwrap_or(self.text), ..*self }
+    }
+}
+
+fn of_process(name: &str) -> Option<String> {
+    std::env::var(name).ok()
 }
 
 /// Reads the text of a plugin's `NAME.toml`. An empty text is [`PluginFile::default`].
@@ -78,7 +115,7 @@ pub fn parse(text: &str, file: &Path) -> Result<Config, Problems> {
 ///
 /// As [`parse`]. Whether the listeners, upstreams and plugins it names exist is not known here.
 pub fn parse_plugin(text: &str, file: &Path) -> Result<PluginFile, Problems> {
-    check::plugin(document::read(text, file)?, file)
+    check::plugin(document::read(&[Source { text, file }], Some(&of_process))?, file)
 }
 
 /// Reads the text of a plugin's `NAME.cases.toml`; `file` names it in messages and is not opened.
@@ -87,7 +124,7 @@ pub fn parse_plugin(text: &str, file: &Path) -> Result<PluginFile, Problems> {
 ///
 /// As [`parse`], but for the texts of the cases themselves.
 pub fn parse_cases(text: &str, file: &Path) -> Result<Cases, Problems> {
-    check::cases(document::read(text, file)?)
+    check::cases(document::read(&[Source { text, file }], None)?)
 }
 
 /// The JSON Schema (2020-12) of `NAME.cases.toml`; see [`schema`].

@@ -1,4 +1,4 @@
-//! Where each key of a file stands, for problems that are found after it was read.
+//! Where each key of the files stands, for problems that are found after it was read.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,45 +9,58 @@ use toml::de::{DeTable, DeValue};
 use crate::report::Lines;
 use crate::{Position, Problem};
 
-/// Where the keys of a file stand, by dotted path (`upstream.app.servers[1].weight`).
+/// Where the keys of files that are read as one stand, by dotted path (`upstream.app.servers[1].weight`).
 ///
 /// A key stands in a path as it is, dots and all; in quotes (`upstream."a.b".retries`) it cannot be
 /// taken for two. The default knows no file: every problem it makes is without a place.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Positions {
-    file: PathBuf,
+    /// The first is the one that names the others.
+    files: Vec<PathBuf>,
     root: Node,
 }
 
 /// A value of the file with what is in it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Node {
-    /// `None` for the file as a whole only.
-    position: Option<Position>,
+    /// In which file, and where; `None` for all of them as a whole only.
+    place: Option<(usize, Position)>,
     keys: BTreeMap<String, Self>,
     items: Vec<Self>,
 }
 
 impl Positions {
-    pub(crate) fn new(file: &Path, lines: &Lines<'_>, table: &DeTable<'_>) -> Self {
-        Self { file: file.to_owned(), root: Node { position: None, ..Node::of_table(lines, table) } }
+    pub(crate) fn new(lines: &Lines<'_>, table: &DeTable<'_>) -> Self {
+        Self { files: lines.files(), root: Node { place: None, ..Node::of_table(lines, table) } }
     }
 
-    /// The file that it is about.
+    /// The files that it is about.
+    pub(crate) fn files(&self) -> &[PathBuf] {
+        &self.files
+    }
+
+    /// The first of them.
     pub(crate) fn file(&self) -> &Path {
-        &self.file
+        self.files.first().map_or(Path::new(""), |file| file)
     }
 
     /// Where the value at `path` begins; a table with a header begins at its `[`. For a path that
     /// is not in the file: where the nearest table or list around it begins; `None` when that is
     /// the file itself.
     pub fn at(&self, path: &str) -> Option<Position> {
-        self.root.nearest(path).0.position
+        self.place(path).map(|(_, position)| position)
+    }
+
+    /// The same, with which of the files it is in.
+    pub(crate) fn place(&self, path: &str) -> Option<(usize, Position)> {
+        self.root.nearest(path).0.place
     }
 
     /// A problem of the value at `path`, or of its absence.
     pub fn problem(&self, path: &str, message: impl Into<String>) -> Problem {
-        Problem { file: self.file.clone(), position: self.at(path), message: message.into(), help: None }
+        let (file, position) = self.place(path).unzip();
+        let file = self.files.get(file.unwrap_or_default()).cloned().unwrap_or_default();
+        Problem { file, position, message: message.into(), help: None }
     }
 
     /// Whether the file has something at `path`.
@@ -72,14 +85,14 @@ impl Node {
     }
 
     fn of(lines: &Lines<'_>, value: &Spanned<DeValue<'_>>) -> Self {
-        let position = Some(lines.position(value.span().start));
+        let place = Some(lines.position(value.span().start));
         match value.get_ref() {
-            DeValue::Table(table) => Self { position, ..Self::of_table(lines, table) },
+            DeValue::Table(table) => Self { place, ..Self::of_table(lines, table) },
             DeValue::Array(items) => {
                 let items = items.iter().map(|item| Self::of(lines, item)).collect();
-                Self { position, items, ..Self::default() }
+                Self { place, items, ..Self::default() }
             }
-            _ => Self { position, ..Self::default() },
+            _ => Self { place, ..Self::default() },
         }
     }
 

@@ -58,9 +58,10 @@ impl std::error::Error for Problem {}
 pub struct Problems(pub Vec<Problem>);
 
 impl Problems {
-    /// In the order of the text; those without a place come first.
-    pub(crate) fn sorted(mut self) -> Self {
-        self.0.sort_by_key(|problem| problem.position);
+    /// In the order of the texts, of which these are the files; those without a place come first.
+    pub(crate) fn sorted(mut self, files: &[PathBuf]) -> Self {
+        let index = |problem: &Problem| files.iter().position(|file| *file == problem.file);
+        self.0.sort_by_key(|problem| (index(problem), problem.position));
         self
     }
 }

@@ -94,7 +94,7 @@ impl Config {
                 found.push(self.positions.problem(&path, message).with_help(help));
             }
         }
-        Problems(found).sorted().0
+        Problems(found).sorted(self.positions.files()).0
     }
 
     /// Whether the file itself sends traffic to this upstream.

@@ -32,6 +32,7 @@ mod response;
 mod sample;
 mod server;
 mod snapshot;
+mod sources;
 mod state;
 mod tasks;
 mod tcp;

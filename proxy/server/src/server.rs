@@ -19,7 +19,6 @@ use crate::listener::{self, Admission};
 use crate::log;
 use crate::machine;
 use crate::metrics::Metrics;
-use crate::regular;
 use crate::reload::{self, Started};
 use crate::state;
 use crate::thread::{self, Command};
@@ -127,12 +126,7 @@ pub(crate) fn run(file: PathBuf) -> Result<ExitCode, Error> {
 }
 
 fn read(file: &Path) -> Result<Config, Error> {
-    let text = regular::read_to_string(file).map_err(|error| {
-        let message = format!("cannot read it: {error}");
-        let help = Some("name the configuration with --config FILE".to_owned());
-        Error::Config(vec![Problem { file: file.to_owned(), position: None, message, help }])
-    })?;
-    tidegate_config::parse(&text, file).map_err(|problems| Error::Config(problems.0))
+    sources::config(file).map_err(Error::Config)
 }
 
 /// How many there are to be.

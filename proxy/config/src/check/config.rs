@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use super::{Report, acme, admin, compression, explain, files, listener, state, upstream};
+use super::{Report, acme, admin, compression, explain, files, listener, path, state, upstream};
 use crate::document::Document;
 use crate::{
     AccessLog, CompileCache, Config, Limits, LineFormat, Log, LogField, LogOutput, LogSample, Metrics,
@@ -51,6 +51,14 @@ pub(crate) fn check(document: Document<file::Config>, file: &Path) -> Result<Con
             report.add(&at, message, "leave it out: the proxy sees to it");
         }
     }
+    for (index, pattern) in content.include.iter().enumerate() {
+        let folder = pattern.0.0.rsplit_once('/').map_or("", |(folder, _)| folder);
+        if folder.contains('*') {
+            let at = format!("include[{index}]");
+            let message = format!("{at}: `*` stands in the name of a file, and not in that of a folder");
+            report.add(&at, message, "write the folders one by one");
+        }
+    }
     for (index, name) in content.ready.upstreams.iter().enumerate() {
         known_upstream(&format!("ready.upstreams[{index}]"), name, &content, &mut report);
     }
@@ -64,6 +72,7 @@ pub(crate) fn check(document: Document<file::Config>, file: &Path) -> Result<Con
 
     let acme = acme::convert(&mut content, directory);
     let file::Config {
+        include,
         default_upstream,
         workers,
         trusted_proxies,
@@ -89,6 +98,7 @@ pub(crate) fn check(document: Document<file::Config>, file: &Path) -> Result<Con
     } = content;
     let trusted_proxies: Vec<_> = trusted_proxies.into_iter().map(|network| network.0).collect();
     Ok(Config {
+        includes: include.into_iter().map(|pattern| path(directory, pattern)).collect(),
         default_upstream,
         workers,
         identity_headers: identity_headers.into_iter().map(|name| name.0.0).collect(),

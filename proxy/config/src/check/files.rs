@@ -14,7 +14,8 @@ pub(super) fn check(name: &str, content: &file::Config, report: &mut Report<'_>)
     if content.upstream.contains_key(name) {
         // The one further down in the file is the one to complain about.
         let [root, upstream] = ["files", "upstream"].map(|table| format!("{table}.{name}"));
-        let last = if report.positions.at(&root) > report.positions.at(&upstream) { root } else { upstream };
+        let last =
+            if report.positions.place(&root) > report.positions.place(&upstream) { root } else { upstream };
         report.add(
             &last,
             format!("{name:?} is the name of an upstream and of a file root"),

@@ -77,7 +77,7 @@ fn serves_one_thing(path: &str, listener: &file::Listener, report: &mut Report<'
             // The one further down in the file is the one to complain about.
             let (first, second) = (format!("{path}.{key}"), format!("{path}.{other}"));
             let place =
-                if report.positions.at(&first) > report.positions.at(&second) { first } else { second };
+                if report.positions.place(&first) > report.positions.place(&second) { first } else { second };
             report.add(&place, format!("{path}: {key} cannot stand beside {other}"), help);
         }
     }

@@ -37,7 +37,11 @@ impl<'p> Report<'p> {
     }
 
     fn finish(self) -> Result<(), Problems> {
-        if self.problems.is_empty() { Ok(()) } else { Err(Problems(self.problems).sorted()) }
+        if self.problems.is_empty() {
+            Ok(())
+        } else {
+            Err(Problems(self.problems).sorted(self.positions.files()))
+        }
     }
 }
 

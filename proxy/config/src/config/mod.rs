@@ -47,6 +47,8 @@ pub use upstream::{
 /// The checked content of `tidegate.toml`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
+    /// What was read with it: names or patterns, already joined with the directory of the file.
+    pub includes: Vec<PathBuf>,
     /// Where a request goes that no policy routed; `None` answers it with 404. Names an upstream or a file
     /// root.
     pub default_upstream: Option<String>,

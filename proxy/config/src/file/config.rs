@@ -21,6 +21,10 @@ use crate::{Ambiguous, CollectorUrl, LogFormat, LogLevel, TraceParents};
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 #[schemars(title = "tidegate.toml")]
 pub(crate) struct Config {
+    /// Further files that are read as if they stood here, in this order: names, or names with `*`, which stand for all files that fit, in alphabetical
+    /// order; those that begin with a dot are left out. Each value stands in one of them; tables may be in parts. Paths in them start in the directory of this file, and they include no others.
+    #[schemars(extend("examples" = [["conf.d/*.toml"]]))]
+    pub include: Vec<Text<FilePath>>,
     /// The upstream or file root of requests that no policy routed. Without it the proxy answers them with
     /// 404 (`no-route`).
     pub default_upstream: Option<String>,

@@ -16,6 +16,7 @@ mod positions;
 mod reference;
 mod schema;
 mod secrets;
+mod sources;
 mod state;
 mod syntax;
 mod upstream;

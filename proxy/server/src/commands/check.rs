@@ -15,8 +15,8 @@ use crate::compile_cache;
 use crate::explain;
 use crate::files;
 use crate::policy::{self, Link, Policy};
-use crate::regular;
 use crate::reload::{Directory, Look, Scan};
+use crate::sources;
 use crate::tls;
 use crate::trace;
 use crate::{acme, admin};
@@ -55,18 +55,10 @@ impl Findings {
 }
 
 fn look(file: &Path) -> Result<Findings, HostError> {
-    let text = match regular::read_to_string(file) {
-        Ok(text) => text,
-        Err(error) => {
-            let message = format!("cannot read it: {error}");
-            let problem = Problem { file: file.to_owned(), position: None, message, help: None };
-            return Ok(Findings::problems(vec![problem]));
-        }
-    };
-    let config = match tidegate_config::parse(&text, file) {
+    let config = match sources::config(file) {
         Ok(config) => config,
         // Where the plugins and certificates are is in the file.
-        Err(problems) => return Ok(Findings::problems(problems.0)),
+        Err(problems) => return Ok(Findings::problems(problems)),
     };
     let obtained = acme::stored(&config);
     let (_, findings) = tls::Loader::new(None).load(&config, &obtained);

@@ -3,6 +3,7 @@
 mod check;
 mod demo;
 mod explain;
+mod init;
 mod inspect;
 mod names;
 mod new;
@@ -19,11 +20,11 @@ use std::process::ExitCode;
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser as _};
 use clap::{Parser, Subcommand};
-use tidegate_config::Config;
+use tidegate_config::{Config, Problems};
 use tidegate_scaffold::Language;
 
 use crate::regular;
-use crate::server;
+use crate::{server, sources};
 
 /// A programmable edge proxy: policies are WebAssembly plugins in a directory.
 #[derive(Parser)]
@@ -57,6 +58,17 @@ enum Command {
     Replay {
         #[command(flatten)]
         asked: replay::Asked,
+    },
+    /// Write the first files of a proxy, commented, for one of five situations.
+    Init {
+        /// What the proxy is to do.
+        situation: init::Situation,
+        /// Where the files go.
+        #[arg(long, value_name = "DIRECTORY", default_value = ".")]
+        directory: PathBuf,
+        /// Where the stock policies are, as `cargo xtask build` leaves them.
+        #[arg(long, value_name = "DIRECTORY")]
+        plugins: Option<PathBuf>,
     },
     /// Run a self-contained edge: own certificate, three small origins, the stock policies.
     Demo {
@@ -178,6 +190,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Check { config } => check::run(&config.path()),
         Command::Explain { config, asked } => explain::run(&config, &asked),
         Command::Replay { asked } => replay::run(&asked),
+        Command::Init { situation, directory, plugins } => init::run(situation, &directory, plugins),
         Command::Demo { plugins, port, acme } => demo::run(plugins, port, acme),
         Command::Plugin(PluginCommand::Inspect { file }) => inspect::run(&file),
         Command::Plugin(PluginCommand::New { name, language }) => new::run(&name, language),
@@ -203,8 +216,7 @@ fn read<T>(path: &Path, read: impl Fn(&Path) -> io::Result<T>) -> Result<T, Stri
 
 /// The checked configuration; the error has every problem.
 fn configuration(file: &Path) -> Result<Config, String> {
-    let text = read(file, regular::read_to_string)?;
-    tidegate_config::parse(&text, file).map_err(|problems| problems.to_string())
+    sources::config(file).map_err(|problems| Problems(problems).to_string())
 }
 
 /// Waits for policies that are asked outside of a server.

@@ -34,8 +34,8 @@ use crate::log::Threshold;
 use crate::machine;
 use crate::metrics::{Metrics, TraceCounts};
 use crate::policy;
-use crate::regular;
 use crate::snapshot::Snapshot;
+use crate::sources::{self, Sources};
 use crate::thread::Command;
 use crate::tls;
 use crate::trace;
@@ -165,6 +165,8 @@ impl Handle {
 /// Everything the control thread owns.
 struct Control {
     file: PathBuf,
+    /// What it included the last time that it was read.
+    includes: Vec<PathBuf>,
     directory: Directory,
     tls: tls::Loader,
     obtainer: Obtainer,
@@ -277,6 +279,7 @@ pub(crate) fn start(
     let certificates = obtainer.watcher();
     let control = Control {
         file,
+        includes: Vec::new(),
         directory: Directory::new(host, workers.len(), bad_version, loaded),
         tls: tls::Loader::new(Some(obtainer.tickets())),
         on_demand: Arc::new(tls::OnDemand::new(obtainer.on_demand())),
@@ -445,12 +448,15 @@ impl Control {
             .config()
             .into_iter()
             .flat_map(|config| tls::files(config).chain(explain::files(config)).chain(acme::files(config)));
-        of_config.chain(self.directory.secret_files())
+        let included = sources::expanded(&self.includes).into_iter();
+        of_config.chain(self.directory.secret_files()).chain(included)
     }
 
     /// Files whose directories are watched: the directory of plugins stands for itself by a file in it.
     fn files(&self) -> impl Iterator<Item = PathBuf> {
+        // A pattern stands for a file in its folder.
         let mut files = vec![self.file.clone()];
+        files.extend(self.includes.iter().cloned());
         if let Some(config) = self.config() {
             files.push(config.plugin_directory.join("plugin"));
             let entries = std::fs::read_dir(&config.plugin_directory).into_iter().flatten().flatten();
@@ -496,12 +502,11 @@ impl Control {
     }
 
     fn build(&mut self, look: Look) -> Result<Built, NotLoaded> {
-        let file = &self.file;
-        let text = regular::read_to_string(file).map_err(|error| {
-            let message = format!("cannot read it: {error}");
-            vec![Problem { file: file.clone(), position: None, message, help: None }]
-        })?;
-        let config = Arc::new(config::parse(&text, file).map_err(|problems| problems.0)?);
+        let sources = Sources::read(&self.file)?;
+        let config = sources.parse();
+        // Also of what cannot be used: its mistake may be mended in any of them.
+        self.includes = sources.into_patterns();
+        let config = Arc::new(config?);
         let obtained = self.obtainer.prepare(&config).map_err(|problem| vec![problem])?;
         let (tls, mut findings) = self.tls.load(&config, &obtained.certificates);
         let client_tls = self.client_tls.load(&config, &mut findings.problems);

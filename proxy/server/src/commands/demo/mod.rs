@@ -89,7 +89,7 @@ pub(crate) fn run(plugins: Option<PathBuf>, port: u16, acme: bool) -> Result<Exi
 }
 
 /// Beside the binary, where `cargo xtask build` leaves both.
-fn find_stock_policies() -> Result<PathBuf, String> {
+pub(super) fn find_stock_policies() -> Result<PathBuf, String> {
     let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.parent()?.join("plugins")));
     beside
         .filter(|directory| directory.join("router.wasm").exists())
