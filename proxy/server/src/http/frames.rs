@@ -14,6 +14,10 @@ const MAX_SETTINGS: usize = 1 << 10;
 /// Streams that are remembered to have ended with a head: as many as `limits.http2-streams` is by default, and some more.
 const ENDED: usize = 128;
 
+/// Bytes of a head that has a status and no field: hyper adds a date to the responses of exchanges, and h2 none to its own 431,
+/// which a reset follows only if more of the request is to come.
+const STATUS_ALONE: usize = 8;
+
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
@@ -209,6 +213,9 @@ impl Sent {
                         self.ended.pop_front();
                     }
                     self.ended.push_back(part.stream);
+                    if part.length <= STATUS_ALONE {
+                        self.refused.push(Refused::TooLarge);
+                    }
                 }
                 RST_STREAM => {
                     part.payload.iter().for_each(|byte| self.code = self.code << 8 | u32::from(*byte));
@@ -224,7 +231,8 @@ impl Sent {
 
     fn refusal(&self, stream: u32) -> Option<Refused> {
         match self.code {
-            PROTOCOL_ERROR if self.ended.contains(&stream) => Some(Refused::TooLarge),
+            // It follows a head that said what there is to say.
+            PROTOCOL_ERROR if self.ended.contains(&stream) => None,
             PROTOCOL_ERROR => Some(Refused::Malformed),
             REFUSED_STREAM => Some(Refused::TooMany),
             _ => None,
@@ -282,6 +290,7 @@ mod tests {
         let reset = |stream, code: u32| frame(RST_STREAM, 0, stream, &code.to_be_bytes());
         let mut sent = Sent::default();
         sent.wrote(&frame(HEADERS, END_STREAM | END_HEADERS, 1, b"x"));
+        sent.wrote(&frame(HEADERS, END_STREAM | END_HEADERS, 11, b"a response with fields"));
         for byte in [reset(1, PROTOCOL_ERROR), reset(3, REFUSED_STREAM), reset(5, 8)].concat() {
             sent.wrote(&[byte]);
         }
