@@ -20,6 +20,7 @@ use crate::log;
 use crate::machine;
 use crate::metrics::Metrics;
 use crate::reload::{self, Started};
+use crate::sources;
 use crate::state;
 use crate::thread::{self, Command};
 use crate::worker::{Beginning, Drain};

@@ -23,7 +23,6 @@ use clap::{Parser, Subcommand};
 use tidegate_config::{Config, Problems};
 use tidegate_scaffold::Language;
 
-use crate::regular;
 use crate::{server, sources};
 
 /// A programmable edge proxy: policies are WebAssembly plugins in a directory.
