@@ -131,6 +131,20 @@ impl Client {
         self.send(request("GET", target).body(empty()).expect("a valid request")).await
     }
 
+    /// [`Self::get`] where the connection may end early.
+    pub async fn try_get(&mut self, target: &str) -> hyper::Result<Answer> {
+        self.try_send(request("GET", target).body(empty()).expect("a valid request")).await
+    }
+
+    /// Whether the proxy has closed the connection, or announced that it takes no further request on it.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        match &self.sender {
+            Sender::Http1(sender) => sender.is_closed(),
+            Sender::Http2(sender) => sender.is_closed(),
+        }
+    }
+
     /// `GET` of a target, up to the head of the response.
     pub async fn start_get(&mut self, target: &str) -> Response<Incoming> {
         let request = request("GET", target).body(empty()).expect("a valid request");
@@ -150,11 +164,7 @@ impl Client {
 
     /// Waits until the proxy has closed the connection, or announced that it takes no further request on it.
     pub async fn until_closed(&self) {
-        until("the connection to close", async || match &self.sender {
-            Sender::Http1(sender) => sender.is_closed(),
-            Sender::Http2(sender) => sender.is_closed(),
-        })
-        .await;
+        until("the connection to close", async || self.is_closed()).await;
     }
 
     /// The certificate that the server showed.

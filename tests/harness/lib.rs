@@ -8,6 +8,7 @@
 //!   gives it.
 //! * [`H2Frames`] is a peer of HTTP/2 that sends what no well-behaved one does.
 //! * [`Authority`] signs certificates, [`Acme`] those that the proxy asks for.
+//! * [`ServiceManager`] is systemd to it.
 //! * [`stock`] and [`guest`] are compiled plugins.
 //!
 //! Nothing here waits for time to pass: every wait is for a condition, and gives up after [`PATIENCE`].
@@ -30,6 +31,7 @@ mod process;
 mod proxy;
 mod raw;
 mod redis;
+mod service_manager;
 mod speech;
 mod terminal;
 mod tls;
@@ -56,8 +58,9 @@ pub use process::{Ended, Process, command};
 pub use proxy::{Builder, Proxy};
 pub use raw::Raw;
 pub use redis::Redis;
+pub use service_manager::{Notification, ServiceManager};
 pub use speech::{Speech, TlsSeen};
 pub use terminal::Terminal;
-pub use tls::{TlsOptions, tls_accept, tls_connect, tls_resumes};
+pub use tls::{TlsOptions, tls_accept, tls_connect, tls_resumes, tls_resumes_after};
 pub use upstream::{Recorded, Upstream, UpstreamBuilder};
 pub use wait::{PATIENCE, a_moment, eventually, until, within};

@@ -9,12 +9,17 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::log::Lines;
 use crate::plugins::folder;
-use crate::wait::within;
+use crate::wait::{eventually, within};
 
 /// A `tidegate` command, not started yet.
 #[must_use]
 pub fn command(arguments: &[&str]) -> Command {
-    let mut command = Command::new(folder("TIDEGATE_BIN"));
+    command_at(&folder("TIDEGATE_BIN"), arguments)
+}
+
+/// [`command`] by another path to the same program.
+pub(crate) fn command_at(program: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(program);
     // One for all tests, beside what is built, rather than that of who runs them.
     let cache = folder("TIDEGATE_PLUGINS").with_file_name("compile-cache");
     command.args(arguments).env("CACHE_DIRECTORY", cache);
@@ -90,6 +95,12 @@ impl Process {
         self.child.wait().expect("a child of this process")
     }
 
+    /// Waits until it ends by itself, whoever goes on with its outputs.
+    pub async fn ended_alone(&mut self) -> ExitStatus {
+        eventually("the process to end", async || self.child.try_wait().expect("a child of this process"))
+            .await
+    }
+
     /// Ends it as with `kill -9`, if it has not ended.
     pub(crate) fn kill(&mut self) {
         let _ = self.child.kill();
@@ -110,6 +121,18 @@ pub(crate) struct OpenFile {
 impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+/// Ends every process that was started with this on its command line.
+pub(crate) fn kill_all_with(argument: &Path) {
+    for process in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let Some(pid) = process.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        let line = fs::read(process.path().join("cmdline")).unwrap_or_default();
+        if line.split(|byte| *byte == 0).any(|word| word == argument.as_os_str().as_encoded_bytes()) {
+            // It may have ended meanwhile.
+            let _ = Pid::from_raw(pid).map(|pid| kill_process(pid, Signal::KILL));
+        }
     }
 }
 

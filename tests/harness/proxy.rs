@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::ExitStatus;
+use std::process::{Command, ExitStatus};
+use std::sync::atomic::{AtomicI32, Ordering};
 
 use http::Request;
 use rustix::process::Signal;
@@ -16,8 +19,8 @@ use crate::body::{BoxBody, body, empty};
 use crate::certificates::Leaf;
 use crate::client::{Client, request, request_with};
 use crate::log::Lines;
-use crate::plugins::Plugin;
-use crate::process::{Ended, Process, command};
+use crate::plugins::{self, Plugin};
+use crate::process::{Ended, Process, command, command_at, kill_all_with};
 use crate::raw::Raw;
 use crate::tls::TlsOptions;
 use crate::upstream::Upstream;
@@ -25,8 +28,14 @@ use crate::wait::{eventually, until};
 
 /// The listener that the short forms talk to.
 const WEB: &str = "web";
+/// What is started, in the folder of the proxy: a link to the program, as a package manager would have it.
+const PROGRAM: &str = "bin/tidegate";
 /// The configuration, in the folder of its proxy.
 const CONFIG: &str = "tidegate.toml";
+
+/// Sockets that are passed to one proxy, and where the numbers begin that they have.
+const MOST_PASSED: i32 = 16;
+static FIRST: AtomicI32 = AtomicI32::new(500);
 
 /// What a proxy starts with.
 #[derive(Debug)]
@@ -36,6 +45,8 @@ pub struct Builder {
     sections: String,
     whole: Option<String>,
     files: Vec<(String, Vec<u8>)>,
+    environment: Vec<(String, String)>,
+    passed: Vec<(String, OwnedFd)>,
 }
 
 impl Builder {
@@ -111,19 +122,65 @@ impl Builder {
         self
     }
 
+    /// A variable of its environment.
+    #[must_use]
+    pub fn environment(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.environment.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// Passes an open socket under this name, as systemd does.
+    #[must_use]
+    pub fn passing(mut self, name: &str, socket: impl Into<OwnedFd>) -> Self {
+        self.passed.push((name.to_owned(), socket.into()));
+        self
+    }
+
+    /// The command that starts it, and the sockets that it inherits.
+    fn command(&mut self, folder: &Path) -> (Command, Vec<OwnedFd>) {
+        let program = folder.join(PROGRAM);
+        fs::create_dir(folder.join("bin")).expect("a new folder");
+        symlink(plugins::folder("TIDEGATE_BIN"), &program).expect("a new file");
+        let mut command = command_at(&program, &["run", "--config"]);
+        let mut inherited = Vec::new();
+        if !self.passed.is_empty() {
+            // Their numbers follow each other, and are no other test's. 3 is for systemd alone to choose.
+            let first = FIRST.fetch_add(MOST_PASSED, Ordering::Relaxed);
+            for (at, (_, socket)) in (first..).zip(&self.passed) {
+                let copy = rustix::io::fcntl_dupfd_cloexec(socket, at).expect("a free number");
+                assert_eq!(copy.as_raw_fd(), at, "another test took it");
+                rustix::io::fcntl_setfd(&copy, rustix::io::FdFlags::empty()).expect("an open socket");
+                inherited.push(copy);
+            }
+            let names: Vec<&str> = self.passed.iter().map(|(name, _)| name.as_str()).collect();
+            // Only the process itself knows its number.
+            command = Command::new("sh");
+            command.args(["-c", "LISTEN_PID=$$ exec \"$0\" \"$@\""]).arg(&program).args(["run", "--config"]);
+            command.env("LISTEN_FDS", names.len().to_string()).env("LISTEN_FDNAMES", names.join(":"));
+            command.env("LISTEN_FDS_FIRST_FD", first.to_string());
+        }
+        command.arg(folder.join(CONFIG));
+        command.envs(std::mem::take(&mut self.environment));
+        (command, inherited)
+    }
+
     /// Writes the files and starts nothing.
     #[must_use]
     pub fn write(self) -> TempDir {
         let folder = tempfile::tempdir().expect("a temporary folder");
+        self.write_into(folder.path());
+        folder
+    }
+
+    fn write_into(self, folder: &Path) {
         let config = self
             .whole
             .unwrap_or_else(|| format!("workers = {}\n{}{}", self.workers, self.top, self.sections));
-        fs::create_dir(folder.path().join("plugins")).expect("a new folder");
-        write(&folder.path().join(CONFIG), config);
+        fs::create_dir(folder.join("plugins")).expect("a new folder");
+        write(&folder.join(CONFIG), config);
         for (path, content) in self.files {
-            write(&folder.path().join(path), content);
+            write(&folder.join(path), content);
         }
-        folder
     }
 
     /// Writes the files and runs `tidegate check` on them.
@@ -143,11 +200,12 @@ impl Builder {
     }
 
     /// Starts `tidegate run`; `Err` when it ends before it serves.
-    pub async fn try_start(self) -> Result<Proxy, Ended> {
-        let folder = self.write();
-        let mut command = command(&["run", "--config"]);
-        command.arg(folder.path().join(CONFIG));
+    pub async fn try_start(mut self) -> Result<Proxy, Ended> {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (command, inherited) = self.command(folder.path());
+        self.write_into(folder.path());
         let mut proxy = Proxy { process: Process::start(command), folder, addresses: BTreeMap::new() };
+        drop(inherited);
         let serving = proxy.log().find_from(0, |line| is_serving(line).then_some(())).await;
         if serving.is_none() {
             let status = proxy.ended().await;
@@ -197,6 +255,8 @@ impl Proxy {
             sections: String::new(),
             whole: None,
             files: Vec::new(),
+            environment: Vec::new(),
+            passed: Vec::new(),
         };
         builder.section("[admin]\naddress = \"127.0.0.1:0\"")
     }
@@ -349,6 +409,31 @@ impl Proxy {
         self.admin("POST", "/api/v1/reload").await
     }
 
+    /// Has another process take the place of the one that runs, through the admin interface, and waits for it; gives its id.
+    pub async fn upgrade(&self) -> u64 {
+        let answer = self.admin("POST", "/api/v1/upgrade").await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.json()["pid"].as_u64().expect("a number")
+    }
+
+    /// The process that answers the admin interface.
+    pub async fn process_id(&self) -> u64 {
+        self.admin("GET", "/api/v1/status").await.json()["process"]["pid"].as_u64().expect("a number")
+    }
+
+    /// Puts a script for the shell in place of the program, or the program itself again. What runs already does not notice.
+    pub fn replace_program(&self, script: Option<&str>) {
+        let (next, program) = (self.folder().join("bin/next"), self.folder().join(PROGRAM));
+        match script {
+            Some(script) => {
+                write(&next, format!("#!/bin/sh\n{script}\n"));
+                fs::set_permissions(&next, fs::Permissions::from_mode(0o755)).expect("a new file");
+            }
+            None => symlink(plugins::folder("TIDEGATE_BIN"), &next).expect("a new file"),
+        }
+        fs::rename(next, program).expect("a folder of the test's");
+    }
+
     /// The access-log lines of the exchanges whose target is this, at least `count`.
     pub async fn accesses(&self, target: &str, count: usize) -> Vec<Value> {
         let field = format!("\"target\":{}", Value::from(target));
@@ -373,6 +458,11 @@ impl Proxy {
     /// Waits until the process ends by itself.
     pub async fn ended(&mut self) -> ExitStatus {
         self.process.ended().await
+    }
+
+    /// Waits until the process that was started ends by itself, though another one goes on in its place.
+    pub async fn ended_alone(&mut self) -> ExitStatus {
+        self.process.ended_alone().await
     }
 
     /// Memory in use, in bytes.
@@ -410,6 +500,10 @@ impl Drop for Proxy {
     #[expect(clippy::print_stderr, reason = "the test runner shows it with the test that failed")]
     fn drop(&mut self) {
         self.process.kill();
+        // What took its place, or was to.
+        if self.log().count("upgrade: started") > 0 {
+            kill_all_with(&self.folder().join(CONFIG));
+        }
         if std::thread::panicking() {
             let access = self.access_log().all();
             let last = access.len().saturating_sub(20);

@@ -64,12 +64,23 @@ pub async fn tls_connect(
 
 /// Whether a session that began at `one` is resumed at `other`. Both serve HTTP/1.1.
 pub async fn tls_resumes(one: SocketAddr, other: SocketAddr, options: &TlsOptions<'_>) -> io::Result<bool> {
+    tls_resumes_after(one, other, options, async {}).await
+}
+
+/// [`tls_resumes`] with something in between.
+pub async fn tls_resumes_after(
+    one: SocketAddr,
+    other: SocketAddr,
+    options: &TlsOptions<'_>,
+    between: impl Future<Output = ()>,
+) -> io::Result<bool> {
     let options = TlsOptions { alpn: &["http/1.1"], ..options.clone() };
     let config = client_config(&options);
     let mut first = connect_by(TcpStream::connect(one).await?, config.clone(), options.server_name).await?;
     first.write_all(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await?;
     // Tickets come with what comes after the handshake.
     within("an answer", first.read_to_end(&mut Vec::new())).await?;
+    between.await;
     let second = connect_by(TcpStream::connect(other).await?, config, options.server_name).await?;
     Ok(second.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed))
 }

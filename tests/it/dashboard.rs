@@ -127,10 +127,9 @@ async fn a_page_of_another_origin_gets_nothing_by_a_browser() {
         }})()"
     );
     let outcomes = browser.evaluate(&attack).await;
-    assert_values(
-        &outcomes,
-        json!({ "all": true, "read": "refused", "post": "refused", "simple": "opaque", "json": "refused" }),
-    );
+    assert_values(&outcomes, json!({ "all": true, "read": "refused", "post": "refused", "json": "refused" }));
+    // Some browsers keep pages from their own machine, others only from the answer.
+    assert_ne!(outcomes["simple"], "read");
     assert_eq!(proxy.admin("GET", "/readyz").await.status, 200, "nobody had it drain");
     assert_eq!(proxy.admin("GET", "/api/v1/log").await.json(), json!({ "level": "info" }));
 }

@@ -10,6 +10,7 @@ const API: &str = "[upstream.api]\nservers = [\"ADDRESS\"]\nhealth = { tcp = tru
 async fn files_that_come_and_go_are_taken_up() {
     let (app, api) = (Upstream::echo("app").await, Upstream::echo("api").await);
     let proxy = Proxy::bare()
+        .section("[listener.web]\naddress = \"127.0.0.1:0\"")
         .top("include = [\"conf.d/*.toml\"]\ndefault-upstream = \"app\"")
         .file(
             "conf.d/app.toml",

@@ -39,8 +39,8 @@ fn shown(path: &Path) -> String {
 const STAGES: [&str; 5] = ["listener", "tls", "http", "policy", "files"];
 
 /// Who may put stages together; `tcp.rs` is to a forwarded connection what `exchange/` is to a request.
-const ASSEMBLERS: [&str; 7] =
-    ["exchange", "tcp.rs", "server.rs", "thread.rs", "snapshot.rs", "reload", "commands"];
+const ASSEMBLERS: [&str; 8] =
+    ["exchange", "tcp.rs", "server.rs", "thread.rs", "snapshot.rs", "reload", "admin", "commands"];
 
 /// The crates of the proxy, each with those it may use: the one picture of ARCHITECTURE.md. Only `server` assembles.
 const CRATES: [(&str, &[&str]); 12] = [

@@ -94,6 +94,11 @@ impl Guard {
         self.level.clone()
     }
 
+    /// Takes lines that are complete already, as another process has written them.
+    pub(crate) fn writer(&self) -> Writer {
+        Writer(self.lines.clone())
+    }
+
     /// How many lines were lost, now and later.
     pub(crate) fn lost(&self) -> Arc<AtomicU64> {
         self.lost.clone()
@@ -115,7 +120,7 @@ struct End;
 
 /// Where the subscriber writes: each write is a line.
 #[derive(Clone)]
-struct Writer(Lines<End>);
+pub(crate) struct Writer(Lines<End>);
 
 impl Write for Writer {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {

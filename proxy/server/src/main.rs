@@ -2,6 +2,7 @@
 //!
 //! [`thread`] serves connections, [`exchange`] is one request from head to end, [`tcp`] one connection that is forwarded
 //! at layer 4. [`server`] is the process; [`reload`] makes [`snapshot`]s of the files and hands them to the threads.
+//! [`upgrade`] has another process take its place.
 //! `proxy/ARCHITECTURE.md` follows a request from file to file.
 
 mod access_log;
@@ -31,9 +32,11 @@ mod reload;
 mod response;
 mod sample;
 mod server;
+mod signals;
 mod snapshot;
 mod sources;
 mod state;
+mod systemd;
 mod tasks;
 mod tcp;
 mod thread;
@@ -41,6 +44,7 @@ mod timers;
 mod tls;
 mod trace;
 mod tunnel;
+mod upgrade;
 mod worker;
 
 use std::process::ExitCode;

@@ -7,22 +7,28 @@ use std::sync::Arc;
 use std::thread::{JoinHandle, available_parallelism};
 use std::time::{Duration, Instant};
 
+use tidegate_acme::At;
 use tidegate_config::{Config, Problem};
 use tidegate_plugin_host::Services;
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::Notify;
+use tidegate_state::{Secret, State};
+use tokio::sync::{Notify, oneshot};
+use tokio::time::timeout;
 
 use crate::acme;
 use crate::admin::{self, Inside};
 use crate::compile_cache;
-use crate::listener::{self, Admission};
+use crate::listener::{self, Admission, Inherited};
 use crate::log;
 use crate::machine;
 use crate::metrics::Metrics;
-use crate::reload::{self, Started};
+use crate::reload::{self, Started, Takeover};
+use crate::signals::{End, Signals, Stop, Stops, Upgraded, Upgrades};
 use crate::sources;
 use crate::state;
+use crate::systemd::{self, Notifier};
 use crate::thread::{self, Command};
+use crate::tls::OwnSecrets;
+use crate::upgrade::{self, Predecessor, Program, Reply, Waiting};
 use crate::worker::{Beginning, Drain};
 use tidegate_upstream::Supervisor;
 
@@ -44,14 +50,34 @@ pub(crate) enum Error {
     Host(#[from] tidegate_plugin_host::HostError),
 }
 
-/// Serves until it is told to stop, then drains. SIGHUP reloads.
-pub(crate) fn run(file: PathBuf) -> Result<ExitCode, Error> {
+/// The answer to whoever asked for an upgrade has this long to be written before the process begins to end.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// Serves until it is told to stop, then drains. SIGHUP reloads, and SIGUSR2 has `program` take the place of this process.
+pub(crate) fn run(file: PathBuf, program: Option<Program>) -> Result<ExitCode, Error> {
+    let before = Predecessor::find()?;
+    // There are no other threads yet, which could read the environment that this changes.
+    let (passed, unknown) = if before.is_some() { Default::default() } else { systemd::sockets() };
     let config = read(&file)?;
     let log = log::init(config.log)?;
+    for warning in unknown {
+        tracing::warn!(target: "systemd", "{warning}");
+    }
+    let notifier = Notifier::of_environment(before.is_some()).unwrap_or_else(|error| {
+        tracing::warn!(target: "systemd", "nobody is there to be told how the service fares: {error}");
+        Notifier::default()
+    });
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let state = state::open(&config, runtime.handle()).map_err(|problem| Error::Config(vec![problem]))?;
+    let secret = before.as_ref().map_or_else(Secret::random, |before| before.secret);
+    let state =
+        state::open(&config, secret, runtime.handle()).map_err(|problem| Error::Config(vec![problem]))?;
     let common = acme::in_state(&state, runtime.handle());
     let services = Services::new(state, config.state.timeout);
+    let tickets = before.as_ref().map(|before| OwnSecrets::of(before.tickets.clone()));
+    let tickets = Arc::new(tickets.unwrap_or_default());
+    let (before, groups) = before.map(Predecessor::wait).unzip();
+    let inherited = Inherited::new(groups.unwrap_or(passed));
+    let mut interface = open_interface(&config, &inherited)?;
     let (host, problem) = compile_cache::host(&config, services.clone())?;
     if let Some(problem) = problem {
         tracing::warn!(target: "plugin", "{problem}");
@@ -61,9 +87,24 @@ pub(crate) fn run(file: PathBuf) -> Result<ExitCode, Error> {
     let workers = start_workers(&config, count, &metrics)?;
     let commands = workers.iter().map(|worker| worker.commands.clone()).collect();
     // Before anything serves: a signal must not find the process without them.
-    let mut signals = runtime.block_on(async { Signals::listen() })?;
+    let (upgrades, asked) = upgrade::door();
+    let sealing = {
+        let tickets = tickets.clone();
+        Box::new(move || tickets.at(At::now()).to_vec())
+    };
+    let (mut signals, mut succession) = runtime.block_on(async {
+        let succession =
+            Upgrades::new(asked, program, notifier.clone(), services.clone(), sealing, log.writer());
+        Ok::<_, std::io::Error>((Signals::listen(notifier.clone())?, succession?))
+    })?;
+    let takeover = Takeover {
+        inherited: inherited.clone(),
+        tickets,
+        gate: before.clone().map(|before: Arc<Waiting>| gate(before, services.state.clone())),
+        notifier: notifier.clone(),
+    };
     let Started { handle, thread, first } =
-        reload::start(file, host, Supervisor::start()?, common, commands, &metrics, log.level())?;
+        reload::start(file, host, Supervisor::start()?, common, commands, &metrics, log.level(), takeover)?;
     let first = runtime.block_on(async {
         tokio::select! {
             first = first => Some(first),
@@ -81,29 +122,60 @@ pub(crate) fn run(file: PathBuf) -> Result<ExitCode, Error> {
     };
     let stop = Arc::<Notify>::default();
     let whole = runtime.block_on(async {
-        if let Some(settings) = config.admin.clone() {
-            let mut problems = Vec::new();
-            let token = admin::token(&config, &mut problems);
-            if !problems.is_empty() {
-                return Err(Error::Config(problems));
-            }
+        if let Some((bound, settings, token)) = &mut interface {
             let (control, services, stop) = (handle.clone(), services.clone(), stop.clone());
-            let inside = Inside { control, services, metrics: metrics.clone(), log_level: log.level(), stop };
-            admin::start(&settings, token, inside).await.map_err(|error| {
-                let message = listener::refused(settings.address, &error);
-                Error::Config(vec![config.positions.problem("admin.address", message)])
-            })?;
+            let inside = Inside {
+                control,
+                services,
+                metrics: metrics.clone(),
+                log_level: log.level(),
+                stop,
+                upgrades,
+            };
+            bound.serve(settings, token.take(), inside)?;
+            notifier.keep(admin::NAME, bound.listeners());
         }
-        let stopping = signals.until_stopped(&handle, &stop).await;
+        let left = inherited.left();
+        for group in inherited.take_rest() {
+            tracing::warn!(target: "listener", "closed, as no listener is for it: {group}");
+            notifier.forget(&group.name);
+        }
+        notifier.ready("serving");
+        if let Some(before) = before {
+            before.serving(left);
+            let notifier = notifier.clone();
+            tokio::task::spawn_blocking(move || {
+                before.until_released();
+                notifier.release();
+            });
+        }
+        let watchdog = {
+            let (handle, metrics) = (handle.clone(), metrics.clone());
+            tokio::spawn(systemd::watchdog(notifier.clone(), move |limit| {
+                handle.status().draining || metrics.stuck(limit).is_empty()
+            }))
+        };
+        let mut interface = interface.map(|(bound, ..)| bound);
+        let end = signals.until_ended(&handle, &stop, &mut succession, interface.as_ref()).await;
         // As the generation that serves now has them.
         let timeouts = handle.status().config.map_or(config.timeouts, |serving| serving.timeouts);
-        let drain = match signals.delay(&handle, stopping, timeouts.drain_delay).await {
-            Stop::AtOnce => AT_ONCE,
-            Stop::Later | Stop::Now => {
-                tracing::info!(target: "shutdown", "draining for at most {:?}", timeouts.drain);
-                Drain { limit: timeouts.drain, tunnels: timeouts.drain_tunnels }
+        let (limit, tunnels) = (timeouts.drain, timeouts.drain_tunnels);
+        let mut drain = Drain { limit, tunnels, taken_over: Arc::default() };
+        match end {
+            End::Stopped(stopping) => {
+                notifier.stopping();
+                match signals.delay(&handle, stopping, timeouts.drain_delay).await {
+                    Stop::AtOnce => drain = at_once(),
+                    Stop::Later | Stop::Now => tell_of(&drain),
+                }
             }
-        };
+            End::Upgraded(upgraded) => {
+                watchdog.abort();
+                drain.taken_over = give_way(upgraded, interface.take(), &notifier).await;
+                handle.announce_drain();
+                tell_of(&drain);
+            }
+        }
         handle.stop().await;
         // The admin interface answers meanwhile.
         Ok::<_, Error>(drain_workers(workers, drain, &mut signals.stops).await)
@@ -161,15 +233,74 @@ fn start_workers(config: &Config, count: usize, metrics: &Metrics) -> Result<Vec
     Ok(workers.collect::<Result<_, _>>()?)
 }
 
+/// Opens what `[admin]` asks for; it is served when all else is.
+fn open_interface(config: &Config, inherited: &Inherited) -> Result<Option<Interface>, Error> {
+    let Some(settings) = config.admin.clone() else { return Ok(None) };
+    let mut problems = Vec::new();
+    let token = admin::token(config, &mut problems);
+    if !problems.is_empty() {
+        return Err(Error::Config(problems));
+    }
+    match admin::Bound::open(&settings, inherited) {
+        Ok(bound) => Ok(Some((bound, settings, token))),
+        Err(error) => {
+            let message = listener::refused(settings.address, &error);
+            Err(Error::Config(vec![config.positions.problem("admin.address", message)]))
+        }
+    }
+}
+
+/// The admin interface before it is served, and what it is to be served with.
+type Interface = (admin::Bound, tidegate_config::Admin, Option<Vec<u8>>);
+
+/// Keeps the first generation from taking connections until the process before this one wants it to.
+fn gate(before: Arc<Waiting>, state: State) -> reload::Gate {
+    Box::new(move |clusters| {
+        before.ready(&state, clusters).map_err(|error| format!("the upgrade was given up: {error}"))
+    })
+}
+
+/// Leaves new connections to the process that serves in place of this one, and tells whoever asked for that. Gives the
+/// listeners that it has taken over.
+async fn give_way(
+    upgraded: Upgraded,
+    interface: Option<admin::Bound>,
+    notifier: &Notifier,
+) -> Arc<[Arc<str>]> {
+    let Upgraded { asked, serving, taken_over, socket } = upgraded;
+    let process = serving.process;
+    tracing::info!(target: "upgrade", process, "another process serves in place of this one");
+    if let Some(interface) = interface {
+        interface.leave(socket);
+    }
+    notifier.succeeded_by(process);
+    // The new one may speak for the service from now on.
+    drop(serving);
+    if let Some(asked) = asked {
+        let (told, written) = oneshot::channel();
+        // Who asked may have gone, and what is written in vain is not waited for.
+        if asked.send(Reply::Done { process, told }).is_ok() {
+            let _ = timeout(ANSWER, written).await;
+        }
+    }
+    taken_over
+}
+
+fn tell_of(drain: &Drain) {
+    tracing::info!(target: "shutdown", "draining for at most {:?}", drain.limit);
+}
+
 /// Nothing is waited for.
-const AT_ONCE: Drain = Drain { limit: Duration::ZERO, tunnels: Duration::ZERO };
+fn at_once() -> Drain {
+    Drain { limit: Duration::ZERO, tunnels: Duration::ZERO, taken_over: Arc::default() }
+}
 
 /// Has all workers end; false if one of them panicked.
 async fn drain_workers(workers: Vec<thread::Handle>, drain: Drain, stops: &mut Stops) -> bool {
     let commands: Vec<_> = workers.iter().map(|worker| worker.commands.clone()).collect();
     for worker in &commands {
         // Fails only if the worker has ended already.
-        let _ = worker.send(Command::Drain(drain)).await;
+        let _ = worker.send(Command::Drain(drain.clone())).await;
     }
     let joined = move || workers.into_iter().all(|worker| worker.thread.join().is_ok());
     let mut joined = tokio::task::spawn_blocking(joined);
@@ -178,104 +309,7 @@ async fn drain_workers(workers: Vec<thread::Handle>, drain: Drain, stops: &mut S
         () = stops.again() => {}
     }
     for worker in &commands {
-        let _ = worker.send(Command::Drain(AT_ONCE)).await;
+        let _ = worker.send(Command::Drain(at_once())).await;
     }
     joined.await.unwrap_or(false)
-}
-
-/// How the proxy is to stop.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stop {
-    /// After `timeouts.drain-delay`.
-    Later,
-    /// Without the delay.
-    Now,
-    /// Without finishing what is in flight.
-    AtOnce,
-}
-
-struct Signals {
-    stops: Stops,
-    hangup: Signal,
-}
-
-/// The signals that end the process.
-struct Stops {
-    terminate: Signal,
-    interrupt: Signal,
-    quit: Signal,
-    /// One of the first two has come: the next one is meant more seriously.
-    told: bool,
-}
-
-impl Signals {
-    /// Call within a runtime.
-    fn listen() -> std::io::Result<Self> {
-        let stops = Stops {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            quit: signal(SignalKind::quit())?,
-            told: false,
-        };
-        Ok(Self { stops, hangup: signal(SignalKind::hangup())? })
-    }
-
-    /// Waits for somebody who wants the proxy to stop; does what others ask for beside it.
-    async fn until_stopped(&mut self, handle: &reload::Handle, asked: &Notify) -> Stop {
-        loop {
-            tokio::select! {
-                () = asked.notified() => return Stop::Later,
-                stop = self.stops.next() => return stop,
-                // Ends with the runtime at the latest.
-                _ = self.hangup.recv() => drop(tokio::spawn(hang_up(handle.clone()))),
-            }
-        }
-    }
-
-    /// Has `/readyz` say that the proxy drains, and waits until it is to do so.
-    async fn delay(&mut self, handle: &reload::Handle, stop: Stop, delay: Duration) -> Stop {
-        handle.announce_drain();
-        if stop != Stop::Later || delay.is_zero() {
-            return stop;
-        }
-        tracing::info!(target: "shutdown", "draining in {delay:?}; until then new connections are served");
-        let until = tokio::time::Instant::now() + delay;
-        loop {
-            tokio::select! {
-                () = tokio::time::sleep_until(until) => return Stop::Now,
-                stop = self.stops.next() => if stop != Stop::Later { return stop },
-                _ = self.hangup.recv() => drop(tokio::spawn(hang_up(handle.clone()))),
-            }
-        }
-    }
-}
-
-impl Stops {
-    async fn next(&mut self) -> Stop {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-            _ = self.quit.recv() => return Stop::Now,
-        }
-        if std::mem::replace(&mut self.told, true) { Stop::AtOnce } else { Stop::Later }
-    }
-
-    /// Waits for the second one. The first may come while the proxy drains already, as the admin interface was asked for it before.
-    async fn again(&mut self) {
-        while self.next().await != Stop::AtOnce {}
-    }
-}
-
-async fn hang_up(handle: reload::Handle) {
-    handle.reopen_logs().await;
-    match handle.reload().await {
-        Some(Ok(outcome)) => {
-            let (generation, changed) = (outcome.generation, outcome.changed);
-            tracing::info!(target: "reload", generation, changed, "reloaded on SIGHUP");
-        }
-        // The problems are in the log.
-        Some(Err(_)) => tracing::error!(target: "reload", "nothing changed: the files cannot be used"),
-        // The proxy is stopping.
-        None => {}
-    }
 }

@@ -2,14 +2,14 @@
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tidegate_config::{Config, Problem, Redis, StateBackend};
-use tidegate_state::{RedisUrl, State};
+use tidegate_state::{RedisUrl, Secret, State};
 use tokio::runtime::Handle;
 
 use crate::regular;
 
-/// `runtime` has to last as long as the state.
-pub(crate) fn open(config: &Config, runtime: &Handle) -> Result<State, Problem> {
-    let StateBackend::Redis(redis) = &config.state.backend else { return Ok(State::memory()) };
+/// `runtime` has to last as long as the state. `secret` is that of the process whose place this one takes, or a new one.
+pub(crate) fn open(config: &Config, secret: Secret, runtime: &Handle) -> Result<State, Problem> {
+    let StateBackend::Redis(redis) = &config.state.backend else { return Ok(State::memory_with(secret)) };
     let refused = |key: &str, message: String| config.positions.problem(key, message);
     let invalid = |error: String| refused("state.backend", error);
     let mut url: RedisUrl =
@@ -19,7 +19,8 @@ pub(crate) fn open(config: &Config, runtime: &Handle) -> Result<State, Problem> 
             .map_err(|error| refused("state.ca", format!("cannot read {}: {error}", ca.display())))?;
         url = url.with_authorities(pem);
     }
-    State::redis(&url, config.state.store_timeout, runtime).map_err(|error| invalid(error.to_string()))
+    State::redis(&url, config.state.store_timeout, secret, runtime)
+        .map_err(|error| invalid(error.to_string()))
 }
 
 fn url(redis: &Redis) -> String {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::hint::black_box;
+use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -35,12 +36,11 @@ const DISK_THREADS: usize = 8;
 /// What the control side tells a worker.
 pub(crate) enum Command {
     /// Serve by this generation from now on. `done` is dropped when the worker does.
-    Serve {
-        snapshot: Arc<Snapshot>,
-        opened: Vec<(Arc<str>, StdListener)>,
-        closed: Vec<Arc<str>>,
-        done: oneshot::Sender<()>,
-    },
+    Serve { snapshot: Arc<Snapshot>, closed: Vec<Arc<str>>, done: oneshot::Sender<()> },
+    /// Accept on these sockets as well, for listeners of the generation. `done` as above.
+    Listen { opened: Vec<(Arc<str>, StdListener)>, done: oneshot::Sender<()> },
+    /// Copies of all sockets that are accepted on.
+    Lend(oneshot::Sender<io::Result<Vec<(Arc<str>, StdListener)>>>),
     /// Take no new connections, finish what is in flight within these bounds, and end; at once if it drains already.
     Drain(Drain),
 }
@@ -52,7 +52,7 @@ pub(crate) struct Handle {
 }
 
 /// Starts a worker; it does nothing until it is given a generation.
-pub(crate) fn start(beginning: Beginning) -> std::io::Result<Handle> {
+pub(crate) fn start(beginning: Beginning) -> io::Result<Handle> {
     // Bounded, and commands are rare: the control side waits for each one's effect.
     let (commands, queue) = mpsc::channel(4);
     let (ready, started) = std::sync::mpsc::sync_channel(1);
@@ -75,7 +75,7 @@ pub(crate) fn start(beginning: Beginning) -> std::io::Result<Handle> {
     match started.recv() {
         Ok(Ok(())) => Ok(Handle { commands, thread }),
         Ok(Err(error)) => Err(error),
-        Err(_) => Err(std::io::Error::other("a worker ended while it started")),
+        Err(_) => Err(io::Error::other("a worker ended while it started")),
     }
 }
 
@@ -84,14 +84,17 @@ fn run(runtime: &LocalRuntime, beginning: Beginning, mut queue: mpsc::Receiver<C
     runtime.block_on(async {
         let log_phases = LogPhases::start();
         spawn_local(housekeeping(worker.clone(), log_phases.clone()));
-        let mut listening: HashMap<Arc<str>, listener::Listening> = HashMap::new();
+        let mut listening: HashMap<Arc<str>, Vec<listener::Listening>> = HashMap::new();
         while let Some(command) = queue.recv().await {
             match command {
-                Command::Serve { snapshot, opened, closed, done } => {
+                Command::Serve { snapshot, closed, done } => {
                     worker.adopt(&snapshot);
                     for name in closed {
                         listening.remove(&name);
                     }
+                    drop(done);
+                }
+                Command::Listen { opened, done } => {
                     for (name, socket) in opened {
                         let (worker, log_phases) = (worker.clone(), log_phases.clone());
                         let listener = name.clone();
@@ -100,7 +103,7 @@ fn run(runtime: &LocalRuntime, beginning: Beginning, mut queue: mpsc::Receiver<C
                             spawn_local(serve_connection(worker, log_phases, listener.clone(), stream, peer));
                         };
                         match listener::listen(socket, accept) {
-                            Ok(accepting) => drop(listening.insert(name, accepting)),
+                            Ok(accepting) => listening.entry(name).or_default().push(accepting),
                             Err(error) => {
                                 tracing::error!(target: "listener", listener = %name, "cannot listen: {error}");
                             }
@@ -108,8 +111,19 @@ fn run(runtime: &LocalRuntime, beginning: Beginning, mut queue: mpsc::Receiver<C
                     }
                     drop(done);
                 }
+                Command::Lend(reply) => {
+                    let all = listening
+                        .iter()
+                        .flat_map(|(name, sockets)| sockets.iter().map(|socket| (name.clone(), socket)));
+                    // Who asked waits for it.
+                    let _ = reply.send(all.map(|(name, socket)| Ok((name, socket.lend()?))).collect());
+                }
                 Command::Drain(drain) => {
-                    drop(listening);
+                    for (name, sockets) in listening {
+                        if drain.taken_over.contains(&name) {
+                            sockets.into_iter().for_each(listener::Listening::leave);
+                        }
+                    }
                     worker.draining.send_replace(true);
                     tokio::select! {
                         () = worker.drained(drain) => {}

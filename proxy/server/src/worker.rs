@@ -75,11 +75,13 @@ pub(crate) struct Beginning {
 }
 
 /// How long what is in flight may go on when a worker is to end.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Drain {
     pub(crate) limit: Duration,
     /// The same for tunnels, which do not end by themselves.
     pub(crate) tunnels: Duration,
+    /// The listeners whose connections another process accepts from now on.
+    pub(crate) taken_over: Arc<[Arc<str>]>,
 }
 
 impl Worker {
@@ -234,7 +236,7 @@ impl Worker {
 
     /// Waits for all that is open, and cuts tunnels when their time is up.
     pub(crate) async fn drained(&self, drain: Drain) {
-        let Drain { limit, tunnels } = drain;
+        let Drain { limit, tunnels, .. } = drain;
         let empty = async {
             while self.open.get() > 0 || !self.tasks.reap() {
                 sleep(Duration::from_millis(5)).await;

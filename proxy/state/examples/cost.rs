@@ -5,7 +5,7 @@ use std::hint::black_box;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tidegate_state::{Limiter, RedisUrl, Scope, Spec, State};
+use tidegate_state::{Limiter, RedisUrl, Scope, Secret, Spec, State};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinSet;
 
@@ -46,7 +46,8 @@ fn in_memory(state: &State) {
 fn shared(url: &RedisUrl) {
     let runtime = || Builder::new_current_thread().enable_all().build().expect("a runtime");
     let (worker, control): (Runtime, Runtime) = (runtime(), runtime());
-    let state = State::redis(url, tidegate_state::STORE_TIMEOUT, control.handle()).expect("an address");
+    let state = State::redis(url, tidegate_state::STORE_TIMEOUT, Secret::random(), control.handle())
+        .expect("an address");
     // Never ends: it serves until the process does.
     thread::spawn(move || control.block_on(std::future::pending::<()>()));
     let scope = Scope::Shared { timeout: Duration::from_secs(1), when_down: Default::default() };

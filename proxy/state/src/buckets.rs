@@ -7,6 +7,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crate::quota::Quota;
 use crate::remote::keys::Key;
@@ -128,6 +129,18 @@ impl Buckets {
         }
     }
 
+    /// The keys that are in debt, and for how long. Each shard is locked for a copy of what is in it.
+    pub(crate) fn debts(&self, now: u64) -> Vec<(u64, Duration)> {
+        let in_debt = |(hash, until): (&u64, &u64)| {
+            let debt = until.saturating_sub(now);
+            (debt > 0).then(|| (*hash, Duration::from_nanos(debt)))
+        };
+        self.shards
+            .iter()
+            .flat_map(|shard| shard.lock().until.iter().filter_map(in_debt).collect::<Vec<_>>())
+            .collect()
+    }
+
     fn shard(&self, hash: u64) -> MutexGuard<'_, Keys> {
         // The table within takes the lowest and the highest bits.
         self.shards[(hash >> 32) as usize % SHARDS].lock()
@@ -212,8 +225,6 @@ impl Hasher for AsItIs {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     const SECOND: u64 = 1_000_000_000;

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::clock::nanos;
+use crate::kept::KeptValue;
 
 /// One lock for each plugin: it is held for a look-up and no longer (a value is copied after it), and its
 /// share can only be told exactly, and be given to what is needed longest, if it is in one place.
@@ -109,6 +110,28 @@ impl Entries {
 
     pub(crate) fn remove(&self, key: &str) {
         self.table().remove(key);
+    }
+
+    /// All values; the lock is held for a copy of references to them.
+    pub(crate) fn values(&self, now: u64) -> Vec<KeptValue> {
+        let held: Vec<_> = {
+            let table = self.table();
+            let entries = table.by_key.iter();
+            entries.map(|(key, entry)| (key.clone(), entry.value.clone(), entry.expiry)).collect()
+        };
+        let left = |expiry: Expiry| Duration::from_nanos(expiry.at.saturating_sub(now));
+        let values = held.into_iter().map(|(key, value, expiry)| KeptValue {
+            key: key.to_string(),
+            value: value.to_vec(),
+            ttl: expiry.map(left),
+        });
+        values.filter(|value| value.ttl != Some(Duration::ZERO)).collect()
+    }
+
+    /// Writes a value of another process, if there is room and nothing by its key.
+    pub(crate) fn take_up(&self, KeptValue { key, value, ttl }: KeptValue, now: u64) {
+        // Of two processes with the same bounds nothing is left out but for what was written in this one.
+        let _ = self.compare_and_set(&key, None, &value, ttl, now);
     }
 
     /// Nothing under the lock panics half-way through a change, so a poisoned one is as good as any.

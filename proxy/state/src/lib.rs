@@ -10,23 +10,28 @@
 //! * `buckets` and `entries` are the tables in this process, which `plugins` keeps by the plugin's name.
 //! * `remote` is the shared store: where it is (`url`), the connection (`link`), what is asked of it
 //!   (`calls`), by which names (`keys`), and how proxies tell each other what they let pass (`exchange`).
+//! * `kept` is what another process that takes the place of this one goes on with; `secret` is what it needs for that.
 //! * `clock` is the time all of this goes by.
 
 mod answer;
 mod buckets;
 mod clock;
 mod entries;
+mod kept;
 mod limiter;
 mod plugins;
 mod quota;
 mod remote;
+mod secret;
 mod state;
 mod store;
 
 pub use self::answer::Answer;
 pub use self::clock::StoppedClock;
+pub use self::kept::{Kept, KeptValue};
 pub use self::limiter::{Limiter, Scope, Spec, WhenDown};
 pub use self::quota::Decision;
 pub use self::remote::{Reach, RedisUrl, StateError, Status, UrlError};
+pub use self::secret::Secret;
 pub use self::state::State;
 pub use self::store::{STORE_TIMEOUT, Store, StoreError};

@@ -1,19 +1,19 @@
 //! What this process keeps of each plugin, by name.
 
 use std::collections::HashMap;
-use std::collections::hash_map::RandomState;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::buckets::Buckets;
 use crate::clock::Clock;
 use crate::entries::Entries;
+use crate::secret::Secret;
 
 /// The tables of all plugins.
 #[derive(Debug)]
 pub(crate) struct Plugins {
     pub(crate) clock: Clock,
     /// Of this process, and secret: nobody else can choose keys that meet in a table.
-    pub(crate) hasher: RandomState,
+    pub(crate) hasher: Secret,
     by_name: Mutex<HashMap<String, Arc<Plugin>>>,
 }
 
@@ -28,8 +28,8 @@ pub(crate) struct Plugin {
 const LIMITER_KEYS: usize = 100_000;
 
 impl Plugins {
-    pub(crate) fn new(clock: Clock) -> Self {
-        Self { clock, hasher: RandomState::new(), by_name: Mutex::default() }
+    pub(crate) fn new(clock: Clock, hasher: Secret) -> Self {
+        Self { clock, hasher, by_name: Mutex::default() }
     }
 
     /// Asked for when a plugin is loaded, not for each request.
@@ -39,6 +39,10 @@ impl Plugins {
             Arc::new(Plugin { buckets: Buckets::new(LIMITER_KEYS), entries: Entries::default() })
         });
         plugin.clone()
+    }
+
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.by_name.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<Plugin>> {

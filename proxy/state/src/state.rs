@@ -7,9 +7,11 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 use crate::clock::{Clock, StoppedClock};
+use crate::kept::Kept;
 use crate::limiter::{Limiter, Spec};
 use crate::plugins::Plugins;
 use crate::remote::{RedisUrl, Remote, StateError, Status};
+use crate::secret::Secret;
 use crate::store::Store;
 
 /// Limits and stores of all plugins, in this process or in Redis. One for the process; clones are the same.
@@ -27,12 +29,18 @@ pub struct State {
 impl State {
     /// Everything in this process.
     pub fn memory() -> Self {
-        Self { plugins: Arc::new(Plugins::new(Clock::system())), remote: None }
+        Self::memory_with(Secret::random())
+    }
+
+    /// The same, to go on with what another process [kept](Self::kept).
+    pub fn memory_with(secret: Secret) -> Self {
+        Self { plugins: Arc::new(Plugins::new(Clock::system(), secret)), remote: None }
     }
 
     /// The same, by a clock that goes on when it is told to.
     pub fn memory_at(clock: &StoppedClock) -> Self {
-        Self { plugins: Arc::new(Plugins::new(Clock::Stopped(clock.clone()))), remote: None }
+        let clock = Clock::Stopped(clock.clone());
+        Self { plugins: Arc::new(Plugins::new(clock, Secret::random())), remote: None }
     }
 
     /// What is shared is in Redis (5 or later) or Valkey, over one connection that is made, and made again,
@@ -43,9 +51,14 @@ impl State {
     /// is down is known to be.
     ///
     /// `store_timeout` is for one answer to a [`Store`]; [`STORE_TIMEOUT`](crate::STORE_TIMEOUT) unless there is a
-    /// reason. A limiter says its own.
-    pub fn redis(url: &RedisUrl, store_timeout: Duration, runtime: &Handle) -> Result<Self, StateError> {
-        let plugins = Arc::new(Plugins::new(Clock::system()));
+    /// reason. A limiter says its own. `secret` is as for [`Self::memory_with`].
+    pub fn redis(
+        url: &RedisUrl,
+        store_timeout: Duration,
+        secret: Secret,
+        runtime: &Handle,
+    ) -> Result<Self, StateError> {
+        let plugins = Arc::new(Plugins::new(Clock::system(), secret));
         let remote = Remote::start(url, store_timeout, runtime, plugins.clone())?;
         Ok(Self { plugins, remote: Some(Arc::new(remote)) })
     }
@@ -64,6 +77,38 @@ impl State {
     /// The store of this plugin.
     pub fn store(&self, plugin: &str) -> Store {
         Store::new(self.plugins.clone(), self.remote.clone(), plugin)
+    }
+
+    /// What the hashes in [`Kept`] are made with.
+    pub fn secret(&self) -> Secret {
+        self.plugins.hasher
+    }
+
+    /// The plugins of which something is kept in this process, or could be.
+    pub fn plugins(&self) -> Vec<String> {
+        self.plugins.names()
+    }
+
+    /// What is kept of a plugin in this process, as it is now.
+    pub fn kept(&self, plugin: &str) -> Kept {
+        let (tables, now) = (self.plugins.get(plugin), self.plugins.clock.now());
+        Kept {
+            plugin: plugin.to_owned(),
+            debts: tables.buckets.debts(now),
+            values: tables.entries.values(now),
+        }
+    }
+
+    /// Goes on with what another process kept, which had the same [`Secret`]. What this one knows already stays as it is: a
+    /// value that is there, and a debt that is greater.
+    pub fn take_up(&self, kept: Kept) {
+        let (tables, now) = (self.plugins.get(&kept.plugin), self.plugins.clock.now());
+        for (hash, debt) in kept.debts {
+            tables.buckets.learn(hash, crate::clock::nanos(debt), now);
+        }
+        for value in kept.values {
+            tables.entries.take_up(value, now);
+        }
     }
 
     /// Where it is kept and whether that can be reached, for people to look at.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tidegate_config::{self as config, Address, Balance};
 use tokio::sync::watch;
 
@@ -81,15 +81,17 @@ pub struct Status {
     pub servers: Vec<ServerStatus>,
 }
 
-/// What somebody ordered while the proxy serves. It outlives configurations, and ends with the process.
+/// What somebody ordered while the proxy serves. It outlives configurations, and ends with the process, or with the last that
+/// took its place.
 #[derive(Default)]
-struct Orders {
-    held: BTreeMap<Arc<str>, Hold>,
-    weights: BTreeMap<Arc<str>, u32>,
+pub(crate) struct Orders {
+    pub(crate) held: BTreeMap<Arc<str>, Hold>,
+    pub(crate) weights: BTreeMap<Arc<str>, u32>,
 }
 
 /// Why a server gets no requests although it is in the list.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Hold {
     /// It finishes what it has, and is to be used again some time.
     Draining,
@@ -359,11 +361,11 @@ impl Cluster {
         true
     }
 
-    fn orders(&self) -> MutexGuard<'_, Orders> {
+    pub(crate) fn orders(&self) -> MutexGuard<'_, Orders> {
         self.known.orders.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn replaced(&self) -> MutexGuard<'_, Option<Vec<config::Server>>> {
+    pub(crate) fn replaced(&self) -> MutexGuard<'_, Option<Vec<config::Server>>> {
         self.replaced.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

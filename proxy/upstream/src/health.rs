@@ -192,6 +192,14 @@ impl Health {
         self.was_well.load(Relaxed)
     }
 
+    /// Goes on with what another process found out: whether any check has passed, and whether the server is down.
+    pub(crate) fn go_on(&self, was_well: bool, is_down: bool) {
+        self.was_well.fetch_or(was_well, Relaxed);
+        if is_down {
+            self.flags.fetch_or(DOWN, Relaxed);
+        }
+    }
+
     /// A health check failed; after `fall` in a row the server is down.
     pub(crate) fn check_failed(&self, fall: u32) -> Option<Transition> {
         let checks = self.count_check(true, fall)?;

@@ -7,7 +7,7 @@
 //!
 //! [`send`] takes an [`Outgoing`] request, whoever makes it, and gives the [`Answer`], trying again as far as that
 //! is safe; [`Attempts`] says what was tried. `once` sends the request of a health check. [`Upstream::connect`] makes a
-//! connection for bytes, which is forwarded at layer 4.
+//! connection for bytes, which is forwarded at layer 4. `kept` is what a process hands to one that takes its place.
 
 mod attempts;
 mod balance;
@@ -18,6 +18,7 @@ mod driver;
 mod eject;
 mod error;
 mod health;
+mod kept;
 mod limit;
 mod once;
 mod outgoing;
@@ -33,6 +34,7 @@ mod upstream;
 pub use self::attempts::{Attempt, AttemptEnd, Attempts};
 pub use self::cluster::{Cluster, Figures, Hold, ServerStatus, Status};
 pub use self::error::Error;
+pub use self::kept::Kept;
 pub use self::outgoing::{Hop, Outgoing};
 pub use self::response::ServerBody;
 pub use self::send::{Answer, send};

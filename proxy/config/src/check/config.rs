@@ -136,6 +136,7 @@ pub(crate) fn check(document: Document<file::Config>, file: &Path) -> Result<Con
             drain: timeouts.drain.0,
             drain_tunnels: timeouts.drain_tunnels.0,
             drain_delay: timeouts.drain_delay.0,
+            upgrade: timeouts.upgrade.0,
         },
         access_log: self::access_log(access_log, directory),
         metrics: Metrics { servers: metrics.servers },

@@ -240,6 +240,8 @@ pub struct Timeouts {
     pub drain_tunnels: Duration,
     /// Between SIGTERM and the end of the listeners. May be zero.
     pub drain_delay: Duration,
+    /// For a new process to be ready to take the place of this one, at least a second.
+    pub upgrade: Duration,
 }
 
 /// `[metrics]`.

@@ -335,6 +335,10 @@ pub(crate) struct Timeouts {
     /// proxy serves as before meanwhile, new connections as well.
     #[schemars(extend("x-minimum" = "0s"))]
     pub drain_delay: Text<Duration>,
+    /// How long a process that is started by an upgrade may take until it is ready to serve. Over it: it is killed, and the running
+    /// one goes on.
+    #[schemars(extend("x-minimum" = "1s", "x-maximum" = "4m"))]
+    pub upgrade: Text<Duration>,
 }
 
 impl Default for Timeouts {
@@ -350,6 +354,7 @@ impl Default for Timeouts {
             drain: seconds(30),
             drain_tunnels: seconds(5),
             drain_delay: seconds(0),
+            upgrade: seconds(60),
         }
     }
 }

@@ -68,9 +68,10 @@ fn every_key_arrives() {
         timeouts.drain,
         timeouts.drain_tunnels,
         timeouts.drain_delay,
+        timeouts.upgrade,
     ]
     .map(|duration| duration.as_secs());
-    assert_eq!(seconds, [5, 6, 7, 8, 540, 7200, 0, 1, 15]);
+    assert_eq!(seconds, [5, 6, 7, 8, 540, 7200, 0, 1, 15, 180]);
 
     let log = config.access_log;
     assert_eq!(log.output, LogOutput::File(PathBuf::from("etc/logs/access.log")));
@@ -120,9 +121,10 @@ fn what_is_not_written_has_its_documented_default() {
         timeouts.drain,
         timeouts.drain_tunnels,
         timeouts.drain_delay,
+        timeouts.upgrade,
     ]
     .map(|duration| duration.as_secs());
-    assert_eq!(seconds, [10, 10, 30, 75, 3600, 3600, 30, 5, 0]);
+    assert_eq!(seconds, [10, 10, 30, 75, 3600, 3600, 30, 5, 0, 60]);
     assert_eq!(config.access_log.output, LogOutput::Stdout);
     assert_eq!(config.access_log.line, LineFormat::Json(LogField::usual()));
     assert!(!config.metrics.servers);

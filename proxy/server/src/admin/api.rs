@@ -17,9 +17,10 @@ use tidegate_telemetry::Format;
 use tidegate_upstream::{Cluster, Hold};
 use tokio::time::timeout;
 
-use super::{Body, Inside, Interface, dashboard, exposition, openapi, status};
+use super::{Body, Inside, Interface, Last, dashboard, exposition, openapi, status};
 use crate::explain::{self, Recorded};
 use crate::reload::Handle;
+use crate::upgrade::{Door, Failure, Reply};
 
 /// More is asked for by nobody: some thousand servers.
 const LARGEST: usize = 1 << 20;
@@ -96,6 +97,12 @@ async fn call(request: &Parts, path: &[&str], body: Incoming, interface: &Interf
             post(request)?;
             inside.stop.notify_one();
             Ok(json(StatusCode::ACCEPTED, &json!({ "draining": true })))
+        }
+        ["upgrade"] => {
+            post(request)?;
+            // Nothing is expected; what is left unread when a connection closes takes the answer with it.
+            let _ = timeout(BODY_TIMEOUT, Limited::new(body, LARGEST).collect()).await;
+            Ok(upgrade(&inside.upgrades).await)
         }
         ["session"] => {
             post(request)?;
@@ -210,6 +217,22 @@ async fn reload(control: &Handle) -> Response<Body> {
             let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
             json(StatusCode::UNPROCESSABLE_ENTITY, &json!({ "problems": problems }))
         }
+        None => text(StatusCode::SERVICE_UNAVAILABLE, "stopping\n"),
+    }
+}
+
+async fn upgrade(door: &Door) -> Response<Body> {
+    match door.ask().await {
+        Some(Reply::Done { process, told }) => {
+            let mut response = json(StatusCode::OK, &json!({ "upgraded": true, "pid": process }));
+            response.extensions_mut().insert(Last(Arc::new(told)));
+            response
+        }
+        Some(Reply::Failed(Failure { reason, log })) => {
+            let answer = json!({ "upgraded": false, "problems": [reason], "log": log });
+            json(StatusCode::UNPROCESSABLE_ENTITY, &answer)
+        }
+        Some(Reply::Busy) => text(StatusCode::CONFLICT, "an upgrade is under way\n"),
         None => text(StatusCode::SERVICE_UNAVAILABLE, "stopping\n"),
     }
 }

@@ -15,8 +15,9 @@ mod status;
 use std::convert::Infallible;
 use std::fs;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener as StdTcpListener};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::UnixListener as StdUnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -33,16 +34,19 @@ use tidegate_config::Admin;
 use tidegate_plugin_host::Services;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use self::events::Events;
 pub(crate) use self::guard::token;
 use self::guard::{Guard, Refusal, changes};
+use crate::listener::{self, Inherited, Sockets};
 use crate::log::Threshold;
 use crate::metrics::Metrics;
 use crate::reload::Handle;
 use crate::tls;
+use crate::upgrade;
 
 /// A handshake of TLS has this long, and a request head.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -61,6 +65,8 @@ pub(crate) struct Inside {
     pub(crate) log_level: Threshold,
     /// Told when somebody asks the process to drain and end.
     pub(crate) stop: Arc<Notify>,
+    /// Where upgrades are asked for.
+    pub(crate) upgrades: upgrade::Door,
 }
 
 /// What all connections share.
@@ -85,45 +91,102 @@ enum Asker {
 
 type Body = UnsyncBoxBody<Bytes, Infallible>;
 
-/// Listens, and answers in tasks of the current runtime, until that ends.
-pub(crate) async fn start(settings: &Admin, token: Option<Vec<u8>>, inside: Inside) -> io::Result<()> {
-    let tls = match settings.tls {
-        None => None,
-        Some(_) => {
-            let nothing = || io::Error::other("there is no TLS for it");
-            Some(Mutex::new(inside.control.admin_tls().ok_or_else(nothing)?))
-        }
-    };
-    let listener = TcpListener::bind(settings.address).await?;
-    tracing::info!(target: "listener", listener = %"admin", address = %listener.local_addr()?, "listening");
-    let events = Events::start(&inside);
-    let interface = Arc::new(Interface {
-        inside,
-        guard: Guard::new(settings.hosts.clone(), token).behind(settings.tls.as_ref()),
-        tls,
-        events,
-        places: Arc::new(Semaphore::new(CONNECTIONS)),
-    });
-    if let Some(path) = &settings.socket {
-        let socket = Socket::bind(path)?;
-        tracing::info!(target: "listener", listener = %"admin", socket = %path.display(), "listening");
-        tokio::spawn(serve_socket(socket, interface.clone()));
+/// Its name where sockets have names.
+pub(crate) const NAME: &str = "admin";
+
+/// The sockets of the interface; what connects to them waits until they are served.
+pub(crate) struct Bound {
+    address: SocketAddr,
+    listeners: Vec<StdTcpListener>,
+    socket: Option<Socket>,
+    accepting: Vec<AbortHandle>,
+}
+
+impl Bound {
+    /// Opens what the settings ask for, on sockets that the process was started with if there are such.
+    pub(crate) fn open(settings: &Admin, inherited: &Inherited) -> io::Result<Self> {
+        let address = settings.address;
+        let listeners = match inherited.take(NAME, address) {
+            Some(given) => given,
+            None => vec![StdTcpListener::bind(address)?],
+        };
+        listeners.iter().try_for_each(listener::adopt)?;
+        let socket = settings.socket.as_ref().map(|path| match inherited.take_unix(path) {
+            Some((listener, is_foreign)) => Ok(Socket { listener, path: path.clone(), is_foreign }),
+            None => Socket::bind(path),
+        });
+        Ok(Self { address, listeners, socket: socket.transpose()?, accepting: Vec::new() })
     }
-    tokio::spawn(async move {
-        loop {
-            let Ok((stream, peer)) = listener.accept().await else {
-                // Out of file descriptors: there will be more.
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
-            };
-            // Who reads no answers keeps no place.
-            let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(WRITE_TIMEOUT));
-            if let Ok(place) = interface.places.clone().try_acquire_owned() {
-                tokio::spawn(serve_network(stream, peer, interface.clone(), place));
+
+    /// Answers in tasks of the current runtime, until that ends or [`Self::leave`] is called.
+    pub(crate) fn serve(
+        &mut self,
+        settings: &Admin,
+        token: Option<Vec<u8>>,
+        inside: Inside,
+    ) -> io::Result<()> {
+        let tls = match settings.tls {
+            None => None,
+            Some(_) => {
+                let nothing = || io::Error::other("there is no TLS for it");
+                Some(Mutex::new(inside.control.admin_tls().ok_or_else(nothing)?))
             }
+        };
+        let events = Events::start(&inside);
+        let interface = Arc::new(Interface {
+            inside,
+            guard: Guard::new(settings.hosts.clone(), token).behind(settings.tls.as_ref()),
+            tls,
+            events,
+            places: Arc::new(Semaphore::new(CONNECTIONS)),
+        });
+        if let Some(socket) = &self.socket {
+            let listener = socket.listener.try_clone()?;
+            listener.set_nonblocking(true)?;
+            let listener = UnixListener::from_std(listener)?;
+            tracing::info!(target: "listener", listener = %NAME, socket = %socket.path.display(), "listening");
+            self.accepting.push(tokio::spawn(serve_socket(listener, interface.clone())).abort_handle());
         }
-    });
-    Ok(())
+        for listener in &self.listeners {
+            let listener = TcpListener::from_std(listener.try_clone()?)?;
+            tracing::info!(target: "listener", listener = %NAME, address = %listener.local_addr()?, "listening");
+            self.accepting.push(tokio::spawn(serve_network(listener, interface.clone())).abort_handle());
+        }
+        Ok(())
+    }
+
+    /// Those that listen on the network.
+    pub(crate) fn listeners(&self) -> &[StdTcpListener] {
+        &self.listeners
+    }
+
+    /// The address that the settings ask for, and copies of the sockets.
+    pub(crate) fn lend(&self) -> io::Result<Lent> {
+        let socket = self.socket.as_ref();
+        let socket = socket.map(Socket::lend);
+        Ok(Lent {
+            asked: self.address,
+            listeners: self.listeners.iter().map(StdTcpListener::try_clone).collect::<io::Result<_>>()?,
+            socket: socket.transpose()?,
+        })
+    }
+
+    /// Accepts no more connections, and finishes those that are there. With `taken` the file of the socket is another
+    /// process's.
+    pub(crate) fn leave(mut self, taken: bool) {
+        self.accepting.iter().for_each(AbortHandle::abort);
+        if let Some(socket) = &mut self.socket {
+            socket.is_foreign |= taken;
+        }
+    }
+}
+
+/// Copies of the sockets of the interface, for another process.
+pub(crate) struct Lent {
+    /// What the settings ask for.
+    pub(crate) asked: SocketAddr,
+    pub(crate) listeners: Vec<StdTcpListener>,
+    pub(crate) socket: Option<Sockets>,
 }
 
 impl Interface {
@@ -138,12 +201,8 @@ impl Interface {
     }
 }
 
-async fn serve_network(
-    stream: TcpStream,
-    peer: SocketAddr,
-    interface: Arc<Interface>,
-    place: OwnedSemaphorePermit,
-) {
+/// Shakes hands first, where that is asked for.
+async fn greet(stream: TcpStream, peer: SocketAddr, interface: Arc<Interface>, place: OwnedSemaphorePermit) {
     let Some(tls) = interface.tls() else {
         return serve(stream, Asker::Network(peer), interface, place).await;
     };
@@ -166,8 +225,10 @@ async fn serve_network(
 
 /// The socket's file, which goes with it.
 struct Socket {
-    listener: UnixListener,
+    listener: StdUnixListener,
     path: PathBuf,
+    /// It is somebody else's.
+    is_foreign: bool,
 }
 
 impl Socket {
@@ -176,21 +237,43 @@ impl Socket {
         if fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket()) {
             fs::remove_file(path)?;
         }
-        let listener = UnixListener::bind(path)?;
+        let listener = StdUnixListener::bind(path)?;
         fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
-        Ok(Self { listener, path: path.to_owned() })
+        Ok(Self { listener, path: path.to_owned(), is_foreign: false })
+    }
+
+    fn lend(&self) -> io::Result<Sockets> {
+        let Self { listener, path, is_foreign } = self;
+        Ok(Sockets::Unix { socket: listener.try_clone()?, path: path.clone(), is_foreign: *is_foreign })
     }
 }
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path);
+        if !self.is_foreign {
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 
-async fn serve_socket(socket: Socket, interface: Arc<Interface>) {
+async fn serve_network(listener: TcpListener, interface: Arc<Interface>) {
     loop {
-        match socket.listener.accept().await {
+        let Ok((stream, peer)) = listener.accept().await else {
+            // Out of file descriptors: there will be more.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            continue;
+        };
+        // Who reads no answers keeps no place.
+        let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(WRITE_TIMEOUT));
+        if let Ok(place) = interface.places.clone().try_acquire_owned() {
+            tokio::spawn(greet(stream, peer, interface.clone(), place));
+        }
+    }
+}
+
+async fn serve_socket(listener: UnixListener, interface: Arc<Interface>) {
+    loop {
+        match listener.accept().await {
             Ok((stream, _)) => {
                 if let Ok(place) = interface.places.clone().try_acquire_owned() {
                     tokio::spawn(serve(stream, Asker::Local, interface.clone(), place));
@@ -201,13 +284,26 @@ async fn serve_socket(socket: Socket, interface: Arc<Interface>) {
     }
 }
 
+/// Goes with a response after which this process begins to end: dropped when the response is written.
+#[derive(Clone)]
+struct Last(#[expect(dead_code, reason = "its end is what counts")] Arc<oneshot::Sender<()>>);
+
 async fn serve<S>(stream: S, asker: Asker, interface: Arc<Interface>, place: OwnedSemaphorePermit)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let last = Arc::<Mutex<Option<Last>>>::default();
+    let kept = last.clone();
     let service = service_fn(move |request| {
-        let (interface, asker) = (interface.clone(), asker.clone());
-        async move { Ok::<_, Infallible>(answer(request, &interface, &asker).await) }
+        let (interface, asker, kept) = (interface.clone(), asker.clone(), kept.clone());
+        async move {
+            let mut response = answer(request, &interface, &asker).await;
+            if let Some(last) = response.extensions_mut().remove::<Last>() {
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                *kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(last);
+            }
+            Ok::<_, Infallible>(response)
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -215,7 +311,7 @@ where
         .serve_connection(TokioIo::new(stream), service);
     // What breaks here, the operator's own client sees.
     let _ = timeout(CONNECTION_AGE, connection).await;
-    drop(place);
+    drop((place, last));
 }
 
 /// Every answer, with what browsers are told about it.

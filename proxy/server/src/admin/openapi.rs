@@ -80,6 +80,15 @@ const OPERATIONS: &[Operation] = &[
     },
     Operation {
         method: "post",
+        others: &[(409, "one is under way"), (422, "the new process does not serve, and this one goes on")],
+        ..get(
+            "/api/v1/upgrade",
+            "Have the program, as its file is now, take the place of this process",
+            "Upgraded",
+        )
+    },
+    Operation {
+        method: "post",
         takes: Some("Token"),
         others: &[(401, "this is not the token")],
         ..get("/api/v1/session", "A cookie in place of the token, for pages", "Nothing")
@@ -248,6 +257,7 @@ fn schemas() -> Value {
         })),
         "Reloads": list(report),
         "Reload": object(json!({ "generation": whole, "changed": flag, "problems": list(text.clone()) })),
+        "Upgraded": object(json!({ "upgraded": flag, "pid": whole })),
         "Log": object(json!({
             "level": { "type": "string", "enum": ["error", "warn", "info", "debug", "trace"] },
         })),

@@ -104,6 +104,7 @@ pub(super) fn whole(inside: &Inside) -> Value {
         "memory": { "held": held.memory.held(), "limit": held.memory.limit() },
         "temporary-space": { "used": held.space.used(), "limit": held.space.limit() },
         "process": {
+            "pid": std::process::id(),
             "cpu-s": process.cpu_seconds,
             "resident": process.resident_bytes,
             "open-descriptors": process.open_descriptors,

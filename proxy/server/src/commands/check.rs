@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
@@ -61,7 +62,7 @@ fn look(file: &Path) -> Result<Findings, HostError> {
         Err(problems) => return Ok(Findings::problems(problems)),
     };
     let obtained = acme::stored(&config);
-    let (_, findings) = tls::Loader::new(None).load(&config, &obtained);
+    let (_, findings) = tls::Loader::new(Arc::default(), None).load(&config, &obtained);
     let mut problems = findings.problems;
     problems.extend(acme::check(&config).err());
     problems.extend(findings.warnings);

@@ -23,6 +23,7 @@ use clap::{Parser, Subcommand};
 use tidegate_config::{Config, Problems};
 use tidegate_scaffold::Language;
 
+use crate::upgrade::Program;
 use crate::{server, sources};
 
 /// A programmable edge proxy: policies are WebAssembly plugins in a directory.
@@ -95,6 +96,13 @@ enum Command {
     Top {
         #[command(flatten)]
         remote: remote::Remote,
+    },
+    /// Have the program, as its file is now, take the place of the process that runs, without losing a connection.
+    Upgrade {
+        #[command(flatten)]
+        remote: remote::Remote,
+        #[command(flatten)]
+        form: steer::Form,
     },
     /// Show the servers of the proxy that runs, and order something of them.
     Upstream {
@@ -185,7 +193,11 @@ fn languages() -> impl clap::builder::TypedValueParser<Value = Language> {
 #[expect(clippy::print_stderr, reason = "an error of a command is for who called it, not for the log")]
 pub(crate) fn main() -> ExitCode {
     let result = match Arguments::parse().command {
-        Command::Run { config } => server::run(config.path()).map_err(|error| error.to_string()),
+        Command::Run { config } => {
+            // Before its file can have been replaced.
+            let program = Program::of_this_process();
+            server::run(config.path(), program).map_err(|error| error.to_string())
+        }
         Command::Check { config } => check::run(&config.path()),
         Command::Explain { config, asked } => explain::run(&config, &asked),
         Command::Replay { asked } => replay::run(&asked),
@@ -199,6 +211,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Plugin(PluginCommand::List { remote, form }) => steer::plugins(&remote, &form),
         Command::Status { remote, form } => steer::status(&remote, &form),
         Command::Top { remote } => top::run(&remote),
+        Command::Upgrade { remote, form } => steer::upgrade(&remote, &form),
         Command::Upstream { remote, form, command } => steer::upstream(&remote, &form, &command),
         Command::Schema => schema(),
     };

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use clap::Args;
-use http::{Method, Request, Response, header};
+use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use rustls::ClientConfig;
@@ -22,6 +22,10 @@ use crate::{outbound, regular};
 
 /// For the whole of a request: what is asked for here is done at once.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Beyond `timeouts.upgrade`, for all that comes before and after that wait.
+const UPGRADE_BESIDE: Duration = Duration::from_secs(60);
+/// Where that is not known: its longest.
+const LONGEST_UPGRADE: Duration = Duration::from_secs(240);
 /// For the next event: there is one each second.
 const SILENCE: Duration = Duration::from_secs(15);
 /// Bytes of one event: some ten thousand servers.
@@ -69,6 +73,14 @@ impl Remote {
     pub(super) fn ask(&self, method: &Method, path: &str, content: Option<&Value>) -> Result<Value, String> {
         let interface = self.interface()?;
         block_on(interface.ask(method, path, content))?
+    }
+
+    /// Waits until another process serves, or the one that runs goes on; the answer as it is.
+    pub(super) fn upgrade(&self) -> Result<(StatusCode, Bytes), String> {
+        let config = configuration(&self.config).ok();
+        let timeout = config.map_or(LONGEST_UPGRADE, |config| config.timeouts.upgrade);
+        let interface = self.interface()?;
+        block_on(interface.answer(&Method::POST, "upgrade", None, timeout + UPGRADE_BESIDE))?
     }
 
     /// What the arguments and the configuration lead to.
@@ -142,13 +154,7 @@ impl Interface {
         path: &str,
         content: Option<&Value>,
     ) -> Result<Value, String> {
-        let asking = async {
-            let response = self.send(method, path, content).await?;
-            let status = response.status();
-            let body = response.into_body().collect().await.map_err(|error| self.unreachable(error))?;
-            Ok((status, body.to_bytes()))
-        };
-        let (status, bytes) = self.in_time(asking).await?;
+        let (status, bytes) = self.answer(method, path, content, PATIENCE).await?;
         let said = clean(String::from_utf8_lossy(&bytes).trim_end());
         if !status.is_success() {
             return Err(format!("the admin interface answered {status}: {said}"));
@@ -156,9 +162,26 @@ impl Interface {
         serde_json::from_slice(&bytes).map_err(|_| format!("this is no answer of an admin interface: {said}"))
     }
 
+    /// The answer as it is.
+    async fn answer(
+        &self,
+        method: &Method,
+        path: &str,
+        content: Option<&Value>,
+        patience: Duration,
+    ) -> Result<(StatusCode, Bytes), String> {
+        let asking = async {
+            let response = self.send(method, path, content).await?;
+            let status = response.status();
+            let body = response.into_body().collect().await.map_err(|error| self.unreachable(error))?;
+            Ok((status, body.to_bytes()))
+        };
+        self.in_time(patience, asking).await
+    }
+
     /// What changes, each second, until the connection ends.
     pub(super) async fn follow(&self) -> Result<Events<'_>, String> {
-        let response = self.in_time(self.send(&Method::GET, "events", None)).await?;
+        let response = self.in_time(PATIENCE, self.send(&Method::GET, "events", None)).await?;
         let status = response.status();
         match status.is_success() {
             true => Ok(Events { interface: self, body: response.into_body(), come: Vec::new() }),
@@ -166,8 +189,12 @@ impl Interface {
         }
     }
 
-    async fn in_time<T>(&self, asking: impl Future<Output = Result<T, String>>) -> Result<T, String> {
-        timeout(PATIENCE, asking).await.unwrap_or_else(|_| Err(self.unreachable("no answer in time")))
+    async fn in_time<T>(
+        &self,
+        patience: Duration,
+        asking: impl Future<Output = Result<T, String>>,
+    ) -> Result<T, String> {
+        timeout(patience, asking).await.unwrap_or_else(|_| Err(self.unreachable("no answer in time")))
     }
 
     async fn send(

@@ -1,4 +1,4 @@
-//! `tidegate status`, `upstream …`, `plugin list`: what the admin interface of a running proxy says, for people and
+//! `tidegate status`, `upgrade`, `upstream …`, `plugin list`: what the admin interface of a running proxy says, for people and
 //! scripts.
 
 use std::fmt::Write as _;
@@ -60,6 +60,28 @@ pub(super) fn status(remote: &Remote, form: &Form) -> Result<ExitCode, String> {
         print(&in_words(&status))?;
     }
     Ok(if ready { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Waits until another process serves, or the one that runs goes on.
+pub(super) fn upgrade(remote: &Remote, form: &Form) -> Result<ExitCode, String> {
+    let (status, bytes) = remote.upgrade()?;
+    let answer: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+    if form.json && answer.is_object() {
+        print(&format!("{answer:#}"))?;
+    } else if status.is_success() {
+        print(&format!("upgraded: process {} serves", answer["pid"]))?;
+    } else if answer.is_object() {
+        let lines = list(&answer["log"]).iter().map(|line| format!("\n  {}", text(line)));
+        let problems = list(&answer["problems"]).iter().map(text).collect::<Vec<_>>().join("; ");
+        return Err(format!(
+            "not upgraded, the process that ran goes on: {problems}{}",
+            lines.collect::<String>()
+        ));
+    } else {
+        let said = clean(String::from_utf8_lossy(&bytes).trim_end());
+        return Err(format!("the admin interface answered {status}: {said}"));
+    }
+    Ok(if status.is_success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn in_words(status: &Value) -> String {

@@ -14,10 +14,12 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// A socket on which connections are accepted until this is dropped. Connections that the kernel has
-/// already taken are accepted then, not reset.
+/// already taken are accepted then, not reset; but for [`Listening::leave`].
 pub(crate) struct Listening {
     task: AbortHandle,
     backlog: std::net::TcpListener,
+    /// Somebody else accepts what the kernel takes.
+    left: bool,
     connected: Box<dyn Fn(TcpStream, SocketAddr)>,
 }
 
@@ -47,12 +49,27 @@ pub(crate) fn listen(
             }
         }
     });
-    Ok(Listening { task: task.abort_handle(), backlog, connected: Box::new(connected) })
+    Ok(Listening { task: task.abort_handle(), backlog, left: false, connected: Box::new(connected) })
+}
+
+impl Listening {
+    /// The same socket, for another process to accept on as well.
+    pub(crate) fn lend(&self) -> io::Result<std::net::TcpListener> {
+        self.backlog.try_clone()
+    }
+
+    /// Accepts no more: another process has the socket, and accepts.
+    pub(crate) fn leave(mut self) {
+        self.left = true;
+    }
 }
 
 impl Drop for Listening {
     fn drop(&mut self) {
         self.task.abort();
+        if self.left {
+            return;
+        }
         // The socket does not block: this ends with the backlog.
         while let Ok((stream, peer)) = self.backlog.accept() {
             let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));

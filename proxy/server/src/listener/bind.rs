@@ -3,15 +3,15 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 /// Connections the kernel keeps until a worker accepts them; it lowers this to `net.core.somaxconn`.
-const BACKLOG: i32 = 4096;
+pub(super) const BACKLOG: i32 = 4096;
 
 /// Bytes that the kernel takes of what is still to be sent to a client before it says that it has enough; without a
 /// bound some megabytes. A slow reader is seen to read then, and what waits for it is on its account rather than
 /// the kernel's.
-const UNSENT: u32 = 64 << 10;
+pub(super) const UNSENT: u32 = 64 << 10;
 
 /// Binds `count` sockets to `address`, among which the kernel spreads connections (SO_REUSEPORT). With
 /// port 0 all get the port that the system chose for the first. With `join`, sockets of this process
@@ -30,13 +30,41 @@ pub(crate) fn bind(address: SocketAddr, count: usize, join: bool) -> io::Result<
     let mut address = address;
     let mut sockets = Vec::with_capacity(count);
     for _ in 0..count {
-        let socket = bound(address, true)?;
-        socket.listen(BACKLOG)?;
-        let socket = TcpListener::from(socket);
+        let socket = joined(address)?;
         address = socket.local_addr()?;
         sockets.push(socket);
     }
     Ok(sockets)
+}
+
+/// A share for each of `count` workers of sockets that are bound already. All of them are in it: what the kernel has given one
+/// waits there for whoever accepts. Where there are too few and others may be bound beside them, there are; else workers share.
+///
+/// # Errors
+/// The process may have no more open files.
+pub(crate) fn share_out(mut sockets: Vec<TcpListener>, count: usize) -> io::Result<Vec<Vec<TcpListener>>> {
+    let bound = sockets.len();
+    let first = sockets.first().ok_or(io::ErrorKind::NotFound)?;
+    let address = first.local_addr()?;
+    let spreads = SockRef::from(first).reuse_port().unwrap_or(false);
+    for index in bound..count {
+        // Only who bound the first may bind others beside it.
+        let beside = spreads.then(|| joined(address).ok()).flatten();
+        let socket = beside.map_or_else(|| sockets[index % bound].try_clone(), Ok)?;
+        sockets.push(socket);
+    }
+    let mut shares: Vec<Vec<TcpListener>> = (0..count).map(|_| Vec::new()).collect();
+    for (index, socket) in sockets.into_iter().enumerate() {
+        shares[index % count].push(socket);
+    }
+    Ok(shares)
+}
+
+/// One more socket among those that the kernel spreads connections of an address over.
+fn joined(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = bound(address, true)?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
 }
 
 /// Why an address cannot be listened on, and what to do about it.

@@ -4,7 +4,7 @@ mod directory;
 mod history;
 mod watch;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
@@ -29,17 +29,18 @@ use crate::access_log;
 use crate::acme::{self, Obtainer};
 use crate::explain::{self, Recent};
 use crate::files;
-use crate::listener;
+use crate::listener::{self, Inherited};
 use crate::log::Threshold;
 use crate::machine;
 use crate::metrics::{Metrics, TraceCounts};
 use crate::policy;
 use crate::snapshot::Snapshot;
 use crate::sources::{self, Sources};
+use crate::systemd::Notifier;
 use crate::thread::Command;
-use crate::tls;
+use crate::tls::{self, OwnSecrets};
 use crate::trace;
-use tidegate_upstream::{Cluster, Supervisor};
+use tidegate_upstream::{Cluster, Clusters, Supervisor};
 
 /// Files that changed are read when they have not changed for this long.
 const SETTLED: Duration = Duration::from_millis(100);
@@ -73,7 +74,19 @@ enum Request {
     Reload(oneshot::Sender<Result<Outcome, Vec<Problem>>>),
     /// Log rotation.
     ReopenLogs,
+    /// Copies of all listening sockets; nothing is loaded until [`Request::Resume`].
+    Lend(oneshot::Sender<std::io::Result<Vec<Lent>>>),
+    /// There will be no other process.
+    Resume,
     Stop,
+}
+
+/// The sockets of one listener, for another process.
+pub(crate) struct Lent {
+    pub(crate) name: Arc<str>,
+    /// What the configuration asks for.
+    pub(crate) asked: SocketAddr,
+    pub(crate) sockets: Vec<TcpListener>,
 }
 
 /// What a reload did.
@@ -145,6 +158,19 @@ impl Handle {
         self.request(Request::ReopenLogs).await;
     }
 
+    /// Copies of all listening sockets, for another process that is to take the place of this one. What the files say is left
+    /// alone from now on: the other process reads them. `None` if the proxy is stopping.
+    pub(crate) async fn lend(&self) -> Option<std::io::Result<Vec<Lent>>> {
+        let (reply, result) = oneshot::channel();
+        self.request(Request::Lend(reply)).await;
+        result.await.ok()
+    }
+
+    /// The files count again: nobody takes the place of this process.
+    pub(crate) async fn resume(&self) {
+        self.request(Request::Resume).await;
+    }
+
     /// Shows that the proxy is about to stop.
     pub(crate) fn announce_drain(&self) {
         self.status.lock().unwrap_or_else(PoisonError::into_inner).draining = true;
@@ -184,6 +210,14 @@ struct Control {
     workers: Vec<mpsc::Sender<Command>>,
     /// What each open listener was asked to bind, and the address it has.
     listening: HashMap<Arc<str>, SocketAddr>,
+    /// What the process was started with, until the first generation serves.
+    inherited: Inherited,
+    /// Another process is taking the place of this one, or may be.
+    lent: bool,
+    /// Asked before the first generation takes connections.
+    gate: Option<Gate>,
+    /// Keeps listening sockets while the proxy is restarted, if it does.
+    notifier: Notifier,
     access_log: Option<(config::AccessLog, Option<access_log::Handle>)>,
     traces: Option<(trace::Settings, trace::Handle)>,
     trace_counts: Arc<TraceCounts>,
@@ -205,8 +239,21 @@ struct Control {
     status: Arc<Mutex<Status>>,
 }
 
-/// A listener that is new, with a socket for each worker.
-type Opened = (Arc<str>, Vec<TcpListener>);
+/// A listener that is new, with the sockets of each worker.
+type Opened = (Arc<str>, Vec<Vec<TcpListener>>);
+
+/// Waits until the generation that is ready may serve, and tells its upstreams what another process knew of them; the error
+/// says why it never may.
+pub(crate) type Gate = Box<dyn FnOnce(&Clusters) -> Result<(), String> + Send>;
+
+/// What a process begins with that takes the place of another.
+#[derive(Default)]
+pub(crate) struct Takeover {
+    pub(crate) inherited: Inherited,
+    pub(crate) tickets: Arc<OwnSecrets>,
+    pub(crate) gate: Option<Gate>,
+    pub(crate) notifier: Notifier,
+}
 
 /// What was made of the files.
 struct Built {
@@ -261,6 +308,7 @@ pub(crate) fn start(
     workers: Vec<mpsc::Sender<Command>>,
     metrics: &Metrics,
     log_level: Threshold,
+    takeover: Takeover,
 ) -> std::io::Result<Started> {
     let (bad_version, bad_versions) = mpsc::channel(16);
     let status = Arc::new(Mutex::new(Status::default()));
@@ -281,7 +329,7 @@ pub(crate) fn start(
         file,
         includes: Vec::new(),
         directory: Directory::new(host, workers.len(), bad_version, loaded),
-        tls: tls::Loader::new(Some(obtainer.tickets())),
+        tls: tls::Loader::new(takeover.tickets, Some(obtainer.tickets())),
         on_demand: Arc::new(tls::OnDemand::new(obtainer.on_demand())),
         obtainer,
         client_tls: tls::ClientLoader::new(),
@@ -293,6 +341,10 @@ pub(crate) fn start(
         recent: recent.clone(),
         workers,
         listening: HashMap::new(),
+        inherited: takeover.inherited,
+        lent: false,
+        gate: takeover.gate,
+        notifier: takeover.notifier,
         access_log: None,
         traces: None,
         trace_counts: metrics.traces.clone(),
@@ -355,8 +407,9 @@ impl Control {
         let mut changing: Option<Changing> = None;
         loop {
             let longest = if changing.is_some() { SETTLED } else { LOOK };
+            let again_at = self.again_at.filter(|_| !self.lent);
             let wait =
-                self.again_at.map_or(longest, |at| at.saturating_duration_since(Instant::now()).min(longest));
+                again_at.map_or(longest, |at| at.saturating_duration_since(Instant::now()).min(longest));
             match queue.recv_timeout(wait) {
                 Ok(Request::Stop) | Err(RecvTimeoutError::Disconnected) => return self.log_threads,
                 Ok(Request::ReopenLogs) => {
@@ -364,6 +417,22 @@ impl Control {
                         log.reopen();
                     }
                 }
+                Ok(Request::Lend(reply)) => {
+                    let lent = self.lend();
+                    self.lent = lent.is_ok();
+                    // Who asked waits for it.
+                    let _ = reply.send(lent);
+                }
+                Ok(Request::Resume) => {
+                    self.lent = false;
+                    if !self.asked.is_empty() {
+                        (loaded, changing) = (self.fingerprint(), None);
+                        self.load_and_answer();
+                        watcher.follow(self.files());
+                    }
+                }
+                // Answered when there is no other process, or not at all.
+                Ok(Request::Reload(reply)) if self.lent => self.asked.push(reply),
                 Ok(Request::Reload(reply)) => {
                     self.asked.push(reply);
                     (loaded, changing) = (self.fingerprint(), None);
@@ -373,6 +442,9 @@ impl Control {
                 Ok(Request::Look) | Err(RecvTimeoutError::Timeout) => {
                     self.roll_back();
                     self.take_up_certificates();
+                    if self.lent {
+                        continue;
+                    }
                     let now = self.fingerprint();
                     let settled = self.has_settled(&mut changing, &loaded, now);
                     let due = self.again_at.is_some_and(|at| at <= Instant::now());
@@ -574,7 +646,14 @@ impl Control {
         self.space.set_limit(config.limits.temporary_space);
         self.memory.set_limit(config.limits.memory.unwrap_or_else(machine::memory_for_requests));
         self.supervisor.serve(&next.clusters);
-        self.serve(next, opened);
+        let clusters = next.clusters.clone();
+        self.adopt(next, &opened);
+        if let Some(gate) = self.gate.take() {
+            gate(&clusters).map_err(|message| {
+                vec![Problem { file: self.file.clone(), position: None, message, help: None }]
+            })?;
+        }
+        self.listen(opened);
         Ok(Built { generation, changed: true, problems: scan.problems })
     }
 
@@ -616,7 +695,8 @@ impl Control {
         Ok(Some(handle))
     }
 
-    /// Binds what is new, for every worker; a listener that stays keeps its sockets.
+    /// Opens what is new, for every worker, on sockets that the process was started with if there are such; a listener that stays
+    /// keeps its sockets.
     fn open_listeners(&self, config: &Config) -> Result<Vec<Opened>, Vec<Problem>> {
         let before = self.config();
         let mut opened = Vec::new();
@@ -629,9 +709,16 @@ impl Control {
                 continue;
             }
             let port = listener.address.port();
-            let join = self.listening.values().any(|address| address.port() == port);
-            match listener::bind(listener.address, self.workers.len(), join) {
-                Ok(sockets) => opened.push((Arc::from(name.as_str()), sockets)),
+            let workers = self.workers.len();
+            let sockets = match self.inherited.take(name, listener.address) {
+                Some(sockets) => sockets.iter().try_for_each(listener::adopt).map(|()| sockets),
+                None => {
+                    let of_this = self.listening.values().any(|address| address.port() == port);
+                    listener::bind(listener.address, workers, of_this || self.inherited.have_port(port))
+                }
+            };
+            match sockets.and_then(|sockets| listener::share_out(sockets, workers)) {
+                Ok(shares) => opened.push((Arc::from(name.as_str()), shares)),
                 Err(error) => {
                     let message = listener::refused(listener.address, &error);
                     problems.push(config.positions.problem(&format!("listener.{name}.address"), message));
@@ -641,8 +728,9 @@ impl Control {
         if problems.is_empty() { Ok(opened) } else { Err(problems) }
     }
 
-    /// Hands a generation to every worker and waits until all serve by it.
-    fn serve(&mut self, next: Snapshot, opened: Vec<Opened>) {
+    /// Hands a generation to every worker, and waits until all serve by it what they are asked. `opened` is not accepted on
+    /// yet.
+    fn adopt(&mut self, next: Snapshot, opened: &[Opened]) {
         let closed: Vec<Arc<str>> = self
             .listening
             .keys()
@@ -653,43 +741,87 @@ impl Control {
             .collect();
         for name in &closed {
             self.listening.remove(name);
+            self.notifier.forget(name);
             tracing::info!(target: "listener", listener = %name, "closed");
         }
-        for (name, sockets) in &opened {
-            if let Some(Ok(address)) = sockets.first().map(TcpListener::local_addr) {
+        let snapshot = Arc::new(next);
+        self.tell_workers(|_, done| Command::Serve {
+            snapshot: snapshot.clone(),
+            closed: closed.clone(),
+            done,
+        });
+        self.current = Some(snapshot);
+    }
+
+    /// Has every worker accept its share of the connections to new listeners, and says that the generation serves.
+    fn listen(&mut self, opened: Vec<Opened>) {
+        for (name, shares) in &opened {
+            if let Some(Ok(address)) = shares.iter().flatten().next().map(TcpListener::local_addr) {
                 self.listening.insert(name.clone(), address);
             }
+            self.notifier.keep(name, shares.iter().flatten());
         }
-        let snapshot = Arc::new(next);
-        let mut opened = opened;
-        let mut adopted = Vec::new();
-        for worker in &self.workers {
-            let sockets =
-                opened.iter_mut().filter_map(|(name, sockets)| Some((name.clone(), sockets.pop()?)));
-            let (done, wait) = oneshot::channel();
-            let command = Command::Serve {
-                snapshot: snapshot.clone(),
-                opened: sockets.collect(),
-                closed: closed.clone(),
-                done,
-            };
-            // Fails for a worker that has ended, which only a panic could do.
-            if worker.blocking_send(command).is_ok() {
-                adopted.push(wait);
+        let names: Vec<Arc<str>> = opened.iter().map(|(name, _)| name.clone()).collect();
+        let mut shares: Vec<Vec<(Arc<str>, TcpListener)>> = self.workers.iter().map(|_| Vec::new()).collect();
+        for (name, sockets) in opened {
+            for (share, sockets) in shares.iter_mut().zip(sockets) {
+                share.extend(sockets.into_iter().map(|socket| (name.clone(), socket)));
             }
         }
-        for worker in adopted {
-            // Dropped when the worker serves by the new generation.
-            let _ = worker.blocking_recv();
+        if !names.is_empty() {
+            self.tell_workers(|worker, done| Command::Listen {
+                opened: std::mem::take(&mut shares[worker]),
+                done,
+            });
         }
-        for (name, _) in &opened {
+        for name in &names {
             if let Some(address) = self.listening.get(name) {
                 tracing::info!(target: "listener", listener = %name, %address, "listening");
             }
         }
-        let chain: Vec<&str> = snapshot.links.iter().map(|link| &*link.name).collect();
-        tracing::info!(target: "reload", generation = snapshot.number, chain = %chain.join(" "), "serving");
-        self.current = Some(snapshot);
+        let Some(current) = &self.current else { return };
+        let chain: Vec<&str> = current.links.iter().map(|link| &*link.name).collect();
+        tracing::info!(target: "reload", generation = current.number, chain = %chain.join(" "), "serving");
+    }
+
+    /// Gives every worker a command and waits until all have done it.
+    fn tell_workers(&self, mut command: impl FnMut(usize, oneshot::Sender<()>) -> Command) {
+        let mut told = Vec::new();
+        for (index, worker) in self.workers.iter().enumerate() {
+            let (done, wait) = oneshot::channel();
+            // Fails for a worker that has ended, which only a panic could do.
+            if worker.blocking_send(command(index, done)).is_ok() {
+                told.push(wait);
+            }
+        }
+        for worker in told {
+            // Dropped when the worker has done it.
+            let _ = worker.blocking_recv();
+        }
+    }
+
+    /// Copies of all listening sockets, as the workers have them.
+    fn lend(&self) -> std::io::Result<Vec<Lent>> {
+        let mut lent: HashMap<Arc<str>, Vec<TcpListener>> = HashMap::new();
+        let mut seen = HashSet::new();
+        for worker in &self.workers {
+            let (reply, copies) = oneshot::channel();
+            // Fails for a worker that has ended, which only a panic could do.
+            if worker.blocking_send(Command::Lend(reply)).is_err() {
+                continue;
+            }
+            for (name, socket) in copies.blocking_recv().unwrap_or_else(|_| Ok(Vec::new()))? {
+                // Workers may share one.
+                let file = rustix::fs::fstat(&socket)?;
+                if seen.insert(file.st_ino) {
+                    lent.entry(name).or_default().push(socket);
+                }
+            }
+        }
+        let listeners = self.config().map(|config| &config.listeners);
+        let asked = |name: &str| Some(listeners?.get(name)?.address);
+        let lent = lent.into_iter();
+        Ok(lent.filter_map(|(name, sockets)| Some(Lent { asked: asked(&name)?, name, sockets })).collect())
     }
 
     /// Puts back the last good version of policies that are worse than it. No file is read for that.
@@ -704,7 +836,8 @@ impl Control {
         }
         if let (true, Some(current)) = (rolled_back, &self.current) {
             let next = current.with_chain(self.directory.links());
-            self.serve(next, Vec::new());
+            self.adopt(next, &[]);
+            self.listen(Vec::new());
             self.publish_status();
             let generation = self.current.as_ref().map_or(0, |current| current.number);
             self.history.add(
@@ -726,7 +859,8 @@ impl Control {
         }
         let next = current.with_tls(tls);
         if !current.serves_like(&next) {
-            self.serve(next, Vec::new());
+            self.adopt(next, &[]);
+            self.listen(Vec::new());
         }
     }
 

@@ -13,7 +13,7 @@ use tidegate_config::{ClientAuth, Config, Group, HttpVersions, Problem, Serves, 
 
 use super::alpn::{ALPN_HTTP1, ALPN_HTTP2};
 use super::certificates::{ByName, Certificate, Fault, authorities, revocation_lists};
-use super::tickets::Shared;
+use super::tickets::{OwnSecrets, Sealing, Tickets};
 
 /// More names are not written into a certificate that the proxy signs itself.
 const MOST_SELF_SIGNED: usize = 50;
@@ -64,8 +64,10 @@ pub(crate) fn files(config: &Config) -> impl Iterator<Item = PathBuf> {
 pub(crate) struct Loader {
     provider: Arc<CryptoProvider>,
     built: HashMap<String, (Inputs, Arc<Terms>)>,
-    /// What session tickets are sealed with, where proxies share that.
-    tickets: Option<Arc<TicketSecrets>>,
+    /// What session tickets are sealed with.
+    own_tickets: Arc<OwnSecrets>,
+    /// The same, where proxies share that.
+    shared_tickets: Option<Arc<TicketSecrets>>,
     /// Obtained certificates that are read, by name.
     read: HashMap<String, (Arc<Stored>, Certificate)>,
 }
@@ -92,9 +94,9 @@ pub(crate) struct Findings {
 }
 
 impl Loader {
-    pub(crate) fn new(tickets: Option<Arc<TicketSecrets>>) -> Self {
+    pub(crate) fn new(own_tickets: Arc<OwnSecrets>, shared_tickets: Option<Arc<TicketSecrets>>) -> Self {
         let provider = Arc::new(aws_lc_rs::default_provider());
-        Self { provider, built: HashMap::new(), tickets, read: HashMap::new() }
+        Self { provider, built: HashMap::new(), own_tickets, shared_tickets, read: HashMap::new() }
     }
 
     /// The terms of all listeners that have one, by listener, those of [`ADMIN`] among them; `obtained` are the certificates that the proxy
@@ -187,12 +189,12 @@ impl Loader {
                 == (&inputs.tls, &inputs.files, inputs.shares_tickets)
         });
         let ticketer = match before {
-            Some((_, before)) => Ok(before.config.ticketer.clone()),
+            Some((_, before)) => before.config.ticketer.clone(),
             None => self.ticketer(listener, tls, inputs),
         };
         let certificates = Arc::new(ByName::new(&usable, &provider)?);
-        match (builder, ticketer) {
-            (Ok(builder), Ok(ticketer)) => {
+        match builder {
+            Ok(builder) => {
                 let builder = builder.with_client_cert_verifier(verifier?);
                 let mut built = builder.with_cert_resolver(certificates.clone());
                 built.ticketer = ticketer;
@@ -202,7 +204,7 @@ impl Loader {
                 built.alpn_protocols = http2.into_iter().chain(http1).collect();
                 Some(Arc::new(Terms { config: Arc::new(built), certificates, on_demand: tls.on_demand }))
             }
-            (Err(error), _) | (_, Err(error)) => {
+            Err(error) => {
                 let message = format!("TLS is not available: {error}");
                 findings.problems.push(config.positions.problem(&table, message));
                 None
@@ -210,14 +212,12 @@ impl Loader {
         }
     }
 
-    fn ticketer(
-        &self,
-        listener: &str,
-        tls: &Tls,
-        inputs: &Inputs,
-    ) -> Result<Arc<dyn ProducesTickets>, rustls::Error> {
-        let Some(secrets) = self.tickets.as_ref().filter(|_| inputs.shares_tickets) else {
-            return aws_lc_rs::Ticketer::new();
+    fn ticketer(&self, listener: &str, tls: &Tls, inputs: &Inputs) -> Arc<dyn ProducesTickets> {
+        // Of the same listener with the same files.
+        let context = format!("{listener:?} {} {:?}", inputs.tls, inputs.files).into_bytes();
+        let own = Sealing { secrets: self.own_tickets.clone(), context };
+        let Some(secrets) = self.shared_tickets.clone().filter(|_| inputs.shares_tickets) else {
+            return Arc::new(Tickets::new(own, None));
         };
         // Whatever a resumed session is not asked for again.
         let checked = |file: &Option<PathBuf>| {
@@ -230,7 +230,7 @@ impl Loader {
             checked(&tls.client_ca),
             checked(&tls.client_crl)
         );
-        Ok(Arc::new(Shared::new(secrets.clone(), context.into_bytes())?))
+        Arc::new(Tickets::new(own, Some(Sealing { secrets, context: context.into_bytes() })))
     }
 
     /// What a listener may use of what there is.

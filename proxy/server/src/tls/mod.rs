@@ -15,3 +15,4 @@ pub(crate) use self::certificates::client_certificate_of_pem;
 pub(crate) use self::client::{Believes, ClientLoader, as_client, for_own_requests};
 pub(crate) use self::config::{ADMIN, Loader, Terms, files};
 pub(crate) use self::on_demand::OnDemand;
+pub(crate) use self::tickets::OwnSecrets;

@@ -8,13 +8,14 @@ use tokio::task::JoinSet;
 
 use super::server::{Server, until};
 use super::*;
-use crate::{Answer, Decision, Limiter, Scope, Spec, State, StoreError, WhenDown};
+use crate::{Answer, Decision, Limiter, Scope, Secret, Spec, State, StoreError, WhenDown};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 const PATIENT: Duration = Duration::from_secs(10);
 
 fn state(server: &Server) -> State {
-    State::redis(&server.url(), crate::STORE_TIMEOUT, &Handle::current()).expect("an address")
+    State::redis(&server.url(), crate::STORE_TIMEOUT, Secret::random(), &Handle::current())
+        .expect("an address")
 }
 
 /// One in an hour, and nine more at once.
@@ -95,7 +96,8 @@ fn answers_come_to_a_runtime_that_does_not_connect() {
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let (worker, control) = (runtime(), runtime());
     let Some(server) = worker.block_on(Server::start()) else { return };
-    let state = State::redis(&server.url(), crate::STORE_TIMEOUT, control.handle()).expect("an address");
+    let state = State::redis(&server.url(), crate::STORE_TIMEOUT, Secret::random(), control.handle())
+        .expect("an address");
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let control = std::thread::spawn(move || _ = control.block_on(stopped));
     worker.block_on(async {
@@ -261,8 +263,8 @@ async fn a_store_that_is_down_keeps_nobody_from_starting() {
     let port = listener.local_addr().expect("an address").port();
     drop(listener);
     let url = format!("redis://127.0.0.1:{port}").parse().expect("an address");
-    let state =
-        State::redis(&url, crate::STORE_TIMEOUT, &Handle::current()).expect("not a matter of the store");
+    let state = State::redis(&url, crate::STORE_TIMEOUT, Secret::random(), &Handle::current())
+        .expect("not a matter of the store");
     assert_eq!(state.status().reach, Reach::Connecting);
     let limiter = ten(&state, exact());
     let Answer::Later(first) = limiter.take("key", 1) else { panic!("it waits for the first attempt") };
@@ -276,7 +278,8 @@ async fn a_wrong_password_is_reported_without_it_and_tried_again() {
     let Some(server) = Server::start().await else { return };
     server.ask::<()>(&["ACL", "SETUSER", "edge", "on", ">0pen-sesame", "~tg:*", "+@all"]).await;
     let url = server.url_of("redis://edge:wr0ng-s3cret@");
-    let state = State::redis(&url, crate::STORE_TIMEOUT, &Handle::current()).expect("an address");
+    let state =
+        State::redis(&url, crate::STORE_TIMEOUT, Secret::random(), &Handle::current()).expect("an address");
     assert!(take(&ten(&state, exact()), "key", 1).await.local);
     let status = state.status();
     assert_eq!(status.reach, Reach::Unreachable);
@@ -428,9 +431,11 @@ async fn over_tls_only_a_server_that_is_trusted_is_asked() {
     let Some(server) = Server::start_with(&options).await else { return };
     let url = server.url_of("rediss://");
     let trusting = url.clone().with_authorities(authority.pem().into_bytes());
-    let state = State::redis(&trusting, crate::STORE_TIMEOUT, &Handle::current()).expect("an address");
+    let state = State::redis(&trusting, crate::STORE_TIMEOUT, Secret::random(), &Handle::current())
+        .expect("an address");
     assert!(!take(&ten(&state, exact()), "key", 1).await.local, "{:?}", state.status());
-    let state = State::redis(&url, crate::STORE_TIMEOUT, &Handle::current()).expect("an address");
+    let state =
+        State::redis(&url, crate::STORE_TIMEOUT, Secret::random(), &Handle::current()).expect("an address");
     assert!(take(&ten(&state, exact()), "key", 1).await.local);
     let (_, error) = state.status().last_error.expect("an error");
     assert!(error.contains("certificate"), "{error}");

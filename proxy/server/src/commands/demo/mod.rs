@@ -85,7 +85,7 @@ pub(crate) fn run(plugins: Option<PathBuf>, port: u16, acme: bool) -> Result<Exi
     edge.and_then(|edge| lay_out(root, &stock, edge, &origins))
         .map_err(|error| format!("cannot set up {}: {error}", root.display()))?;
     print(&what_to_try(root, port, authority.as_ref()))?;
-    server::run(root.join("tidegate.toml")).map_err(|error| error.to_string())
+    server::run(root.join("tidegate.toml"), None).map_err(|error| error.to_string())
 }
 
 /// Beside the binary, where `cargo xtask build` leaves both.
