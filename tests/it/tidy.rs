@@ -43,7 +43,7 @@ const ASSEMBLERS: [&str; 8] =
     ["exchange", "tcp.rs", "server.rs", "thread.rs", "snapshot.rs", "reload", "admin", "commands"];
 
 /// The crates of the proxy, each with those it may use: the one picture of ARCHITECTURE.md. Only `server` assembles.
-const CRATES: [(&str, &[&str]); 12] = [
+const CRATES: [(&str, &[&str]); 13] = [
     ("config", &[]),
     ("message", &[]),
     ("io", &[]),
@@ -52,6 +52,7 @@ const CRATES: [(&str, &[&str]); 12] = [
     ("crypto", &[]),
     ("state", &[]),
     ("telemetry", &[]),
+    ("cache", &["message"]),
     ("acme", &[]),
     ("plugin-host", &["message", "crypto", "state", "telemetry"]),
     ("scaffold", &[]),
