@@ -10,6 +10,7 @@ mod bodies;
 mod body_filter;
 mod body_policies;
 mod buffering;
+mod cache;
 mod canary;
 mod capabilities;
 mod cases;

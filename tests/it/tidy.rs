@@ -65,6 +65,7 @@ const CRATES: [(&str, &[&str]); 13] = [
             "body",
             "upstream",
             "acme",
+            "cache",
             "crypto",
             "plugin-host",
             "scaffold",

@@ -43,13 +43,14 @@ pub use cases::{
     Expect, Expected, Values,
 };
 pub use config::{
-    AccessLog, Acme, AcmeAuthority, AcmeShare, Address, Admin, AllowedBy, Ambiguous, Balance, Buffer,
-    CacheControl, Certificate, ChallengeKind, CipherSuite, ClientAuth, Coding, CollectorUrl, CompileCache,
-    Compression, Config, Credentials, DnsHook, Eject, Explain, ExternalAccount, Files, Group, Health, HookBy,
-    HttpProbe, HttpVersions, KeyType, Levels, Limits, LineFormat, LinePiece, Listener, Log, LogField,
-    LogFormat, LogLevel, LogOutput, LogSample, MediaRange, Metrics, MinRate, OnDemand, Passthrough, Password,
-    Pool, Probe, Protocol, ProxyProtocol, Ready, Redis, RedisTls, Resolver, Retries, Server, Serves, State,
-    StateBackend, Timeouts, Tls, TlsVersion, TraceParents, Tracing, Upstream, UpstreamTimeouts, UpstreamTls,
+    AccessLog, Acme, AcmeAuthority, AcmeShare, Address, Admin, AllowedBy, Ambiguous, Balance, Buffer, Cache,
+    CacheControl, CacheDisk, Certificate, ChallengeKind, CipherSuite, ClientAuth, Coding, CollectorUrl,
+    CompileCache, Compression, Config, Credentials, DnsHook, Eject, Explain, ExternalAccount, Files, Group,
+    Health, HookBy, HttpProbe, HttpVersions, KeyType, Levels, Limits, LineFormat, LinePiece, Listener, Log,
+    LogField, LogFormat, LogLevel, LogOutput, LogSample, MediaRange, Metrics, MinRate, OnDemand, Passthrough,
+    Password, Pool, Probe, Protocol, ProxyProtocol, Ready, Redis, RedisTls, Resolver, Retries, Server,
+    Serves, State, StateBackend, Timeouts, Tls, TlsVersion, TraceParents, Tracing, Upstream,
+    UpstreamTimeouts, UpstreamTls,
 };
 pub use plugin::{BodyOverflow, Grants, Isolation, Match, OnError, PluginFile, PluginLimits, Secret};
 pub use positions::Positions;

@@ -7,7 +7,7 @@ impl Config {
     /// What will surprise, in the order of the text: an upstream or a file root that nobody can
     /// reach; a single server of whose death only requests would tell; a choice by hash where there is
     /// nothing to choose; request bodies that are allowed and cannot be kept; compression that is asked for
-    /// and off. The configuration works all the same.
+    /// and off; a cache of nobody. The configuration works all the same.
     ///
     /// `routable` says of either whether a policy may route to it, which this file does not know.
     ///
@@ -84,6 +84,14 @@ impl Config {
                     "balance = \"hash\" has one server to choose from",
                     "add servers, or leave balance out",
                 );
+            }
+        }
+        for name in self.caches.keys() {
+            if !self.upstreams.values().any(|upstream| upstream.cache.as_ref() == Some(name)) {
+                let path = format!("cache.{}", Positions::segment(name));
+                let message = format!("cache.{name}: nothing is kept in it");
+                let help = "name it in an upstream: cache = \"NAME\"";
+                found.push(self.positions.problem(&path, message).with_help(help));
             }
         }
         for name in self.files.keys() {

@@ -99,7 +99,8 @@ async fn carry_out(
     let hop = Hop { upgrade: None, trailers: false, connection, client, destination: unspecified };
     let work = async {
         let (head, mut body) = match destination {
-            Destination::Upstream(upstream) => {
+            // What a policy asks for, it asks for now.
+            Destination::Upstream(upstream) | Destination::Cached(upstream, _) => {
                 let deadline = Some(deadline);
                 let outgoing = Outgoing { head: &head, hop: &hop, hash_key: None, body, deadline };
                 let sent = upstream::send(upstream, outgoing, &mut called.attempts).await;

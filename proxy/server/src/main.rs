@@ -8,6 +8,7 @@
 mod access_log;
 mod acme;
 mod admin;
+mod cache;
 mod callouts;
 mod cases;
 mod commands;

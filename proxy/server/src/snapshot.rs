@@ -13,6 +13,7 @@ use tidegate_config::Config;
 use tidegate_plugin_host::{Destinations, EditLimits};
 
 use crate::access_log;
+use crate::cache::{Caches, Front};
 use crate::compression::Compression;
 use crate::explain::{self, Explain, Recent};
 use crate::files;
@@ -40,6 +41,7 @@ pub(crate) struct Snapshot {
     pub(crate) clusters: Clusters,
     /// By name; those of the same configuration are the same.
     pub(crate) files: files::Roots,
+    pub(crate) caches: Caches,
     pub(crate) temporary: TemporaryFiles,
     /// Of the whole process.
     pub(crate) memory: Arc<Memory>,
@@ -71,6 +73,7 @@ impl Snapshot {
             on_demand: self.on_demand.clone(),
             clusters: self.clusters.clone(),
             files: self.files.clone(),
+            caches: self.caches.clone(),
             temporary: self.temporary.clone(),
             memory: self.memory.clone(),
             access_log: self.access_log.clone(),
@@ -130,6 +133,8 @@ pub(crate) struct Generation {
 #[derive(Clone)]
 pub(crate) enum Destination {
     Upstream(Rc<Upstream>),
+    /// An upstream whose responses are kept.
+    Cached(Rc<Upstream>, Rc<Front>),
     Files(Arc<files::Root>),
 }
 
@@ -146,7 +151,13 @@ impl Generation {
         let config = &snapshot.config;
         let upstreams = snapshot.clusters.values().map(|cluster| {
             let upstream = Upstream::new(cluster.clone(), config, servers, worker);
-            (cluster.name.clone(), Destination::Upstream(Rc::new(upstream)))
+            let upstream = Rc::new(upstream);
+            let cache = config.upstreams.get(&*cluster.name).and_then(|upstream| upstream.cache.as_deref());
+            let destination = match cache.and_then(|name| snapshot.caches.get(name)) {
+                Some(settings) => Destination::Cached(upstream, Rc::new(Front::new(settings.clone()))),
+                None => Destination::Upstream(upstream),
+            };
+            (cluster.name.clone(), destination)
         });
         let roots = snapshot
             .files
@@ -212,7 +223,7 @@ impl Generation {
     /// All of them.
     pub(crate) fn upstreams(&self) -> impl Iterator<Item = &Rc<Upstream>> {
         self.by_name.values().filter_map(|destination| match destination {
-            Destination::Upstream(upstream) => Some(upstream),
+            Destination::Upstream(upstream) | Destination::Cached(upstream, _) => Some(upstream),
             Destination::Files(_) => None,
         })
     }
@@ -220,7 +231,7 @@ impl Generation {
     /// Where connections are forwarded.
     pub(crate) fn upstream(&self, name: &str) -> Option<&Rc<Upstream>> {
         match self.by_name.get(name)? {
-            Destination::Upstream(upstream) => Some(upstream),
+            Destination::Upstream(upstream) | Destination::Cached(upstream, _) => Some(upstream),
             Destination::Files(_) => None,
         }
     }

@@ -201,6 +201,7 @@ impl Worker {
         counting.listeners.retain(|[listener, _]| is_listener(listener));
         counting.servers.retain(|[upstream, _]| is_destination(upstream));
         counting.idle.retain(|[upstream, _]| is_destination(upstream));
+        counting.caching.retain(|[to, _]| is_destination(to));
         counting.policies.retain(|[policy, _]| next.chain.has(policy));
     }
 

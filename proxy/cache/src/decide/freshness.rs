@@ -1,6 +1,6 @@
 //! How long a response is fresh, and how old it is (RFC 9111 §4.2).
 
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use super::directives::{Directives, seconds};
 use crate::time::Time;
@@ -20,8 +20,6 @@ pub struct Rules {
     pub set_cookie: bool,
     /// What clients say in `Cache-Control` and `Pragma` counts.
     pub obeys_requests: bool,
-    /// Bytes of the largest body that is stored.
-    pub largest: u64,
 }
 
 impl Default for Rules {
@@ -33,7 +31,6 @@ impl Default for Rules {
             stale_if_error: 0,
             set_cookie: false,
             obeys_requests: true,
-            largest: u64::MAX,
         }
     }
 }
@@ -100,6 +97,9 @@ pub(super) fn is_heuristic(status: StatusCode) -> bool {
     matches!(status.as_u16(), 200 | 203 | 204 | 300 | 301 | 308 | 404 | 405 | 410 | 414 | 501)
 }
 
+/// Seconds of an age that is not known: no response is fresh for so long.
+const UNKNOWN: u64 = 1 << 31;
+
 /// How old a response was when it came (§4.2.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Aged {
@@ -114,9 +114,11 @@ impl Aged {
     pub fn of(headers: &HeaderMap, requested: Time, received: Time) -> Self {
         let date = headers.get(header::DATE).and_then(Time::of_field).unwrap_or(received);
         let apparent = received.seconds_since(date);
-        // The first member of the first line; what is no number is not there (§5.1).
-        let said = headers.get(header::AGE).map(|age| age.as_bytes());
-        let said = said.and_then(|age| seconds(age.split(|byte| *byte == b',').next()?)).unwrap_or(0);
+        // Of a list its first member (§5.1), and of several lines the oldest. What cannot be read stands for unknown, which is too
+        // old.
+        let first = |line: &HeaderValue| seconds(line.as_bytes().split(|byte| *byte == b',').next()?);
+        let lines = headers.get_all(header::AGE).iter();
+        let said = lines.map(|line| first(line).unwrap_or(UNKNOWN)).max().unwrap_or(0);
         let corrected = said.saturating_add(received.seconds_since(requested));
         Self { initial: apparent.max(corrected), received }
     }

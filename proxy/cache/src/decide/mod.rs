@@ -23,7 +23,7 @@ pub use self::conditional::{
 };
 pub use self::directives::{Asked, Directives};
 pub use self::freshness::{Aged, Lifetime, Rules};
-pub use self::reuse::{Staleness, Use, reuse, serves_stale_on_error};
+pub use self::reuse::{Staleness, Use, Why, reuse, serves_stale_on_error};
 pub use self::status::{Forward, Status, name};
 pub use self::storing::{Refusal, Shielded, prepare, shielded, storable};
 pub use self::vary::{Selection, normalize};

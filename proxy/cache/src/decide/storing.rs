@@ -165,11 +165,13 @@ fn is_understood(status: StatusCode) -> bool {
 }
 
 /// Fields that are about a connection, or that a proxy consumes, whatever `Connection` says of them (§3.1).
-const NOT_STORED: [HeaderName; 4] = [
+const NOT_STORED: [HeaderName; 5] = [
     header::PROXY_AUTHENTICATE,
     header::PROXY_AUTHORIZATION,
     HeaderName::from_static("proxy-authentication-info"),
     header::AGE,
+    // What follows a body is not kept.
+    header::TRAILER,
 ];
 
 /// The fields of a response that came at `received`, as they are stored. `Age` is not: what it says is in what is known of

@@ -3,7 +3,6 @@
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use tidegate_message::range::{Part, Selection as Range};
 
-use super::reuse::Why;
 use super::*;
 use crate::time::Time;
 
@@ -120,8 +119,9 @@ fn how_old_a_response_is() {
         ("", 3, 3),
         ("age: 10", 3, 13),
         ("age: 10, 20", 0, 10),
-        ("age: 1.5", 0, 0),
-        ("age: -10", 0, 0),
+        ("age: 10\nage: 20", 0, 20),
+        ("age: 1.5", 0, 1 << 31),
+        ("age: -10", 0, 1 << 31),
         ("age: 99999999999999999999", 0, 1 << 31),
         (&format!("date: {}", date(-30)), 0, 30),
         (&format!("date: {}\nage: 10", date(-30)), 0, 30),

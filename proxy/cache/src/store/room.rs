@@ -86,12 +86,6 @@ impl Tier {
         self.evicted.load(Relaxed)
     }
 
-    /// Takes so many bytes, if they are free.
-    pub(crate) fn reserve(self: &Arc<Self>, bytes: u64) -> Option<Reserved> {
-        let mut reserved = Reserved { bytes: 0, tier: self.clone() };
-        reserved.grow(bytes).then_some(reserved)
-    }
-
     /// Takes bytes of something that is there already, free or not.
     pub(crate) fn claim(self: &Arc<Self>, bytes: u64) -> Reserved {
         self.used.fetch_add(bytes, Relaxed);
@@ -261,7 +255,8 @@ mod tests {
     fn store(tier: &Arc<Tier>, name: &str) -> (Arc<Room>, Vec<String>) {
         let mut left = Vec::new();
         loop {
-            if let Some(reserved) = tier.reserve(10) {
+            let mut reserved = tier.claim(0);
+            if reserved.grow(10) {
                 return (reserved.store(&key(name)), left);
             }
             left.push(target(&tier.evict().expect("something is stored").0));
@@ -304,7 +299,7 @@ mod tests {
         }
         assert_eq!(tier.used(), 0);
         assert!(tier.queues().short.len() <= 64);
-        let mut reserved = tier.reserve(10).expect("room");
+        let mut reserved = tier.claim(10);
         assert!(reserved.grow(5) && !tier.claim(1).grow(u64::MAX));
         reserved.shrink(3);
         assert_eq!(tier.used(), 3);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use super::{Report, acme, admin, compression, explain, files, listener, path, state, upstream};
+use super::{Report, acme, admin, cache, compression, explain, files, listener, path, state, upstream};
 use crate::document::Document;
 use crate::{
     AccessLog, CompileCache, Config, Limits, LineFormat, Log, LogField, LogOutput, LogSample, Metrics,
@@ -27,10 +27,14 @@ pub(crate) fn check(document: Document<file::Config>, file: &Path) -> Result<Con
     }
     for (name, value) in &content.upstream {
         upstream::check(&format!("upstream.{name}"), value, directory, &mut report);
+        if let Some(cache) = &value.cache {
+            cache::known(&format!("upstream.{name}.cache"), cache, &content, &mut report);
+        }
     }
     for name in content.files.keys() {
         files::check(name, &content, &mut report);
     }
+    cache::check(&content, directory, &mut report);
     if let Some(value) = &content.compression {
         compression::check(value, &mut report);
     }
@@ -83,6 +87,7 @@ pub(crate) fn check(document: Document<file::Config>, file: &Path) -> Result<Con
         listener: listeners,
         upstream: upstreams,
         files: roots,
+        cache: caching,
         compression: compressing,
         limits,
         timeouts,
@@ -123,6 +128,7 @@ pub(crate) fn check(document: Document<file::Config>, file: &Path) -> Result<Con
             .map(|(name, value)| (name, upstream::convert(value, directory)))
             .collect(),
         files: roots.into_iter().map(|(name, value)| (name, files::convert(value, directory))).collect(),
+        caches: caching.into_iter().map(|(name, value)| (name, cache::convert(value, directory))).collect(),
         compression: compressing.map(compression::convert),
         limits: self::limits(&limits),
         timeouts: Timeouts {

@@ -2,6 +2,7 @@
 
 mod acme;
 mod admin;
+mod cache;
 mod compression;
 mod config;
 mod explain;

@@ -280,6 +280,7 @@ pub(super) fn convert(upstream: file::Upstream, directory: &Path) -> Upstream {
         max_tunnels: upstream.max_tunnels,
         via: upstream.via,
         title_case: upstream.header_case == file::HeaderCase::Title,
+        cache: upstream.cache,
         compression: upstream.compression,
     }
 }

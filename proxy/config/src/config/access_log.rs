@@ -94,6 +94,10 @@ pub enum LogField {
     BytesOut,
     DurationUs,
     UpstreamUs,
+    /// How the cache met the request.
+    Cache,
+    /// Why it did not meet it by itself.
+    CacheReason,
     UserAgent,
     Referer,
     Attributes,
@@ -106,7 +110,7 @@ pub enum LogField {
 const HEADER: &str = "header:";
 
 impl LogField {
-    const NAMED: [(&'static str, Self); 29] = [
+    const NAMED: [(&'static str, Self); 31] = [
         ("time", Self::Time),
         ("time_clf", Self::TimeClf),
         ("id", Self::Id),
@@ -132,6 +136,8 @@ impl LogField {
         ("bytes_out", Self::BytesOut),
         ("duration_us", Self::DurationUs),
         ("upstream_us", Self::UpstreamUs),
+        ("cache", Self::Cache),
+        ("cache_reason", Self::CacheReason),
         ("user_agent", Self::UserAgent),
         ("referer", Self::Referer),
         ("attributes", Self::Attributes),

@@ -18,6 +18,7 @@ use crate::Positions;
 
 mod access_log;
 mod acme;
+mod cache;
 mod compression;
 mod explain;
 mod files;
@@ -31,6 +32,7 @@ pub use acme::{
     Acme, AcmeAuthority, AcmeShare, AllowedBy, ChallengeKind, DnsHook, ExternalAccount, HookBy, KeyType,
     OnDemand,
 };
+pub use cache::{Cache, CacheDisk};
 pub use compression::{Coding, Compression, Levels, MediaRange};
 pub use explain::Explain;
 pub use files::{CacheControl, Files};
@@ -75,6 +77,8 @@ pub struct Config {
     pub upstreams: BTreeMap<String, Upstream>,
     /// By name, which no upstream has.
     pub files: BTreeMap<String, Files>,
+    /// By name.
+    pub caches: BTreeMap<String, Cache>,
     /// `[compression]`; `None` = off.
     pub compression: Option<Compression>,
     /// Sizes and counts.

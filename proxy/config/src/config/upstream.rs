@@ -54,6 +54,8 @@ pub struct Upstream {
     pub via: bool,
     /// Names of fields are written in title case in HTTP/1.1.
     pub title_case: bool,
+    /// Where its responses are kept; the name of one there is.
+    pub cache: Option<String>,
     /// Whether [`Config::compression`](super::Config::compression) holds for its responses.
     pub compression: bool,
 }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::text::{
     DnsServer, FieldName, FilePath, Form, HostField, LineForm, LogFieldName, Name, Size, Text,
 };
-use super::{Acme, Certificate, Compression, Explain, Files, Listener, State, Upstream};
+use super::{Acme, Cache, Certificate, Compression, Explain, Files, Listener, State, Upstream};
 use crate::{Ambiguous, CollectorUrl, LogFormat, LogLevel, TraceParents};
 
 /// The configuration of tidegate.
@@ -58,6 +58,9 @@ pub(crate) struct Config {
     /// upstreams, so none may have the name of an upstream. Connections cannot be forwarded to them.
     #[schemars(extend("propertyNames" = name_schema()))]
     pub files: BTreeMap<String, Files>,
+    /// Responses that the proxy keeps, and answers by; by name, which upstreams refer to.
+    #[schemars(extend("propertyNames" = name_schema()))]
+    pub cache: BTreeMap<String, Cache>,
     /// Compression of responses for clients that accept it (`Accept-Encoding`, RFC 9110 §12.5.3). Without
     /// this table it is off; an empty one turns it on.
     pub compression: Option<Compression>,

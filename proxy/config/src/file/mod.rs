@@ -2,6 +2,7 @@
 //! crate.
 
 mod acme;
+mod cache;
 mod compression;
 mod config;
 mod explain;
@@ -13,6 +14,7 @@ pub(crate) mod text;
 mod upstream;
 
 pub(crate) use acme::{Acme, DnsHook, ExternalAccount, OnDemand};
+pub(crate) use cache::Cache;
 pub(crate) use compression::{Compression, DEFAULT_LEVELS};
 pub(crate) use config::{AccessLog, Admin, Config, Limits};
 pub(crate) use explain::Explain;

@@ -96,6 +96,8 @@ pub(crate) struct Upstream {
     /// How the names of fields are written in HTTP/1.1; they mean the same (RFC 9110 §5.1).
     #[serde(default)]
     pub header_case: HeaderCase,
+    /// The [cache](#cachename) in which responses of the servers are kept; without it none are.
+    pub cache: Option<String>,
     /// Responses of the servers are compressed as `[compression]` says; without that table nothing is.
     #[serde(default = "yes")]
     pub compression: bool,

@@ -5,6 +5,7 @@ use std::path::Path;
 use crate::{Config, PluginFile, Problems, parse, parse_plugin};
 
 mod acme;
+mod cache;
 mod compression;
 mod config;
 mod files;

@@ -111,6 +111,7 @@ impl Drop for ConnectionRecord {
             bytes_out: self.bytes_out,
             duration_us: micros(self.begun.elapsed()),
             upstream_us: None,
+            cache: None,
             user_agent: None,
             headers: &[],
             attributes: &[],

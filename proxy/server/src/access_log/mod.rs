@@ -32,7 +32,7 @@ pub(crate) use self::writer::Writer;
 use crate::error::Unparsed;
 use crate::explain::Explained;
 use crate::lines::{self, Lines};
-use crate::metrics::{Counting, Failure, Serving, Traffic, method_index};
+use crate::metrics::{Caching, Counting, Failure, Serving, Traffic, method_index};
 use crate::policy::Step;
 use crate::trace::{self, Trace};
 
@@ -106,12 +106,23 @@ pub(crate) struct Record {
     pub(crate) forwarded: Option<Duration>,
     /// From the complete request head to the head of the upstream's response.
     pub(crate) upstream: Option<Duration>,
+    /// How the cache met it; `None` where there is none.
+    pub(crate) cache: Option<Cached>,
     pub(crate) attributes: Vec<(String, String)>,
     pub(crate) policies: Vec<Step>,
     /// Where it belongs, and where its spans go.
     pub(crate) trace: Option<(Trace, trace::Handle)>,
     /// What is kept of a request that is explained.
     pub(crate) explained: Option<Box<Explained>>,
+}
+
+/// How a cache met a request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Cached {
+    /// In one word.
+    pub(crate) result: &'static str,
+    /// Why it did not do so by itself, or why nothing is kept of the response.
+    pub(crate) reason: Option<&'static str>,
 }
 
 /// The request as it came.
@@ -219,6 +230,7 @@ impl Record {
             bytes_out: 0,
             forwarded: None,
             upstream: None,
+            cache: None,
             attributes: Vec::new(),
             policies: Vec::new(),
             trace: None,
@@ -302,6 +314,11 @@ impl Record {
                 traffic.upstream.add(answered_in);
             }
         });
+        if let Some(Cached { result, reason }) = self.cache {
+            counting.caching.with(destination, &counting.nobody, Caching::default, |caching| {
+                caching.count(result, reason);
+            });
+        }
         let last = self.attempts.iter().count();
         for (count, attempt) in self.attempts.iter().enumerate() {
             counting.servers.with(destination, &attempt.server, Serving::default, |server| {
@@ -405,6 +422,7 @@ impl Record {
             bytes_out: self.bytes_out,
             duration_us: micros(took),
             upstream_us: self.upstream.map(micros),
+            cache: self.cache,
             user_agent: asked.user_agent.as_ref().map(HeaderValue::as_bytes),
             headers: &asked.headers,
             attributes: &self.attributes,

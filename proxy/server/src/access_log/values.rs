@@ -9,6 +9,7 @@ use tidegate_config::{AccessLog, LineFormat, LinePiece, LogField};
 use tidegate_message::UNKNOWN;
 use tidegate_upstream::{AttemptEnd, Attempts};
 
+use super::Cached;
 use super::clock::Clock;
 use crate::policy::Step;
 
@@ -35,6 +36,7 @@ pub(super) struct Values<'a> {
     pub(super) bytes_out: u64,
     pub(super) duration_us: u64,
     pub(super) upstream_us: Option<u64>,
+    pub(super) cache: Option<Cached>,
     pub(super) user_agent: Option<&'a [u8]>,
     /// As [`Format::headers`] asks for them.
     pub(super) headers: &'a [Option<HeaderValue>],
@@ -253,6 +255,14 @@ impl Format {
             LogField::BytesOut => out.number(Some(values.bytes_out)),
             LogField::DurationUs => out.number(Some(values.duration_us)),
             LogField::UpstreamUs => out.number(values.upstream_us),
+            LogField::Cache => match values.cache {
+                Some(cached) => out.plain(cached.result),
+                None => return out.absent(),
+            },
+            LogField::CacheReason => match values.cache.and_then(|cached| cached.reason) {
+                Some(reason) => out.plain(reason),
+                None => return out.absent(),
+            },
             LogField::UserAgent => out.bytes(values.user_agent),
             LogField::Attributes => {
                 if values.attributes.is_empty() {

@@ -15,9 +15,10 @@ use serde_json::{Value, json};
 use tidegate_config::{Config, LogLevel};
 use tidegate_telemetry::Format;
 use tidegate_upstream::{Cluster, Hold};
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use super::{Body, Inside, Interface, Last, dashboard, exposition, openapi, status};
+use super::{Body, Inside, Interface, Last, cache, dashboard, exposition, openapi, status};
 use crate::explain::{self, Recorded};
 use crate::reload::Handle;
 use crate::upgrade::{Door, Failure, Reply};
@@ -77,6 +78,19 @@ async fn call(request: &Parts, path: &[&str], body: Incoming, interface: &Interf
             match control.certificates().renew(name) {
                 true => Ok(text(StatusCode::ACCEPTED, "begun\n")),
                 false => Ok(text(StatusCode::NOT_FOUND, "no certificate is obtained for this name\n")),
+            }
+        }
+        ["caches"] => get(request, || json(StatusCode::OK, &cache::list(&control.status().caches))),
+        ["cache", "purge"] => {
+            post(request)?;
+            let wanted: cache::Wanted = read(body).await?;
+            let caches = control.status().caches;
+            match spawn_blocking(move || cache::purge(&caches, &wanted)).await {
+                Ok(Ok(purged)) => Ok(json(StatusCode::OK, &json!({ "purged": purged }))),
+                Ok(Err(wrong)) => Err(Box::new(problem(wrong))),
+                Err(_) => {
+                    Err(Box::new(text(StatusCode::INTERNAL_SERVER_ERROR, "the purge came to no end\n")))
+                }
             }
         }
         ["plugins"] => get(request, || json(StatusCode::OK, &json!(control.status().plugins))),

@@ -19,6 +19,7 @@ pub(super) fn write(format: Format, control: &Handle, services: &Services, metri
     connections(&mut out, &sums);
     upstreams(&mut out, &sums, &status);
     servers(&mut out, &sums, &status);
+    caches(&mut out, &sums, &status);
     policies(&mut out, &sums, &status);
     reloads(&mut out, control);
     certificates(&mut out, control);
@@ -347,6 +348,53 @@ fn servers(out: &mut Exposition, sums: &Sums, status: &Status) {
     for ([upstream, server], sum) in counted() {
         family.distribution(&of(upstream, server), &sum.duration);
     }
+}
+
+fn caches(out: &mut Exposition, sums: &Sums, status: &Status) {
+    let mut family = Family::counter(
+        out,
+        "tidegate_cache_requests_total",
+        "Requests to destinations with a cache, by result (hit, stale, revalidated, collapsed, miss, pass, bypass) and by why it \
+         was no hit, or why nothing is kept of the response.",
+    );
+    for (destination, counts) in &sums.caching {
+        for ((result, reason), count) in counts {
+            family
+                .add(&label("destination", destination).and("result", result).and("reason", reason), *count);
+        }
+    }
+    let figures: Vec<_> = status
+        .caches
+        .iter()
+        .map(|(name, settings)| (label("cache", name), settings.store.figures()))
+        .collect();
+    let mut family = Family::gauge(out, "tidegate_cache_urls", "URLs of which a cache keeps a response.");
+    figures.iter().for_each(|(of, figures)| family.add(of, figures.urls));
+    let mut family = Family::gauge(
+        out,
+        "tidegate_cache_memory_bytes",
+        "Bytes of heads and bodies that a cache has in memory.",
+    );
+    figures.iter().for_each(|(of, figures)| family.add(of, figures.memory));
+    let mut family = Family::gauge(out, "tidegate_cache_disk_bytes", "Bytes that a cache has on its disk.");
+    figures.iter().for_each(|(of, figures)| family.add(of, figures.disk));
+    let mut family = Family::counter(out, "tidegate_cache_stored_total", "Responses that were stored.");
+    figures.iter().for_each(|(of, figures)| family.add(of, figures.stored));
+    let mut family = Family::counter(
+        out,
+        "tidegate_cache_evicted_total",
+        "Bodies that had to leave the memory, and files that had to leave the disk.",
+    );
+    figures.iter().for_each(|(of, figures)| family.add(of, figures.evicted));
+    let mut family = Family::counter(
+        out,
+        "tidegate_cache_purged_total",
+        "Responses that were purged, or invalidated by a request.",
+    );
+    figures.iter().for_each(|(of, figures)| family.add(of, figures.purged));
+    let mut family =
+        Family::counter(out, "tidegate_cache_disk_failures_total", "Times that the disk of a cache failed.");
+    figures.iter().for_each(|(of, figures)| family.add(of, figures.disk_failures));
 }
 
 fn policies(out: &mut Exposition, sums: &Sums, status: &Status) {

@@ -4,6 +4,7 @@
 //! `dashboard` is a page for people.
 
 mod api;
+mod cache;
 mod dashboard;
 mod events;
 mod exposition;

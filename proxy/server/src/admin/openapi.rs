@@ -100,6 +100,13 @@ const OPERATIONS: &[Operation] = &[
         others: &[(422, "there is no such level")],
         ..get("/api/v1/log", "Log less or more, until the process ends", "Log")
     },
+    get("/api/v1/caches", "What each cache has, and has done", "Caches"),
+    Operation {
+        method: "post",
+        takes: Some("Purge"),
+        others: &[(422, "what was sent cannot be used")],
+        ..get("/api/v1/cache/purge", "Make what caches keep stale, or remove it", "Purged")
+    },
     get("/api/v1/upstreams", "All upstreams with their servers", "Upstreams"),
     Operation { others: UNKNOWN_SERVER, ..get("/api/v1/upstreams/{upstream}", "One of them", "Upstream") },
     Operation {
@@ -261,6 +268,18 @@ fn schemas() -> Value {
         "Log": object(json!({
             "level": { "type": "string", "enum": ["error", "warn", "info", "debug", "trace"] },
         })),
+        "Caches": list(object(json!({
+            "name": text, "urls": whole, "memory": whole, "disk": whole, "stored": whole, "evicted": whole, "purged": whole,
+            "disk-failures": whole,
+        }))),
+        "Purge": {
+            "type": "object",
+            "properties": {
+                "url": text, "prefix": text, "host": text, "tag": text, "all": flag, "cache": text, "hard": flag,
+            },
+            "additionalProperties": false,
+        },
+        "Purged": object(json!({ "purged": whole })),
         "Token": object(json!({ "token": text })),
         "Weight": object(json!({ "weight": { "type": "integer", "minimum": 1, "maximum": 1000 } })),
         "Upstreams": list(refer("Upstream")),

@@ -113,6 +113,15 @@ enum Command {
         #[command(subcommand)]
         command: steer::UpstreamCommand,
     },
+    /// Show what the caches of the proxy that runs have, and make some of it stale.
+    Cache {
+        #[command(flatten)]
+        remote: remote::Remote,
+        #[command(flatten)]
+        form: steer::Form,
+        #[command(subcommand)]
+        command: steer::CacheCommand,
+    },
     /// Print the JSON Schemas of tidegate.toml, NAME.toml and NAME.cases.toml.
     Schema,
 }
@@ -213,6 +222,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Top { remote } => top::run(&remote),
         Command::Upgrade { remote, form } => steer::upgrade(&remote, &form),
         Command::Upstream { remote, form, command } => steer::upstream(&remote, &form, &command),
+        Command::Cache { remote, form, command } => steer::cache(&remote, &form, &command),
         Command::Schema => schema(),
     };
     result.unwrap_or_else(|error| {

@@ -51,6 +51,78 @@ pub(super) struct OneServer {
     server: String,
 }
 
+#[derive(Subcommand)]
+pub(super) enum CacheCommand {
+    /// Show all caches.
+    List,
+    /// Have what is meant asked for anew before it is used again.
+    Purge(Purge),
+}
+
+#[derive(Args)]
+pub(super) struct Purge {
+    #[command(flatten)]
+    what: Meant,
+    /// Of this cache alone.
+    #[arg(long, value_name = "NAME")]
+    cache: Option<String>,
+    /// Remove it: it is not even served when no server answers.
+    #[arg(long)]
+    hard: bool,
+}
+
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+struct Meant {
+    /// One URL; without its scheme that of either.
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+    /// All that begins so.
+    #[arg(long, value_name = "URL")]
+    prefix: Option<String>,
+    /// All of a host, whatever the port.
+    #[arg(long, value_name = "HOST")]
+    host: Option<String>,
+    /// All whose Cache-Tag or Surrogate-Key has this.
+    #[arg(long, value_name = "TAG")]
+    tag: Option<String>,
+    /// Everything.
+    #[arg(long)]
+    all: bool,
+}
+
+pub(super) fn cache(remote: &Remote, form: &Form, command: &CacheCommand) -> Result<ExitCode, String> {
+    match command {
+        CacheCommand::List => {
+            let caches = remote.ask(&Method::GET, "caches", None)?;
+            if form.json {
+                print(&format!("{caches:#}"))?;
+                return Ok(ExitCode::SUCCESS);
+            }
+            let keys = ["name", "urls", "memory", "disk", "stored", "evicted", "purged"];
+            let cell = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            let rows = list(&caches).iter().map(|cache| keys.map(|key| cell(&cache[key])));
+            let head = keys.map(str::to_uppercase);
+            print(table(std::iter::once(head).chain(rows)).trim_end())?;
+        }
+        CacheCommand::Purge(Purge { what, cache, hard }) => {
+            let Meant { url, prefix, host, tag, all } = what;
+            let mut wanted = json!({ "all": all, "hard": hard });
+            for (key, value) in
+                [("url", url), ("prefix", prefix), ("host", host), ("tag", tag), ("cache", cache)]
+            {
+                if let Some(value) = value {
+                    wanted[key] = json!(value);
+                }
+            }
+            let answer = remote.ask(&Method::POST, "cache/purge", Some(&wanted))?;
+            let text = if form.json { format!("{answer:#}") } else { format!("{} purged", answer["purged"]) };
+            print(&text)?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
 pub(super) fn status(remote: &Remote, form: &Form) -> Result<ExitCode, String> {
     let status = remote.ask(&Method::GET, "status", None)?;
     let ready = status["ready"] == true;

@@ -1,46 +1,31 @@
 //! Sends the request to the destination of its route, and makes a response of what comes back.
 
 use std::rc::Rc;
-use std::sync::Arc;
-use std::task::Context;
-use std::time::Duration;
 
 use http::Method;
 use http::header::CONTENT_ENCODING;
-use http_body::Body as _;
-use tidegate_body::{Body, Progress, Replay, RequestBody, buffer};
-use tidegate_io::wake;
-use tidegate_message::{RequestHead, ResponseHead, media_type, representation};
+use tidegate_body::{Body, Replay, RequestBody};
+use tidegate_message::{ResponseHead, representation};
 use tidegate_plugin_host::Retry;
-use tidegate_upstream::{self as upstream, Answer, Hop, Outgoing, Upstream};
-use tokio::time::Instant;
+use tidegate_upstream::Hop;
 
 use super::active::{ActiveExchange, Outcome};
-use super::switch;
+use super::forward::{Request, forward};
+use super::{cached, switch};
 use crate::access_log::Record;
 use crate::error::Error;
 use crate::files;
 use crate::snapshot::{Destination, Generation};
-
-/// The request as policies left it.
-struct Request<'a> {
-    head: &'a RequestHead,
-    route: Option<&'a Arc<str>>,
-    timeout: Option<Duration>,
-    hash_key: Option<&'a str>,
-    /// Bytes of its body, as policies limit it.
-    body_limit: Option<u64>,
-    /// Of its body.
-    progress: &'a Progress,
-    /// Where what it takes to send it once more is kept; `None`: nobody may ask for it.
-    again: Option<&'a mut Option<Replay>>,
-}
+use crate::worker::Worker;
 
 /// Has the request answered. A failure is a response as well, which policies see as any other.
 pub(super) async fn send(active: &mut ActiveExchange, body: RequestBody) -> Outcome {
-    let ActiveExchange { generation, hop, exchange, record, opens_websocket, progress, again, .. } = active;
+    let ActiveExchange {
+        worker, generation, hop, exchange, record, opens_websocket, progress, again, ..
+    } = active;
     // Once at most, and not for what switches protocols.
-    let may_retry = generation.chain.may_retry() && again.is_none() && hop.upgrade.is_none();
+    let is_repeated = again.is_some();
+    let may_retry = generation.chain.may_retry() && !is_repeated && hop.upgrade.is_none();
     let again_here = may_retry.then_some(&mut *again);
     let mut answer = if exchange.has_filters() {
         // They have the exchange meanwhile, so what is sent is a copy.
@@ -48,8 +33,9 @@ pub(super) async fn send(active: &mut ActiveExchange, body: RequestBody) -> Outc
         let (route, hash_key) = (exchange.route.clone(), exchange.hash_key.clone());
         let (route, hash_key, body_limit) = (route.as_ref(), hash_key.as_deref(), exchange.body_limit);
         let again = again_here;
-        let request = Request { head: &head, route, timeout, hash_key, body_limit, progress, again };
-        let sent = exchange.lend_while(reach(generation, request, hop, body, record));
+        let request =
+            Request { head: &head, route, timeout, hash_key, body_limit, progress, again, is_repeated };
+        let sent = exchange.lend_while(reach(worker, generation, request, hop, body, record));
         Box::pin(sent).await
     } else {
         let request = Request {
@@ -60,8 +46,9 @@ pub(super) async fn send(active: &mut ActiveExchange, body: RequestBody) -> Outc
             body_limit: exchange.body_limit,
             progress,
             again: again_here,
+            is_repeated,
         };
-        reach(generation, request, hop, body, record).await
+        reach(worker, generation, request, hop, body, record).await
     };
     if *opens_websocket {
         answer = answer.and_then(|answer| switch::agreed(answer, &exchange.request.headers, record));
@@ -99,6 +86,7 @@ pub(super) async fn send(active: &mut ActiveExchange, body: RequestBody) -> Outc
 const SMALL_BODY: usize = 64 << 10;
 
 async fn reach(
+    worker: &Rc<Worker>,
     generation: &Generation,
     mut request: Request<'_>,
     hop: &Hop,
@@ -110,6 +98,10 @@ async fn reach(
     }
     match generation.destination(request.route.map(|route| &**route)).ok_or(Error::NoRoute)? {
         Destination::Upstream(upstream) => forward(generation, upstream, request, hop, body, record).await,
+        Destination::Cached(upstream, front) => {
+            let stage = cached::Stage { worker, generation, upstream, front };
+            Box::pin(cached::send(stage, request, hop, body, record)).await
+        }
         Destination::Files(root) => {
             record.route = Some(root.name.clone());
             record.upstream = None;
@@ -117,57 +109,4 @@ async fn reach(
             Ok((head, body.into()))
         }
     }
-}
-
-/// Sends the request to an upstream and waits for the head of the response.
-async fn forward(
-    generation: &Generation,
-    upstream: &Rc<Upstream>,
-    request: Request<'_>,
-    hop: &Hop,
-    body: RequestBody,
-    record: &mut Record,
-) -> Result<(ResponseHead, Outcome), Error> {
-    record.route = Some(upstream.name.clone());
-    let Request { head, timeout, hash_key, body_limit, progress, again, .. } = request;
-    if let Some(bounds) = progress.bounds() {
-        let mut bounds = upstream.bounds(&generation.config, bounds);
-        bounds.limit = bounds.limit.min(body_limit.unwrap_or(u64::MAX));
-        // What was held back for policies, or to be sent once more, has a size as well.
-        if head.content_length.unwrap_or_else(|| body.size_hint().lower()) > bounds.limit {
-            return Err(Error::BodyTooLarge);
-        }
-        progress.bind(bounds);
-    }
-    let client = hop.client.ip();
-    let body = match upstream.buffer_requests() {
-        // What is answered while it is being sent cannot be waited for.
-        Some(buffer) if hop.upgrade.is_none() && !media_type::is_grpc(&head.headers) => {
-            Box::pin(body.stored(buffer, &generation.temporary, &upstream.name)).await?
-        }
-        _ => body,
-    };
-    if let Some(again) = again {
-        *again = Some(body.replay(upstream.retry_buffer()));
-    }
-    record.forwarded = Some(record.elapsed());
-    let deadline = timeout.map(|allowed| Instant::now() + allowed);
-    let outgoing = Outgoing { head, hop, hash_key, body, deadline };
-    let answer = upstream::send(upstream, outgoing, &mut record.attempts).await;
-    record.upstream = Some(record.elapsed());
-    let Answer { head: mut response, marks, is_stream, body, switched } = answer?;
-
-    let payer = || generation.memory.payer(client);
-    let is_unbuffered = marks.x_accel_buffering && media_type::take_unbuffered(&mut response.headers);
-    let is_streaming = is_unbuffered || is_stream || switched.is_some();
-    let body = match upstream.buffer() {
-        Some(buffer) if !is_streaming => {
-            let at_once = head.version == http::Version::HTTP_2;
-            let waker = wake::waker().await;
-            let task = &mut Context::from_waker(&waker);
-            buffer::keep_ahead(body, buffer, &generation.temporary, payer, at_once, task)
-        }
-        _ => Body::boxed(body),
-    };
-    Ok((response, Outcome { body, switched, closes: false }))
 }

@@ -8,13 +8,15 @@
 //! ```
 //!
 //! `begin` makes an exchange of a request, `challenge` answers those who sign certificates, `active` is what belongs to
-//! it until its end, `policies` shows it and its bodies to the policies, `destination` sends it on, `switch` carries a
-//! connection that changes its protocol, and in `log_phases` it waits for the last word of policies.
+//! it until its end, `policies` shows it and its bodies to the policies, `destination` sends it on, by `forward`
+//! to a server, and by `cached` where responses are kept; `switch` carries a connection that changes its protocol, and in `log_phases` it waits for the last word of policies.
 
 mod active;
 mod begin;
+mod cached;
 mod challenge;
 mod destination;
+mod forward;
 mod log_phases;
 mod policies;
 mod switch;

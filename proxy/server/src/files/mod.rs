@@ -40,7 +40,7 @@ use self::look_up::{Found, Representation, Trouble, look_up};
 use self::media::MediaTypes;
 use self::open::{Failure, Lookup};
 use self::path::Refusal;
-use self::send::{FileBody, Segment};
+pub(crate) use self::send::{FileBody, Segment};
 use self::sibling::Preferences;
 use crate::error::Error;
 use tidegate_body::Body;
@@ -334,7 +334,7 @@ fn respond(root: &Root, request: &RequestHead, found: Representation) -> (Respon
     head.content_length = Some(length);
     let body = match request.method == Method::HEAD {
         true => Body::empty(),
-        false => Body::boxed(FileBody::new(root.name.clone(), file, segments)),
+        false => Body::boxed(FileBody::new(root.name.clone(), Arc::new(file), segments)),
     };
     (head, body)
 }

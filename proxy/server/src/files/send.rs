@@ -27,13 +27,13 @@ const PIECE: usize = 64 << 10;
 const PATIENT_PIECE: usize = 256 << 10;
 
 /// What is sent, in order.
-pub(super) enum Segment {
+pub(crate) enum Segment {
     Text(Bytes),
     File(Part),
 }
 
 impl Segment {
-    pub(super) fn len(&self) -> u64 {
+    pub(crate) fn len(&self) -> u64 {
         match self {
             Self::Text(text) => text.len() as u64,
             Self::File(part) => part.length,
@@ -42,8 +42,8 @@ impl Segment {
 }
 
 /// The body. Dropping it closes the file.
-pub(super) struct FileBody {
-    /// The root the file is in, for the log.
+pub(crate) struct FileBody {
+    /// The root or the cache that the file is in, for the log.
     root: Arc<str>,
     file: Arc<File>,
     segments: VecDeque<Segment>,
@@ -77,9 +77,9 @@ impl Drop for Waiting {
 
 impl FileBody {
     /// No segment is empty.
-    pub(super) fn new(root: Arc<str>, file: File, segments: impl IntoIterator<Item = Segment>) -> Self {
+    pub(crate) fn new(root: Arc<str>, file: Arc<File>, segments: impl IntoIterator<Item = Segment>) -> Self {
         let segments = segments.into_iter().collect();
-        Self { root, file: Arc::new(file), segments, waiting: None, reads: Reads::Asking }
+        Self { root, file, segments, waiting: None, reads: Reads::Asking }
     }
 
     /// Takes what was read at the beginning of `segments` off it.
@@ -233,7 +233,7 @@ mod tests {
             let text = |text: &'static str| Segment::Text(Bytes::from_static(text.as_bytes()));
             let mut body = FileBody::new(
                 "www".into(),
-                file(&content),
+                Arc::new(file(&content)),
                 [text("before"), Segment::File(part), text("after")],
             );
             body.reads = reads;
@@ -248,8 +248,11 @@ mod tests {
 
     #[tokio::test]
     async fn the_end_is_known_with_the_last_piece() {
-        let mut body =
-            FileBody::new("www".into(), file(b"all"), [Segment::File(Part { first: 0, length: 3 })]);
+        let mut body = FileBody::new(
+            "www".into(),
+            Arc::new(file(b"all")),
+            [Segment::File(Part { first: 0, length: 3 })],
+        );
         let piece = body.frame().await.expect("a piece").expect("a file that is there").into_data();
         assert_eq!(piece.expect("data"), "all");
         assert!(body.is_end_stream() && body.frame().await.is_none());
@@ -260,7 +263,8 @@ mod tests {
         for reads in [Reads::Asking, Reads::Here, Reads::Elsewhere] {
             let file = file(b"shorter");
             file.set_len(3).expect("a writable file");
-            let mut body = FileBody::new("www".into(), file, [Segment::File(Part { first: 0, length: 7 })]);
+            let mut body =
+                FileBody::new("www".into(), Arc::new(file), [Segment::File(Part { first: 0, length: 7 })]);
             body.reads = reads;
             assert_eq!(
                 body.frame().await.expect("a piece").expect("what is there").into_data().expect("data"),

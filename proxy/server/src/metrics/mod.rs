@@ -18,7 +18,7 @@ use tidegate_telemetry::{ByNames, Counter, Shown};
 use self::failures::Turn;
 pub(crate) use self::failures::{Failure, Failures};
 pub(crate) use self::series::{
-    CLASSES, Forwarded, Listening, METHODS, PolicyCalls, RESUMED, Serving, TLS_VERSIONS, Traffic,
+    CLASSES, Caching, Forwarded, Listening, METHODS, PolicyCalls, RESUMED, Serving, TLS_VERSIONS, Traffic,
     method_index,
 };
 pub(crate) use self::sums::{ListenerSum, PolicySum, ServerSum, Sums, TrafficSum};
@@ -87,6 +87,8 @@ pub(crate) struct Shard {
     pub(crate) servers: Shown<Serving>,
     /// By listener and upstream.
     pub(crate) forwarded: Shown<Forwarded>,
+    /// By destination, where it has a cache.
+    pub(crate) caching: Shown<Caching>,
     /// By policy.
     pub(crate) policies: Shown<PolicyCalls>,
     /// Idle connections to servers, by upstream.
@@ -111,6 +113,7 @@ pub(crate) struct Counting {
     pub(crate) listeners: ByNames<Listening>,
     pub(crate) servers: ByNames<Serving>,
     pub(crate) forwarded: ByNames<Forwarded>,
+    pub(crate) caching: ByNames<Caching>,
     pub(crate) policies: ByNames<PolicyCalls>,
     pub(crate) idle: ByNames<Counter>,
     pub(crate) worker: Arc<OneWorker>,
@@ -122,12 +125,14 @@ pub(crate) struct Counting {
 
 impl Counting {
     pub(crate) fn new(shard: Shard) -> Rc<Self> {
-        let Shard { traffic, listeners, servers, forwarded, policies, idle, worker, failures } = shard;
+        let Shard { traffic, listeners, servers, forwarded, caching, policies, idle, worker, failures } =
+            shard;
         Rc::new(Self {
             traffic: ByNames::new(traffic),
             listeners: ByNames::new(listeners),
             servers: ByNames::new(servers),
             forwarded: ByNames::new(forwarded),
+            caching: ByNames::new(caching),
             policies: ByNames::new(policies),
             idle: ByNames::new(idle),
             worker,

@@ -127,6 +127,61 @@ impl Traffic {
     }
 }
 
+/// How a cache met a request, and why it did not do so by itself or keeps nothing of the response.
+const MET: [&str; 7] = ["hit", "stale", "revalidated", "collapsed", "miss", "pass", "bypass"];
+const REASONS: &[&str] = &[
+    "",
+    "uri-miss",
+    "vary-miss",
+    "stale",
+    "request",
+    "method",
+    "origin-failed",
+    "only-if-cached",
+    "override",
+    "body",
+    "precondition",
+    "upgrade",
+    "no-host",
+    "not-fresh",
+    "no-store",
+    "private",
+    "set-cookie",
+    "authorization",
+    "vary",
+    "status",
+    "not-understood",
+    "request-no-store",
+    "too-large",
+    "stream",
+    "no-room",
+];
+
+/// Requests to one destination behind a cache.
+pub(crate) struct Caching {
+    met: [Words; MET.len()],
+}
+
+impl Default for Caching {
+    fn default() -> Self {
+        Self { met: MET.map(|_| Words::new(REASONS)) }
+    }
+}
+
+impl Caching {
+    pub(crate) fn count(&self, result: &str, reason: Option<&str>) {
+        if let Some(at) = MET.iter().position(|known| *known == result) {
+            self.met[at].add(reason.unwrap_or_default());
+        }
+    }
+
+    /// Requests by result and reason, as far as there were any.
+    pub(crate) fn counts(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
+        let met = MET.iter().zip(&self.met);
+        met.flat_map(|(result, reasons)| reasons.iter().map(|(reason, count)| (*result, reason, count)))
+    }
+}
+
 /// One listener.
 pub(crate) struct Listening {
     pub(crate) connections: Counter,

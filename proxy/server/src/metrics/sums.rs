@@ -6,8 +6,8 @@ use std::sync::Arc;
 use tidegate_telemetry::{Distribution, Names, Shown};
 
 use super::{
-    CLASSES, Forwarded, Listening, METHODS, Metrics, PolicyCalls, RESUMED, Serving, Shard, TLS_VERSIONS,
-    Traffic,
+    CLASSES, Caching, Forwarded, Listening, METHODS, Metrics, PolicyCalls, RESUMED, Serving, Shard,
+    TLS_VERSIONS, Traffic,
 };
 
 /// Counts by word, in the order in which the words came.
@@ -20,6 +20,8 @@ pub(crate) struct Sums {
     pub(crate) listeners: BTreeMap<Arc<str>, ListenerSum>,
     pub(crate) servers: BTreeMap<Names, ServerSum>,
     pub(crate) forwarded: BTreeMap<Names, ForwardedSum>,
+    /// By destination: requests by result and reason.
+    pub(crate) caching: BTreeMap<Arc<str>, CachingSum>,
     pub(crate) policies: BTreeMap<Arc<str>, PolicySum>,
     /// Idle connections, by upstream.
     pub(crate) idle: BTreeMap<Arc<str>, u64>,
@@ -68,6 +70,9 @@ pub(crate) struct ForwardedSum {
     pub(crate) sent: u64,
 }
 
+/// Requests by result and reason, those that came.
+pub(crate) type CachingSum = BTreeMap<(&'static str, &'static str), u64>;
+
 #[derive(Default, Clone)]
 pub(crate) struct PolicySum {
     /// By phase and verdict, those that came.
@@ -82,11 +87,14 @@ pub(crate) struct PolicySum {
 impl Metrics {
     pub(crate) fn sums(&self) -> Sums {
         let mut sums = Sums::default();
-        for Shard { traffic, listeners, servers, forwarded, policies, idle, worker, .. } in self.workers() {
+        for Shard { traffic, listeners, servers, forwarded, caching, policies, idle, worker, .. } in
+            self.workers()
+        {
             each(traffic, |names, series| sums.traffic.entry(names).or_default().add(series));
             each(listeners, |[name, _], series| sums.listeners.entry(name).or_default().add(series));
             each(servers, |names, series| sums.servers.entry(names).or_default().add(series));
             each(forwarded, |names, series| sums.forwarded.entry(names).or_default().add(series));
+            each(caching, |[name, _], series| add_caching(sums.caching.entry(name).or_default(), series));
             each(policies, |[name, _], series| sums.policies.entry(name).or_default().add(series));
             each(idle, |[name, _], count| *sums.idle.entry(name).or_default() += count.get());
             sums.log_phases_skipped += worker.skipped.get();
@@ -97,6 +105,12 @@ impl Metrics {
 
 fn each<V>(shown: &Shown<V>, mut add: impl FnMut(Names, &V)) {
     shown.all().into_iter().for_each(|(names, series)| add(names, &series));
+}
+
+fn add_caching(sum: &mut CachingSum, series: &Caching) {
+    for (result, reason, count) in series.counts().filter(|(_, _, count)| *count > 0) {
+        *sum.entry((result, reason)).or_default() += count;
+    }
 }
 
 fn add_words(sum: &mut Counts, more: impl Iterator<Item = (&'static str, u64)>) {

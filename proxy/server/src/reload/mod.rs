@@ -27,6 +27,7 @@ pub(crate) use self::history::{End, History, Report};
 use self::watch::{Fingerprint, Watcher, Written};
 use crate::access_log;
 use crate::acme::{self, Obtainer};
+use crate::cache;
 use crate::explain::{self, Recent};
 use crate::files;
 use crate::listener::{self, Inherited};
@@ -109,6 +110,7 @@ pub(crate) struct Status {
     pub(crate) config: Option<Arc<Config>>,
     pub(crate) plugins: Vec<PolicyStatus>,
     pub(crate) upstreams: Vec<Arc<Cluster>>,
+    pub(crate) caches: cache::Caches,
     /// The addresses that listeners have.
     pub(crate) listening: HashMap<Arc<str>, SocketAddr>,
     /// What the admin interface shows of itself, if it has TLS.
@@ -613,6 +615,8 @@ impl Control {
         let access_log = self.access_log(&config).map_err(|problem| vec![problem])?;
         let traces = self.traces(&config).map_err(|problem| vec![problem])?;
         let clusters = self.supervisor.build(&config, &client_tls).map_err(|problem| vec![problem])?;
+        let before = self.current.as_ref().map(|current| &current.caches);
+        let caches = cache::load(&config, before).map_err(|problem| vec![problem])?;
         let next = Snapshot {
             number: generation,
             config: config.clone(),
@@ -622,6 +626,7 @@ impl Control {
             on_demand: self.on_demand.clone(),
             clusters,
             files: roots,
+            caches,
             temporary: TemporaryFiles::new(&config, self.space.clone()),
             memory: self.memory.clone(),
             access_log,
@@ -645,6 +650,7 @@ impl Control {
         }
         self.space.set_limit(config.limits.temporary_space);
         self.memory.set_limit(config.limits.memory.unwrap_or_else(machine::memory_for_requests));
+        cache::adopt(&next.caches);
         self.supervisor.serve(&next.clusters);
         let clusters = next.clusters.clone();
         self.adopt(next, &opened);
@@ -869,10 +875,12 @@ impl Control {
         let mut upstreams: Vec<Arc<Cluster>> =
             self.current.iter().flat_map(|current| current.clusters.values().cloned()).collect();
         upstreams.sort_by(|one, other| one.name.cmp(&other.name));
+        let caches = self.current.as_ref().map(|current| current.caches.clone()).unwrap_or_default();
         let (plugins, listening) = (self.directory.status(), self.listening.clone());
         let admin_tls = self.current.as_ref().and_then(|current| current.tls.get(tls::ADMIN).cloned());
         let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
-        *status = Status { draining: status.draining, config, plugins, upstreams, listening, admin_tls };
+        *status =
+            Status { draining: status.draining, config, plugins, upstreams, caches, listening, admin_tls };
     }
 }
 

@@ -15,6 +15,7 @@ use std::sync::{Arc, MutexGuard, Weak};
 
 use bytes::Bytes;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
+use xxhash_rust::xxh3::Xxh3;
 
 use self::thread::Job;
 use super::Inner;
@@ -40,7 +41,7 @@ pub(crate) struct Disk {
 pub struct OnDisk {
     id: u64,
     size: u64,
-    checksum: u32,
+    checksum: u64,
     /// Its body was compared with its checksum, or written by this process.
     verified: AtomicBool,
     discarded: AtomicBool,
@@ -72,7 +73,7 @@ pub(super) struct Stored {
     pub(super) size: u64,
     /// In all.
     pub(super) length: u64,
-    pub(super) checksum: u32,
+    pub(super) checksum: u64,
     pub(super) disk: Arc<Disk>,
 }
 
@@ -86,12 +87,11 @@ pub enum Unopened {
 }
 
 /// A file that is being written.
-#[derive(Debug)]
 pub(super) struct Part {
     disk: Arc<Disk>,
     id: u64,
     file: Option<Arc<File>>,
-    checksum: crc32fast::Hasher,
+    checksum: Xxh3,
 }
 
 impl Disk {
@@ -137,7 +137,7 @@ impl Disk {
         self: &Arc<Self>,
         id: u64,
         size: u64,
-        checksum: u32,
+        checksum: u64,
         room: Arc<Room>,
     ) -> Arc<OnDisk> {
         let (verified, discarded) = (true.into(), false.into());
@@ -171,6 +171,12 @@ fn path(directory: &Path, id: u64, suffix: &str) -> PathBuf {
     directory.join(format!("{:02x}", id & 0xff)).join(format!("{id:016x}{suffix}"))
 }
 
+impl std::fmt::Debug for Part {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Part").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
 /// Of a file that `is_part` of what it is to be.
 fn suffix(is_part: bool) -> &'static str {
     if is_part { ".part" } else { "" }
@@ -179,7 +185,7 @@ fn suffix(is_part: bool) -> &'static str {
 impl Part {
     pub(super) fn new(disk: Arc<Disk>) -> Self {
         let id = disk.new_id();
-        Self { disk, id, file: None, checksum: crc32fast::Hasher::new() }
+        Self { disk, id, file: None, checksum: Xxh3::new() }
     }
 }
 

@@ -10,6 +10,7 @@ use std::os::unix::fs::FileExt;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use crate::decide::{Aged, Directives, Lifetime, Selection, Shielded};
 use crate::store::head::Head;
@@ -18,8 +19,9 @@ use crate::time::Time;
 
 /// The format; another one is another file.
 const MAGIC: [u8; 8] = *b"tdgcach1";
-/// Magic, size of the body, its checksum, size of what is known, its checksum, and one of all these.
-const FOOTER: usize = 36;
+/// Magic, size of the body, its checksum, size of what is known, its checksum, and one of all these: eight bytes each, but for
+/// the size of what is known.
+const FOOTER: usize = 44;
 /// What is known is mostly fields; `limits.response-headers` is far below.
 const MOST: u64 = 4 << 20;
 
@@ -42,11 +44,11 @@ pub(super) struct Kept {
     pub(super) key: Key,
     pub(super) head: Head,
     pub(super) size: u64,
-    pub(super) checksum: u32,
+    pub(super) checksum: u64,
 }
 
 /// What stands behind a body of this size and checksum.
-pub(super) fn tail(key: &Key, head: &Head, size: u64, checksum: u32) -> Vec<u8> {
+pub(super) fn tail(key: &Key, head: &Head, size: u64, checksum: u64) -> Vec<u8> {
     let fields = head.headers.iter().map(|(name, value)| (name.to_string(), value.as_bytes().to_vec()));
     let selected =
         head.selection.iter().map(|(name, value)| (name.to_string(), value.map(|value| value.to_vec())));
@@ -62,16 +64,15 @@ pub(super) fn tail(key: &Key, head: &Head, size: u64, checksum: u32) -> Vec<u8> 
         validity: head.validity(),
     };
     // Nothing in it can fail to be written.
-    let mut tail = postcard::to_stdvec(&record).unwrap_or_default();
-    let known = (tail.len() as u32, crc32fast::hash(&tail));
+    let mut tail = postcard::to_allocvec(&record).unwrap_or_default();
+    let known = (tail.len() as u32, xxh3_64(&tail));
     let mut footer = Vec::with_capacity(FOOTER);
     footer.extend_from_slice(&MAGIC);
     footer.extend_from_slice(&size.to_le_bytes());
     footer.extend_from_slice(&checksum.to_le_bytes());
     footer.extend_from_slice(&known.0.to_le_bytes());
     footer.extend_from_slice(&known.1.to_le_bytes());
-    footer.extend_from_slice(&[0; 4]);
-    footer.extend_from_slice(&crc32fast::hash(&footer).to_le_bytes());
+    footer.extend_from_slice(&xxh3_64(&footer).to_le_bytes());
     tail.extend_from_slice(&footer);
     tail
 }
@@ -82,16 +83,16 @@ pub(super) fn read(file: &File) -> io::Result<Option<Kept>> {
     let Some(at) = length.checked_sub(FOOTER as u64) else { return Ok(None) };
     let mut footer = [0; FOOTER];
     file.read_exact_at(&mut footer, at)?;
-    let number = |from: usize| u32::from_le_bytes([0, 1, 2, 3].map(|byte| footer[from + byte]));
-    let is_whole = footer[..8] == MAGIC && number(32) == crc32fast::hash(&footer[..32]);
-    let size = u64::from(number(8)) | u64::from(number(12)) << 32;
-    let (checksum, known, known_checksum) = (number(16), u64::from(number(20)), number(24));
+    let long = |from: usize| u64::from_le_bytes([0, 1, 2, 3, 4, 5, 6, 7].map(|byte| footer[from + byte]));
+    let known = u64::from(u32::from_le_bytes([24, 25, 26, 27].map(|byte: usize| footer[byte])));
+    let is_whole = footer[..8] == MAGIC && long(36) == xxh3_64(&footer[..36]);
+    let (size, checksum, known_checksum) = (long(8), long(16), long(28));
     if !is_whole || size.checked_add(known) != Some(at) || known > MOST {
         return Ok(None);
     }
     let mut record = vec![0; known as usize];
     file.read_exact_at(&mut record, size)?;
-    if crc32fast::hash(&record) != known_checksum {
+    if xxh3_64(&record) != known_checksum {
         return Ok(None);
     }
     let record = postcard::from_bytes(&record).ok();
@@ -119,8 +120,8 @@ fn unpack(record: Record) -> Option<(Key, Head)> {
 }
 
 /// The checksum of the first `size` bytes of a file.
-pub(super) fn checksum(file: &File, size: u64) -> io::Result<u32> {
-    let mut hasher = crc32fast::Hasher::new();
+pub(super) fn checksum(file: &File, size: u64) -> io::Result<u64> {
+    let mut hasher = Xxh3::new();
     let mut piece = vec![0; 256 << 10];
     let mut at = 0;
     while at < size {
@@ -129,5 +130,5 @@ pub(super) fn checksum(file: &File, size: u64) -> io::Result<u32> {
         hasher.update(&piece[..length]);
         at += length as u64;
     }
-    Ok(hasher.finalize())
+    Ok(hasher.digest())
 }

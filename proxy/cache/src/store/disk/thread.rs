@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rustix::fs::{FlockOperation, flock};
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::record::{self, Kept};
 use super::{OnDisk, Source, Stored, path, suffix};
@@ -227,7 +228,7 @@ impl Writer {
     /// Gives a body that is written whole its name, and has it found.
     fn complete(&mut self, source: &dyn Source, size: u64) {
         let Some(mut part) = source.part().take() else { return };
-        let checksum = part.checksum.clone().finalize();
+        let checksum = part.checksum.digest();
         let tail = record::tail(source.key(), source.head(), size, checksum);
         let whole = path(&self.directory, part.id, "");
         let named = part.file.as_ref().ok_or(io::ErrorKind::NotFound.into()).and_then(|file| {
@@ -247,7 +248,7 @@ impl Writer {
     fn store(&mut self, key: &Key, head: &Arc<Head>, body: &Bytes) {
         let Some(inner) = self.inner.upgrade() else { return };
         let Some(disk) = inner.disk() else { return };
-        let (size, checksum) = (body.len() as u64, crc32fast::hash(body));
+        let (size, checksum) = (body.len() as u64, xxh3_64(body));
         let tail = record::tail(key, head, size, checksum);
         let Some(reserved) = inner.reserve_on_disk(size + tail.len() as u64) else { return };
         let id = disk.new_id();
