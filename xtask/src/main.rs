@@ -9,6 +9,7 @@ mod build;
 mod command;
 mod docs;
 mod languages;
+mod package;
 mod pgo;
 mod test;
 mod wasm;
@@ -24,6 +25,8 @@ Usage: cargo xtask COMMAND
                                         and the tests that build and run such projects
   docs                                  the tables of the guide, from the descriptions in proxy/config/src/file
   demo                                  build, then `tidegate demo`
+  package                               a Debian package and an archive, to target/package
+    --quick                             of the binary of the tests
   bench [CASE…]                         CPU time, latency, memory and time to reload, beside the floor (the least a proxy on
                                         hyper does), nginx, HAProxy and Envoy where they are
     --list                              the cases; a name that ends with - stands for all that begin so
@@ -45,6 +48,8 @@ fn main() -> ExitCode {
         Some(("test", filters)) => test::run(filters),
         Some(("languages", [])) => languages::run_all(),
         Some(("docs", [])) => docs::write(),
+        Some(("package", [])) => package::pack(false),
+        Some(("package", [quick])) if quick == "--quick" => package::pack(true),
         Some(("demo", rest)) => build::everything(Profile::Quick).and_then(|built| built.demo(rest)),
         Some(("bench", rest)) => bench::measure(rest),
         _ => Err(USAGE.to_owned()),

@@ -7,6 +7,7 @@ mod init;
 mod inspect;
 mod names;
 mod new;
+mod pages;
 mod remote;
 mod replay;
 mod steer;
@@ -124,6 +125,16 @@ enum Command {
     },
     /// Print the JSON Schemas of tidegate.toml, NAME.toml and NAME.cases.toml.
     Schema,
+    /// Print what a shell completes these commands by.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Write a page for `man` of each command.
+    Manual {
+        /// Where they go.
+        directory: PathBuf,
+    },
 }
 
 #[derive(clap::Args)]
@@ -224,6 +235,8 @@ pub(crate) fn main() -> ExitCode {
         Command::Upstream { remote, form, command } => steer::upstream(&remote, &form, &command),
         Command::Cache { remote, form, command } => steer::cache(&remote, &form, &command),
         Command::Schema => schema(),
+        Command::Completions { shell } => pages::completions(shell),
+        Command::Manual { directory } => pages::manual(&directory),
     };
     result.unwrap_or_else(|error| {
         eprintln!("{error}");

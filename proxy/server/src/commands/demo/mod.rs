@@ -88,11 +88,14 @@ pub(crate) fn run(plugins: Option<PathBuf>, port: u16, acme: bool) -> Result<Exi
     server::run(root.join("tidegate.toml"), None).map_err(|error| error.to_string())
 }
 
-/// Beside the binary, where `cargo xtask build` leaves both.
+/// Beside the binary, where `cargo xtask build` leaves both, or where a package has them.
 pub(super) fn find_stock_policies() -> Result<PathBuf, String> {
-    let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.parent()?.join("plugins")));
-    beside
-        .filter(|directory| directory.join("router.wasm").exists())
+    let exe = std::env::current_exe().ok();
+    let root = exe.as_deref().and_then(|exe| exe.parent()?.parent());
+    let places = ["plugins", "share/tidegate/plugins"].map(|place| Some(root?.join(place)));
+    let mut places = places.into_iter().flatten();
+    places
+        .find(|directory| directory.join("router.wasm").exists())
         .ok_or_else(|| "where are the stock policies? Build them with `cargo xtask build` and name their directory with --plugins".to_owned())
 }
 
