@@ -524,7 +524,7 @@ async fn a_client_that_asks_for_a_name_waits_for_its_certificate() {
     // Who is not allowed costs the authority nothing, and a name that is none not even a question.
     for name in ["bad.test", "bad.test", "localhost"] {
         let error =
-            proxy.tls("secure", &TlsOptions::new(acme.authority(), name)).await.err().expect("an alert");
+            proxy.tls("secure", &TlsOptions::new(acme.authority(), name)).await.expect_err("an alert");
         assert!(error.to_string().contains("AccessDenied"), "{error}");
     }
     proxy.access_log().wait(&["\"tls-name\"", "\"server_name\":\"bad.test\""]).await;

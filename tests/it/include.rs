@@ -18,7 +18,7 @@ async fn files_that_come_and_go_are_taken_up() {
         )
         .start()
         .await;
-    assert_eq!(proxy.get("/").await.json()["origin"], "app");
+    assert_eq!(proxy.get("/").await.json()["upstream"], "app");
 
     let file = proxy.folder().join("conf.d/api.toml");
     let servers = async || {
@@ -32,5 +32,5 @@ async fn files_that_come_and_go_are_taken_up() {
     until("the upstream is there", servers).await;
     fs::remove_file(&file).expect("it is ours");
     until("the upstream is gone", async || !servers().await).await;
-    assert_eq!(proxy.get("/").await.json()["origin"], "app");
+    assert_eq!(proxy.get("/").await.json()["upstream"], "app");
 }

@@ -31,11 +31,11 @@ pub(crate) fn read<T: DeserializeOwned + JsonSchema + 'static>(
     for (index, (source, start)) in sources.iter().zip(report.lines.starts().collect::<Vec<_>>()).enumerate()
     {
         let mut table = parsed(source, start, &mut report)?;
-        if index > 0 {
-            if let Some((key, _)) = table.remove_entry("include") {
-                let help = "name all files in the one that is given to --config".to_owned();
-                report.add(key.span().start, "an included file includes no others", Some(help));
-            }
+        if index > 0
+            && let Some((key, _)) = table.remove_entry("include")
+        {
+            let help = "name all files in the one that is given to --config".to_owned();
+            report.add(key.span().start, "an included file includes no others", Some(help));
         }
         merge(&mut all, table, "", &mut report);
     }

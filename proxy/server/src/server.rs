@@ -50,7 +50,7 @@ pub(crate) enum Error {
     Host(#[from] tidegate_plugin_host::HostError),
 }
 
-/// The answer to whoever asked for an upgrade has this long to be written before the process begins to end.
+/// In an upgrade, for workers to leave their listeners, and for the answer to whoever asked to be written.
 const ANSWER: Duration = Duration::from_secs(5);
 
 /// Serves until it is told to stop, then drains. SIGHUP reloads, and SIGUSR2 has `program` take the place of this process.
@@ -159,19 +159,18 @@ pub(crate) fn run(file: PathBuf, program: Option<Program>) -> Result<ExitCode, E
         let end = signals.until_ended(&handle, &stop, &mut succession, interface.as_ref()).await;
         // As the generation that serves now has them.
         let timeouts = handle.status().config.map_or(config.timeouts, |serving| serving.timeouts);
-        let (limit, tunnels) = (timeouts.drain, timeouts.drain_tunnels);
-        let mut drain = Drain { limit, tunnels, taken_over: Arc::default() };
+        let mut drain = Drain { limit: timeouts.drain, tunnels: timeouts.drain_tunnels };
         match end {
             End::Stopped(stopping) => {
                 notifier.stopping();
                 match signals.delay(&handle, stopping, timeouts.drain_delay).await {
-                    Stop::AtOnce => drain = at_once(),
+                    Stop::AtOnce => drain = AT_ONCE,
                     Stop::Later | Stop::Now => tell_of(&drain),
                 }
             }
             End::Upgraded(upgraded) => {
                 watchdog.abort();
-                drain.taken_over = give_way(upgraded, interface.take(), &notifier).await;
+                give_way(upgraded, &workers, interface.take(), &notifier).await;
                 handle.announce_drain();
                 tell_of(&drain);
             }
@@ -260,19 +259,36 @@ fn gate(before: Arc<Waiting>, state: State) -> reload::Gate {
     })
 }
 
-/// Leaves new connections to the process that serves in place of this one, and tells whoever asked for that. Gives the
-/// listeners that it has taken over.
+/// Leaves new connections to the process that serves in place of this one, and tells whoever asked for that.
 async fn give_way(
     upgraded: Upgraded,
+    workers: &[thread::Handle],
     interface: Option<admin::Bound>,
     notifier: &Notifier,
-) -> Arc<[Arc<str>]> {
+) {
     let Upgraded { asked, serving, taken_over, socket } = upgraded;
     let process = serving.process;
     tracing::info!(target: "upgrade", process, "another process serves in place of this one");
     if let Some(interface) = interface {
         interface.leave(socket);
     }
+    // Who knows of the upgrade reaches the new one from then on.
+    let mut left = Vec::new();
+    for worker in workers {
+        let (done, wait) = oneshot::channel();
+        // Fails for a worker that has ended, which only a panic could do.
+        if worker.commands.send(Command::Leave { listeners: taken_over.clone(), done }).await.is_ok() {
+            left.push(wait);
+        }
+    }
+    let all_left = async {
+        for worker in left {
+            // Dropped when the worker has done it.
+            let _ = worker.await;
+        }
+    };
+    // One that hangs accepts nothing either.
+    let _ = timeout(ANSWER, all_left).await;
     notifier.succeeded_by(process);
     // The new one may speak for the service from now on.
     drop(serving);
@@ -283,7 +299,6 @@ async fn give_way(
             let _ = timeout(ANSWER, written).await;
         }
     }
-    taken_over
 }
 
 fn tell_of(drain: &Drain) {
@@ -291,16 +306,14 @@ fn tell_of(drain: &Drain) {
 }
 
 /// Nothing is waited for.
-fn at_once() -> Drain {
-    Drain { limit: Duration::ZERO, tunnels: Duration::ZERO, taken_over: Arc::default() }
-}
+const AT_ONCE: Drain = Drain { limit: Duration::ZERO, tunnels: Duration::ZERO };
 
 /// Has all workers end; false if one of them panicked.
 async fn drain_workers(workers: Vec<thread::Handle>, drain: Drain, stops: &mut Stops) -> bool {
     let commands: Vec<_> = workers.iter().map(|worker| worker.commands.clone()).collect();
     for worker in &commands {
         // Fails only if the worker has ended already.
-        let _ = worker.send(Command::Drain(drain.clone())).await;
+        let _ = worker.send(Command::Drain(drain)).await;
     }
     let joined = move || workers.into_iter().all(|worker| worker.thread.join().is_ok());
     let mut joined = tokio::task::spawn_blocking(joined);
@@ -309,7 +322,7 @@ async fn drain_workers(workers: Vec<thread::Handle>, drain: Drain, stops: &mut S
         () = stops.again() => {}
     }
     for worker in &commands {
-        let _ = worker.send(Command::Drain(at_once())).await;
+        let _ = worker.send(Command::Drain(AT_ONCE)).await;
     }
     joined.await.unwrap_or(false)
 }

@@ -33,6 +33,9 @@ use tidegate_io::proxy_protocol::{self, Header};
 /// leave most of them idle; when the disk is slow, more would only wait for each other.
 const DISK_THREADS: usize = 8;
 
+/// Sockets with the names of their listeners.
+type Lent = Vec<(Arc<str>, StdListener)>;
+
 /// What the control side tells a worker.
 pub(crate) enum Command {
     /// Serve by this generation from now on. `done` is dropped when the worker does.
@@ -40,7 +43,9 @@ pub(crate) enum Command {
     /// Accept on these sockets as well, for listeners of the generation. `done` as above.
     Listen { opened: Vec<(Arc<str>, StdListener)>, done: oneshot::Sender<()> },
     /// Copies of all sockets that are accepted on.
-    Lend(oneshot::Sender<io::Result<Vec<(Arc<str>, StdListener)>>>),
+    Lend(oneshot::Sender<io::Result<Lent>>),
+    /// Accept no more on the sockets of these listeners: another process does. `done` as above.
+    Leave { listeners: Arc<[Arc<str>]>, done: oneshot::Sender<()> },
     /// Take no new connections, finish what is in flight within these bounds, and end; at once if it drains already.
     Drain(Drain),
 }
@@ -118,12 +123,13 @@ fn run(runtime: &LocalRuntime, beginning: Beginning, mut queue: mpsc::Receiver<C
                     // Who asked waits for it.
                     let _ = reply.send(all.map(|(name, socket)| Ok((name, socket.lend()?))).collect());
                 }
+                Command::Leave { listeners, done } => {
+                    let left = listeners.iter().filter_map(|name| listening.remove(name));
+                    left.flatten().for_each(listener::Listening::leave);
+                    drop(done);
+                }
                 Command::Drain(drain) => {
-                    for (name, sockets) in listening {
-                        if drain.taken_over.contains(&name) {
-                            sockets.into_iter().for_each(listener::Listening::leave);
-                        }
-                    }
+                    drop(listening);
                     worker.draining.send_replace(true);
                     tokio::select! {
                         () = worker.drained(drain) => {}

@@ -75,13 +75,11 @@ pub(crate) struct Beginning {
 }
 
 /// How long what is in flight may go on when a worker is to end.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Drain {
     pub(crate) limit: Duration,
     /// The same for tunnels, which do not end by themselves.
     pub(crate) tunnels: Duration,
-    /// The listeners whose connections another process accepts from now on.
-    pub(crate) taken_over: Arc<[Arc<str>]>,
 }
 
 impl Worker {

@@ -258,6 +258,9 @@ struct Agent {
     is_apart: bool,
 }
 
+/// What became of a name that was attended to, by which settings.
+type Done = Result<(Id, (Arc<Context>, Result<Attended, Undecided>)), JoinError>;
+
 /// A name.
 #[derive(Default)]
 struct Entry {
@@ -510,7 +513,7 @@ impl Agent {
         }
     }
 
-    fn finished(&mut self, done: Result<(Id, (Arc<Context>, Result<Attended, Undecided>)), JoinError>) {
+    fn finished(&mut self, done: Done) {
         let id = done.as_ref().map_or_else(JoinError::id, |(id, _)| *id);
         let Some(name) = self.running.remove(&id) else { return };
         let Some(entry) = self.entries.get_mut(&name) else { return };

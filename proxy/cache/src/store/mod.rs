@@ -582,10 +582,10 @@ impl Inner {
         let memory = Some(InMemory { bytes, room });
         let object = Arc::new(Object { key: key.clone(), head, size, memory, file: None });
         self.insert(&object, since);
-        if let Some(disk) = self.disk() {
-            if let Some(bytes) = object.bytes() {
-                disk.store(key, &object.head, bytes);
-            }
+        if let Some(disk) = self.disk()
+            && let Some(bytes) = object.bytes()
+        {
+            disk.store(key, &object.head, bytes);
         }
         object
     }

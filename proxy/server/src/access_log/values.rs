@@ -256,11 +256,11 @@ impl Format {
             LogField::DurationUs => out.number(Some(values.duration_us)),
             LogField::UpstreamUs => out.number(values.upstream_us),
             LogField::Cache => match values.cache {
-                Some(cached) => out.plain(cached.result),
+                Some(cached) => out.plain(cached.result.as_bytes()),
                 None => return out.absent(),
             },
             LogField::CacheReason => match values.cache.and_then(|cached| cached.reason) {
-                Some(reason) => out.plain(reason),
+                Some(reason) => out.plain(reason.as_bytes()),
                 None => return out.absent(),
             },
             LogField::UserAgent => out.bytes(values.user_agent),

@@ -158,8 +158,9 @@ pub(crate) async fn watchdog(notifier: Notifier, is_well: impl Fn(Duration) -> b
     let mut ticks = interval((Duration::from_micros(within) / 2).max(SHORTEST));
     loop {
         ticks.tick().await;
-        if is_well(STUCK)
-            && let Some(telling) = &notifier.0
+        if let Some(telling) = &notifier.0
+            && telling.waiting.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+            && is_well(STUCK)
         {
             // Where there is no room, there are signs of life that were not read yet.
             let _ = telling

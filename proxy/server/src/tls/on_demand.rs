@@ -11,10 +11,13 @@ use tidegate_acme::{Denied, Stored};
 
 use super::certificates::Certificate;
 
+/// A certificate, and what was read of it.
+type Read = (Weak<Stored>, Arc<CertifiedKey>);
+
 /// The same for all workers.
 pub(crate) struct OnDemand {
     obtained: Arc<tidegate_acme::OnDemand>,
-    read: Mutex<HashMap<String, (Weak<Stored>, Arc<CertifiedKey>)>>,
+    read: Mutex<HashMap<String, Read>>,
 }
 
 impl OnDemand {

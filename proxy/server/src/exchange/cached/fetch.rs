@@ -43,6 +43,7 @@ pub(super) struct Fetch<'a> {
 }
 
 /// What came of it.
+#[expect(clippy::large_enum_variant, reason = "it is taken apart at once")]
 pub(super) enum Fetched {
     /// This is stored: refreshed, or still stale as the origin failed.
     Stored(Arc<Object>, Status),

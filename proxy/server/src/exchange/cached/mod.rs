@@ -204,6 +204,7 @@ struct Search<'a> {
 }
 
 /// What follows from a look at what is stored.
+#[expect(clippy::large_enum_variant, reason = "it is taken apart at once")]
 enum Step {
     Answer(Response),
     /// What was found is not there after all.
