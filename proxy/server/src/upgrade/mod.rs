@@ -6,7 +6,7 @@
 //!                                 ◀──────   ready
 //!   limits, stores, servers, go   ──────▶   accepts connections
 //!                                 ◀──────   serving
-//!   answers who asked, drains
+//!   accepts no more, answers who asked, drains
 //! ```
 //!
 //! Both accept on the same sockets for a moment, so that nothing waits and nothing is lost. Until the new process has said that it
