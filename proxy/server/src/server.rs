@@ -1,7 +1,7 @@
 //! Assembles the proxy from its configuration and runs it until it is told to stop.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread::{JoinHandle, available_parallelism};
@@ -58,7 +58,7 @@ pub(crate) fn run(file: PathBuf, program: Option<Program>) -> Result<ExitCode, E
     let before = Predecessor::find()?;
     // There are no other threads yet, which could read the environment that this changes.
     let (passed, unknown) = if before.is_some() { Default::default() } else { systemd::sockets() };
-    let config = read(&file)?;
+    let config = sources::config(&file).map_err(Error::Config)?;
     let log = log::init(config.log)?;
     for warning in unknown {
         tracing::warn!(target: "systemd", "{warning}");
@@ -195,10 +195,6 @@ pub(crate) fn run(file: PathBuf, program: Option<Program>) -> Result<ExitCode, E
     // Until here, everything that is logged is written.
     drop(log);
     Ok(if whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-fn read(file: &Path) -> Result<Config, Error> {
-    sources::config(file).map_err(Error::Config)
 }
 
 /// How many there are to be.

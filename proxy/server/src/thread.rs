@@ -215,7 +215,7 @@ async fn begin_connection(
         let held = (admitted, counted);
         return serve_stream(worker, log_phases, generation, connection, held, stream, None);
     };
-    let on_demand = Some(&*generation.on_demand);
+    let on_demand = &*generation.on_demand;
     let obtained = generation.challenges.as_deref().map(|challenges| tls::Obtained { challenges, on_demand });
     match tls::accept(stream, &tls, obtained, config.timeouts.tls_handshake).await {
         // An authority has seen what it wanted to see.

@@ -280,7 +280,8 @@ impl Cache {
     }
 
     /// Calls this when all that was to be written before is on the disk, or will never be.
-    pub fn when_written(&self, done: impl FnOnce() + Send + 'static) {
+    #[cfg(test)]
+    fn when_written(&self, done: impl FnOnce() + Send + 'static) {
         match self.inner.disk() {
             Some(disk) => disk.when_done(Box::new(done)),
             None => done(),
@@ -336,32 +337,6 @@ impl Lead {
             flight.land(Landing::Growing(growing.clone()));
         }
         Ok(Writer::new(growing))
-    }
-
-    /// Stores a response whose body is there.
-    ///
-    /// # Errors
-    /// There is no room; those who wait are told.
-    pub fn store(mut self, head: Head, body: Bytes) -> Result<Arc<Object>, Refusal> {
-        let inner = self.inner.clone();
-        let size = body.len() as u64;
-        let stored = if size > inner.largest() {
-            Err(Refusal::TooLarge)
-        } else {
-            let held = inner.with_room(&self.key, head).zip(inner.reserve_in_memory(size));
-            held.ok_or(Refusal::NoRoom)
-        };
-        match stored {
-            Err(refusal) => {
-                self.refuse(refusal);
-                Err(refusal)
-            }
-            Ok((head, held)) => {
-                let object = inner.store_in_memory(&self.key, head, body, held, self.since);
-                self.land(Landing::Object(object.clone()));
-                Ok(object)
-            }
-        }
     }
 
     /// The origin says that a stored response is good: it is fresh again, with the fields of the 304 in `news`.
@@ -456,18 +431,9 @@ impl Inner {
     }
 
     fn grow_in_memory(&self, reserved: &mut Reserved, bytes: u64) -> bool {
-        if bytes > self.memory.limit() {
-            return false;
-        }
-        loop {
-            if reserved.grow(bytes) {
-                return true;
-            }
-            // Without bodies, it is heads that take the memory: those of files.
-            if !self.evict_from_memory() && self.evict_from_disk(1) == 0 {
-                return false;
-            }
-        }
+        // Without bodies, it is heads that take the memory: those of files.
+        let evict = || self.evict_from_memory() || self.evict_from_disk(1) > 0;
+        grow(&self.memory, reserved, bytes, evict)
     }
 
     fn reserve_on_disk(&self, bytes: u64) -> Option<Reserved> {
@@ -476,17 +442,7 @@ impl Inner {
     }
 
     fn grow_on_disk(&self, reserved: &mut Reserved, bytes: u64) -> bool {
-        if bytes > self.on_disk.limit() {
-            return false;
-        }
-        loop {
-            if reserved.grow(bytes) {
-                return true;
-            }
-            if self.evict_from_disk(1) == 0 {
-                return false;
-            }
-        }
+        grow(&self.on_disk, reserved, bytes, || self.evict_from_disk(1) > 0)
     }
 
     /// Lets go of one body in memory; false if there is none. Where it has a file it is found there.
@@ -735,4 +691,17 @@ impl Inner {
                 Meant::Purge(purge) => purge.means(object),
             })
     }
+}
+
+/// Takes so many bytes more of a tier, where what is in the way is evicted as long as that helps; whether it did.
+fn grow(tier: &Tier, reserved: &mut Reserved, bytes: u64, evict: impl Fn() -> bool) -> bool {
+    if bytes > tier.limit() {
+        return false;
+    }
+    while !reserved.grow(bytes) {
+        if !evict() {
+            return false;
+        }
+    }
+    true
 }

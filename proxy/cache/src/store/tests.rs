@@ -46,7 +46,15 @@ fn lead(cache: &Cache, target: &str) -> Lead {
 
 fn store(cache: &Cache, target: &str, body: &[u8]) -> Arc<Object> {
     let head = head(&HeaderMap::new(), &[HOUR, ("etag", "\"a\"")]);
-    lead(cache, target).store(head, Bytes::copy_from_slice(body)).expect("there is room")
+    keep(lead(cache, target), head, Bytes::copy_from_slice(body));
+    found(cache, target).expect("it is stored")
+}
+
+/// Stores a response whose body comes at once.
+fn keep(lead: Lead, head: Head, body: Bytes) {
+    let writer = lead.grow(head, Some(body.len() as u64)).expect("there is room");
+    writer.push(body);
+    writer.finish();
 }
 
 fn found(cache: &Cache, target: &str) -> Option<Arc<Object>> {
@@ -124,7 +132,7 @@ fn what_is_stored_is_found_by_its_whole_key_and_for_its_requests() {
     for language in ["de", "en", "fr", "es", "it"] {
         let asked = fields(&[("accept-language", language)]);
         let head = head(&asked, &[HOUR, ("vary", "accept-language")]);
-        cache.ask_alone(&key("/v"), Time::now()).store(head, Bytes::from(language)).expect("there is room");
+        keep(cache.ask_alone(&key("/v"), Time::now()), head, Bytes::from(language));
     }
     let body = |language| match cache.find(&key("/v"), &fields(&[("accept-language", language)])) {
         Found::Object(object) => object.bytes().cloned(),
@@ -347,7 +355,7 @@ fn what_is_purged_is_stale_and_what_is_invalidated_of_no_use() {
     let cache = open(&directory);
     let tagged = |target: &str, tag: &'static str| {
         let head = head(&HeaderMap::new(), &[HOUR, ("etag", "\"a\""), ("cache-tag", tag)]);
-        lead(&cache, target).store(head, Bytes::from_static(b"body")).expect("there is room");
+        keep(lead(&cache, target), head, Bytes::from_static(b"body"));
     };
     tagged("/a/1", "red, blue");
     tagged("/a/2", "blue");
@@ -384,12 +392,12 @@ fn a_purge_counts_for_what_is_on_its_way() {
     let after = lead(&cache, "/a");
     let head = || head(&HeaderMap::new(), &[HOUR]);
     for lead in [before, other] {
-        lead.store(head(), Bytes::from_static(b"old")).expect("there is room");
+        keep(lead, head(), Bytes::from_static(b"old"));
     }
     let staleness = |target| found(&cache, target).expect("it is stored").head().staleness(Time::now());
     assert_eq!(staleness("/a"), Staleness::Invalid);
     assert!(matches!(staleness("/b"), Staleness::Fresh(_)));
-    after.store(head(), Bytes::from_static(b"new")).expect("there is room");
+    keep(after, head(), Bytes::from_static(b"new"));
     assert!(matches!(staleness("/a"), Staleness::Fresh(_)));
 }
 

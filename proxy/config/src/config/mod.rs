@@ -121,10 +121,15 @@ impl Config {
         tables.flat_map(|tls| &tls.acme).collect()
     }
 
+    /// Who decides which names clients can have certificates for, where a listener obtains some on demand.
+    pub fn on_demand(&self) -> Option<&OnDemand> {
+        let mut tables = self.listeners.values().filter_map(|listener| listener.tls.as_ref());
+        self.acme.on_demand.as_ref().filter(|_| tables.any(|tls| tls.on_demand))
+    }
+
     /// Whether the proxy obtains certificates: of names that it knows, or on demand.
     pub fn obtains_certificates(&self) -> bool {
-        let mut tables = self.listeners.values().filter_map(|listener| listener.tls.as_ref());
-        tables.any(|tls| tls.on_demand || !tls.acme.is_empty())
+        self.on_demand().is_some() || !self.acme_names().is_empty()
     }
 
     /// The servers of an upstream, as JSON has what `servers` in the file has. No host names: whoever writes this knows

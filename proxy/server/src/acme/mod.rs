@@ -26,7 +26,7 @@ use crate::{regular, tls};
 pub(crate) fn files(config: &Config) -> impl Iterator<Item = PathBuf> {
     let used = config.obtains_certificates();
     let authorities = config.acme.authorities.iter().filter(move |_| used);
-    let names = match config.acme.on_demand.as_ref().filter(|_| used).map(|on_demand| &on_demand.by) {
+    let names = match config.on_demand().map(|on_demand| &on_demand.by) {
         Some(AllowedBy::Names(file)) => Some(file.clone()),
         Some(AllowedBy::Url(_)) | None => None,
     };
@@ -203,9 +203,7 @@ fn settings(config: &Config, storage: Storage) -> Result<Settings, Problem> {
             Some(Dns { records, wait: hook.wait })
         }
     };
-    let in_use =
-        config.listeners.values().filter_map(|listener| listener.tls.as_ref()).any(|tls| tls.on_demand);
-    let demanded = match acme.on_demand.as_ref().filter(|_| in_use) {
+    let demanded = match config.on_demand() {
         None => None,
         Some(on_demand) => {
             let permit = permits::open(&on_demand.by).map_err(|(key, message)| {

@@ -37,9 +37,7 @@ pub(super) fn lines(config: &Config, obtained: &Certificates) -> Vec<String> {
     if names.len() > MOST {
         lines.push(format!("certificates for {} further names", names.len() - MOST));
     }
-    let on_demand =
-        config.listeners.values().filter_map(|listener| listener.tls.as_ref()).any(|tls| tls.on_demand);
-    if let Some(allowed) = config.acme.on_demand.as_ref().filter(|_| on_demand) {
+    if let Some(allowed) = config.on_demand() {
         let by = match &allowed.by {
             AllowedBy::Url(url) => url.clone(),
             AllowedBy::Names(file) => file.display().to_string(),

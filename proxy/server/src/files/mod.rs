@@ -17,6 +17,7 @@ mod media;
 mod memory;
 mod open;
 mod path;
+pub(crate) mod ranges;
 mod send;
 mod sibling;
 
@@ -30,7 +31,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use tidegate_config::{self as config, Config, Problem};
 use tidegate_message::conditional::{Outcome, Validators};
 use tidegate_message::fields::tokens;
-use tidegate_message::range::{Multipart, Part, Selection};
+use tidegate_message::range::Selection;
 use tidegate_message::{RequestHead, ResponseHead};
 use tidegate_plugin_host::PathPatterns;
 use tokio::task::spawn_blocking;
@@ -302,31 +303,10 @@ fn respond(root: &Root, request: &RequestHead, found: Representation) -> (Respon
         true => Selection::of(asked, size),
         false => Selection::Whole,
     };
-    let (status, segments) = match selection {
-        Selection::Whole => {
-            headers.insert(header::CONTENT_TYPE, kind);
-            let all = (size > 0).then_some(Segment::File(Part { first: 0, length: size }));
-            (StatusCode::OK, Vec::from_iter(all))
-        }
-        Selection::One(part) => {
-            headers.insert(header::CONTENT_TYPE, kind);
-            headers.insert(header::CONTENT_RANGE, ascii(part.content_range(size)));
-            (StatusCode::PARTIAL_CONTENT, vec![Segment::File(part)])
-        }
-        Selection::Several(parts) => {
-            let multipart = Multipart::draw();
-            headers.insert(header::CONTENT_TYPE, multipart.content_type());
-            let segments = parts.iter().enumerate().flat_map(|(index, part)| {
-                let before = multipart.before(index == 0, *part, size, &kind);
-                [Segment::Text(before.into()), Segment::File(*part)]
-            });
-            let end = Segment::Text(multipart.end().into());
-            (StatusCode::PARTIAL_CONTENT, segments.chain([end]).collect())
-        }
-        Selection::Nothing => {
-            let range = (header::CONTENT_RANGE, ascii(format!("bytes */{size}")));
-            return status(StatusCode::RANGE_NOT_SATISFIABLE, Some(range));
-        }
+    headers.insert(header::CONTENT_TYPE, kind);
+    let Some((status, segments)) = ranges::select(selection, size, &mut headers) else {
+        let range = (header::CONTENT_RANGE, ranges::unsatisfied(size));
+        return status(StatusCode::RANGE_NOT_SATISFIABLE, Some(range));
     };
     let length: u64 = segments.iter().map(Segment::len).sum();
     headers.insert(header::CONTENT_LENGTH, length.into());
@@ -337,9 +317,4 @@ fn respond(root: &Root, request: &RequestHead, found: Representation) -> (Respon
         false => Body::boxed(FileBody::new(root.name.clone(), Arc::new(file), segments)),
     };
     (head, body)
-}
-
-/// A value that the proxy made of numbers.
-fn ascii(value: String) -> HeaderValue {
-    HeaderValue::try_from(value).expect("digits and ASCII signs")
 }

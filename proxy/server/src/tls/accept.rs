@@ -106,8 +106,7 @@ fn reason(error: &io::Error) -> Reason {
 #[derive(Clone, Copy)]
 pub(crate) struct Obtained<'a> {
     pub(crate) challenges: &'a Challenges,
-    /// Where a listener obtains some when a client asks.
-    pub(crate) on_demand: Option<&'a OnDemand>,
+    pub(crate) on_demand: &'a OnDemand,
 }
 
 /// Shakes hands within `limit`. `None`: it was an authority that looks whether a name is the proxy's, and was answered.

@@ -11,13 +11,13 @@ use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use tidegate_acme::ALPN;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
-use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
+use tokio_rustls::{LazyConfigAcceptor, StartHandshake};
 
 use super::accept::{Failed, Obtained, Reason};
 use super::certificates::of_pem;
 use super::config::Terms;
-use super::on_demand::refusing;
+use super::on_demand::{OnDemand, refusing};
 
 /// Shakes hands by the listener's terms; or, with an authority that looks at a name of ours, by what it wants to see, and says
 /// nothing more. Such a handshake asks for no client certificate and carries no request.
@@ -37,26 +37,34 @@ pub(super) async fn accept(
         None => None,
     };
     let Some(answer) = answer else {
-        let name = hello.server_name();
-        let on_demand = obtained.on_demand.filter(|_| terms.on_demand && !terms.certificates.has(name));
-        let config = match on_demand {
-            None => terms.config.clone(),
-            Some(on_demand) => match Box::pin(on_demand.serving(&terms.config, name)).await {
-                Ok(config) => config,
-                Err(denied) => {
-                    let (error, name) = (io::Error::other(denied.reason()), name.map(str::to_owned));
-                    // Fails, and says so to the client.
-                    let _ = handshake.into_stream(refusing(&terms.config)).await;
-                    return Err(Failed { reason: Reason::Name, error, name });
-                }
-            },
-        };
-        return Ok(Some(handshake.into_stream(config).await?));
+        return by_terms(handshake, terms, obtained.on_demand).await.map(Some);
     };
     let config = answering(&answer.pem).map_err(io::Error::other)?;
     let mut stream = handshake.into_stream(Arc::new(config)).await?;
     stream.shutdown().await?;
     Ok(None)
+}
+
+/// Shakes hands by the listener's terms, and with a certificate that is obtained now for a name that they have none for.
+async fn by_terms(
+    handshake: StartHandshake<TcpStream>,
+    terms: &Terms,
+    on_demand: &OnDemand,
+) -> Result<TlsStream<TcpStream>, Failed> {
+    let hello = handshake.client_hello();
+    let name = hello.server_name();
+    if !terms.on_demand || terms.certificates.has(name) {
+        return Ok(handshake.into_stream(terms.config.clone()).await?);
+    }
+    match Box::pin(on_demand.serving(&terms.config, name)).await {
+        Ok(config) => Ok(handshake.into_stream(config).await?),
+        Err(denied) => {
+            let (error, name) = (io::Error::other(denied.reason()), name.map(str::to_owned));
+            // Fails, and says so to the client.
+            let _ = handshake.into_stream(refusing(&terms.config)).await;
+            Err(Failed { reason: Reason::Name, error, name })
+        }
+    }
 }
 
 /// Shows one certificate, and speaks the one protocol.

@@ -22,9 +22,22 @@ use crate::store::key::Key;
 /// What there is to do.
 pub(super) enum Job {
     Write(Arc<dyn Source>),
-    Store { key: Key, head: Arc<Head>, body: Bytes },
-    Update { key: Key, head: Arc<Head>, file: Arc<OnDisk> },
-    Remove { id: u64, is_part: bool },
+    Store {
+        key: Key,
+        head: Arc<Head>,
+        body: Bytes,
+    },
+    Update {
+        key: Key,
+        head: Arc<Head>,
+        file: Arc<OnDisk>,
+    },
+    Remove {
+        id: u64,
+        is_part: bool,
+    },
+    /// All that was asked for before is done.
+    #[cfg(test)]
     Done(Box<dyn FnOnce() + Send>),
     End,
 }
@@ -36,6 +49,7 @@ impl std::fmt::Debug for Job {
             Self::Store { .. } => "Store",
             Self::Update { .. } => "Update",
             Self::Remove { .. } => "Remove",
+            #[cfg(test)]
             Self::Done(_) => "Done",
             Self::End => "End",
         })
@@ -169,9 +183,6 @@ impl Writer {
     }
 
     fn perform(&mut self, job: Job) {
-        if let Job::Done(done) = job {
-            return done();
-        }
         let has_lock = self.lock.is_some();
         match job {
             Job::Write(source) if has_lock => self.write(&*source),
@@ -186,7 +197,9 @@ impl Writer {
             Job::Remove { id, is_part } => {
                 self.remove(&path(&self.directory, id, suffix(is_part)));
             }
-            Job::Update { .. } | Job::Done(_) | Job::End => {}
+            #[cfg(test)]
+            Job::Done(done) => done(),
+            Job::Update { .. } | Job::End => {}
         }
     }
 

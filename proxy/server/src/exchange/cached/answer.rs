@@ -4,18 +4,18 @@ use std::io::Read;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use tidegate_body::Body;
 use tidegate_cache::Time;
 use tidegate_cache::decide::{self, Answer, Status};
 use tidegate_cache::store::{Growing, Head, Object, Unopened};
-use tidegate_message::range::{Multipart, Part, Selection};
+use tidegate_message::range::{Part, Selection};
 use tidegate_message::{RequestHead, ResponseHead};
 use tokio::task::spawn_blocking;
 
 use super::body::GrowingBody;
 use crate::cache::Settings;
-use crate::files::{FileBody, Segment};
+use crate::files::{FileBody, Segment, ranges};
 
 /// How the request was met (RFC 9211).
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
@@ -165,34 +165,17 @@ fn parts(
     selection: Selection,
 ) -> (ResponseHead, Body) {
     let mut headers = stored.headers.clone();
-    let text = |text: String| HeaderValue::try_from(text).expect("digits and ASCII signs");
-    let segments = match selection {
-        Selection::Whole => Vec::new(),
-        Selection::Nothing => {
-            headers = HeaderMap::new();
-            headers.insert(header::CONTENT_RANGE, text(format!("bytes */{size}")));
-            headers.insert(header::CONTENT_LENGTH, 0.into());
-            let mut head = ResponseHead::new(StatusCode::RANGE_NOT_SATISFIABLE, headers);
-            head.content_length = Some(0);
-            return (head, Body::empty());
-        }
-        Selection::One(part) => {
-            headers.insert(header::CONTENT_RANGE, text(part.content_range(size)));
-            vec![Segment::File(part)]
-        }
-        Selection::Several(parts) => {
-            let multipart = Multipart::draw();
-            let octets = HeaderValue::from_static("application/octet-stream");
-            let kind = headers.insert(header::CONTENT_TYPE, multipart.content_type()).unwrap_or(octets);
-            let pieces = parts.iter().enumerate().flat_map(|(index, part)| {
-                [Segment::Text(multipart.before(index == 0, *part, size, &kind).into()), Segment::File(*part)]
-            });
-            pieces.chain([Segment::Text(multipart.end().into())]).collect()
-        }
+    let Some((status, segments)) = ranges::select(selection, size, &mut headers) else {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_RANGE, ranges::unsatisfied(size));
+        headers.insert(header::CONTENT_LENGTH, 0.into());
+        let mut head = ResponseHead::new(StatusCode::RANGE_NOT_SATISFIABLE, headers);
+        head.content_length = Some(0);
+        return (head, Body::empty());
     };
     let length: u64 = segments.iter().map(Segment::len).sum();
     headers.insert(header::CONTENT_LENGTH, length.into());
-    let mut head = ResponseHead::new(StatusCode::PARTIAL_CONTENT, headers);
+    let mut head = ResponseHead::new(status, headers);
     head.content_length = Some(length);
     let body = match content {
         Content::File(file) => Body::boxed(FileBody::new(cache.name.clone(), file, segments)),

@@ -13,7 +13,7 @@ use tidegate_body::RequestBody;
 use tidegate_body::buffer::ReadAhead as _;
 use tidegate_cache::Time;
 use tidegate_cache::decide::{self, Aged, Asked, Forward, Refusal, Status};
-use tidegate_cache::store::{Growing, Head, Lead, Object, Room, Writer};
+use tidegate_cache::store::{Growing, Head, Lead, Object, Reader, Room, Writer};
 use tidegate_io::wake;
 use tidegate_message::RequestHead;
 use tidegate_upstream::{self as upstream, Answer, Attempts, Hop, Outgoing, ServerBody, Upstream};
@@ -47,8 +47,8 @@ pub(super) struct Fetch<'a> {
 pub(super) enum Fetched {
     /// This is stored: refreshed, or still stale as the origin failed.
     Stored(Arc<Object>, Status),
-    /// This is being stored.
-    Growing(Arc<Growing>, Status),
+    /// This is being stored. Its beginning is there at least as long as the reader.
+    Growing(Arc<Growing>, Option<Reader>, Status),
     /// This is not.
     Passed(Answer, Refusal),
 }
@@ -159,6 +159,8 @@ impl Fetch<'_> {
             Err(refusal) => return Err((answer, refusal)),
         };
         let growing = writer.growing().clone();
+        // What is kept nowhere goes when nobody reads it, and whoever asked has not begun to.
+        let beginning = if self.in_background { None } else { growing.read(0, u64::MAX) };
         let ttl = Some(growing.head().ttl(now));
         let status = Status { ttl, stored: true, ..Status::forwarded(self.why) };
         let waker = wake::waker().await;
@@ -167,7 +169,7 @@ impl Fetch<'_> {
         if let Some((source, writer)) = fill_at_once(answer.body, writer, task) {
             self.tasks.spawn(fill(source, writer, self.in_background));
         }
-        Ok(Fetched::Growing(growing, status))
+        Ok(Fetched::Growing(growing, beginning, status))
     }
 }
 

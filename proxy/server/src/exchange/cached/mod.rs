@@ -343,7 +343,7 @@ impl Search<'_> {
                 let answer = answer::of_object(self.settings(), self.request.head, &object, status).await;
                 Ok(answer.map(|(head, body)| (head, body.into())))
             }
-            Fetched::Growing(growing, status) => {
+            Fetched::Growing(growing, _beginning, status) => {
                 self.record.cache = Some(Cached { result: "miss", reason });
                 let answer = answer::of_growing(self.settings(), self.request.head, &growing, status);
                 Ok(answer.map(|(mut head, body)| {
