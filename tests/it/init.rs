@@ -1,6 +1,8 @@
 //! `tidegate init`: the first files of a proxy.
 
-use tidegate_tests::{Ended, command};
+use std::fs;
+
+use tidegate_tests::{Ended, command, stock};
 
 #[test]
 fn what_is_written_passes_the_check() {
@@ -17,5 +19,38 @@ fn what_is_written_passes_the_check() {
         assert!(!again.status.success() && again.stderr.contains("is there already"), "{again}");
         let checked = Ended::of(command(&["check", "--config"]).arg(folder.path().join("tidegate.toml")));
         assert!(checked.status.success(), "{situation}: {checked}");
+    }
+}
+
+#[test]
+fn stock_policies_are_in_the_binary() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let install = |arguments: &[&str]| {
+        let mut install = command(&["plugin", "install"]);
+        Ended::of(install.args(arguments).current_dir(folder.path()))
+    };
+    let listed = install(&[]);
+    assert!(listed.status.success() && listed.stdout.lines().count() == 16, "{listed}");
+    assert!(listed.stdout.contains("\nrouter "), "{listed}");
+
+    let two = install(&["router", "rewrite"]);
+    assert!(two.status.success() && two.stdout.contains("plugins/router.toml"), "{two}");
+    let file = |name: &str| fs::read(folder.path().join("plugins").join(name)).expect("it is there");
+    assert_eq!(file("router.wasm"), stock("router"));
+    assert_eq!(file("rewrite.wasm"), stock("rewrite"));
+    assert!(install(&["router"]).status.success(), "the same may be there");
+
+    // What is another's stays, and nothing is written then.
+    fs::write(folder.path().join("plugins/10-edge.wasm"), "mine").expect("a file of ours");
+    let other = install(&["router", "--as", "10-edge"]);
+    assert!(!other.status.success() && other.stderr.contains("add --replace"), "{other}");
+    assert_eq!(file("10-edge.wasm"), b"mine");
+    assert!(install(&["router", "--as", "10-edge", "--replace"]).status.success());
+    assert_eq!(file("10-edge.wasm"), stock("router"));
+
+    let unknown = install(&["routr"]);
+    assert!(!unknown.status.success() && unknown.stderr.contains("there are access-control, "), "{unknown}");
+    for alias in ["../router", "", ".router"] {
+        assert!(!install(&["router", "--as", alias]).status.success(), "{alias}");
     }
 }

@@ -29,6 +29,7 @@ mod explained;
 mod external_auth;
 mod files;
 mod flow_control;
+mod fmt;
 mod forwarding;
 mod from_nginx;
 mod grpc;

@@ -43,7 +43,7 @@ const ASSEMBLERS: [&str; 8] =
     ["exchange", "tcp.rs", "server.rs", "thread.rs", "snapshot.rs", "reload", "admin", "commands"];
 
 /// The crates of the proxy, each with those it may use: the one picture of ARCHITECTURE.md. Only `server` assembles.
-const CRATES: [(&str, &[&str]); 13] = [
+const CRATES: [(&str, &[&str]); 14] = [
     ("config", &[]),
     ("message", &[]),
     ("io", &[]),
@@ -56,6 +56,7 @@ const CRATES: [(&str, &[&str]); 13] = [
     ("acme", &[]),
     ("plugin-host", &["message", "crypto", "state", "telemetry"]),
     ("scaffold", &[]),
+    ("stock", &[]),
     (
         "server",
         &[
@@ -70,6 +71,7 @@ const CRATES: [(&str, &[&str]); 13] = [
             "plugin-host",
             "scaffold",
             "state",
+            "stock",
             "telemetry",
         ],
     ),

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::build::{self, Built, Profile};
-use crate::command::{Result, cargo, run};
+use crate::command::{Result, cargo_with, run};
 use crate::pgo;
 
 /// `cargo xtask bench [--quick] …`: the rest is in `xtask/bench/src/arguments.rs`.
@@ -34,7 +34,9 @@ pub(crate) fn train(built: &Built) -> Result<()> {
 /// Builds the program, with the floor beside it.
 fn program(profile: Profile, target: &Path) -> Result<std::path::PathBuf> {
     let bins = ["--bin", "tidegate-bench", "--bin", "floor"];
-    run(cargo().args(["build", "--profile", profile.name(), "--workspace"]).args(bins))?;
+    run(cargo_with(&target.join("plugins"))
+        .args(["build", "--profile", profile.name(), "--workspace"])
+        .args(bins))?;
     Ok(target.join(profile.name()).join("tidegate-bench"))
 }
 

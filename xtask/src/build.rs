@@ -5,7 +5,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::command::{Result, cargo, output, root, run, say};
+use crate::command::{Result, cargo, cargo_with, output, root, run, say};
 use crate::wasm::{self, Compiler};
 
 /// Where everything was put.
@@ -50,9 +50,9 @@ pub(crate) fn with_tests() -> Result<Built> {
 
 fn with_binary(profile: Profile, also: &[&str]) -> Result<Built> {
     let target = target_folder()?;
-    let build = ["build", "--profile", profile.name(), "--workspace", "--bin", "tidegate"];
-    run(cargo().args(build).args(also))?;
     let plugins = plugins(&target)?;
+    let build = ["build", "--profile", profile.name(), "--workspace", "--bin", "tidegate"];
+    run(cargo_with(&plugins).args(build).args(also))?;
     Ok(Built { binary: target.join(profile.name()).join("tidegate"), plugins, target })
 }
 
@@ -107,14 +107,18 @@ impl Built {
     }
 }
 
-/// Copies what cargo made to `folder`, under the package's own name.
+/// Copies what cargo made to `folder`, under the package's own name. What is the same there keeps its time: the binary that
+/// carries it need not be built again.
 fn install(names: &[String], made: &Path, folder: &Path) -> Result<()> {
     let failed = |error: std::io::Error| format!("{}: {error}", folder.display());
     fs::create_dir_all(folder).map_err(failed)?;
     for name in names {
         let from = made.join(format!("{}.wasm", name.replace('-', "_")));
-        fs::copy(&from, folder.join(format!("{name}.wasm")))
-            .map_err(|error| format!("{}: {error}", from.display()))?;
+        let to = folder.join(format!("{name}.wasm"));
+        let new = fs::read(&from).map_err(|error| format!("{}: {error}", from.display()))?;
+        if !fs::read(&to).is_ok_and(|old| old == new) {
+            fs::write(&to, new).map_err(|error| format!("{}: {error}", to.display()))?;
+        }
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Running other programs, and saying which.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// The error of every step: a sentence for the person at the terminal.
@@ -27,6 +27,13 @@ pub(crate) fn root() -> PathBuf {
         .expect("the folder this program was compiled in is still there")
 }
 
+/// The same for the proxy, whose binary carries the stock policies that are built already, there.
+pub(crate) fn cargo_with(policies: &Path) -> Command {
+    let mut command = cargo();
+    command.env("TIDEGATE_STOCK_POLICIES", policies);
+    command
+}
+
 /// Runs to the end with this terminal's output; a status other than 0 is an error.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     say(&format!("$ {}", shown(command)));
@@ -45,7 +52,7 @@ pub(crate) fn output(command: &mut Command) -> Option<String> {
 
 /// The command as one would type it; long paths of programs are cut to their names.
 fn shown(command: &Command) -> String {
-    let program = std::path::Path::new(command.get_program());
+    let program = Path::new(command.get_program());
     let name = program.file_name().unwrap_or(program.as_os_str()).to_string_lossy().into_owned();
     let arguments = command.get_args().map(|argument| argument.to_string_lossy().into_owned());
     std::iter::once(name).chain(arguments).collect::<Vec<_>>().join(" ")

@@ -1,9 +1,9 @@
-//! The tables of the guide, which are made from the schemas of the operator's files.
+//! What of the guide is made from the schemas of the operator's files: its tables, and the schemas for editors.
 
 use crate::build::Profile;
 use crate::command::{self, Result, cargo};
 
-/// Writes them into the pages that have some.
+/// Writes the schemas, and the tables into the pages that have some.
 pub(crate) fn write() -> Result<()> {
     command::run(cargo().args([
         "run",
@@ -15,6 +15,7 @@ pub(crate) fn write() -> Result<()> {
         "--example",
         "reference",
         "--",
+        "docs/schema",
         "docs/configuration.md",
         "docs/plugins.md",
     ]))

@@ -21,11 +21,13 @@ Usage: cargo xtask COMMAND
                                         profile of its work in xtask/profiles, if there is one for the compiler
   profile                               that profile, anew: half an hour
   test [FILTER…]                        formatting, lints, and every test (or those whose name contains FILTER)
+  soak                                  the tests that take long or need namespaces, keepalived or debootstrap, and the Debian
+                                        package installed, upgraded and removed; says what it skipped
   languages                             the tools for policies in JavaScript, TypeScript, Python and C, to target/languages,
                                         and the tests that build and run such projects
   docs                                  the tables of the guide, from the descriptions in proxy/config/src/file
   demo                                  build, then `tidegate demo`
-  package                               a Debian package and an archive, to target/package
+  package                               a Debian package, an archive and an image for containers (OCI), to target/package
     --quick                             of the binary of the tests
   bench [CASE…]                         CPU time, latency, memory and time to reload, beside the floor (the least a proxy on
                                         hyper does), nginx, HAProxy and Envoy where they are
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
         Some(("build", [])) => pgo::release().map(|built| built.report()),
         Some(("profile", [])) => pgo::count(),
         Some(("test", filters)) => test::run(filters),
+        Some(("soak", [])) => test::soak(),
         Some(("languages", [])) => languages::run_all(),
         Some(("docs", [])) => docs::write(),
         Some(("package", [])) => package::pack(false),

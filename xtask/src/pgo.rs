@@ -10,7 +10,7 @@ use std::process::Command;
 
 use crate::bench;
 use crate::build::{self, Built, Profile};
-use crate::command::{Result, cargo, output, root, run, say};
+use crate::command::{Result, cargo_with, output, root, run, say};
 
 /// The release and the stock policies: by the profile that is kept, where there is one for this compiler.
 pub(crate) fn release() -> Result<Built> {
@@ -27,7 +27,7 @@ pub(crate) fn release() -> Result<Built> {
     let folder = target.join("pgo");
     // What has changed since is no news.
     let flags = [&*format!("-Cprofile-use={}", profile.display()), "-Cllvm-args=-no-pgo-warn-mismatch"];
-    let made = compile(&folder, "optimised", &flags)?;
+    let made = compile(&folder, "optimised", &plugins, &flags)?;
     let binary = put(&made, &target.join("release"))?;
     Ok(Built { target, binary, plugins })
 }
@@ -39,7 +39,8 @@ pub(crate) fn count() -> Result<()> {
     let plugins = build::plugins(&target)?;
     let folder = target.join("pgo");
     let counts = folder.join("counts");
-    let binary = compile(&folder, "counting", &[&format!("-Cprofile-generate={}", counts.display())])?;
+    let flags = [&*format!("-Cprofile-generate={}", counts.display())];
+    let binary = compile(&folder, "counting", &plugins, &flags)?;
     let _ = fs::remove_dir_all(&counts);
     bench::train(&Built { target, binary, plugins })?;
     let kept = kept()?;
@@ -71,12 +72,12 @@ fn put(made: &Path, folder: &Path) -> Result<PathBuf> {
 
 /// The release, with more flags for the compiler. The target is named because otherwise build scripts would be
 /// compiled with them, too; and each purpose has a folder, since cargo would compile everything again for the other.
-fn compile(folder: &Path, name: &str, flags: &[&str]) -> Result<PathBuf> {
+fn compile(folder: &Path, name: &str, plugins: &Path, flags: &[&str]) -> Result<PathBuf> {
     let host = host()?;
     let folder = folder.join(name);
     let given = std::env::var("RUSTFLAGS").unwrap_or_default();
     let flags: Vec<&str> = given.split_whitespace().chain(flags.iter().copied()).collect();
-    let mut build = cargo();
+    let mut build = cargo_with(plugins);
     build.args(["build", "--release", "--workspace", "--bin", "tidegate", "--target", &host]);
     // Separated so that a folder may have a space in its name.
     build.arg("--target-dir").arg(&folder).env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));

@@ -1,9 +1,12 @@
 //! Formatting, lints and every test of the workspace.
 
 use std::ffi::OsString;
+use std::path::Path;
+use std::process::Command;
 
-use crate::build::{self, Profile};
-use crate::command::{self, Result, cargo, output, root, say};
+use crate::build::{self, Built, Profile};
+use crate::command::{self, Result, cargo, cargo_with, output, root, say};
+use crate::package;
 use crate::wasm::Compiler;
 
 /// Runs all of it, or only the tests whose name contains one of `filters`.
@@ -14,28 +17,43 @@ pub(crate) fn run(filters: &[String]) -> Result<()> {
     run_with(filters, &[])
 }
 
+/// What takes longer, or needs more of a machine than Rust: the tests that are left out otherwise, and the Debian package in a
+/// system of its own.
+pub(crate) fn soak() -> Result<()> {
+    let built = build::with_tests()?;
+    let mut test = tests(&built)?;
+    command::run(test.args(["--", "--ignored", "--nocapture", "--test-threads=1"]))?;
+    package::try_out(&built)
+}
+
 /// The same with these variables for the tests.
 pub(crate) fn run_with(filters: &[String], variables: &[(&str, OsString)]) -> Result<()> {
     if filters.is_empty() {
         format()?;
     }
     let built = build::with_tests()?;
-    let guests = build::guests(&built.target)?;
-    let mut test = cargo();
-    test.args(["test", "--profile", Profile::Quick.name(), "--workspace", "--no-fail-fast"])
-        .env("TIDEGATE_BIN", &built.binary)
-        .env("TIDEGATE_PLUGINS", &built.plugins)
-        .env("TIDEGATE_GUESTS", &guests)
-        .env("TIDEGATE_WASM_BUILD", Compiler::core()?.words())
-        .envs(variables.iter().map(|(name, value)| (name, value)));
+    let mut test = tests(&built)?;
+    test.envs(variables.iter().map(|(name, value)| (name, value)));
     if !filters.is_empty() {
         test.arg("--").args(filters);
     }
     command::run(&mut test)?;
     if filters.is_empty() {
-        lint()?;
+        lint(&built.plugins)?;
     }
     Ok(())
+}
+
+/// All of them, with what they need to find.
+fn tests(built: &Built) -> Result<Command> {
+    let guests = build::guests(&built.target)?;
+    let mut test = cargo_with(&built.plugins);
+    test.args(["test", "--profile", Profile::Quick.name(), "--workspace", "--no-fail-fast"])
+        .env("TIDEGATE_BIN", &built.binary)
+        .env("TIDEGATE_PLUGINS", &built.plugins)
+        .env("TIDEGATE_GUESTS", &guests)
+        .env("TIDEGATE_WASM_BUILD", Compiler::core()?.words());
+    Ok(test)
 }
 
 fn format() -> Result<()> {
@@ -49,13 +67,13 @@ fn format() -> Result<()> {
 }
 
 /// After the tests: what they found matters more than a lint.
-fn lint() -> Result<()> {
+fn lint(plugins: &Path) -> Result<()> {
     if output(cargo().args(["clippy", "--version"])).is_none() {
         say("clippy is not installed: lints are not checked");
         return Ok(());
     }
     // Not through RUSTFLAGS: that would compile every dependency again.
-    command::run(cargo().args([
+    command::run(cargo_with(plugins).args([
         "clippy",
         "--profile",
         Profile::Quick.name(),

@@ -27,18 +27,7 @@ pub(crate) fn read<T: DeserializeOwned + JsonSchema + 'static>(
 ) -> Result<Document<T>, Problems> {
     let sources: Vec<_> = sources.iter().map(Source::without_mark).collect();
     let mut report = Report::new(Lines::new(&sources));
-    let mut all = DeTable::new();
-    for (index, (source, start)) in sources.iter().zip(report.lines.starts().collect::<Vec<_>>()).enumerate()
-    {
-        let mut table = parsed(source, start, &mut report)?;
-        if index > 0
-            && let Some((key, _)) = table.remove_entry("include")
-        {
-            let help = "name all files in the one that is given to --config".to_owned();
-            report.add(key.span().start, "an included file includes no others", Some(help));
-        }
-        merge(&mut all, table, "", &mut report);
-    }
+    let mut all = merged(&sources, &mut report)?;
     if let Some(environment) = environment {
         all.iter_mut().for_each(|(_, value)| environment::fill_in(value, environment, &mut report));
     }
@@ -55,6 +44,28 @@ pub(crate) fn read<T: DeserializeOwned + JsonSchema + 'static>(
             Err(Problems(report.problems))
         }
     }
+}
+
+/// What the texts say together, as it stands there: without what `${NAME}` stands for.
+pub(crate) fn written<'t>(sources: &[Source<'t>]) -> Result<DeTable<'t>, Problems> {
+    let sources: Vec<_> = sources.iter().map(Source::without_mark).collect();
+    merged(&sources, &mut Report::new(Lines::new(&sources)))
+}
+
+fn merged<'t>(sources: &[Source<'t>], report: &mut Report<'_>) -> Result<DeTable<'t>, Problems> {
+    let mut all = DeTable::new();
+    for (index, (source, start)) in sources.iter().zip(report.lines.starts().collect::<Vec<_>>()).enumerate()
+    {
+        let mut table = parsed(source, start, report)?;
+        if index > 0
+            && let Some((key, _)) = table.remove_entry("include")
+        {
+            let help = "name all files in the one that is given to --config".to_owned();
+            report.add(key.span().start, "an included file includes no others", Some(help));
+        }
+        merge(&mut all, table, "", report);
+    }
+    Ok(all)
 }
 
 /// What a text names in `include`, as far as it can be read.

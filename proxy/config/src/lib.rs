@@ -22,8 +22,10 @@ mod cases;
 mod check;
 mod config;
 mod document;
+mod effective;
 mod environment;
 mod file;
+mod layout;
 mod plugin;
 mod positions;
 mod problem;
@@ -126,6 +128,45 @@ pub fn parse_plugin(text: &str, file: &Path) -> Result<PluginFile, Problems> {
 /// As [`parse`], but for the texts of the cases themselves.
 pub fn parse_cases(text: &str, file: &Path) -> Result<Cases, Problems> {
     check::cases(document::read(&[Source { text, file }], None)?)
+}
+
+/// The text of a file that says the same as these, with every key in effect; behind each stands where it is from.
+/// What `${NAME}` stands for is left out.
+///
+/// # Errors
+///
+/// As [`parse_all`], without what one key says about another.
+pub fn explain_defaults(sources: &[Source<'_>]) -> Result<String, Problems> {
+    effective::write::<file::Config>(sources)
+}
+
+/// The same of a plugin's `NAME.toml`.
+///
+/// # Errors
+///
+/// As [`explain_defaults`].
+pub fn explain_plugin_defaults(source: Source<'_>) -> Result<String, Problems> {
+    effective::write::<file::Plugin>(&[source])
+}
+
+/// The text of any of these files in the one layout.
+///
+/// # Errors
+///
+/// It is not TOML.
+pub fn lay_out(source: Source<'_>) -> Result<String, Problems> {
+    let source = source.without_mark();
+    document::written(&[source])?;
+    let problem = |message| {
+        Problems(vec![Problem { file: source.file.to_owned(), position: None, message, help: None }])
+    };
+    let laid_out = layout::lay_out(source.text).map_err(|error| problem(error.to_string()))?;
+    // Nothing that is said may get lost, whatever is in the text. As text: a `nan` is not its like.
+    let said = |text: &str| text.parse::<toml::Table>().map(|said| format!("{said:?}"));
+    if said(&laid_out).is_ok_and(|anew| said(source.text).as_ref() == Ok(&anew)) {
+        return Ok(laid_out);
+    }
+    Err(problem("it cannot be laid out without changing what it says; please report it".to_owned()))
 }
 
 /// The JSON Schema (2020-12) of `NAME.cases.toml`; see [`schema`].

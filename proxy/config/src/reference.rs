@@ -17,7 +17,7 @@ use schemars::SchemaGenerator;
 use serde_json::Value;
 
 use crate::file::text;
-use crate::{plugin_schema, schema};
+use crate::{Positions, plugin_schema, schema};
 
 /// The page with its generated blocks made anew.
 pub(crate) fn renew(page: &str) -> Result<String, ReferenceError> {
@@ -177,12 +177,12 @@ fn branches(schema: &Value) -> impl Iterator<Item = &Value> {
     schema.get("anyOf").and_then(Value::as_array).into_iter().flatten()
 }
 
-fn is_table(schema: &Value) -> bool {
+pub(crate) fn is_table(schema: &Value) -> bool {
     schema.get("properties").is_some()
 }
 
 /// The schema itself and its alternatives, as far as they are tables with known keys.
-fn tables_in(schema: &Value) -> impl Iterator<Item = &Value> {
+pub(crate) fn tables_in(schema: &Value) -> impl Iterator<Item = &Value> {
     std::iter::once(schema).chain(branches(schema)).filter(|schema| is_table(schema))
 }
 
@@ -286,8 +286,14 @@ fn code(value: &Value) -> String {
     format!("`{}`", toml(value))
 }
 
-fn toml(value: &Value) -> String {
+pub(crate) fn toml(value: &Value) -> String {
     match value {
+        Value::Object(keys) => {
+            let keys = keys.iter().filter(|(_, value)| !value.is_null());
+            let keys: Vec<_> =
+                keys.map(|(key, value)| format!("{} = {}", Positions::segment(key), toml(value))).collect();
+            if keys.is_empty() { "{}".to_owned() } else { format!("{{ {} }}", keys.join(", ")) }
+        }
         Value::Number(number) => grouped(&number.to_string()),
         Value::Array(items) => format!("[{}]", items.iter().map(toml).collect::<Vec<_>>().join(", ")),
         // The JSON of a text or a switch is TOML as well.

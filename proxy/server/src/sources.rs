@@ -58,8 +58,25 @@ impl Sources {
     ///
     /// All that is wrong with them.
     pub(crate) fn parse(&self) -> Result<Config, Vec<Problem>> {
-        let sources: Vec<_> = self.texts.iter().map(|(file, text)| Source { text, file }).collect();
-        tidegate_config::parse_all(&sources).map_err(|problems| problems.0)
+        tidegate_config::parse_all(&self.all()).map_err(|problems| problems.0)
+    }
+
+    /// They as one text with every key in effect.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with single keys.
+    pub(crate) fn explain_defaults(&self) -> Result<String, Vec<Problem>> {
+        tidegate_config::explain_defaults(&self.all()).map_err(|problems| problems.0)
+    }
+
+    /// The first is the one that names the others.
+    pub(crate) fn into_files(self) -> Vec<PathBuf> {
+        self.texts.into_iter().map(|(file, _)| file).collect()
+    }
+
+    fn all(&self) -> Vec<Source<'_>> {
+        self.texts.iter().map(|(file, text)| Source { text, file }).collect()
     }
 
     /// For [`expanded`].

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
-use tidegate_config::{Config, Problem};
+use tidegate_config::{Config, Problem, Problems, Source};
 use tidegate_plugin_host::{Host, HostError, Services};
 use tokio::sync::mpsc;
 
@@ -16,8 +16,8 @@ use crate::compile_cache;
 use crate::explain;
 use crate::files;
 use crate::policy::{self, Link, Policy};
-use crate::reload::{Directory, Look, Scan};
-use crate::sources;
+use crate::reload::{self, Directory, Look, Scan};
+use crate::sources::{self, Sources};
 use crate::tls;
 use crate::trace;
 use crate::{acme, admin};
@@ -38,6 +38,23 @@ pub(crate) fn run(file: &Path) -> Result<ExitCode, String> {
     });
     print(&lines.join("\n"))?;
     Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Prints the files with every key in effect.
+pub(crate) fn explain_defaults(file: &Path) -> Result<ExitCode, String> {
+    let shown = |problems| Problems(problems).to_string();
+    let sources = Sources::read(file).map_err(shown)?;
+    let config = sources.parse().map_err(shown)?;
+    let mut text = sources.explain_defaults().map_err(shown)?;
+    let directory = &config.plugin_directory;
+    let settings = reload::settings(directory);
+    for (file, settings) in settings.map_err(|error| format!("{}: {error}", directory.display()))? {
+        let explained = tidegate_config::explain_plugin_defaults(Source { text: &settings, file: &file });
+        let explained = explained.map_err(|problems| problems.to_string())?;
+        text = format!("{text}\n# {}\n\n{explained}", file.display());
+    }
+    print(text.trim_end())?;
+    Ok(ExitCode::SUCCESS)
 }
 
 struct Findings {

@@ -5,17 +5,21 @@ mod demo;
 mod explain;
 mod init;
 mod inspect;
+mod layout;
 mod names;
 mod new;
 mod pages;
 mod remote;
 mod replay;
 mod steer;
+mod stock;
 mod test;
 mod top;
 mod words;
 
+use std::fs::Permissions;
 use std::io::{self, ErrorKind, Write as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -46,6 +50,18 @@ enum Command {
     Check {
         #[command(flatten)]
         config: ConfigFile,
+        /// Print tidegate.toml and the NAME.toml of every policy with all keys in effect instead, and where each is from.
+        #[arg(long)]
+        explain_defaults: bool,
+    },
+    /// Lay out TOML files in the one way, in place; comments and order stay.
+    Fmt {
+        /// The files; without any tidegate.toml and what it includes. `-`: from stdin to stdout.
+        #[arg(value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// Write nothing: list those that are not laid out, and exit 1 if there are any.
+        #[arg(long)]
+        check: bool,
     },
     /// Tell what each policy asks about a request, what it changes and where the request goes. Nothing is sent.
     Explain {
@@ -67,13 +83,13 @@ enum Command {
         /// Where the files go.
         #[arg(long, value_name = "DIRECTORY", default_value = ".")]
         directory: PathBuf,
-        /// Where the stock policies are, as `cargo xtask build` leaves them.
+        /// Where the stock policies are, as `cargo xtask build` leaves them; without it, those that the binary carries.
         #[arg(long, value_name = "DIRECTORY")]
         plugins: Option<PathBuf>,
     },
     /// Run a self-contained edge: own certificate, three small origins, the stock policies.
     Demo {
-        /// Where the stock policies are, as `cargo xtask build` leaves them.
+        /// Where the stock policies are, as `cargo xtask build` leaves them; without it, those that the binary carries.
         #[arg(long, value_name = "DIRECTORY")]
         plugins: Option<PathBuf>,
         /// The HTTPS port; 0 lets the system choose.
@@ -168,6 +184,11 @@ enum PluginCommand {
         #[arg(value_name = "FILE.wasm")]
         file: PathBuf,
     },
+    /// Write stock policies, which this binary carries, to the plugin directory.
+    Install {
+        #[command(flatten)]
+        wanted: stock::Wanted,
+    },
     /// Write a project for a plugin that builds, with its cases and a README, to the folder NAME.
     New {
         /// Lower-case letters, digits and hyphens.
@@ -218,12 +239,15 @@ pub(crate) fn main() -> ExitCode {
             let program = Program::of_this_process();
             server::run(config.path(), program).map_err(|error| error.to_string())
         }
-        Command::Check { config } => check::run(&config.path()),
+        Command::Check { config, explain_defaults: false } => check::run(&config.path()),
+        Command::Check { config, explain_defaults: true } => check::explain_defaults(&config.path()),
+        Command::Fmt { files, check } => layout::run(files, check),
         Command::Explain { config, asked } => explain::run(&config, &asked),
         Command::Replay { asked } => replay::run(&asked),
         Command::Init { situation, directory, plugins } => init::run(situation, &directory, plugins),
         Command::Demo { plugins, port, acme } => demo::run(plugins, port, acme),
         Command::Plugin(PluginCommand::Inspect { file }) => inspect::run(&file),
+        Command::Plugin(PluginCommand::Install { wanted }) => stock::install(&wanted),
         Command::Plugin(PluginCommand::New { name, language }) => new::run(&name, language),
         Command::Plugin(PluginCommand::Test { file, cases, settings, junit }) => {
             test::run(&test::Files { wasm: file, cases, settings, junit })
@@ -247,6 +271,24 @@ pub(crate) fn main() -> ExitCode {
 /// Reads a file that was named on the command line.
 fn read<T>(path: &Path, read: impl Fn(&Path) -> io::Result<T>) -> Result<T, String> {
     read(path).map_err(|error| format!("{}: cannot read it: {error}", path.display()))
+}
+
+/// Writes a file at once: a proxy that watches it reads the old content or the new one.
+fn replace(file: &Path, content: &[u8]) -> io::Result<()> {
+    // What a link points at is replaced, and not the link.
+    let file = file.canonicalize().unwrap_or_else(|_| file.to_owned());
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut new = tempfile::Builder::new();
+    let mut new = new.prefix(".").permissions(Permissions::from_mode(0o666)).tempfile_in(folder)?;
+    new.write_all(content)?;
+    if let Ok(old) = file.metadata() {
+        // Who may not give files away keeps them, as with any editor.
+        let _ = fchown(new.as_file(), Some(old.uid()), Some(old.gid()));
+        new.as_file().set_permissions(old.permissions())?;
+    }
+    new.as_file().sync_all()?;
+    new.persist(&file)?;
+    Ok(())
 }
 
 /// The checked configuration; the error has every problem.

@@ -157,6 +157,10 @@ impl Interface {
         let (status, bytes) = self.answer(method, path, content, PATIENCE).await?;
         let said = clean(String::from_utf8_lossy(&bytes).trim_end());
         if !status.is_success() {
+            let answer: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+            let problems: Option<Vec<_>> =
+                answer["problems"].as_array().map(|all| all.iter().filter_map(Value::as_str).collect());
+            let said = problems.map_or(said, |problems| clean(&problems.join("; ")));
             return Err(format!("the admin interface answered {status}: {said}"));
         }
         serde_json::from_slice(&bytes).map_err(|_| format!("this is no answer of an admin interface: {said}"))

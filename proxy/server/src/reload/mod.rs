@@ -21,7 +21,7 @@ use tidegate_plugin_host::Host;
 use tokio::sync::{mpsc, oneshot};
 
 pub(crate) use self::directory::{
-    Directory, Look, Scan, State as PolicyState, Status as PolicyStatus, settings_of,
+    Directory, Look, Scan, State as PolicyState, Status as PolicyStatus, settings, settings_of,
 };
 pub(crate) use self::history::{End, History, Report};
 use self::watch::{Fingerprint, Watcher, Written};

@@ -20,6 +20,7 @@ use serde_json::{Map, Value, json};
 
 use self::authority::{Authority, NAME};
 use super::print;
+use super::stock::Stock;
 use crate::server;
 
 /// The origins, and with them the upstreams, of the demo.
@@ -70,7 +71,7 @@ const SPARE: (&str, &str, &str) =
 /// Sets up a directory, starts the origins, says what to try, and serves until it is stopped.
 /// With `acme`, an authority of this machine signs the certificate.
 pub(crate) fn run(plugins: Option<PathBuf>, port: u16, acme: bool) -> Result<ExitCode, String> {
-    let stock = plugins.map_or_else(find_stock_policies, Ok)?;
+    let stock = Stock::find(plugins)?;
     let directory =
         tempfile::Builder::new().prefix("tidegate-demo-").tempdir().map_err(|error| error.to_string())?;
     let root = directory.path();
@@ -86,17 +87,6 @@ pub(crate) fn run(plugins: Option<PathBuf>, port: u16, acme: bool) -> Result<Exi
         .map_err(|error| format!("cannot set up {}: {error}", root.display()))?;
     print(&what_to_try(root, port, authority.as_ref()))?;
     server::run(root.join("tidegate.toml"), None).map_err(|error| error.to_string())
-}
-
-/// Beside the binary, where `cargo xtask build` leaves both, or where a package has them.
-pub(super) fn find_stock_policies() -> Result<PathBuf, String> {
-    let exe = std::env::current_exe().ok();
-    let root = exe.as_deref().and_then(|exe| exe.parent()?.parent());
-    let places = ["plugins", "share/tidegate/plugins"].map(|place| Some(root?.join(place)));
-    let mut places = places.into_iter().flatten();
-    places
-        .find(|directory| directory.join("router.wasm").exists())
-        .ok_or_else(|| "where are the stock policies? Build them with `cargo xtask build` and name their directory with --plugins".to_owned())
 }
 
 fn choose_port(port: u16) -> io::Result<u16> {
@@ -185,7 +175,7 @@ ca = "authority/authority.pem"
     )
 }
 
-fn lay_out(root: &Path, stock: &Path, edge: String, origins: &[(&str, SocketAddr)]) -> io::Result<()> {
+fn lay_out(root: &Path, stock: &Stock, edge: String, origins: &[(&str, SocketAddr)]) -> io::Result<()> {
     let (plugins, spare) = (root.join("plugins"), root.join("spare"));
     fs::create_dir(&plugins)?;
     fs::create_dir(&spare)?;
@@ -204,10 +194,9 @@ fn lay_out(root: &Path, stock: &Path, edge: String, origins: &[(&str, SocketAddr
     fs::write(root.join("tidegate.toml"), config)
 }
 
-fn install(directory: &Path, stock: &Path, name: &str, policy: &str, settings: &str) -> io::Result<()> {
-    let wasm = stock.join(format!("{policy}.wasm"));
-    fs::copy(&wasm, directory.join(format!("{name}.wasm")))
-        .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", wasm.display())))?;
+fn install(directory: &Path, stock: &Stock, name: &str, policy: &str, settings: &str) -> io::Result<()> {
+    let wasm = stock.wasm(policy).map_err(io::Error::other)?;
+    fs::write(directory.join(format!("{name}.wasm")), wasm)?;
     fs::write(directory.join(format!("{name}.toml")), settings)
 }
 

@@ -8,7 +8,8 @@ use std::process::ExitCode;
 
 use clap::ValueEnum;
 
-use super::{demo, print};
+use super::print;
+use super::stock::Stock;
 
 /// What the proxy is to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -78,16 +79,14 @@ pub(crate) fn run(
     stock: Option<PathBuf>,
 ) -> Result<ExitCode, String> {
     let Contents { files, policies } = situation.contents();
-    let stock = match policies {
-        [] => PathBuf::new(),
-        _ => stock.map_or_else(demo::find_stock_policies, Ok)?,
-    };
     let mut all: Vec<(PathBuf, Vec<u8>)> =
         files.iter().map(|(name, text)| (directory.join(name), text.as_bytes().to_vec())).collect();
-    for (name, policy) in policies {
-        let wasm = stock.join(policy).with_extension("wasm");
-        let bytes = fs::read(&wasm).map_err(|error| format!("cannot read {}: {error}", wasm.display()))?;
-        all.push((directory.join("plugins").join(name).with_extension("wasm"), bytes));
+    if !policies.is_empty() {
+        let stock = Stock::find(stock)?;
+        for (name, policy) in policies {
+            let wasm = stock.wasm(policy)?.into_owned();
+            all.push((directory.join("plugins").join(name).with_extension("wasm"), wasm));
+        }
     }
     let mut hint = String::new();
     if situation == Situation::Gateway {

@@ -6,6 +6,11 @@ use std::path::{Path, PathBuf};
 
 use tidegate_config::{PluginFile, Problem};
 
+use crate::regular;
+
+/// How the names of shadows end: `30-router.shadow.wasm` stands beside `30-router.wasm`.
+pub(super) const SHADOW: &str = ".shadow";
+
 /// A place of the chain as its files describe it.
 pub(super) struct Files {
     pub(super) name: String,
@@ -46,6 +51,20 @@ pub(super) fn list(directory: &Path) -> io::Result<(Vec<Files>, Vec<Problem>)> {
         *slot = Some(path);
     }
     Ok((found.into_values().collect(), problems))
+}
+
+/// The `NAME.toml` of each place, read; empty where there is none.
+pub(crate) fn settings(directory: &Path) -> io::Result<Vec<(PathBuf, String)>> {
+    let (places, _) = list(directory)?;
+    let texts = places.into_iter().filter_map(|place| match (place.toml, place.wasm) {
+        (Some(file), _) => Some(regular::read_to_string(&file).map(|text| (file, text))),
+        // A shadow without settings of its own has those of the policy that it shadows.
+        (None, Some(code)) if !place.name.ends_with(SHADOW) => {
+            Some(Ok((code.with_extension("toml"), String::new())))
+        }
+        (None, _) => None,
+    });
+    texts.collect()
 }
 
 /// The file that holds the code of a place: its own, or that of the plugin it links to.

@@ -23,6 +23,7 @@ use tokio::sync::mpsc;
 use self::codes::Codes;
 use self::entry::{Entry, Step};
 use self::files::Files;
+pub(crate) use self::files::settings;
 use self::jobs::{Jobs, Loaded, Progress};
 pub(crate) use self::status::{State, Status};
 pub(crate) use self::version::settings_of;

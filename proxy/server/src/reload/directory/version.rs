@@ -10,7 +10,7 @@ use tidegate_config::{
 use tidegate_plugin_host::{self as host, Activation, LoadError};
 
 use super::codes::{Codes, Hash};
-use super::files::{self, Files, problem};
+use super::files::{self, Files, SHADOW, problem};
 use crate::policy::{Link, Shadow};
 use crate::regular;
 
@@ -123,9 +123,6 @@ pub(super) enum Lacks {
     /// serves goes on.
     File,
 }
-
-/// How the names of shadows end: `30-router.shadow.wasm` stands beside `30-router.wasm`.
-const SHADOW: &str = ".shadow";
 
 /// What makes a policy of this name and these settings a shadow.
 pub(super) fn shadow_of(name: &str, settings: &PluginFile) -> Option<Shadow> {

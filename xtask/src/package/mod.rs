@@ -1,4 +1,4 @@
-//! What is handed out: a Debian package, and an archive for all other systems.
+//! What is handed out: a Debian package, an archive for all other systems, and an image for containers.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,6 +7,9 @@ use std::process::Command;
 use crate::build::{Built, Profile};
 use crate::command::{Result, cargo, output, root, run, say};
 use crate::{build, pgo};
+
+mod debian;
+mod image;
 
 /// Where things are in the package, from the root of the system.
 const BINARY: &str = "usr/bin/tidegate";
@@ -24,17 +27,38 @@ const COMPLETIONS: [(&str, &str); 3] = [
 /// Builds everything and packs it, to `target/package`. With `quick`, the binary of the tests.
 pub(crate) fn pack(quick: bool) -> Result<()> {
     let built = if quick { build::everything(Profile::Quick)? } else { pgo::release()? };
+    pack_built(&built).map(drop)
+}
+
+/// Packs the binary of the tests, and tries its Debian package in a system of its own, where that can be.
+pub(crate) fn try_out(built: &Built) -> Result<()> {
+    let Some(package) = pack_built(built)? else { return Ok(()) };
+    let mut tried = Command::new(root().join("xtask/package/try.sh"));
+    let status = tried.arg(package).arg(built.target.join("package/system")).status();
+    match status.map(|status| status.code()) {
+        // It says itself what is missing.
+        Ok(Some(0 | 77)) => Ok(()),
+        _ => Err("the Debian package does not do what it should".to_owned()),
+    }
+}
+
+/// Returns the Debian package, if there is one.
+fn pack_built(built: &Built) -> Result<Option<PathBuf>> {
     let folder = built.target.join("package");
     let staged = folder.join("root");
     remove(&folder)?;
-    let version = version(&built)?;
+    let version = version(built)?;
     let architecture = output(Command::new("dpkg").arg("--print-architecture"));
-    lay_out(&built, &staged)?;
-    let mut made = vec![archive(&folder, &staged, &version)?];
-    match architecture {
-        Some(architecture) => made.push(debian(&folder, &staged, &version, &architecture)?),
-        None => say("dpkg is not here: no Debian package"),
-    }
+    lay_out(built, &staged)?;
+    let mut made = vec![archive(&folder, &staged, &version)?, image::layout(&folder, &staged, &version)?];
+    let debian = match architecture {
+        Some(architecture) => Some(debian::package(&folder, &staged, &version, &architecture)?),
+        None => {
+            say("dpkg is not here: no Debian package");
+            None
+        }
+    };
+    made.extend(debian.clone());
     let names = made.iter().map(|path| path.file_name().unwrap_or_default());
     let sums =
         output(Command::new("sha256sum").current_dir(&folder).args(names)).ok_or("`sha256sum` failed")?;
@@ -42,7 +66,7 @@ pub(crate) fn pack(quick: bool) -> Result<()> {
     for path in &made {
         say(&path.display().to_string());
     }
-    Ok(())
+    Ok(debian)
 }
 
 fn version(built: &Built) -> Result<String> {
@@ -153,26 +177,6 @@ fn archive(folder: &Path, staged: &Path, version: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
-fn debian(folder: &Path, staged: &Path, version: &str, architecture: &str) -> Result<PathBuf> {
-    let control = staged.join("DEBIAN");
-    for (name, mode) in [("conffiles", 0o644), ("postinst", 0o755), ("prerm", 0o755), ("postrm", 0o755)] {
-        copy(&root().join("xtask/package").join(name), &control.join(name))?;
-        set_mode(&control.join(name), mode)?;
-    }
-    let size = output(Command::new("du").args(["--summarize", "--block-size=1K"]).arg(staged));
-    let size = size.as_deref().and_then(|size| size.split_whitespace().next()).unwrap_or("0").to_owned();
-    let text = format!(
-        "Package: tidegate\nVersion: {version}\nArchitecture: {architecture}\nSection: httpd\nPriority: optional\n\
-         Maintainer: the tidegate developers <tidegate@localhost>\nInstalled-Size: {size}\nDepends: libc6 (>= 2.36), libgcc-s1, adduser\n\
-         Recommends: ca-certificates\nDescription: programmable edge proxy\n Handles connections, TLS, pooling, buffering and health checks; routing, access\n \
-         control and rewriting are WebAssembly plugins in a directory, which are taken\n up when they change.\n"
-    );
-    write(&control.join("control"), &text)?;
-    let path = folder.join(format!("tidegate_{version}_{architecture}.deb"));
-    run(Command::new("dpkg-deb").args(["--root-owner-group", "--build"]).arg(staged).arg(&path))?;
-    Ok(path)
-}
-
 fn write(path: &Path, text: &str) -> Result<()> {
     let written = path.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::write(path, text));
     written.map_err(|error| format!("{}: {error}", path.display()))
@@ -181,12 +185,6 @@ fn write(path: &Path, text: &str) -> Result<()> {
 fn copy(from: &Path, to: &Path) -> Result<()> {
     let copied = to.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::copy(from, to).map(drop));
     copied.map_err(|error| format!("{} to {}: {error}", from.display(), to.display()))
-}
-
-fn set_mode(path: &Path, mode: u32) -> Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
-    fs::set_permissions(path, fs::Permissions::from_mode(mode))
-        .map_err(|error| format!("{}: {error}", path.display()))
 }
 
 fn remove(folder: &Path) -> Result<()> {
