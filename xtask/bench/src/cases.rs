@@ -33,7 +33,7 @@ pub(crate) enum Measure {
     Scale(Scale),
 }
 
-/// All of them, in the order in which they are measured. The cache's will stand after the files.
+/// All of them, in the order in which they are measured.
 fn all() -> Vec<Case> {
     let kept = |work| Plan::plain(work, CONNECTIONS);
     let small = || Work::forwarded(BODY);
@@ -128,6 +128,20 @@ fn all() -> Vec<Case> {
             Setup::FILES,
             kept(Work::file(100 << 20)),
             &Proxy::OF_FILES,
+        ),
+        requests(
+            "cache-1k",
+            "a response of 1 KiB that is kept",
+            Setup::CACHE,
+            kept(Work::forwarded(1 << 10)),
+            &Proxy::CACHES,
+        ),
+        requests(
+            "cache-100k",
+            "one of 100 KiB",
+            Setup::CACHE,
+            kept(Work::forwarded(100 << 10)),
+            &Proxy::CACHES,
         ),
         other("idle-http1", "memory of an idle connection", Measure::Idle { setup: plain, plan: idle() }),
         other("idle-tls", "the same over TLS", Measure::Idle { setup: tls, plan: secure(idle()) }),

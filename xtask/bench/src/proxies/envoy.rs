@@ -14,7 +14,7 @@ pub(super) fn ready(envoy: &Path, setup: Setup, site: &Site) -> Result<Contender
     };
     let (server, protocol) = match setup.behind {
         Behind::Grpc => (site.grpc_server, include_str!("envoy-http2.yaml")),
-        Behind::Server | Behind::Files => (site.server, ""),
+        Behind::Server | Behind::Files | Behind::Cache => (site.server, ""),
     };
     let log = if setup.has_log { include_str!("envoy-log.yaml") } else { "" };
     let values = [

@@ -30,7 +30,7 @@ impl Haproxy {
         };
         let server = match setup.behind {
             Behind::Grpc => format!("{} proto h2", site.grpc_server),
-            Behind::Server | Behind::Files => site.server.to_string(),
+            Behind::Server | Behind::Files | Behind::Cache => site.server.to_string(),
         };
         let log = if setup.has_log { "log stdout format raw local0\n    option httplog" } else { "" };
         let values = [("BIND", &*bind), ("SERVER", &server), ("LOG", log)];

