@@ -80,6 +80,11 @@ pub(crate) mod http {
             fn set_timeout(milliseconds: u32);
             fn set_hash_key(key: &str);
             fn limit_body(bytes: u64);
+            fn use_cache(name: &str) -> Result<(), RouteError>;
+            fn bypass_cache();
+            fn add_cache_key(part: &str) -> Edit;
+            fn set_cache_lifetime(seconds: u32);
+            fn add_cache_tag(tag: &str) -> Edit;
             fn respond_bytes(status: u16, headers: &[Field], body: &[u8]) -> Edit;
             fn has_body() -> bool;
             fn content_length() -> Option<u64>;

@@ -242,6 +242,45 @@ impl Request {
         self.0.limit_body(bytes);
     }
 
+    /// Has the response come from this cache of the operator's, and kept there as far as it may be, whatever the
+    /// upstream's `cache` says. The last call of all policies wins.
+    ///
+    /// # Errors
+    ///
+    /// There is no `[cache.NAME]` of this name.
+    pub fn use_cache(&self, name: &str) -> Result<(), RouteError> {
+        Ok(self.0.use_cache(name)?)
+    }
+
+    /// Has the response come from the upstream itself, and not kept.
+    pub fn bypass_cache(&self) {
+        self.0.bypass_cache();
+    }
+
+    /// Makes a text a part of the key of what is kept: a request with other parts gets another response.
+    ///
+    /// # Errors
+    ///
+    /// All parts are longer than 4 KiB together; the cache is bypassed then.
+    pub fn add_cache_key(&self, part: &str) -> Result<(), EditError> {
+        Ok(self.0.add_cache_key(part)?)
+    }
+
+    /// How long the response may be used before it is validated, in place of what it says itself; whole seconds. What it says
+    /// of who may have it (`private`, `no-store`, `set-cookie`) counts all the same.
+    pub fn set_cache_lifetime(&self, lifetime: Duration) {
+        self.0.set_cache_lifetime(u32::try_from(lifetime.as_secs()).unwrap_or(u32::MAX));
+    }
+
+    /// A tag by which the operator can purge what is kept, beside those in its `cache-tag`, where it stands from then on.
+    ///
+    /// # Errors
+    ///
+    /// It has a comma or what is not visible ASCII, or all tags are longer than 4 KiB together.
+    pub fn add_cache_tag(&self, tag: &str) -> Result<(), EditError> {
+        Ok(self.0.add_cache_tag(tag)?)
+    }
+
     /// The request has a body, or may have one: it did not end with its head.
     pub fn has_body(&self) -> bool {
         self.0.has_body()
@@ -340,6 +379,24 @@ mod tests {
         assert_eq!(request.respond(Reply::redirect(302, "/a\r\nset-cookie: b")), Verdict::Fail);
         assert_eq!(request.reply(), Some(Reply::new(204)), "a refused reply changes nothing");
         assert_eq!(testing::take_log(), [(Level::Error, "the reply was refused: not valid HTTP".to_owned())]);
+    }
+
+    #[test]
+    fn what_is_said_of_caches_is_checked() {
+        let request = testing::Request::new("GET", "/");
+        assert_eq!(request.use_cache("pages"), Ok(()));
+        assert_eq!(request.add_cache_key("de"), Ok(()));
+        assert_eq!(request.add_cache_tag("news"), Ok(()));
+        assert_eq!(request.add_cache_tag("a,b"), Err(EditError::Invalid));
+        request.set_cache_lifetime(Duration::from_secs(60));
+        let said = request.caching();
+        assert_eq!(
+            (said.cache.as_deref(), said.key, said.tags),
+            (Some("pages"), vec!["de".to_owned()], vec!["news".to_owned()])
+        );
+        assert_eq!(said.lifetime, Some(Duration::from_secs(60)));
+        assert_eq!(request.add_cache_key(&"x".repeat(5000)), Err(EditError::TooLarge));
+        assert!(request.caching().bypassed, "it might get what is another's");
     }
 
     #[test]

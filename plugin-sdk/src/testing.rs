@@ -35,6 +35,7 @@ use std::time::Duration;
 use crate::bindings::imports::tidegate::policy::types::Version;
 use crate::callout::CalloutError;
 use crate::double::body::BodyFacts;
+pub use crate::double::http::Caching;
 use crate::double::http::{ClientCertificate, Fields, RequestFacts, ResponseFacts};
 use crate::log::Level;
 use crate::policy::read_config;
@@ -132,6 +133,7 @@ impl Request {
             route: None,
             timeout_milliseconds: None,
             hash_key: None,
+            caching: Caching::default(),
             body_limit: None,
             notes: Vec::new(),
             reply: None,
@@ -238,6 +240,11 @@ impl Request {
     /// What [`set_hash_key`](crate::Request::set_hash_key) set.
     pub fn hash_key(&self) -> Option<String> {
         self.0.0.0.borrow().hash_key.clone()
+    }
+
+    /// What was said of caches.
+    pub fn caching(&self) -> Caching {
+        self.0.0.0.borrow().caching.clone()
     }
 
     /// What [`limit_body`](crate::Request::limit_body) set.

@@ -7,8 +7,8 @@ use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tidegate_tests::{
-    Answer, Builder, Chunks, Proxy, Upstream, body, chunks, empty, eventually, next_chunk, request_with,
-    stock, until, within,
+    Answer, Builder, Chunks, Ended, Proxy, Upstream, body, chunks, command, empty, eventually, guest,
+    next_chunk, request_with, stock, until, within,
 };
 use tokio::task::JoinSet;
 
@@ -370,8 +370,9 @@ async fn what_is_kept_on_the_disk_is_there_after_a_restart_and_what_is_damaged_i
         content[5] ^= 1;
         std::fs::write(&path, content).expect("a file");
     }
+    let asked = app.requests().len();
     let proxy = caching(&app, &keys).start().await;
-    for (number, target) in (3..).zip(targets) {
+    for (number, target) in (asked + 1..).zip(targets) {
         let answer = proxy.get(target).await;
         assert_eq!(app.requests().len(), number, "{answer:?}");
         assert!(status(&answer).contains("uri-miss"), "{answer:?}");
@@ -420,6 +421,111 @@ async fn policies_decide_about_what_is_kept_as_about_anything_else() {
         hit.header("x-version") == "2"
     })
     .await;
+}
+
+#[tokio::test]
+async fn policies_choose_the_cache_and_what_is_kept_for_whom() {
+    let (app, _) = origin().await;
+    let proxy = Proxy::with_app(&format!("servers = [\"{}\"]", app.server()))
+        .section("[cache.pages]")
+        .plugin("10-stamp", guest("stamp"), "[config]\nvalue = \"a\"")
+        .start()
+        .await;
+    let target = "/?cache-control=max-age=600&etag=same";
+    let ask = async |target: &str, said: &[(&str, &str)]| {
+        let answer = proxy.ask("GET", target, &[&[("x-cache-use", "pages")], said].concat()).await;
+        (answer.text().to_owned(), status(&answer).to_owned(), answer)
+    };
+    assert_eq!(status(&proxy.get(target).await), "", "the upstream has no cache");
+    let unknown = proxy.ask("GET", target, &[("x-cache-use", "page")]).await;
+    assert_eq!(unknown.status, 500, "{unknown:?}");
+
+    // Others with other parts of the key, however these are cut.
+    for (number, parts) in [&[][..], &["de"], &["d", "e"], &["e", "d"]].into_iter().enumerate() {
+        let said: Vec<_> = parts.iter().map(|part| ("x-cache-key", *part)).collect();
+        for is_hit in [false, true] {
+            let (text, status, _) = ask(target, &said).await;
+            assert_eq!(text, format!("response {}", number + 2), "{parts:?}");
+            assert_eq!(status.contains("; hit"), is_hit, "{parts:?} {status}");
+        }
+    }
+    // A part that is too long might be another's: no cache then.
+    let long = "x".repeat(5000);
+    assert_eq!(ask(target, &[("x-cache-key", &long)]).await.2.status, 500);
+    let (text, status, _) = ask(target, &[("x-cache-bypass", "1")]).await;
+    assert_eq!((&*text, &*status), ("response 6", ""));
+
+    // What was changed is changed for all of them.
+    assert_eq!(proxy.ask("POST", target, &[("x-cache-use", "pages")]).await.status, 200);
+    for said in [&[][..], &[("x-cache-key", "de")]] {
+        until("it is asked for again", async || !ask(target, said).await.1.contains("; hit")).await;
+    }
+}
+
+#[tokio::test]
+async fn policies_say_how_long_something_is_kept_and_tag_it() {
+    let (app, _) = origin().await;
+    let proxy = caching(&app, "").plugin("10-stamp", guest("stamp"), "[config]\nvalue = \"a\"").start().await;
+    let hour = ("x-cache-lifetime", "3600");
+    for (target, text) in [("/a", "response 1"), ("/a?cache-control=max-age=1", "response 2")] {
+        proxy.ask("GET", target, &[hour]).await.assert_is(200, text);
+        let hit = proxy.get(target).await;
+        hit.assert_is(200, text);
+        let ttl = status(&hit).strip_prefix("tidegate; hit; ttl=").and_then(|ttl| ttl.parse::<u32>().ok());
+        assert!(ttl.is_some_and(|ttl| ttl > 3000), "{hit:?}");
+    }
+    // It says nothing of who may have it.
+    let private = proxy.ask("GET", "/?cache-control=private", &[hour]).await;
+    assert_eq!(status(&private), "tidegate; fwd=uri-miss; detail=private");
+
+    let tagged = "/b?cache-control=max-age=600&cache-tag=own";
+    proxy
+        .ask("GET", tagged, &[("x-cache-tag", "news"), ("x-cache-tag", "home")])
+        .await
+        .assert_is(200, "response 4");
+    assert_eq!(proxy.ask("GET", tagged, &[("x-cache-tag", "a,b")]).await.status, 500);
+    let admin = proxy.address("admin").to_string();
+    for tag in ["own", "home"] {
+        assert!(status(&proxy.get(tagged).await).starts_with("tidegate; hit"), "{tag}");
+        let purged = Ended::of(&mut command(&["cache", "purge", "--tag", tag, "--admin", &admin]));
+        assert_eq!((purged.status.code(), &*purged.stdout), (Some(0), "1 purged\n"), "{purged}");
+        let again = proxy.ask("GET", tagged, &[("x-cache-tag", "home")]).await;
+        assert!(status(&again).contains("fwd=stale"), "{again:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_operator_purges_what_is_meant_and_nothing_else() {
+    let (app, _) = origin().await;
+    let proxy = caching(&app, "").start().await;
+    let admin = proxy.address("admin").to_string();
+    let fresh = "cache-control=max-age=600&etag=same";
+    let targets = ["/a/1", "/a/2", "/b"].map(|path| format!("{path}?{fresh}"));
+    let hits = async || {
+        let mut hits = Vec::new();
+        for target in &targets {
+            let answer = proxy.ask("GET", target, &[("host", "a.test")]).await;
+            hits.push(status(&answer).starts_with("tidegate; hit"));
+        }
+        hits
+    };
+    let one = format!("a.test/a/1?{fresh}");
+    assert_eq!(hits().await, [false; 3]);
+    for (what, purged, stay) in [
+        (&["--url", &one][..], 1, [false, true, true]),
+        (&["--prefix", "http://a.test/a/"], 2, [false, false, true]),
+        (&["--host", "a.test"], 3, [false; 3]),
+        (&["--all", "--hard"], 3, [false; 3]),
+        (&["--host", "b.test"], 0, [true; 3]),
+        (&["--prefix", "https://a.test/"], 0, [true; 3]),
+    ] {
+        let ended = Ended::of(command(&["cache", "purge", "--admin", &admin]).args(what));
+        assert_eq!(ended.stdout, format!("{purged} purged\n"), "{ended}");
+        assert_eq!(hits().await, stay, "{what:?}");
+        assert_eq!(hits().await, [true; 3], "{what:?}");
+    }
+    let unknown = Ended::of(&mut command(&["cache", "purge", "--all", "--cache", "b", "--admin", &admin]));
+    assert!(!unknown.status.success() && unknown.stderr.contains("there is no cache \"b\""), "{unknown}");
 }
 
 #[tokio::test]

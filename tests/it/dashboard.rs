@@ -29,8 +29,9 @@ async fn until_shown(browser: &mut Browser, text: &str) {
 async fn it_holds_in_a_browser() {
     let Some(mut browser) = Browser::start().await else { return };
     let (app, dead) = (Upstream::echo("app").await, "127.0.0.1:1");
-    let lines = format!("servers = [\"{}\", \"{dead}\"]", app.server());
+    let lines = format!("servers = [\"{}\", \"{dead}\"]\ncache = \"pages\"", app.server());
     let proxy = Proxy::with_app(&lines)
+        .section("[cache.pages]")
         .plugin("10-stamp", guest("stamp"), "[config]\nvalue = \"x\"")
         .plugin("20-router", stock("router"), &format!("on-error = \"skip\"\n{} = 1", json!(MARKUP)))
         .start()
@@ -39,7 +40,7 @@ async fn it_holds_in_a_browser() {
     proxy.ask("GET", "/a-failure", &[("expect", "miracles")]).await;
     let origin = format!("http://{}", proxy.address("admin"));
     browser.open(&format!("{origin}/")).await;
-    for text in ["10-stamp", "/a-failure", &app.server(), dead, "refused", "not ready"] {
+    for text in ["10-stamp", "/a-failure", &app.server(), dead, "refused", "not ready", "pages"] {
         until_shown(&mut browser, text).await;
     }
 

@@ -1,6 +1,6 @@
 //! `tidegate explain`: what policies make of a request.
 
-use tidegate_tests::{Ended, Proxy, Upstream, command, stock};
+use tidegate_tests::{Ended, Proxy, Upstream, command, guest, stock};
 
 const ACCESS: &str = "[config]\nrules = [{ paths = [\"/admin/**\"], allow = [\"10.0.0.0/8\"] }]";
 const REWRITE: &str = "[config]\nrules = [{ path = \"^/old/(.*)$\", to = \"/new/$1\" }]\n\
@@ -72,5 +72,24 @@ async fn what_is_no_request_is_refused() {
     ] {
         let told = explained(arguments).await;
         assert!(!told.status.success() && told.stderr.contains(why), "{told}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_cache_has_to_do_with_it_is_told() {
+    let app = Upstream::echo("app").await;
+    let written = Proxy::with_app(&format!("servers = [\"{}\"]\ncache = \"pages\"", app.server()))
+        .section("[cache.pages]\n\n[cache.others]")
+        .plugin("10-stamp", guest("stamp"), "[config]\nvalue = \"a\"")
+        .write();
+    for (arguments, told) in [
+        (&["GET", "/"][..], "through cache pages: from there if it has it"),
+        (&["GET", "/", "-H", "x-cache-use: others"], "through cache others, as a policy says: "),
+        (&["POST", "/"], "past cache pages: method"),
+        (&["GET", "/", "-H", "x-cache-bypass: 1"], "past cache pages: policy"),
+        (&["GET", "/", "-H", "if-match: \"1\""], "past cache pages: precondition"),
+    ] {
+        let explained = Ended::of(command(&["explain"]).args(arguments).current_dir(written.path()));
+        assert!(explained.stdout.contains(told), "{told}: {explained}");
     }
 }

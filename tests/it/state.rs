@@ -1,7 +1,11 @@
 //! `[state]`: what policies share, with a real Redis behind two proxies.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use http::{HeaderValue, Response};
 use serde_json::{Value, json};
-use tidegate_tests::{Proxy, Redis, Upstream, guest, until};
+use tidegate_tests::{Ended, Proxy, Redis, Upstream, body, command, guest, until};
 
 async fn proxy(redis: &Redis, app: &Upstream, settings: &str) -> Proxy {
     let settings = format!("grants = {{ store = true, rate-limit = true }}\n[config]\n{settings}");
@@ -70,4 +74,44 @@ async fn what_counts_while_the_store_is_down_is_the_policys_choice() {
         }
         redis.resume().await;
     }
+}
+
+#[tokio::test]
+async fn a_purge_reaches_all_proxies_and_those_that_come_back() {
+    let Some(redis) = Redis::start().await else { return };
+    let count = Arc::new(AtomicUsize::new(0));
+    let app = Upstream::serve(move |_| {
+        let number = count.fetch_add(1, Relaxed) + 1;
+        let mut response = Response::new(body(format!("response {number}")));
+        response.headers_mut().insert("cache-control", HeaderValue::from_static("max-age=600"));
+        async { response }
+    })
+    .await;
+    let kept = tempfile::tempdir().expect("a folder");
+    let proxy = |name: &str| {
+        let path = kept.path().join(name);
+        Proxy::with_app(&format!("servers = [\"{}\"]\ncache = \"pages\"", app.server()))
+            .section(&format!("[cache.pages]\ndisk = \"64MiB\"\npath = \"{}\"", path.display()))
+            .section(&format!("[state]\nbackend = \"{}\"\nstore-timeout = \"2s\"", redis.url()))
+    };
+    let (one, mut two) = (proxy("one").start().await, proxy("two").start().await);
+    for (proxy, text) in [(&one, "response 1"), (&two, "response 2")] {
+        proxy.get("/").await.assert_is(200, text);
+        proxy.get("/").await.assert_is(200, text);
+    }
+    let purge = || {
+        let admin = one.address("admin").to_string();
+        Ended::of(&mut command(&["cache", "purge", "--all", "--admin", &admin]))
+    };
+    let purged = purge();
+    assert_eq!(purged.stdout, "1 purged; other proxies do the same within a second\n", "{purged}");
+    until("it is purged there, too", async || two.get("/").await.text() != "response 2").await;
+
+    // One that is away learns of it when it is back.
+    let text = two.get("/").await.text().to_owned();
+    two.signal(rustix::process::Signal::TERM);
+    two.ended().await;
+    assert!(purge().status.success());
+    let two = proxy("two").start().await;
+    until("it learns of it", async || two.get("/").await.text() != text).await;
 }

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::net::{IpAddr, Ipv6Addr};
+use std::time::Duration;
 
 use http::header::{CONTENT_ENCODING, CONTENT_RANGE};
 use http::uri::PathAndQuery;
@@ -40,6 +41,7 @@ pub(crate) struct RequestFacts {
     pub(crate) route: Option<String>,
     pub(crate) timeout_milliseconds: Option<u32>,
     pub(crate) hash_key: Option<String>,
+    pub(crate) caching: Caching,
     pub(crate) body_limit: Option<u64>,
     pub(crate) notes: Vec<(String, Vec<u8>)>,
     pub(crate) reply: Option<Reply>,
@@ -47,6 +49,21 @@ pub(crate) struct RequestFacts {
     pub(crate) decodes_body: bool,
     pub(crate) token: u64,
     pub(crate) attributes: Vec<(String, String)>,
+}
+
+/// What a policy said of caches.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Caching {
+    /// What [`use_cache`](crate::Request::use_cache) named.
+    pub cache: Option<String>,
+    /// Whether no cache has anything to do with the request.
+    pub bypassed: bool,
+    /// Parts of the key, in order.
+    pub key: Vec<String>,
+    /// How long what comes may be used.
+    pub lifetime: Option<Duration>,
+    /// Tags of what comes.
+    pub tags: Vec<String>,
 }
 
 /// What a test says of the client's certificate.
@@ -303,6 +320,43 @@ impl Request {
 
     pub(crate) fn set_hash_key(&self, key: &str) {
         self.0.borrow_mut().hash_key = Some(key.to_owned());
+    }
+
+    pub(crate) fn use_cache(&self, name: &str) -> Result<(), RouteError> {
+        let caching = &mut self.0.borrow_mut().caching;
+        (caching.cache, caching.bypassed) = (Some(name.to_owned()), false);
+        Ok(())
+    }
+
+    pub(crate) fn bypass_cache(&self) {
+        let caching = &mut self.0.borrow_mut().caching;
+        (caching.cache, caching.bypassed) = (None, true);
+    }
+
+    pub(crate) fn add_cache_key(&self, part: &str) -> Result<(), EditError> {
+        let caching = &mut self.0.borrow_mut().caching;
+        if caching.key.iter().map(|part| part.len() + 1).sum::<usize>() + part.len() > 4 << 10 {
+            (caching.cache, caching.bypassed) = (None, true);
+            return Err(EditError::TooLarge);
+        }
+        caching.key.push(part.to_owned());
+        Ok(())
+    }
+
+    pub(crate) fn set_cache_lifetime(&self, seconds: u32) {
+        self.0.borrow_mut().caching.lifetime = Some(Duration::from_secs(seconds.into()));
+    }
+
+    pub(crate) fn add_cache_tag(&self, tag: &str) -> Result<(), EditError> {
+        let tags = &mut self.0.borrow_mut().caching.tags;
+        if tag.is_empty() || !tag.bytes().all(|byte| byte.is_ascii_graphic() && byte != b',') {
+            return Err(EditError::Invalid);
+        }
+        if tags.iter().map(|tag| tag.len() + 1).sum::<usize>() + tag.len() > 4 << 10 {
+            return Err(EditError::TooLarge);
+        }
+        tags.push(tag.to_owned());
+        Ok(())
     }
 
     pub(crate) fn respond_bytes(&self, status: u16, headers: &[Field], body: &[u8]) -> Result<(), EditError> {

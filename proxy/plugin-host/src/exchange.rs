@@ -34,6 +34,8 @@ pub struct Exchange {
     pub timeout: Option<Duration>,
     /// Key for an upstream balanced by `hash`, as policies set it.
     pub hash_key: Option<String>,
+    /// What policies say of caches; `None` = as configured.
+    pub caching: Option<Box<Caching>>,
     /// Bytes of the request's body, as policies limit it; `None` = as configured.
     pub body_limit: Option<u64>,
     /// The request did not end with its head.
@@ -79,6 +81,31 @@ pub enum Retry {
     At(Arc<str>),
 }
 
+/// What policies say of caches for one request.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Caching {
+    /// Which cache.
+    pub cache: CacheChoice,
+    /// Parts of the key, in order.
+    pub key: Vec<String>,
+    /// Seconds that what comes is fresh.
+    pub lifetime: Option<u32>,
+    /// Of what comes.
+    pub tags: Vec<String>,
+}
+
+/// Which cache a request meets.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum CacheChoice {
+    /// That of the upstream, if it has one.
+    #[default]
+    Configured,
+    /// This one, of [`Exchange::destinations`].
+    Named(Arc<str>),
+    /// None.
+    Bypassed,
+}
+
 /// What became of an exchange; most of it is known at its end.
 #[derive(Debug, Default)]
 pub struct Tally {
@@ -114,6 +141,7 @@ impl Exchange {
             route: None,
             timeout: None,
             hash_key: None,
+            caching: None,
             body_limit: None,
             has_body: false,
             retry: Retry::Impossible,
@@ -149,6 +177,7 @@ impl Exchange {
         fork.attributes.clone_from(&self.attributes);
         (fork.timeout, fork.body_limit, fork.has_body) = (self.timeout, self.body_limit, self.has_body);
         fork.hash_key.clone_from(&self.hash_key);
+        fork.caching.clone_from(&self.caching);
         fork.trace = self.trace;
         fork
     }
@@ -276,20 +305,34 @@ impl Default for EditLimits {
     }
 }
 
-/// The names `route-to` accepts: upstreams and file roots of the running configuration.
+/// The names `route-to` accepts: upstreams and file roots of the running configuration; and those of its caches.
 #[derive(Debug, Default)]
-pub struct Destinations(HashSet<Arc<str>>);
+pub struct Destinations {
+    routes: HashSet<Arc<str>>,
+    caches: HashSet<Arc<str>>,
+}
 
 impl Destinations {
     /// The name as it is stored in a route: no text is copied per request.
     pub fn get(&self, name: &str) -> Option<&Arc<str>> {
-        self.0.get(name)
+        self.routes.get(name)
+    }
+
+    /// The names that `use-cache` accepts.
+    #[must_use]
+    pub fn with_caches<N: Into<Arc<str>>>(self, names: impl IntoIterator<Item = N>) -> Self {
+        Self { caches: names.into_iter().map(Into::into).collect(), ..self }
+    }
+
+    /// As [`Self::get`], of a cache.
+    pub(crate) fn cache(&self, name: &str) -> Option<&Arc<str>> {
+        self.caches.get(name)
     }
 }
 
 impl<N: Into<Arc<str>>> FromIterator<N> for Destinations {
     fn from_iter<I: IntoIterator<Item = N>>(names: I) -> Self {
-        Self(names.into_iter().map(Into::into).collect())
+        Self { routes: names.into_iter().map(Into::into).collect(), caches: HashSet::new() }
     }
 }
 

@@ -57,7 +57,7 @@ pub use chunk::Chunk;
 pub use code::Code;
 pub use engine::Host;
 pub use error::{CallError, HostError, LoadError};
-pub use exchange::{Destinations, EditLimits, Exchange, Retry, Tally};
+pub use exchange::{CacheChoice, Caching, Destinations, EditLimits, Exchange, Retry, Tally};
 pub use instances::{Figures, Instances, Slot, settle};
 pub use limits::Limits;
 pub use matching::PathPatterns;

@@ -114,6 +114,11 @@ impl State {
         Ok(self.change(Ok(Change::DecodeBody(side)))?.is_ok_and(|decodes| decodes > 0))
     }
 
+    /// Whether there is such a cache.
+    pub(crate) fn use_cache(&mut self, name: &str) -> wasmtime::Result<bool> {
+        Ok(self.change(Ok(Change::UseCache(name.into())))?.is_ok_and(|is_known| is_known > 0))
+    }
+
     pub(crate) fn route_to(&mut self, name: &str) -> wasmtime::Result<Result<(), RouteError>> {
         self.call.route_to(asker(&self.plugin, &self.defined, &self.budget), Route(name.into()))
     }

@@ -16,6 +16,7 @@ use tokio::time::timeout;
 
 use crate::acme;
 use crate::admin::{self, Inside};
+use crate::cache::Purges;
 use crate::compile_cache;
 use crate::listener::{self, Admission, Inherited};
 use crate::log;
@@ -121,7 +122,10 @@ pub(crate) fn run(file: PathBuf, program: Option<Program>) -> Result<ExitCode, E
         }
     };
     let stop = Arc::<Notify>::default();
+    let purges = Purges::of(&services.state);
     let whole = runtime.block_on(async {
+        let caches = handle.clone();
+        tokio::spawn(purges.clone().follow(move || caches.status().caches));
         if let Some((bound, settings, token)) = &mut interface {
             let (control, services, stop) = (handle.clone(), services.clone(), stop.clone());
             let inside = Inside {
@@ -131,6 +135,7 @@ pub(crate) fn run(file: PathBuf, program: Option<Program>) -> Result<ExitCode, E
                 log_level: log.level(),
                 stop,
                 upgrades,
+                purges,
             };
             bound.serve(settings, token.take(), inside)?;
             notifier.keep(admin::NAME, bound.listeners());

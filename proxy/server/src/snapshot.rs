@@ -125,6 +125,8 @@ pub(crate) struct Generation {
     pub(crate) largest_body: u64,
     /// Fields that say who the client is, beside the usual ones.
     pub(crate) identity: Vec<HeaderName>,
+    /// Each cache, for requests that policies have it meet.
+    pub(crate) caches: HashMap<Arc<str>, Rc<Front>>,
     by_name: HashMap<Arc<str>, Destination>,
     default: Option<Destination>,
 }
@@ -174,7 +176,18 @@ impl Generation {
                 tasks.clone(),
                 counting,
             )),
-            destinations: Arc::new(by_name.keys().cloned().collect()),
+            destinations: Arc::new(
+                by_name
+                    .keys()
+                    .cloned()
+                    .collect::<Destinations>()
+                    .with_caches(snapshot.caches.keys().cloned()),
+            ),
+            caches: snapshot
+                .caches
+                .iter()
+                .map(|(name, settings)| (name.clone(), Rc::new(Front::new(settings.clone()))))
+                .collect(),
             edit_limits: EditLimits {
                 request_headers: limits.request_headers,
                 request_header_count: limits.request_header_count,

@@ -8,6 +8,8 @@ use crate::time::Time;
 /// What the operator adds to what responses say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rules {
+    /// Seconds that a response is fresh, whatever it says of that.
+    pub lifetime: Option<u64>,
     /// Seconds that a response is fresh which says nothing of it, neither directly nor by `Last-Modified`; 0 = none.
     pub default_lifetime: u64,
     /// Seconds at most that a guess by `Last-Modified` may give (§4.2.2); 0 = nothing is guessed.
@@ -25,6 +27,7 @@ pub struct Rules {
 impl Default for Rules {
     fn default() -> Self {
         Self {
+            lifetime: None,
             default_lifetime: 0,
             heuristic: 3600,
             stale_while_revalidate: 0,
@@ -58,6 +61,9 @@ impl Lifetime {
         received: Time,
         has_cookies: bool,
     ) -> Self {
+        if let Some(seconds) = rules.lifetime {
+            return Self::Explicit(seconds);
+        }
         if let Some(seconds) = directives.s_maxage.or(directives.max_age) {
             return Self::Explicit(seconds);
         }

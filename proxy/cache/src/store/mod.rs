@@ -663,6 +663,10 @@ impl Inner {
         let Some(head) = self.with_room(&key, head) else { return false };
         let file = Arc::new(open(reserved.store(&key), disk));
         let object = Arc::new(Object { key, head, size, memory: None, file: Some(file) });
+        // Since this process began.
+        if self.was_purged(&object, 0) {
+            object.head.invalidate();
+        }
         // What is stored since then is newer. What is not taken discards its file by itself.
         let displaced = self.index.insert_old(&object, self.variants.load(Relaxed).max(1));
         self.settle(displaced, &object.key);

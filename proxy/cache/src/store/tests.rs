@@ -420,3 +420,18 @@ fn a_304_makes_it_fresh_again_in_its_place() {
     assert!(matches!(object.head().staleness(Time::now()), Staleness::Fresh(_)));
     object.file().expect("a file").open(true).expect("its body is as it was");
 }
+
+#[test]
+fn a_purge_counts_for_what_is_not_read_from_the_disk_yet() {
+    let directory = TempDir::new().expect("a directory");
+    let cache = open(&directory);
+    let targets: Vec<_> = (0..200).map(|number| format!("/{number}")).collect();
+    targets.iter().for_each(|target| drop(store(&cache, target, b"body")));
+    let cache = reopen(cache, &directory);
+    cache.purge(&Purge::All, false, Time::now());
+    settled(&cache);
+    for target in &targets {
+        let fresh = found(&cache, target).map(|object| object.head().staleness(Time::now()));
+        assert!(!matches!(fresh, Some(Staleness::Fresh(_))), "{target} {fresh:?}");
+    }
+}

@@ -12,7 +12,7 @@ use http::uri::PathAndQuery;
 use http::{Method, StatusCode};
 
 use crate::bodies::{BodyMode, Side};
-use crate::exchange::{Exchange, Retry};
+use crate::exchange::{Caching, Exchange, Retry};
 
 /// Different fields or attributes one call may change. Far beyond any policy; bounds what the
 /// journal may hold while a plugin runs wild within its CPU budget.
@@ -28,6 +28,7 @@ pub(crate) struct Journal {
     route: Option<Option<Arc<str>>>,
     timeout: Option<Option<Duration>>,
     hash_key: Option<Option<String>>,
+    caching: Option<Option<Box<Caching>>>,
     status: Option<StatusCode>,
     token: Option<u64>,
     body_mode: Option<(Side, BodyMode)>,
@@ -80,6 +81,9 @@ impl Journal {
         if let Some(hash_key) = old.hash_key {
             exchange.hash_key = hash_key;
         }
+        if let Some(caching) = old.caching {
+            exchange.caching = caching;
+        }
         if let Some(token) = old.token {
             exchange.set_token(plugin, token);
         }
@@ -131,6 +135,11 @@ impl Journal {
     pub(crate) fn hash_key(&mut self, old: Option<String>) {
         self.touched = true;
         self.hash_key.get_or_insert(old);
+    }
+
+    pub(crate) fn caching(&mut self, old: Option<&Box<Caching>>) {
+        self.touched = true;
+        self.caching.get_or_insert_with(|| old.cloned());
     }
 
     pub(crate) fn body_limit(&mut self, old: Option<u64>) {

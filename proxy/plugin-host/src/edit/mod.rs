@@ -14,7 +14,7 @@ use http::{Method, StatusCode};
 use tidegate_message::{Coding, Reply, authority, fields, path};
 
 use crate::bodies::{BodyMode, Side};
-use crate::exchange::{Exchange, Retry};
+use crate::exchange::{CacheChoice, Caching, Exchange, Retry};
 use crate::phase::Phase;
 use crate::refusal::{EditError, RetryError, RouteError};
 
@@ -30,6 +30,8 @@ const MAX_NOTE_NAME: usize = 64;
 const MAX_NOTED: usize = 64 << 10;
 /// A longer key tells upstream servers apart no better.
 const MAX_HASH_KEY: usize = 1 << 10;
+/// Parts of a key, or tags, of one request for caches, bytes together.
+const MAX_CACHING: usize = 4 << 10;
 /// A host name has at most 253 characters, a port 5.
 const MAX_AUTHORITY: usize = 260;
 /// Longest text or body that an edit takes from a plugin, bytes. One that is larger is refused before it is copied.
@@ -182,6 +184,61 @@ impl Editor<'_> {
             let old = self.exchange.hash_key.replace(key.to_owned());
             self.journal.hash_key(old);
         }
+    }
+
+    /// False if there is no cache of this name; without effect then, and when the request may be on its way.
+    pub(crate) fn use_cache(&mut self, name: &str) -> bool {
+        let Some(cache) = self.exchange.destinations.cache(name).cloned() else { return false };
+        if let Ok(caching) = self.caching() {
+            caching.cache = CacheChoice::Named(cache);
+        }
+        true
+    }
+
+    /// Without effect when the request may be on its way.
+    pub(crate) fn bypass_cache(&mut self) {
+        if let Ok(caching) = self.caching() {
+            caching.cache = CacheChoice::Bypassed;
+        }
+    }
+
+    /// What would share a key that it should not have bypasses the cache.
+    pub(crate) fn add_cache_key(&mut self, part: &str) -> Edit {
+        let caching = self.caching()?;
+        let length = caching.key.iter().map(|part| part.len() + 1).sum::<usize>() + part.len();
+        if length > MAX_CACHING {
+            caching.cache = CacheChoice::Bypassed;
+            return Err(EditError::TooLarge);
+        }
+        caching.key.push(part.to_owned());
+        Ok(())
+    }
+
+    /// Without effect when the request may be on its way.
+    pub(crate) fn set_cache_lifetime(&mut self, seconds: u32) {
+        if let Ok(caching) = self.caching() {
+            caching.lifetime = Some(seconds);
+        }
+    }
+
+    pub(crate) fn add_cache_tag(&mut self, tag: &str) -> Edit {
+        let is_visible = |byte: u8| byte.is_ascii_graphic() && byte != b',';
+        if tag.is_empty() || !tag.bytes().all(is_visible) {
+            return Err(EditError::Invalid);
+        }
+        let caching = self.caching()?;
+        let length = caching.tags.iter().map(|tag| tag.len() + 1).sum::<usize>() + tag.len();
+        if length > MAX_CACHING {
+            return Err(EditError::TooLarge);
+        }
+        caching.tags.push(tag.to_owned());
+        Ok(())
+    }
+
+    fn caching(&mut self) -> Edit<&mut Caching> {
+        self.may_edit(Side::Request)?;
+        self.journal.caching(self.exchange.caching.as_ref());
+        Ok(self.exchange.caching.get_or_insert_default())
     }
 
     /// Without effect outside of the head phase of that side.

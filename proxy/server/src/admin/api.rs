@@ -18,7 +18,8 @@ use tidegate_upstream::{Cluster, Hold};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use super::{Body, Inside, Interface, Last, cache, dashboard, exposition, openapi, status};
+use super::{Body, Inside, Interface, Last, dashboard, exposition, openapi, status};
+use crate::cache;
 use crate::explain::{self, Recorded};
 use crate::reload::Handle;
 use crate::upgrade::{Door, Failure, Reply};
@@ -80,13 +81,21 @@ async fn call(request: &Parts, path: &[&str], body: Incoming, interface: &Interf
                 false => Ok(text(StatusCode::NOT_FOUND, "no certificate is obtained for this name\n")),
             }
         }
-        ["caches"] => get(request, || json(StatusCode::OK, &cache::list(&control.status().caches))),
+        ["caches"] => get(request, || json(StatusCode::OK, &status::caches(&control.status().caches))),
         ["cache", "purge"] => {
             post(request)?;
             let wanted: cache::Wanted = read(body).await?;
-            let caches = control.status().caches;
-            match spawn_blocking(move || cache::purge(&caches, &wanted)).await {
-                Ok(Ok(purged)) => Ok(json(StatusCode::OK, &json!({ "purged": purged }))),
+            let (caches, here) = (control.status().caches, wanted.clone());
+            match spawn_blocking(move || cache::purge(&caches, &here)).await {
+                Ok(Ok(purged)) => {
+                    let mut answer = json!({ "purged": purged });
+                    match inside.purges.tell(&wanted).await {
+                        Ok(true) => answer["others"] = "told".into(),
+                        Ok(false) => {}
+                        Err(error) => answer["others"] = format!("not told: {error}").into(),
+                    }
+                    Ok(json(StatusCode::OK, &answer))
+                }
                 Ok(Err(wrong)) => Err(Box::new(problem(wrong))),
                 Err(_) => {
                     Err(Box::new(text(StatusCode::INTERNAL_SERVER_ERROR, "the purge came to no end\n")))

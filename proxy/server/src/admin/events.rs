@@ -17,7 +17,7 @@ use tidegate_telemetry::Distribution;
 use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::status::{not_ready, reload};
+use super::status::{caches, not_ready, reload};
 use super::{Body, Inside};
 use crate::metrics::{ListenerSum, Metrics, PolicySum, ServerSum, Sums, TrafficSum};
 use crate::reload::{Handle, Status};
@@ -188,6 +188,7 @@ impl Taken {
             "reload": control.history().reports().last().map(reload),
             "listeners": self.listeners(before, rate, &status),
             "upstreams": self.upstreams(before, rate, &status),
+            "caches": self.caches(before, rate, &status),
             "policies": self.policies(before, rate, &status),
             "last-failures": *self.last_failures,
         });
@@ -262,6 +263,24 @@ impl Taken {
             })
         };
         status.upstreams.iter().map(upstream).collect()
+    }
+
+    fn caches(&self, before: &Self, rate: Rate, status: &Status) -> Value {
+        // They are counted by where requests go: several destinations may have one cache, and policies may choose it.
+        let met = |taken: &Self, results: &[&str]| {
+            let counts = taken.sums.caching.values().flatten();
+            counts.filter(|((result, _), _)| results.contains(result)).map(|(_, count)| count).sum::<u64>()
+        };
+        let per_second = |results: &[&str]| rate.of(met(self, results), met(before, results));
+        if status.caches.is_empty() {
+            return Value::Null;
+        }
+        json!({
+            "hits": per_second(&["hit", "stale", "revalidated", "collapsed"]),
+            "misses": per_second(&["miss"]),
+            "passed": per_second(&["pass", "bypass"]),
+            "all": caches(&status.caches),
+        })
     }
 
     fn policies(&self, before: &Self, rate: Rate, status: &Status) -> Vec<Value> {

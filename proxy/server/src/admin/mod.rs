@@ -4,7 +4,6 @@
 //! `dashboard` is a page for people.
 
 mod api;
-mod cache;
 mod dashboard;
 mod events;
 mod exposition;
@@ -42,6 +41,7 @@ use tokio::time::timeout;
 use self::events::Events;
 pub(crate) use self::guard::token;
 use self::guard::{Guard, Refusal, changes};
+use crate::cache::Purges;
 use crate::listener::{self, Inherited, Sockets};
 use crate::log::Threshold;
 use crate::metrics::Metrics;
@@ -68,6 +68,8 @@ pub(crate) struct Inside {
     pub(crate) stop: Arc<Notify>,
     /// Where upgrades are asked for.
     pub(crate) upgrades: upgrade::Door,
+    /// Where other proxies learn what was purged.
+    pub(crate) purges: Arc<Purges>,
 }
 
 /// What all connections share.

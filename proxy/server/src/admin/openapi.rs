@@ -279,7 +279,12 @@ fn schemas() -> Value {
             },
             "additionalProperties": false,
         },
-        "Purged": object(json!({ "purged": whole })),
+        "Purged": {
+            "type": "object",
+            "properties": { "purged": whole, "others": text },
+            "required": ["purged"],
+            "additionalProperties": false,
+        },
         "Token": object(json!({ "token": text })),
         "Weight": object(json!({ "weight": { "type": "integer", "minimum": 1, "maximum": 1000 } })),
         "Upstreams": list(refer("Upstream")),

@@ -1,6 +1,7 @@
 //! How the proxy fares, in JSON and in reasons.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -12,6 +13,7 @@ use tidegate_state::Reach;
 
 use super::Inside;
 use super::process::Process;
+use crate::cache::{Caches, Settings};
 use crate::metrics::Metrics;
 use crate::reload::{Handle, PolicyStatus, Report, Status};
 
@@ -145,4 +147,22 @@ pub(super) fn state(status: &tidegate_state::Status) -> Value {
         "since": unix_seconds(status.since),
         "last-error": error.map(|(at, text)| json!({ "at": unix_seconds(*at), "error": text })),
     })
+}
+
+/// What each cache has, and has done.
+pub(super) fn caches(caches: &Caches) -> Value {
+    let one = |(name, settings): (&Arc<str>, &Arc<Settings>)| {
+        let figures = settings.store.figures();
+        json!({
+            "name": name,
+            "urls": figures.urls,
+            "memory": figures.memory,
+            "disk": figures.disk,
+            "stored": figures.stored,
+            "evicted": figures.evicted,
+            "purged": figures.purged,
+            "disk-failures": figures.disk_failures,
+        })
+    };
+    json!(caches.iter().map(one).collect::<Vec<_>>())
 }

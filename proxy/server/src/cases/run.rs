@@ -163,7 +163,8 @@ fn destinations(case: &Case, cases: &Cases, plugin: &Plugin) -> Arc<Destinations
     let expected = case.steps().flat_map(|step| [&step.expect.route, &step.expect.retry_at]);
     let expected = expected.flatten().filter(|name| !name.is_empty());
     let names = expected.chain(&cases.destinations).chain(plugin.activation().routes());
-    Arc::new(names.map(|name| Arc::from(name.as_str())).collect())
+    let destinations: Destinations = names.map(|name| Arc::from(name.as_str())).collect();
+    Arc::new(destinations.with_caches(cases.destinations.iter().map(String::as_str)))
 }
 
 /// Of a store in memory.

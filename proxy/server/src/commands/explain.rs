@@ -9,9 +9,10 @@ use http::StatusCode;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use tidegate_config::{Config, Problem};
 use tidegate_message::{ResponseHead, fields};
-use tidegate_plugin_host::{EditLimits, Exchange, Slot, Witness};
+use tidegate_plugin_host::{CacheChoice, EditLimits, Exchange, Slot, Witness};
 
 use super::{block_on, check, configuration, print, read};
+use crate::exchange::bypasses_cache;
 use crate::explain;
 use crate::explain::signature::Key;
 use crate::imagined::Imagined;
@@ -110,7 +111,7 @@ fn slot(config: &Config, asked: &Asked) -> Result<Slot, String> {
         client: &asked.client,
         listener,
     };
-    let destinations = Arc::new(config.destinations().map(|name| Arc::from(name.as_str())).collect());
+    let destinations = super::destinations(config);
     let mut exchange = imagined.exchange(destinations, EditLimits::default())?;
     exchange.witness = Some(Witness::new(Arc::default()));
     Ok(Slot::new(exchange))
@@ -140,6 +141,9 @@ async fn tell(
     };
     if end == End::Forward {
         let _ = writeln!(text, "\n=> {}\n   to {}", line(&slot), destination(config, &slot));
+        if let Some(cache) = cache(config, &slot) {
+            let _ = writeln!(text, "   {cache}");
+        }
         for (name, value) in &slot.request.headers {
             let _ = writeln!(text, "   {name}: {}", String::from_utf8_lossy(value.as_bytes()));
         }
@@ -166,6 +170,22 @@ fn told(slot: &mut Slot, text: &mut String) {
 fn line(exchange: &Exchange) -> String {
     let request = &exchange.request;
     format!("{} {}://{}{}", request.method, request.scheme, request.authority, request.target())
+}
+
+/// What a cache will make of the request, as far as that does not depend on what is stored; `None` where there is none.
+fn cache(config: &Config, exchange: &Exchange) -> Option<String> {
+    let route = exchange.route.as_deref().or(config.default_upstream.as_deref())?;
+    let upstream = config.upstreams.get(route)?;
+    let (name, by) = match exchange.caching.as_ref().map(|caching| &caching.cache) {
+        Some(CacheChoice::Named(name)) => (&**name, ", as a policy says"),
+        _ => (upstream.cache.as_deref()?, ""),
+    };
+    Some(match bypasses_cache(&exchange.request, exchange.caching.as_deref()) {
+        Some(why) => format!("past cache {name}: {why}"),
+        None => format!(
+            "through cache {name}{by}: from there if it has it, else kept there if the response allows"
+        ),
+    })
 }
 
 fn destination(config: &Config, exchange: &Exchange) -> String {

@@ -22,10 +22,12 @@ use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser as _};
 use clap::{Parser, Subcommand};
 use tidegate_config::{Config, Problems};
+use tidegate_plugin_host::Destinations;
 use tidegate_scaffold::Language;
 
 use crate::upgrade::Program;
@@ -294,6 +296,12 @@ fn replace(file: &Path, content: &[u8]) -> io::Result<()> {
 /// The checked configuration; the error has every problem.
 fn configuration(file: &Path) -> Result<Config, String> {
     sources::config(file).map_err(|problems| Problems(problems).to_string())
+}
+
+/// What policies may name, for requests that nobody sent.
+fn destinations(config: &Config) -> Arc<Destinations> {
+    let destinations: Destinations = config.destinations().map(String::as_str).collect();
+    Arc::new(destinations.with_caches(config.caches.keys().map(String::as_str)))
 }
 
 /// Waits for policies that are asked outside of a server.

@@ -78,7 +78,7 @@ async fn replay(
     now: &Rehearsal,
     then: &Rehearsal,
 ) -> Result<(String, bool), String> {
-    let destinations = Arc::new(config.destinations().map(|name| Arc::from(name.as_str())).collect());
+    let destinations = super::destinations(config);
     let mut text = String::new();
     let mut count = Count::default();
     for (index, line) in requests.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {

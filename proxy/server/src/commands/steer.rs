@@ -116,7 +116,16 @@ pub(super) fn cache(remote: &Remote, form: &Form, command: &CacheCommand) -> Res
                 }
             }
             let answer = remote.ask(&Method::POST, "cache/purge", Some(&wanted))?;
-            let text = if form.json { format!("{answer:#}") } else { format!("{} purged", answer["purged"]) };
+            let others = match answer["others"].as_str() {
+                Some("told") => "; other proxies do the same within a second".to_owned(),
+                Some(others) => format!("; other proxies: {others}"),
+                None => String::new(),
+            };
+            let text = if form.json {
+                format!("{answer:#}")
+            } else {
+                format!("{} purged{others}", answer["purged"])
+            };
             print(&text)?;
         }
     }

@@ -6,7 +6,7 @@ use http::Method;
 use http::header::CONTENT_ENCODING;
 use tidegate_body::{Body, Replay, RequestBody};
 use tidegate_message::{ResponseHead, representation};
-use tidegate_plugin_host::Retry;
+use tidegate_plugin_host::{CacheChoice, Retry};
 use tidegate_upstream::Hop;
 
 use super::active::{ActiveExchange, Outcome};
@@ -31,10 +31,18 @@ pub(super) async fn send(active: &mut ActiveExchange, body: RequestBody) -> Outc
         // They have the exchange meanwhile, so what is sent is a copy.
         let (head, timeout) = (exchange.request.clone(), exchange.timeout);
         let (route, hash_key) = (exchange.route.clone(), exchange.hash_key.clone());
-        let (route, hash_key, body_limit) = (route.as_ref(), hash_key.as_deref(), exchange.body_limit);
-        let again = again_here;
-        let request =
-            Request { head: &head, route, timeout, hash_key, body_limit, progress, again, is_repeated };
+        let caching = exchange.caching.clone();
+        let request = Request {
+            head: &head,
+            route: route.as_ref(),
+            timeout,
+            hash_key: hash_key.as_deref(),
+            caching: caching.as_deref(),
+            body_limit: exchange.body_limit,
+            progress,
+            again: again_here,
+            is_repeated,
+        };
         let sent = exchange.lend_while(reach(worker, generation, request, hop, body, record));
         Box::pin(sent).await
     } else {
@@ -43,6 +51,7 @@ pub(super) async fn send(active: &mut ActiveExchange, body: RequestBody) -> Outc
             route: exchange.route.as_ref(),
             timeout: exchange.timeout,
             hash_key: exchange.hash_key.as_deref(),
+            caching: exchange.caching.as_deref(),
             body_limit: exchange.body_limit,
             progress,
             again: again_here,
@@ -96,17 +105,26 @@ async fn reach(
     if let Some(again) = &mut request.again {
         **again = Some(body.replay(SMALL_BODY));
     }
-    match generation.destination(request.route.map(|route| &**route)).ok_or(Error::NoRoute)? {
-        Destination::Upstream(upstream) => forward(generation, upstream, request, hop, body, record).await,
-        Destination::Cached(upstream, front) => {
-            let stage = cached::Stage { worker, generation, upstream, front };
-            Box::pin(cached::send(stage, request, hop, body, record)).await
-        }
+    let destination = generation.destination(request.route.map(|route| &**route)).ok_or(Error::NoRoute)?;
+    let (upstream, configured) = match destination {
+        Destination::Upstream(upstream) => (upstream, None),
+        Destination::Cached(upstream, front) => (upstream, Some(front)),
         Destination::Files(root) => {
             record.route = Some(root.name.clone());
             record.upstream = None;
             let (head, body) = files::serve(root, request.head).await?;
-            Ok((head, body.into()))
+            return Ok((head, body.into()));
+        }
+    };
+    let front = match request.caching.map(|caching| &caching.cache) {
+        Some(CacheChoice::Named(name)) => generation.caches.get(name),
+        _ => configured,
+    };
+    match front {
+        None => forward(generation, upstream, request, hop, body, record).await,
+        Some(front) => {
+            let stage = cached::Stage { worker, generation, upstream, front };
+            Box::pin(cached::send(stage, request, hop, body, record)).await
         }
     }
 }

@@ -11,6 +11,7 @@ use http_body::Body as _;
 use tidegate_body::{Body, Progress, Replay, RequestBody, buffer};
 use tidegate_io::wake;
 use tidegate_message::{RequestHead, ResponseHead, media_type};
+use tidegate_plugin_host::Caching;
 use tidegate_upstream::{self as upstream, Answer, Hop, Outgoing, Upstream};
 use tokio::time::Instant;
 
@@ -25,6 +26,7 @@ pub(super) struct Request<'a> {
     pub(super) route: Option<&'a Arc<str>>,
     pub(super) timeout: Option<Duration>,
     pub(super) hash_key: Option<&'a str>,
+    pub(super) caching: Option<&'a Caching>,
     /// Bytes of its body, as policies limit it.
     pub(super) body_limit: Option<u64>,
     /// Of its body.

@@ -31,6 +31,7 @@ use tidegate_message::framing;
 
 use self::active::{ActiveExchange, Outcome};
 pub(crate) use self::begin::{Peer, unparsed};
+pub(crate) use self::cached::bypasses_cache;
 pub(crate) use self::log_phases::LogPhases;
 use self::policies::{Judgement, Settled};
 use crate::access_log::id_text;

@@ -49,6 +49,9 @@ pub(crate) struct Recorded {
     pub(crate) route: Option<String>,
     pub(crate) server: Option<String>,
     pub(crate) failure: Option<String>,
+    /// What a cache made of it.
+    pub(crate) cache: Option<String>,
+    pub(crate) cache_reason: Option<String>,
     pub(crate) duration_us: u64,
     /// `None` in the access log.
     pub(crate) headers: Option<Fields>,

@@ -52,6 +52,12 @@ pub(crate) fn of(recorded: &Recorded) -> String {
             let _ = write!(text, ", {what} {value}");
         }
     }
+    if let Some(cache) = &recorded.cache {
+        let _ = write!(text, "\n   cache: {cache}");
+        if let Some(reason) = &recorded.cache_reason {
+            let _ = write!(text, " ({reason})");
+        }
+    }
     text.push('\n');
     // What clients send is not to speak to the terminal.
     text.replace(|character: char| character.is_control() && character != '\n', "\u{fffd}")

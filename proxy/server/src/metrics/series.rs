@@ -143,6 +143,7 @@ const REASONS: &[&str] = &[
     "precondition",
     "upgrade",
     "no-host",
+    "policy",
     "not-fresh",
     "no-store",
     "private",
@@ -155,6 +156,8 @@ const REASONS: &[&str] = &[
     "too-large",
     "stream",
     "no-room",
+    "broken-off",
+    "purged",
 ];
 
 /// Requests to one destination behind a cache.

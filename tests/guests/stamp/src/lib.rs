@@ -2,7 +2,7 @@
 //!
 //! `x-finish: MARK` and `x-answer: MARK` choose the verdict of the request phase, `x-replace: MARK` that of
 //! the response phase; `x-route: NAME` is where the request goes, `x-hash-key: KEY` what chooses the server
-//! there, `x-timeout: MILLISECONDS` how long that may take.
+//! there, `x-timeout: MILLISECONDS` how long that may take; `x-cache-…` says what the function of that name does.
 
 use std::time::Duration;
 
@@ -48,6 +48,26 @@ impl Policy for Stamp {
         }
         if let Some(key) = request.header("x-hash-key") {
             request.set_hash_key(&key);
+        }
+        for (name, value) in request.headers().into_iter().filter(|(name, _)| name.starts_with("x-cache-")) {
+            let value = String::from_utf8_lossy(&value).into_owned();
+            let said = match name.as_str() {
+                "x-cache-use" => request.use_cache(&value).map_err(|error| error.to_string()),
+                "x-cache-bypass" => {
+                    request.bypass_cache();
+                    Ok(())
+                }
+                "x-cache-key" => request.add_cache_key(&value).map_err(|error| error.to_string()),
+                "x-cache-lifetime" => {
+                    request.set_cache_lifetime(Duration::from_secs(value.parse().unwrap_or(0)));
+                    Ok(())
+                }
+                "x-cache-tag" => request.add_cache_tag(&value).map_err(|error| error.to_string()),
+                _ => Ok(()),
+            };
+            if let Err(error) = said {
+                return request.respond(Reply::new(500).text(error));
+            }
         }
         if let Some(time) = request.header("x-timeout") {
             let Ok(milliseconds) = time.parse() else { return Verdict::Fail };

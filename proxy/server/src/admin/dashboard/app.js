@@ -121,6 +121,13 @@ function upstream(one) {
   return made;
 }
 
+function caches(all) {
+  return all.map((one) => row(
+    name(one.name), figure(short(one.urls)), figure(short(one.memory, "B")), figure(short(one.disk, "B")), figure(short(one.stored), "wide"),
+    figure(short(one.evicted), "wide"), figure(short(one.purged), "wide"), figure(short(one["disk-failures"]), `wide${one["disk-failures"] ? " bad-text" : ""}`),
+  ));
+}
+
 function policies(all) {
   if (!all.length) {
     const none = element("td");
@@ -221,6 +228,14 @@ function tell(event) {
   show("reasons", event.reasons, (all) => all.map((reason) => element("li", reason)));
   show("listeners", event.listeners, listeners);
   show("upstreams", event.upstreams, (all) => (all.length ? all.map(upstream) : [empty("There is none.")]));
+  $("caching").hidden = !event.caches;
+  if (event.caches) {
+    const { hits, misses, passed, all } = event.caches;
+    const asked = hits + misses + passed;
+    const share = asked ? `${Math.round((hits / asked) * 100)} % of requests answered from them; ` : "";
+    $("met").textContent = `${share}hits ${short(hits)}/s, misses ${short(misses)}/s, not for a cache ${short(passed)}/s`;
+    show("caches", all, caches);
+  }
   show("policies", event.policies, policies);
   show("failures", event["last-failures"], failures);
   if (event.draining) state("draining", "warn");

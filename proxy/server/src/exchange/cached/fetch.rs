@@ -1,5 +1,6 @@
 //! Asks an upstream for what is not stored, or not fresh, and has stored what may be.
 
+use std::borrow::Cow;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -7,21 +8,24 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::{Method, StatusCode};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
 use http_body::Body as _;
 use tidegate_body::RequestBody;
 use tidegate_body::buffer::ReadAhead as _;
 use tidegate_cache::Time;
-use tidegate_cache::decide::{self, Aged, Asked, Forward, Refusal, Status};
+use tidegate_cache::decide::{self, Aged, Asked, Forward, Refusal, Rules, Status};
 use tidegate_cache::store::{Growing, Head, Lead, Object, Reader, Room, Writer};
 use tidegate_io::wake;
 use tidegate_message::RequestHead;
+use tidegate_plugin_host::Caching;
 use tidegate_upstream::{self as upstream, Answer, Attempts, Hop, Outgoing, ServerBody, Upstream};
 use tokio::time::{Instant, timeout};
 
 use crate::cache::Settings;
 use crate::error::Error;
 use crate::tasks::Tasks;
+
+const CACHE_TAG: HeaderName = HeaderName::from_static("cache-tag");
 
 /// Who reads slower than the others is waited for so long, where a body cannot be stored.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -35,6 +39,8 @@ pub(super) struct Fetch<'a> {
     pub(super) asked: Asked,
     pub(super) hop: &'a Hop,
     pub(super) hash_key: Option<&'a str>,
+    /// What policies say of what comes.
+    pub(super) caching: Option<&'a Caching>,
     pub(super) deadline: Option<Instant>,
     /// Why it is made.
     pub(super) why: Forward,
@@ -62,7 +68,7 @@ impl Fetch<'_> {
         attempts: &mut Attempts,
     ) -> Result<Fetched, Error> {
         let Self { cache, request, asked, hop, .. } = *self;
-        let rules = &cache.rules;
+        let rules = &*self.rules();
         let mut head = request.clone();
         head.method = Method::GET;
         decide::normalize(&mut head.headers);
@@ -133,10 +139,18 @@ impl Fetch<'_> {
         })
     }
 
+    /// Those of the cache, with what policies say of the response.
+    fn rules(&self) -> Cow<'_, Rules> {
+        match self.caching.and_then(|caching| caching.lifetime) {
+            Some(seconds) => Cow::Owned(Rules { lifetime: Some(seconds.into()), ..self.cache.rules.clone() }),
+            None => Cow::Borrowed(&self.cache.rules),
+        }
+    }
+
     /// Stores a response, if it may be.
     async fn keep(&self, mut lead: Lead, answer: Answer, now: Time) -> Result<Fetched, (Answer, Refusal)> {
         let Answer { head, is_stream, .. } = &answer;
-        let (rules, asked) = (&self.cache.rules, &self.request.headers);
+        let (rules, asked) = (&*self.rules(), &self.request.headers);
         let no_store = self.asked.no_store;
         let shielded =
             match decide::storable(&Method::GET, asked, no_store, head.status, &head.headers, rules, now) {
@@ -152,7 +166,12 @@ impl Fetch<'_> {
         };
         let aged = Aged::of(&head.headers, lead.requested(), now);
         let reason = head.reason.as_ref().map(|(_, reason)| reason.clone());
-        let stored = Head::new(head.status, decide::prepare(&head.headers, now), reason, shielded, aged);
+        let mut fields = decide::prepare(&head.headers, now);
+        for tag in self.caching.into_iter().flat_map(|caching| &caching.tags) {
+            // Policies name no others than visible ones.
+            fields.extend(HeaderValue::try_from(tag).map(|tag| (CACHE_TAG, tag)));
+        }
+        let stored = Head::new(head.status, fields, reason, shielded, aged);
         let length = if answer.body.is_end_stream() { Some(0) } else { head.content_length };
         let writer = match lead.grow(stored, length) {
             Ok(writer) => writer,

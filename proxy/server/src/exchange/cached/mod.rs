@@ -26,6 +26,7 @@ use tidegate_cache::Time;
 use tidegate_cache::decide::{self, Asked, Forward, Selection, Status, Use, Why};
 use tidegate_cache::store::{Found, Joined, Key, KeyParts, Landing, Object, Purge};
 use tidegate_message::{RequestHead, ResponseHead};
+use tidegate_plugin_host::{CacheChoice, Caching};
 use tidegate_upstream::{Hop, Upstream};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout};
@@ -58,12 +59,12 @@ pub(super) async fn send(
     body: RequestBody,
     record: &mut Record,
 ) -> Result<Response, Error> {
-    if let Some((why, detail)) = bypasses(request.head, hop, &body) {
+    if let Some((why, detail)) = bypasses(&request, hop, &body) {
         return pass(&stage, request, hop, body, record, why, detail).await;
     }
     let settings = &*stage.front.settings;
     let head = request.head;
-    let key = key(settings, stage.upstream, head);
+    let key = key(settings, stage.upstream, head, parts(&request));
     let asked = match settings.rules.obeys_requests {
         true => Asked::of(&head.headers),
         false => Asked::default(),
@@ -104,38 +105,55 @@ const OVERRIDES: [&str; 8] = [
 ];
 
 /// Why a request is neither answered from the cache nor its response stored, and what else is to be said of that.
-fn bypasses(head: &RequestHead, hop: &Hop, body: &RequestBody) -> Option<(Forward, Option<&'static str>)> {
-    if !matches!(head.method, Method::GET | Method::HEAD) {
+fn bypasses(request: &Request<'_>, hop: &Hop, body: &RequestBody) -> Option<(Forward, Option<&'static str>)> {
+    if !is_for_caches(&request.head.method) {
         return Some((Forward::Method, None));
     }
-    let bypass = |detail| Some((Forward::Bypass, Some(detail)));
-    if hop.upgrade.is_some() {
-        return bypass("upgrade");
-    }
-    // Servers may answer by it, and it is in no key.
-    if !body.is_end_stream() {
-        return bypass("body");
-    }
-    if head.authority.is_empty() {
-        return bypass("no-host");
-    }
-    if decide::has_preconditions(&head.headers) {
-        return bypass("precondition");
-    }
-    let overrides = |name: &str| name.starts_with("x-") && OVERRIDES.contains(&name);
-    if head.headers.keys().any(|name| overrides(name.as_str())) {
-        return bypass("override");
-    }
-    None
+    let detail = if hop.upgrade.is_some() {
+        Some("upgrade")
+    } else if !body.is_end_stream() {
+        // Servers may answer by it, and it is in no key.
+        Some("body")
+    } else {
+        bypasses_cache(request.head, request.caching)
+    };
+    detail.map(|detail| (Forward::Bypass, Some(detail)))
 }
 
-fn key(settings: &Settings, upstream: &Upstream, head: &RequestHead) -> Key {
+fn is_for_caches(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD)
+}
+
+/// Why a request has nothing to do with a cache, as far as its head and policies say so.
+pub(crate) fn bypasses_cache(head: &RequestHead, caching: Option<&Caching>) -> Option<&'static str> {
+    let overrides = |name: &str| name.starts_with("x-") && OVERRIDES.contains(&name);
+    if !is_for_caches(&head.method) {
+        Some("method")
+    } else if caching.is_some_and(|caching| caching.cache == CacheChoice::Bypassed) {
+        Some("policy")
+    } else if head.authority.is_empty() {
+        Some("no-host")
+    } else if decide::has_preconditions(&head.headers) {
+        Some("precondition")
+    } else if head.headers.keys().any(|name| overrides(name.as_str())) {
+        Some("override")
+    } else {
+        None
+    }
+}
+
+/// What policies add to the key.
+fn parts<'a>(request: &Request<'a>) -> &'a [String] {
+    request.caching.map_or(&[], |caching| &caching.key)
+}
+
+fn key(settings: &Settings, upstream: &Upstream, head: &RequestHead, parts: &[String]) -> Key {
     Key::new(&KeyParts {
         destination: &upstream.name,
         scheme: head.scheme,
         authority: &head.authority,
         target: head.target().as_str(),
-        addition: &settings.addition(&head.headers),
+        addition: &settings.addition(&head.headers, parts),
     })
 }
 
@@ -150,13 +168,13 @@ async fn pass(
     detail: Option<&'static str>,
 ) -> Result<Response, Error> {
     let settings = &*stage.front.settings;
-    let head = request.head;
+    let (head, parts) = (request.head, parts(&request));
     record.cache = Some(Cached { result: "bypass", reason: Some(detail.unwrap_or(why.as_str())) });
     let forwarded = forward(stage.generation, stage.upstream, request, hop, body, record);
     let (mut response, outcome) = Box::pin(forwarded).await?;
     let succeeded = response.status.is_success() || response.status.is_redirection();
     if succeeded && !head.method.is_safe() {
-        invalidate(settings, stage.upstream, head, &response);
+        invalidate(settings, stage.upstream, head, parts, &response);
     }
     answer::note(settings, &mut response.headers, Status { detail, ..Status::forwarded(why) });
     Ok((response, outcome))
@@ -164,8 +182,14 @@ async fn pass(
 
 /// What a request changed is of no use until it was validated (RFC 9111 §4.4): what is stored for its URL, and for those on the
 /// same host that the response names.
-fn invalidate(settings: &Settings, upstream: &Upstream, head: &RequestHead, response: &ResponseHead) {
-    let addition = settings.addition(&head.headers);
+fn invalidate(
+    settings: &Settings,
+    upstream: &Upstream,
+    head: &RequestHead,
+    parts: &[String],
+    response: &ResponseHead,
+) {
+    let addition = settings.addition(&head.headers, parts);
     let named = [header::LOCATION, header::CONTENT_LOCATION]
         .into_iter()
         .filter_map(|name| response.headers.get(name)?.to_str().ok()?.parse::<Uri>().ok())
@@ -236,7 +260,7 @@ impl Search<'_> {
                 match decide::reuse(&stored.directives, &self.asked, staleness, age, &self.settings().rules) {
                     Use::Hit => return self.hit(&object, now).await,
                     Use::WhileRevalidating => {
-                        revalidate::begin(self.stage, head, self.hop, &object);
+                        revalidate::begin(self.stage, &self.request, self.hop, &object);
                         return self.hit(&object, now).await;
                     }
                     Use::Validate(why) => {
@@ -328,6 +352,7 @@ impl Search<'_> {
             asked: self.asked,
             hop: self.hop,
             hash_key: self.request.hash_key,
+            caching: self.request.caching,
             deadline,
             why,
             in_background: false,

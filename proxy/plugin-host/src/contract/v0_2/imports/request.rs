@@ -185,6 +185,24 @@ fn link_edits(request: &mut Interface<'_>) -> wasmtime::Result<()> {
         store.data_mut().change_at_will(Change::SetTimeout(timeout))
     })?;
     request.question("set-hash-key", |store: Store<'_>, (key,): (WasmStr,)| set_hash_key(store, &key))?;
+    request.question("use-cache", |mut store: Store<'_>, (name,): (String,)| {
+        let is_known = store.data_mut().use_cache(&name)?;
+        Ok((if is_known { Ok(()) } else { Err(RouteError::Unknown) },))
+    })?;
+    request.question("bypass-cache", |mut store: Store<'_>, (): ()| {
+        store.data_mut().change_at_will(Change::BypassCache)
+    })?;
+    request.question("add-cache-key", |mut store: Store<'_>, (part,): (String,)| {
+        let added = store.data_mut().change(Ok(Change::AddCacheKey(part.into())))?;
+        Ok((added.map(drop).map_err(EditError::from),))
+    })?;
+    request.question("set-cache-lifetime", |mut store: Store<'_>, (seconds,): (u32,)| {
+        store.data_mut().change_at_will(Change::SetCacheLifetime(seconds))
+    })?;
+    request.question("add-cache-tag", |mut store: Store<'_>, (tag,): (String,)| {
+        let added = store.data_mut().change(Ok(Change::AddCacheTag(tag.into())))?;
+        Ok((added.map(drop).map_err(EditError::from),))
+    })?;
     request.question("limit-body", |mut store: Store<'_>, (bytes,): (u64,)| {
         store.data_mut().change_at_will(Change::LimitBody(bytes))
     })?;

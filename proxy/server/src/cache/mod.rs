@@ -1,15 +1,22 @@
 //! The caches of a configuration: each is opened once, and stays as long as a configuration names it.
 
+mod purge;
+mod shared;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, header};
 use tidegate_cache::decide::Rules;
 use tidegate_cache::store::{Cache, Limits};
 use tidegate_config::{self as config, Config, Problem};
+
+pub(crate) use self::purge::{Wanted, purge};
+pub(crate) use self::shared::Purges;
 
 /// A cache as a generation has it. What is stored is the same in all of them.
 #[derive(Debug)]
@@ -26,6 +33,8 @@ pub(crate) struct Settings {
     pub(crate) status_field: bool,
     key_headers: Vec<HeaderName>,
     key_cookies: Vec<String>,
+    /// Policies have added to keys.
+    has_parts: AtomicBool,
     limits: Limits,
 }
 
@@ -55,6 +64,7 @@ pub(crate) fn load(config: &Config, before: Option<&Caches>) -> Result<Caches, P
             name: name.as_str().into(),
             store,
             rules: Rules {
+                lifetime: None,
                 default_lifetime: cache.default_lifetime.as_secs(),
                 heuristic: cache.heuristic_lifetime.as_secs(),
                 stale_while_revalidate: cache.stale_while_revalidate.as_secs(),
@@ -71,6 +81,7 @@ pub(crate) fn load(config: &Config, before: Option<&Caches>) -> Result<Caches, P
                 .filter_map(|name| HeaderName::try_from(name).ok())
                 .collect(),
             key_cookies: cache.key_cookies.clone(),
+            has_parts: AtomicBool::new(known.is_some_and(|(_, known)| known.has_parts.load(Relaxed))),
             limits,
         };
         Ok((settings.name.clone(), Arc::new(settings)))
@@ -93,8 +104,8 @@ fn limits(cache: &config::Cache) -> Limits {
 }
 
 impl Settings {
-    /// What the operator adds to the key of a request with these fields.
-    pub(crate) fn addition(&self, headers: &HeaderMap) -> Vec<u8> {
+    /// What the operator adds to the key of a request with these fields, and what policies do.
+    pub(crate) fn addition(&self, headers: &HeaderMap, parts: &[String]) -> Vec<u8> {
         let mut addition = Vec::new();
         // Each part with its length, so that none can pass for two.
         let mut add = |part: Option<&[u8]>| match part {
@@ -125,12 +136,16 @@ impl Settings {
             }
             add(None);
         }
+        if !parts.is_empty() {
+            parts.iter().for_each(|part| add(Some(part.as_bytes())));
+            self.has_parts.store(true, Relaxed);
+        }
         addition
     }
 
     /// Whether requests for one URL may have several keys.
     pub(crate) fn has_additions(&self) -> bool {
-        !self.key_headers.is_empty() || !self.key_cookies.is_empty()
+        !self.key_headers.is_empty() || !self.key_cookies.is_empty() || self.has_parts.load(Relaxed)
     }
 }
 

@@ -1,16 +1,15 @@
-//! What the operator asks of caches: what they have, and that some of it goes.
+//! What the operator wants gone from caches.
 
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 use tidegate_cache::Time;
 use tidegate_cache::store::Purge;
 
-use crate::cache::Caches;
+use super::Caches;
 
 /// What is to go. Exactly one of the first five says what.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct Wanted {
+pub(crate) struct Wanted {
     url: Option<String>,
     prefix: Option<String>,
     host: Option<String>,
@@ -22,29 +21,11 @@ pub(super) struct Wanted {
     hard: bool,
 }
 
-/// What each cache has, and has done.
-pub(super) fn list(caches: &Caches) -> Value {
-    let one = |(name, settings): (&std::sync::Arc<str>, &std::sync::Arc<crate::cache::Settings>)| {
-        let figures = settings.store.figures();
-        json!({
-            "name": name,
-            "urls": figures.urls,
-            "memory": figures.memory,
-            "disk": figures.disk,
-            "stored": figures.stored,
-            "evicted": figures.evicted,
-            "purged": figures.purged,
-            "disk-failures": figures.disk_failures,
-        })
-    };
-    json!(caches.iter().map(one).collect::<Vec<_>>())
-}
-
 /// Purges, and says how much that was. It looks at all that is stored: not for a thread that serves.
 ///
 /// # Errors
 /// What is wrong with what is wanted.
-pub(super) fn purge(caches: &Caches, wanted: &Wanted) -> Result<u64, String> {
+pub(crate) fn purge(caches: &Caches, wanted: &Wanted) -> Result<u64, String> {
     let purge = wanted.purge()?;
     if let Some(name) = &wanted.cache
         && !caches.contains_key(&**name)
@@ -59,6 +40,11 @@ pub(super) fn purge(caches: &Caches, wanted: &Wanted) -> Result<u64, String> {
 }
 
 impl Wanted {
+    /// Whatever there is, of all caches; nothing is removed.
+    pub(super) fn everything() -> Self {
+        Self { all: true, ..Self::default() }
+    }
+
     fn purge(&self) -> Result<Purge, String> {
         let url = self.url.as_deref().map(|url| {
             place(url).map(|(scheme, authority, target)| Purge::Url { scheme, authority, target })
