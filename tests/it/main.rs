@@ -24,6 +24,7 @@ mod dashboard;
 mod discovery;
 mod docs;
 mod error_pages;
+mod examples;
 mod explain;
 mod explained;
 mod external_auth;
