@@ -54,7 +54,7 @@ fn fences(page: &str) -> impl Iterator<Item = Fence> {
     })
 }
 
-/// A folder for an example: certificates under every name it mentions, and the directories of its file roots.
+/// A folder for an example: certificates and tokens under every name it mentions, and the directories of its file roots.
 fn builder_for(example: &str) -> Builder {
     let leaf = Authority::new().sign(&["example.com"]);
     // The system's log directory is not there for a test.
@@ -64,6 +64,8 @@ fn builder_for(example: &str) -> Builder {
             builder = builder.file(word, leaf.chain_pem());
         } else if word.ends_with(".key") {
             builder = builder.file(word, leaf.key_pem());
+        } else if word.ends_with(".token") {
+            builder = builder.file(word, "0123456789abcdef");
         }
     }
     // The directories of file roots.
