@@ -36,7 +36,6 @@ fn files(ending: &str) -> Vec<PathBuf> {
 /// What stands in a manifest under `NAME.toml: |`: the lines below it that are indented further.
 fn in_manifest(manifest: &Path) -> Vec<Example> {
     let text = fs::read_to_string(manifest).expect("a manifest");
-    let indentation = |line: &str| line.len() - line.trim_start().len();
     let mut found = Vec::new();
     let mut lines = text.lines().peekable();
     while let Some(line) = lines.next() {
@@ -55,6 +54,10 @@ fn in_manifest(manifest: &Path) -> Vec<Example> {
     found
 }
 
+fn indentation(line: &str) -> usize {
+    line.len() - line.trim_start().len()
+}
+
 /// The files of one proxy: `tidegate.toml` and what belongs to it, in the same folder or in the same manifest.
 fn sets() -> Vec<Vec<Example>> {
     let read = |path: &Path, name: String| Example {
@@ -66,7 +69,7 @@ fn sets() -> Vec<Vec<Example>> {
     for file in files("/tidegate.toml") {
         let mut set = vec![read(&file, "tidegate.toml".to_owned())];
         let plugins = file.with_file_name("plugins");
-        for settings in files(".toml").into_iter().filter(|path| path.parent() == Some(&plugins)) {
+        for settings in files(".toml").into_iter().filter(|path| path.parent() == Some(plugins.as_path())) {
             let name = settings.file_name().expect("a name").to_string_lossy().into_owned();
             set.push(read(&settings, name));
         }
@@ -100,19 +103,14 @@ fn builder_for(set: Vec<Example>) -> Builder {
         }
         // What is at its place on a machine of its own is in the test's folder.
         let text = text.replace("\"/var/", "\"var/").replace("\"/run/", "\"run/");
-        let named = |ending: &str| -> Vec<&str> {
-            text.split('"')
-                .filter(|word| word.ends_with(ending) && !word.contains(char::is_whitespace))
-                .collect()
-        };
-        for chain in [named(".pem"), named(".crt")].concat() {
-            builder = builder.file(chain, leaf.chain_pem());
-        }
-        for key in named(".key") {
-            builder = builder.file(key, leaf.key_pem());
-        }
-        for token in named("token") {
-            builder = builder.file(token, "0123456789abcdef");
+        for word in text.split('"').filter(|word| !word.contains(char::is_whitespace)) {
+            if word.ends_with(".pem") || word.ends_with(".crt") {
+                builder = builder.file(word, leaf.chain_pem());
+            } else if word.ends_with(".key") {
+                builder = builder.file(word, leaf.key_pem());
+            } else if word.ends_with("token") {
+                builder = builder.file(word, "0123456789abcdef");
+            }
         }
         builder = builder.config(&text);
     }
@@ -121,8 +119,7 @@ fn builder_for(set: Vec<Example>) -> Builder {
 
 #[test]
 fn configurations_pass_the_check() {
-    let sets = sets();
-    for set in sets {
+    for set in sets() {
         let place = set[0].place.clone();
         let checked = builder_for(set).check();
         assert!(checked.status.success(), "{place}: {checked}");
