@@ -180,8 +180,9 @@ impl Cache {
             disk_failures: AtomicU64::new(0),
         });
         if let Some(directory) = directory {
-            let disk = Disk::start(name, &directory, Arc::downgrade(&inner))?;
-            let _ = inner.disk.set(disk);
+            let (disk, jobs) = Disk::new(&directory);
+            let _ = inner.disk.set(disk.clone());
+            disk.start(name, Arc::downgrade(&inner), jobs)?;
         }
         Ok(Self { inner })
     }

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::mpsc;
 use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
 
 use http::{HeaderMap, Method, StatusCode};
 use tempfile::TempDir;
@@ -112,7 +113,9 @@ fn reopen(cache: Cache, directory: &TempDir) -> Cache {
     settled(&cache);
     drop(cache);
     let cache = open(directory);
+    let begun = Instant::now();
     while cache.inner.index.len() == 0 && cache.inner.disk_failures.load(Relaxed) == 0 {
+        assert!(begun.elapsed() < Duration::from_secs(60), "what was stored is lost");
         settled(&cache);
         std::thread::yield_now();
     }
@@ -434,4 +437,16 @@ fn a_purge_counts_for_what_is_not_read_from_the_disk_yet() {
         let fresh = found(&cache, target).map(|object| object.head().staleness(Time::now()));
         assert!(!matches!(fresh, Some(Staleness::Fresh(_))), "{target} {fresh:?}");
     }
+}
+
+/// Its thread is as fast as it likes.
+#[test]
+fn what_is_on_the_disk_is_found_however_often_it_is_opened() {
+    let directory = TempDir::new().expect("a directory");
+    let mut cache = open(&directory);
+    store(&cache, "/a", b"body");
+    for _ in 0..100 {
+        cache = reopen(cache, &directory);
+    }
+    assert!(found(&cache, "/a").is_some());
 }

@@ -94,17 +94,26 @@ pub(super) struct Part {
     checksum: Xxh3,
 }
 
+/// What the thread of a disk is to do.
+pub(super) struct Jobs(mpsc::Receiver<Job>);
+
 impl Disk {
-    /// Starts its thread, which serves `inner` until that is gone.
-    pub(super) fn start(name: &str, directory: &Path, inner: Weak<Inner>) -> io::Result<Arc<Self>> {
+    /// The disk, and what its thread [is to do](Self::start).
+    pub(super) fn new(directory: &Path) -> (Arc<Self>, Jobs) {
         let (jobs, received) = mpsc::channel();
-        let pending = Arc::new(AtomicUsize::new(0));
-        let writer = thread::Writer::new(name, directory, inner, pending.clone());
-        let name = format!("cache {}", &name[..name.len().min(9)]);
-        std::thread::Builder::new().name(name).spawn(move || writer.run(&received))?;
         // Later ones are greater, those of later processes as well.
         let next = (Time::now().0 << 16).into();
-        Ok(Arc::new(Self { directory: directory.to_owned(), jobs, pending, next }))
+        let disk = Self { directory: directory.to_owned(), jobs, pending: Arc::default(), next };
+        (Arc::new(disk), Jobs(received))
+    }
+
+    /// Starts its thread, which serves `inner` until that is gone. `inner` has to have the disk by then: what the thread finds in the
+    /// directory, and has no place for, it removes.
+    pub(super) fn start(&self, name: &str, inner: Weak<Inner>, jobs: Jobs) -> io::Result<()> {
+        let writer = thread::Writer::new(name, &self.directory, inner, self.pending.clone());
+        let name = format!("cache {}", &name[..name.len().min(9)]);
+        std::thread::Builder::new().name(name).spawn(move || writer.run(&jobs.0))?;
+        Ok(())
     }
 
     /// Where.
