@@ -80,6 +80,24 @@ async fn every_address_is_a_server_of_its_own() {
     until_answered_by(&proxy, &[one]).await;
 }
 
+/// Docker says of the names of containers that they hold for ten minutes.
+#[tokio::test]
+async fn a_server_that_was_put_elsewhere_is_found_although_its_name_holds_for_long() {
+    let dns = Dns::start().await;
+    let (one, two) = ("127.0.0.1", "127.0.0.2");
+    let mut old = Upstream::echoes(&[ip(one)]).await;
+    let port = old[0].address().port();
+    dns.set(NAME, &[ip(one)], 600);
+    let health = "health = { tcp = true, interval = \"100ms\", timeout = \"100ms\", fall = 1, rise = 1 }";
+    let proxy = behind(&dns, port, health).start().await;
+    until_answered_by(&proxy, &[one]).await;
+    let _new = Upstream::builder().at((ip(two), port).into()).echo(two).await;
+    dns.set(NAME, &[ip(two)], 600);
+    old[0].stop().await;
+    until("it is found", async || proxy.get("/").await.status == 200).await;
+    until_answered_by(&proxy, &[two]).await;
+}
+
 #[tokio::test]
 async fn what_is_in_flight_to_an_address_that_leaves_ends_in_peace() {
     let dns = Dns::start().await;

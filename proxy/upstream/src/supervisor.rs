@@ -124,9 +124,10 @@ impl Supervisor {
                 .into_iter()
                 .map(|host| {
                     let (cluster, resolver) = (cluster.clone(), resolver.clone());
-                    let name = host.clone();
+                    let (name, asked) = (host.clone(), cluster.clone());
+                    let is_down = move || !asked.has_server_up();
                     let publish = move |addresses| cluster.resolve(&name, addresses);
-                    self.runtime.spawn(resolver::follow(resolver, host, publish)).abort_handle()
+                    self.runtime.spawn(resolver::follow(resolver, host, is_down, publish)).abort_handle()
                 })
                 .collect();
             if let Some(health) = &cluster.config.health {

@@ -23,6 +23,10 @@ use tokio::time::sleep;
 const SHORTEST_TTL: Duration = Duration::from_secs(1);
 const LONGEST_TTL: Duration = Duration::from_secs(5 * 60);
 
+/// For how long an answer holds while none of the servers can be used, whatever its TTL: containers are put in the place of others at
+/// other addresses, and names of containers often have long ones.
+const WHILE_DOWN: Duration = Duration::from_secs(5);
+
 /// The pause after questions that brought no answer, doubled up to the longest.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -191,8 +195,13 @@ impl Current {
 /// When DNS fails, or has no address for the name any more, what was published last remains right: a
 /// mistake or an outage there must not take down servers that work. A or AAAA alone may fail as well; the
 /// addresses of that family are kept then. The log says so once (`target: "resolver"`), and when the name
-/// resolves again.
-pub(crate) async fn follow(resolver: Resolver, host: String, publish: impl Fn(Vec<IpAddr>)) {
+/// resolves again. While `is_down`, it is looked up more often.
+pub(crate) async fn follow(
+    resolver: Resolver,
+    host: String,
+    is_down: impl Fn() -> bool,
+    publish: impl Fn(Vec<IpAddr>),
+) {
     let (mut v4, mut v6) = (Vec::new(), Vec::new());
     let mut published: Option<Vec<IpAddr>> = None;
     let mut last = None;
@@ -224,7 +233,12 @@ pub(crate) async fn follow(resolver: Resolver, host: String, publish: impl Fn(Ve
                 pause
             }
         };
-        sleep(wait).await;
+        let mut left = wait;
+        while !left.is_zero() {
+            let step = left.min(WHILE_DOWN);
+            sleep(step).await;
+            left = if is_down() { Duration::ZERO } else { left - step };
+        }
         pause = if whole { SHORTEST_PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
     }
 }

@@ -43,7 +43,7 @@ impl Followed {
                 *last = addresses;
             });
         };
-        let task = tokio::spawn(follow(resolver(dns), host.to_owned(), publish));
+        let task = tokio::spawn(follow(resolver(dns), host.to_owned(), || false, publish));
         Self { published, task }
     }
 
