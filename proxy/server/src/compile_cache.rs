@@ -30,6 +30,9 @@ pub(crate) fn host(config: &Config, services: Services) -> Result<(Host, Option<
     };
     let message = format!("{} cannot keep compiled plugins: {error}", directory.display());
     // Where nobody asked for one, a read-only home is as it should be.
+    if named.is_none() && std::env::var_os("CACHE_DIRECTORY").is_some() {
+        tracing::warn!(target: "plugins", "$CACHE_DIRECTORY: {message}; they are compiled at each start");
+    }
     let problem = named.map(|_| Problem {
         help: Some("give it to the user that runs the proxy, mode 0700, or write \"off\"".to_owned()),
         ..config.positions.problem("plugins.compile-cache", message)

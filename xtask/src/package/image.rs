@@ -13,8 +13,12 @@ use crate::command::{Result, output, run, say};
 /// Who the proxy is in a container, as in the images that others build upon.
 const USER: u32 = 65532;
 
-/// Where it may write.
+/// Where it may write. What is compiled is kept in a folder within one of its own below the second, since a volume that is mounted there may be
+/// open to others.
 const WRITABLE: [&str; 2] = ["var/lib/tidegate", "var/cache/tidegate"];
+
+/// As engines call it.
+const NAME: &str = "docker.io/library/tidegate";
 
 const AUTHORITIES: &str = "etc/ssl/certs/ca-certificates.crt";
 
@@ -44,7 +48,7 @@ pub(super) fn layout(folder: &Path, staged: &Path, version: &str) -> Result<Path
         &format!(
             "{{\"architecture\":\"{architecture}\",\"os\":\"linux\",\"config\":{{\"User\":\"{USER}:{USER}\",\
              \"Entrypoint\":[\"/{BINARY}\"],\"Cmd\":[\"run\",\"--config\",\"/{CONFIGURATION}\"],\
-             \"Env\":[\"PATH=/usr/bin\",\"CACHE_DIRECTORY=/{}\"],\"StopSignal\":\"SIGTERM\",\"WorkingDir\":\"/{}\",\
+             \"Env\":[\"PATH=/usr/bin\",\"CACHE_DIRECTORY=/{}/own/compiled\"],\"StopSignal\":\"SIGTERM\",\"WorkingDir\":\"/{}\",\
              \"Labels\":{{\"org.opencontainers.image.title\":\"tidegate\",\"org.opencontainers.image.version\":\"{version}\",\
              \"org.opencontainers.image.licenses\":\"Apache-2.0\"}}}},\
              \"rootfs\":{{\"type\":\"layers\",\"diff_ids\":[{}]}}}}",
@@ -66,11 +70,19 @@ pub(super) fn layout(folder: &Path, staged: &Path, version: &str) -> Result<Path
         '}',
         &format!(
             ",\"platform\":{{\"architecture\":\"{architecture}\",\"os\":\"linux\"}},\
-             \"annotations\":{{\"org.opencontainers.image.ref.name\":\"{version}\"}}}}"
+             \"annotations\":{{\"org.opencontainers.image.ref.name\":\"{version}\",\"io.containerd.image.name\":\"{NAME}:{version}\"}}}}"
         ),
         1,
     );
     write(&made.join("index.json"), &format!("{{\"schemaVersion\":2,\"manifests\":[{named}]}}"))?;
+    // `docker load` of engines that know no layouts goes by this.
+    let files: Vec<_> = layers.iter().map(|layer| format!("\"{}\"", layer.packed.path())).collect();
+    let listed = format!(
+        "[{{\"Config\":\"{}\",\"RepoTags\":[\"{NAME}:{version}\"],\"Layers\":[{}]}}]",
+        config.path(),
+        files.join(",")
+    );
+    write(&made.join("manifest.json"), &listed)?;
     write(&made.join("oci-layout"), "{\"imageLayoutVersion\":\"1.0.0\"}")?;
     let path = folder.join(format!("tidegate-{version}-{}.oci.tar", std::env::consts::ARCH));
     tar(&made, 0, &path)?;
@@ -119,6 +131,10 @@ struct Blob {
 }
 
 impl Blob {
+    fn path(&self) -> String {
+        format!("blobs/sha256/{}", self.digest)
+    }
+
     fn descriptor(&self, kind: &str) -> String {
         format!("{{\"mediaType\":\"{kind}\",\"digest\":\"sha256:{}\",\"size\":{}}}", self.digest, self.size)
     }

@@ -196,7 +196,11 @@ pub(super) fn plugins(remote: &Remote, form: &Form) -> Result<ExitCode, String> 
     }
     let rows = list(&plugins).iter().map(|plugin| {
         let generation = plugin["generation"].as_u64().map_or_else(|| "-".to_owned(), |it| it.to_string());
-        [text(&plugin["name"]), text(&plugin["state"]), generation, text(&plugin["error"])]
+        let error = match plugin["last_good"] == true {
+            true => format!("an older version serves: {}", text(&plugin["error"])),
+            false => text(&plugin["error"]),
+        };
+        [text(&plugin["name"]), text(&plugin["state"]), generation, error]
     });
     let head = ["POLICY", "STATE", "GENERATION", "ERROR"].map(str::to_owned);
     print(table(std::iter::once(head).chain(rows)).trim_end())?;

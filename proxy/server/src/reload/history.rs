@@ -36,7 +36,7 @@ pub(crate) enum End {
     Changed,
     /// Nothing differs for a request.
     Unchanged,
-    /// The files cannot be used, and nothing changed.
+    /// The files, or those that changed, cannot be used, and nothing changed.
     Refused,
     /// A version of a policy was put back.
     RolledBack,

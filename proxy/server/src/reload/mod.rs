@@ -558,12 +558,17 @@ impl Control {
             for problem in problems.iter().filter(|problem| !self.reported.contains(problem)) {
                 tracing::error!(target: "reload", "{problem}");
             }
+            if problems.is_empty() && !self.reported.is_empty() {
+                tracing::info!(target: "reload", "no problem is left: all files serve as they are");
+            }
         }
         self.publish_status();
         let texts: Vec<String> = problems.iter().map(Problem::to_string).collect();
         let generation = self.current.as_ref().map_or(0, |current| current.number);
         let end = match &result {
             Ok(Built { changed: true, .. }) => End::Changed,
+            // The configuration is good, and policies or certificates are not: what served goes on.
+            Ok(_) if !problems.is_empty() => End::Refused,
             Ok(_) => End::Unchanged,
             Err(_) => End::Refused,
         };
