@@ -260,6 +260,21 @@ enum Default {
     Below,
 }
 
+#[test]
+fn schemas_are_files_as_well() {
+    let output = command(&["schema"]).output().expect("the binary");
+    let schemas: Value = serde_json::from_slice(&output.stdout).expect("the schemas are JSON");
+    for (name, of) in [("tidegate", "tidegate.toml"), ("plugin", "NAME.toml"), ("cases", "NAME.cases.toml")] {
+        let file =
+            std::fs::read_to_string(root().join(format!("docs/schema/{name}.json"))).expect("the file");
+        let written: Value = serde_json::from_str(&file).expect("it is JSON");
+        assert!(
+            written == schemas[of],
+            "docs/schema/{name}.json is not as it should be: run cargo xtask docs"
+        );
+    }
+}
+
 /// Every key below `schema`, which stands at `path`.
 fn find_keys(schema: &Value, path: &str, found: &mut BTreeMap<String, Default>) {
     let alternatives = schema["anyOf"].as_array().into_iter().flatten();

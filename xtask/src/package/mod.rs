@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::build::{Built, Profile};
+use crate::build::Built;
 use crate::command::{Result, cargo, output, root, run, say};
 use crate::{build, pgo};
 
@@ -26,7 +26,7 @@ const COMPLETIONS: [(&str, &str); 3] = [
 
 /// Builds everything and packs it, to `target/package`. With `quick`, the binary of the tests.
 pub(crate) fn pack(quick: bool) -> Result<()> {
-    let built = if quick { build::everything(Profile::Quick)? } else { pgo::release()? };
+    let built = if quick { build::with_tests()? } else { pgo::release()? };
     pack_built(&built).map(drop)
 }
 
