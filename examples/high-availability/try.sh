@@ -1,77 +1,32 @@
 #!/bin/sh
 # Tries the example on one machine: two proxies with keepalived, and a client that is the origin server as well, each in a network
-# namespace of its own. Then the active proxy is killed, keepalived, and the link; each time it is measured how long the address
-# was away, who has it, and that never two had it.
+# namespace of its own. Then the active proxy is killed, keepalived, the link, and the path through the switch; the proxy is restarted and
+# upgraded, and the servers are gone. Each time it is measured what became of requests, for how long no machine had the address, and for how
+# long two had it.
 #
 #   try.sh TIDEGATE
 #
-# Needs the right to make namespaces, ip(8), curl and keepalived. Exit status 77: it cannot be tried here.
+# Needs the right to make namespaces, ip(8) and bridge(8), curl and keepalived. Exit status 77: it cannot be tried here.
 
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
+. "$here/../trial/namespaces.sh"
 address=10.99.0.100
 
 if [ "${2-}" != inside ]; then
-    for needed in ip curl keepalived unshare; do
-        if ! command -v "$needed" >/dev/null; then
-            echo "not tried: $needed is not installed"
-            exit 77
-        fi
-    done
-    if ! unshare --net --mount --pid --fork true 2>/dev/null; then
-        echo "not tried: this user may not make namespaces"
-        exit 77
-    fi
+    needs bridge keepalived
     # All that is started ends with the first process of the namespace.
     exec unshare --net --mount --pid --fork --mount-proc "$0" "$(realpath "$1")" inside
 fi
 tidegate=$1
-mount -t tmpfs tmpfs /run
-files=/run/high-availability
-mkdir "$files"
-
-now() { date +%s%3N; }
-
-# Three machines at one switch.
-ip link set lo up
-ip link add switch type bridge forward_delay 0
-ip link set switch up
-machine() {
-    ip netns add "$1"
-    ip link add "port-$1" type veth peer name eth0 netns "$1"
-    ip link set "port-$1" master switch up
-    ip -n "$1" link set lo up
-    ip -n "$1" address add "$2/24" dev eth0
-    ip -n "$1" link set eth0 up
-}
+begin
 machine first 10.99.0.1
 machine second 10.99.0.2
 machine client 10.99.0.10
-on() { ip netns exec "$@"; }
+origin client 10.99.0.10
 
-# The origin server.
-mkdir "$files/site"
-echo hello >"$files/site/index.html"
-cat >"$files/origin.toml" <<CONFIG
-default-upstream = "site"
-workers = 1
-[listener.web]
-address = "10.99.0.10:8080"
-[files.site]
-root = "$files/site"
-CONFIG
-on client "$tidegate" run --config "$files/origin.toml" >/dev/null 2>&1 &
-
-proxy() {
-    mkdir -p "$files/$1"
-    cp "$here/tidegate.toml" "$files/$1/"
-    # Not by the function: that would be a process of its own, and the number is that of what is to be killed.
-    ip netns exec "$1" "$tidegate" run --config "$files/$1/tidegate.toml" >>"$files/$1.log" 2>&1 &
-    echo $! >"$files/$1.proxy"
-}
 guard() {
-    # Nobody else is in the namespace, and it has one user.
-    sed "s/script_user nobody/script_user root/" "$here/keepalived.conf" >"$files/$1.conf"
+    cp "$here/keepalived.conf" "$files/$1.conf"
     if [ "$1" = second ]; then
         sed -i 's/priority 200/priority 100/; s/10\.99\.0\.1$/SECOND/; s/10\.99\.0\.2$/10.99.0.1/; s/SECOND/10.99.0.2/' "$files/$1.conf"
     fi
@@ -79,49 +34,66 @@ guard() {
         --pid "$files/$1.pid" --vrrp_pid "$files/$1.vrrp" >>"$files/$1-keepalived.log" 2>&1 &
 }
 has() { ip -n "$1" -o address show dev eth0 | grep -q "$address/"; }
-answers() { on client curl --silent --fail --max-time 0.3 --output /dev/null "http://$address/"; }
+answers() { on client curl --silent --fail --max-time 1 --output /dev/null "http://$address/"; }
 
-# Never two: looked at all the time.
-(
-    while :; do
-        if has first && has second; then
-            # Between two looks it may have moved.
-            if has first && has second && has first; then
-                echo "two have it at $(now)" >>"$files/two"
-            fi
-        fi
-        sleep 0.05
-    done
-) &
+# When each of them got the address and lost it, as the kernel tells.
+stamp() { date +%Y-%m-%dT%H:%M:%S.%6N; }
+for machine in first second; do
+    ip -n "$machine" -tshort monitor address >"$files/$machine.addresses" &
+done
+# Sets `two` and `none`: for how many milliseconds since the time $1 two machines had it, and none.
+owners() {
+    set -- "$1" $(for machine in first second; do sed "s/^/$machine /" "$files/$machine.addresses"; done | grep "$address/" | sort -k 2 |
+        awk -v from="[$1]" -v to="[$(stamp)]" '
+            function seconds(time) { split(substr(time, 2), part, /[T:\]]/); return part[2] * 3600 + part[3] * 60 + part[4] }
+            # The time up to `time` belongs to who had it.
+            function until(time) {
+                if (time <= last) return
+                passed = (seconds(time) - seconds(last) + 86400) % 86400
+                if (has["first"] && has["second"]) two += passed
+                if (!has["first"] && !has["second"]) none += passed
+                last = time
+            }
+            BEGIN { last = from }
+            { until($2 < to ? $2 : to); has[$1] = !/Deleted/ }
+            END { until(to); printf "%.0f %.0f\n", two * 1000, none * 1000 }')
+    two=$2 none=$3
+}
 
-show() {
-    tail -n 20 "$files"/*.log
-    exit 1
-}
-# until WHAT COMMAND...: for a minute at most.
-until_so() {
-    what=$1
-    shift
-    limit=$(($(now) + 60000))
-    until "$@"; do
-        if [ "$(now)" -gt "$limit" ]; then
-            echo "in vain: $what"
-            show
-        fi
+# The first has it and keeps it: a machine whose servers were out of reach may give it up once more.
+rests() {
+    for _ in 1 2 3 4 5 6 7 8; do
+        if ! has first || has second; then return 1; fi
+        sleep 0.5
     done
 }
-# away WHAT WHO: from now until somebody answers at the address, and who that is.
+
+# What is between `happens` and `away` or `back` is measured.
+happens() {
+    until_so "the first has the address for good" rests
+    begins
+}
+begins() {
+    asking "http://$address/"
+    since=$(stamp)
+}
+moved() {
+    until_so "the $2 has the address: $1" has "$2"
+    after=$(($(now) - began))
+    until_so "an answer: $1" answers
+    asked
+    owners "$since"
+}
 away() {
-    until_so "$2 has the address after: $1" has "$2"
-    until_so "an answer after: $1" answers
-    echo "$1: away for $(($(now) - began)) ms, then at the $2"
+    moved "$1" second
+    echo "$1: away for $away ms, at the second after $after ms; $requests; nobody had it for $none ms, two for $two ms"
 }
 back() {
-    began=$(now)
-    until_so "the first has the address again after: $1" has first
-    until_so "an answer after: $1" answers
-    echo "$1 is over: the first has it again after $(($(now) - began)) ms"
+    moved "$1 is over" first
+    echo "$1 is over: the first has it again after $after ms, away for $away ms; $requests; nobody had it for $none ms, two for $two ms"
 }
+most=0
+never_two() { if [ "$two" -gt "$most" ]; then most=$two; fi; }
 
 proxy first
 proxy second
@@ -131,39 +103,87 @@ until_so "the first has the address" has first
 until_so "an answer" answers
 echo "begun: the first has the address"
 
-began=$(now)
-kill -9 "$(cat "$files/first.proxy")"
-away "the proxy is killed" second
+happens
+signal KILL first
+away "the proxy is killed"
+never_two
+gone first
+begins
 proxy first
 back "the proxy is killed"
+never_two
 
-began=$(now)
-# With all of its processes.
-kill -9 "$(cat "$files/first.pid")" "$(cat "$files/first.vrrp")" 2>/dev/null || true
+happens
+# All of its processes, and none may say goodbye.
+kill -STOP "$(cat "$files/first.pid")" "$(cat "$files/first.vrrp")"
+kill -KILL "$(cat "$files/first.pid")" "$(cat "$files/first.vrrp")"
 # Nobody is left to take it away from the interface: ExecStopPost= of keepalived.service.d does.
 ip -n first address delete "$address/24" dev eth0 2>/dev/null || true
-away "keepalived is killed" second
+away "keepalived is killed"
+never_two
+begins
 guard first
 back "keepalived is killed"
+never_two
 
-began=$(now)
+happens
 ip link set port-first down
-away "the link is cut" second
+away "the link is cut"
+never_two
+begins
 ip link set port-first up
 back "the link is cut"
+never_two
 
-# A restart that is announced: nobody is refused.
-(while :; do answers || echo "refused at $(now)" >>"$files/refused"; done) &
-asking=$!
-kill -TERM "$(cat "$files/first.proxy")"
-until_so "the second has the address while the first drains" has second
+happens
+downloads 1 "http://$address/large"
+signal TERM first
+away "a restart"
+never_two
+if [ "$away" -gt 100 ]; then show; fi
+downloaded
+echo "a restart: downloads that were under way: $fate"
+# Its client speaks to another machine now: there is nothing to wait for.
+signal TERM first
+gone first
+begins
 proxy first
 back "a restart"
-kill "$asking"
-echo "a restart: $(cat "$files/refused" 2>/dev/null | wc -l) requests without an answer"
+never_two
 
-if [ -e "$files/two" ]; then
-    cat "$files/two"
-    show
-fi
-echo "never two"
+alone() { ! has first || ! has second; }
+# The interface of the first machine knows nothing of it: it keeps the address, which nobody can reach there.
+happens
+bridge link set dev port-first state 0
+away "the switch loses the first"
+begins
+bridge link set dev port-first state 3
+until_so "one of them has the address" alone
+back "the switch loses the first"
+
+# The process is another one, and the address stays.
+happens
+downloads 1 "http://$address/large"
+on first "$tidegate" upgrade --config "$files/first/tidegate.toml" >>"$files/first.log"
+sleep 4
+moved "an upgrade" first
+downloaded
+echo "an upgrade: away for $away ms; $requests; downloads that were under way: $fate"
+if [ "$failed" != 0 ] || [ "$fate" != "1 of 1 whole" ]; then show; fi
+
+# Neither is better than the other: clients are told by a 503 of one of them.
+happens
+kill -KILL "$(cat "$files/origin.proxy")"
+unavailable() { test "$(on client curl --silent --max-time 1 --output /dev/null --write-out '%{http_code}' "http://$address/")" = 503; }
+not_ready() { ! on "$1" curl --silent --fail --max-time 1 --output /dev/null http://127.0.0.1:9900/readyz; }
+neither_ready() { not_ready first && not_ready second; }
+until_so "neither is ready" neither_ready
+sleep 5
+until_so "a 503" unavailable
+asked
+owners "$since"
+never_two
+echo "the servers are gone: 503; nobody had it for $none ms, two for $two ms"
+
+echo "never two for longer than $most ms, but where they could not hear each other"
+if [ "$most" -gt 500 ]; then show; fi
