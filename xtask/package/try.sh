@@ -31,7 +31,8 @@ fi
 package=$2
 root=$3
 ip link set lo up
-inside() { chroot "$root" "$@"; }
+# No home: nothing is kept there.
+inside() { HOME= XDG_CACHE_HOME= chroot "$root" "$@"; }
 
 # As systemd would: the folders it makes, the user, and the command of the unit.
 start() {

@@ -32,11 +32,15 @@ pub(super) fn layout(folder: &Path, staged: &Path, version: &str) -> Result<Path
         (folder.join("image/system"), folder.join("image/state"), folder.join("image/oci"));
     lay_out(staged, &system)?;
     for place in WRITABLE {
-        fs::create_dir_all(state.join(place)).map_err(|error| format!("{place}: {error}"))?;
+        // The folders that these are in are root's.
+        let above = Path::new(place).parent().unwrap_or(Path::new(""));
+        fs::create_dir_all(state.join(place))
+            .and_then(|()| fs::create_dir_all(system.join(above)))
+            .map_err(|error| format!("{place}: {error}"))?;
     }
     let blobs = made.join("blobs/sha256");
     fs::create_dir_all(&blobs).map_err(|error| format!("{}: {error}", blobs.display()))?;
-    let layers = [layer(&system, 0, &blobs)?, layer(&state, USER, &blobs)?];
+    let layers = [layer(&system, 0, &["."], &blobs)?, layer(&state, USER, &WRITABLE, &blobs)?];
     let architecture = match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "aarch64" => "arm64",
@@ -85,7 +89,7 @@ pub(super) fn layout(folder: &Path, staged: &Path, version: &str) -> Result<Path
     write(&made.join("manifest.json"), &listed)?;
     write(&made.join("oci-layout"), "{\"imageLayoutVersion\":\"1.0.0\"}")?;
     let path = folder.join(format!("tidegate-{version}-{}.oci.tar", std::env::consts::ARCH));
-    tar(&made, 0, &path)?;
+    tar(&made, 0, &["."], &path)?;
     Ok(path)
 }
 
@@ -146,9 +150,9 @@ struct Layer {
     unpacked: String,
 }
 
-fn layer(folder: &Path, owner: u32, blobs: &Path) -> Result<Layer> {
+fn layer(folder: &Path, owner: u32, what: &[&str], blobs: &Path) -> Result<Layer> {
     let file = blobs.join("layer");
-    tar(folder, owner, &file)?;
+    tar(folder, owner, what, &file)?;
     let unpacked = digest(&file)?;
     run(Command::new("gzip").args(["--no-name", "--force"]).arg(&file))?;
     Ok(Layer { packed: keep(&blobs.join("layer.gz"), blobs)?, unpacked })
@@ -175,9 +179,9 @@ fn digest(file: &Path) -> Result<String> {
 }
 
 /// The same bytes of the same files, whenever.
-fn tar(folder: &Path, owner: u32, file: &Path) -> Result<()> {
+fn tar(folder: &Path, owner: u32, what: &[&str], file: &Path) -> Result<()> {
     let mut tar = Command::new("tar");
     tar.args(["--create", "--sort=name", "--numeric-owner", "--mtime=@0"]);
     tar.args([format!("--owner={owner}"), format!("--group={owner}")]);
-    run(tar.arg("--file").arg(file).arg("--directory").arg(folder).arg("."))
+    run(tar.arg("--file").arg(file).arg("--directory").arg(folder).args(what))
 }
