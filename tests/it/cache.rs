@@ -462,6 +462,47 @@ async fn policies_choose_the_cache_and_what_is_kept_for_whom() {
     }
 }
 
+/// Servers that are told who the client is answer by that, and need not say so: the field is none of the client's.
+#[tokio::test]
+async fn what_policies_tell_servers_of_clients_keeps_these_apart() {
+    let app = Upstream::serve(|request: Request<Incoming>| async move {
+        let name = request.headers().get("x-api-key-name").and_then(|name| name.to_str().ok());
+        let mut response = Response::new(body(format!("hello {}", name.unwrap_or("nobody"))));
+        response.headers_mut().insert("cache-control", HeaderValue::from_static("max-age=600"));
+        response
+    })
+    .await;
+    let with_keys = |keys| {
+        let settings = "[secrets]\nkeys = { file = \"keys.txt\" }\n[config]\nrules = [{ keys = \"keys\" }]";
+        let known = "alice:alice-0123456789abcdef\nbob:bob-0123456789abcdef\n";
+        let proxy = caching(&app, keys).plugin("10-key", stock("api-key"), settings);
+        proxy.file("plugins/keys.txt", known).start()
+    };
+    let proxy = with_keys("").await;
+    let users = [("alice", "alice-0123456789abcdef"), ("bob", "bob-0123456789abcdef")];
+    for is_hit in [false, true] {
+        for (name, key) in users {
+            let answer = proxy.ask("GET", "/", &[("x-api-key", key)]).await;
+            answer.assert_is(200, &format!("hello {name}"));
+            assert_eq!(status(&answer).starts_with("tidegate; hit"), is_hit, "{answer:?}");
+        }
+    }
+    // What one of them changes is asked for again for all.
+    assert_eq!(proxy.ask("POST", "/", &[("x-api-key", users[0].1)]).await.status, 200);
+    for (_, key) in users {
+        until("it is asked for again", async || {
+            !status(&proxy.ask("GET", "/", &[("x-api-key", key)]).await).starts_with("tidegate; hit")
+        })
+        .await;
+    }
+
+    // Unless the operator says that the field changes no response.
+    let proxy = with_keys("key = { without-headers = [\"x-api-key-name\"] }").await;
+    for (_, key) in users {
+        proxy.ask("GET", "/", &[("x-api-key", key)]).await.assert_is(200, "hello alice");
+    }
+}
+
 #[tokio::test]
 async fn policies_say_how_long_something_is_kept_and_tag_it() {
     let (app, _) = origin().await;

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use http::header::HeaderName;
 use tidegate_message::{Connection, Reply, RequestHead, ResponseHead};
 use tidegate_telemetry::TraceContext;
 
@@ -36,6 +37,8 @@ pub struct Exchange {
     pub hash_key: Option<String>,
     /// What policies say of caches; `None` = as configured.
     pub caching: Option<Box<Caching>>,
+    /// Fields of the request that policies set, each once, where there are caches: servers may answer by them.
+    pub set_fields: Vec<HeaderName>,
     /// Bytes of the request's body, as policies limit it; `None` = as configured.
     pub body_limit: Option<u64>,
     /// The request did not end with its head.
@@ -142,6 +145,7 @@ impl Exchange {
             timeout: None,
             hash_key: None,
             caching: None,
+            set_fields: Vec::new(),
             body_limit: None,
             has_body: false,
             retry: Retry::Impossible,
@@ -178,6 +182,7 @@ impl Exchange {
         (fork.timeout, fork.body_limit, fork.has_body) = (self.timeout, self.body_limit, self.has_body);
         fork.hash_key.clone_from(&self.hash_key);
         fork.caching.clone_from(&self.caching);
+        fork.set_fields.clone_from(&self.set_fields);
         fork.trace = self.trace;
         fork
     }
@@ -322,6 +327,11 @@ impl Destinations {
     #[must_use]
     pub fn with_caches<N: Into<Arc<str>>>(self, names: impl IntoIterator<Item = N>) -> Self {
         Self { caches: names.into_iter().map(Into::into).collect(), ..self }
+    }
+
+    /// Whether there is any cache.
+    pub(crate) fn has_caches(&self) -> bool {
+        !self.caches.is_empty()
     }
 
     /// As [`Self::get`], of a cache.

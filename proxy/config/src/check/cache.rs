@@ -43,6 +43,15 @@ pub(super) fn check(content: &file::Config, directory: &Path, report: &mut Repor
                 );
             }
         }
+        for (index, header) in cache.key.without_headers.iter().enumerate() {
+            if header.0.0.contains('*') {
+                report.add(
+                    &format!("{at}.key.without-headers[{index}]"),
+                    format!("cache.{name}.key.without-headers: {:?} names no field", header.0.0),
+                    "names are written one by one",
+                );
+            }
+        }
         for (index, header) in cache.key.headers.iter().enumerate() {
             if header.0.0.eq_ignore_ascii_case("host") || header.0.0.contains('*') {
                 report.add(
@@ -78,6 +87,12 @@ pub(super) fn convert(cache: file::Cache, directory: &Path) -> Cache {
         max_variants: cache.max_variants,
         key_headers: cache.key.headers.into_iter().map(|name| name.0.0.to_ascii_lowercase()).collect(),
         key_cookies: cache.key.cookies,
+        key_without: cache
+            .key
+            .without_headers
+            .into_iter()
+            .map(|name| name.0.0.to_ascii_lowercase())
+            .collect(),
         default_lifetime: cache.default_lifetime.0,
         heuristic_lifetime: cache.heuristic_lifetime.0,
         stale_while_revalidate: cache.stale_while_revalidate.0,

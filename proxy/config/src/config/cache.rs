@@ -18,6 +18,8 @@ pub struct Cache {
     pub key_headers: Vec<String>,
     /// Cookies that do.
     pub key_cookies: Vec<String>,
+    /// Fields that policies set, in small letters, and that tell nothing apart.
+    pub key_without: Vec<String>,
     /// Of responses that do not say how long they are fresh; 0 = none.
     pub default_lifetime: Duration,
     /// The longest guess; 0 = none.

@@ -74,6 +74,10 @@ pub(crate) struct Key {
     /// Cookies, by name.
     #[schemars(extend("uniqueItems" = true))]
     pub cookies: Vec<String>,
+    /// Fields that are left out though policies set them: those that change no response, such as an identifier of the request. All others that
+    /// policies set tell requests apart by themselves: most say who the client is.
+    #[schemars(extend("uniqueItems" = true))]
+    pub without_headers: Vec<Text<FieldName>>,
 }
 
 impl Default for Cache {

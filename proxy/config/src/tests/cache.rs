@@ -19,7 +19,7 @@ fn every_key_arrives() {
         path = "var/pages"
         max-object = "100MiB"
         max-variants = 4
-        key = { headers = ["X-Tenant"], cookies = ["lang"] }
+        key = { headers = ["X-Tenant"], cookies = ["lang"], without-headers = ["X-Trace"] }
         default-lifetime = "1m"
         heuristic-lifetime = "0s"
         stale-while-revalidate = "10s"
@@ -38,6 +38,7 @@ fn every_key_arrives() {
         max_variants: 4,
         key_headers: vec!["x-tenant".to_owned()],
         key_cookies: vec!["lang".to_owned()],
+        key_without: vec!["x-trace".to_owned()],
         default_lifetime: Duration::from_secs(60),
         heuristic_lifetime: Duration::ZERO,
         stale_while_revalidate: Duration::from_secs(10),
@@ -65,6 +66,7 @@ fn what_does_not_go_together_is_said() {
             "cache.b.path is that of cache.a",
         ),
         ("[cache.a]\nkey = { cookies = [\"a b\"] }", "\"a b\" is not the name of a cookie"),
+        ("[cache.a]\nkey = { without-headers = [\"x-*\"] }", "\"x-*\" names no field"),
         ("[cache.a]\nkey = { headers = [\"Host\"] }", "\"host\" tells nothing apart"),
         (
             "[cache.pages]\n[upstream.app]\nservers = [\"127.0.0.1:1\"]\ncache = \"page\"",

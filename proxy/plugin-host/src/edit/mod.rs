@@ -96,6 +96,7 @@ impl Editor<'_> {
     pub(crate) fn set_field(&mut self, side: Side, name: HeaderName, value: HeaderValue) -> Edit {
         self.may_edit(side)?;
         self.has_room(side, &name, &value, true)?;
+        self.note_field(side, &name);
         self.headers(side, &name)?.try_insert(name, value).map_err(|_| EditError::TooLarge)?;
         Ok(())
     }
@@ -104,8 +105,18 @@ impl Editor<'_> {
     pub(crate) fn append_field(&mut self, side: Side, name: HeaderName, value: HeaderValue) -> Edit {
         self.may_edit(side)?;
         self.has_room(side, &name, &value, false)?;
+        self.note_field(side, &name);
         self.headers(side, &name)?.try_append(name, value).map_err(|_| EditError::TooLarge)?;
         Ok(())
+    }
+
+    /// One too many, if the call fails after all, makes nobody get what is another's.
+    fn note_field(&mut self, side: Side, name: &HeaderName) {
+        let exchange = &mut *self.exchange;
+        if side == Side::Request && exchange.destinations.has_caches() && !exchange.set_fields.contains(name)
+        {
+            exchange.set_fields.push(name.clone());
+        }
     }
 
     /// `name` is one of [`editable_name`]. Returns how many values were removed.

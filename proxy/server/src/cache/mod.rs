@@ -33,9 +33,19 @@ pub(crate) struct Settings {
     pub(crate) status_field: bool,
     key_headers: Vec<HeaderName>,
     key_cookies: Vec<String>,
+    key_without: Vec<HeaderName>,
     /// Policies have added to keys.
     has_parts: AtomicBool,
     limits: Limits,
+}
+
+/// What policies add to the key of one request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Additions<'a> {
+    /// Texts of their own.
+    pub(crate) parts: &'a [String],
+    /// Fields that they set: servers may answer by them without saying so, as they do not come from clients.
+    pub(crate) fields: &'a [HeaderName],
 }
 
 /// By name.
@@ -75,18 +85,19 @@ pub(crate) fn load(config: &Config, before: Option<&Caches>) -> Result<Caches, P
             max_wait: cache.max_wait,
             max_revalidations: cache.max_revalidations,
             status_field: cache.status_field,
-            key_headers: cache
-                .key_headers
-                .iter()
-                .filter_map(|name| HeaderName::try_from(name).ok())
-                .collect(),
+            key_headers: names(&cache.key_headers),
             key_cookies: cache.key_cookies.clone(),
+            key_without: names(&cache.key_without),
             has_parts: AtomicBool::new(known.is_some_and(|(_, known)| known.has_parts.load(Relaxed))),
             limits,
         };
         Ok((settings.name.clone(), Arc::new(settings)))
     };
     config.caches.iter().map(open).collect()
+}
+
+fn names(names: &[String]) -> Vec<HeaderName> {
+    names.iter().filter_map(|name| HeaderName::try_from(name).ok()).collect()
 }
 
 /// The caches have from now on what this generation gives them.
@@ -105,7 +116,11 @@ fn limits(cache: &config::Cache) -> Limits {
 
 impl Settings {
     /// What the operator adds to the key of a request with these fields, and what policies do.
-    pub(crate) fn addition(&self, headers: &HeaderMap, parts: &[String]) -> Vec<u8> {
+    pub(crate) fn addition(
+        &self,
+        headers: &HeaderMap,
+        Additions { parts, fields }: Additions<'_>,
+    ) -> Vec<u8> {
         let mut addition = Vec::new();
         // Each part with its length, so that none can pass for two.
         let mut add = |part: Option<&[u8]>| match part {
@@ -136,8 +151,16 @@ impl Settings {
             }
             add(None);
         }
-        if !parts.is_empty() {
-            parts.iter().for_each(|part| add(Some(part.as_bytes())));
+        let mut fields: Vec<_> = fields.iter().filter(|name| !self.key_without.contains(name)).collect();
+        // Whichever policy set which of them first.
+        fields.sort_unstable_by_key(|name| name.as_str());
+        for name in &fields {
+            add(Some(name.as_str().as_bytes()));
+            headers.get_all(*name).iter().for_each(|value| add(Some(value.as_bytes())));
+            add(None);
+        }
+        parts.iter().for_each(|part| add(Some(part.as_bytes())));
+        if !fields.is_empty() || !parts.is_empty() {
             self.has_parts.store(true, Relaxed);
         }
         addition

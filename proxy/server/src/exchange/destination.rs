@@ -31,13 +31,14 @@ pub(super) async fn send(active: &mut ActiveExchange, body: RequestBody) -> Outc
         // They have the exchange meanwhile, so what is sent is a copy.
         let (head, timeout) = (exchange.request.clone(), exchange.timeout);
         let (route, hash_key) = (exchange.route.clone(), exchange.hash_key.clone());
-        let caching = exchange.caching.clone();
+        let (caching, set_fields) = (exchange.caching.clone(), exchange.set_fields.clone());
         let request = Request {
             head: &head,
             route: route.as_ref(),
             timeout,
             hash_key: hash_key.as_deref(),
             caching: caching.as_deref(),
+            set_fields: &set_fields,
             body_limit: exchange.body_limit,
             progress,
             again: again_here,
@@ -52,6 +53,7 @@ pub(super) async fn send(active: &mut ActiveExchange, body: RequestBody) -> Outc
             timeout: exchange.timeout,
             hash_key: exchange.hash_key.as_deref(),
             caching: exchange.caching.as_deref(),
+            set_fields: &exchange.set_fields,
             body_limit: exchange.body_limit,
             progress,
             again: again_here,

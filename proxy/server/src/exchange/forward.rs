@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::Context;
 use std::time::Duration;
 
-use http::Version;
+use http::{HeaderName, Version};
 use http_body::Body as _;
 use tidegate_body::{Body, Progress, Replay, RequestBody, buffer};
 use tidegate_io::wake;
@@ -27,6 +27,8 @@ pub(super) struct Request<'a> {
     pub(super) timeout: Option<Duration>,
     pub(super) hash_key: Option<&'a str>,
     pub(super) caching: Option<&'a Caching>,
+    /// Fields that policies set.
+    pub(super) set_fields: &'a [HeaderName],
     /// Bytes of its body, as policies limit it.
     pub(super) body_limit: Option<u64>,
     /// Of its body.

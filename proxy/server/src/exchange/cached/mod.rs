@@ -35,7 +35,7 @@ use self::fetch::{Fetch, Fetched};
 use super::active::Outcome;
 use super::forward::{Request, deliver, forward};
 use crate::access_log::{Cached, Record};
-use crate::cache::{Front, Settings};
+use crate::cache::{Additions, Front, Settings};
 use crate::error::Error;
 use crate::snapshot::Generation;
 use crate::worker::Worker;
@@ -64,7 +64,7 @@ pub(super) async fn send(
     }
     let settings = &*stage.front.settings;
     let head = request.head;
-    let key = key(settings, stage.upstream, head, parts(&request));
+    let key = key(settings, stage.upstream, head, additions(&request));
     let asked = match settings.rules.obeys_requests {
         true => Asked::of(&head.headers),
         false => Asked::default(),
@@ -143,17 +143,18 @@ pub(crate) fn bypasses_cache(head: &RequestHead, caching: Option<&Caching>) -> O
 }
 
 /// What policies add to the key.
-fn parts<'a>(request: &Request<'a>) -> &'a [String] {
-    request.caching.map_or(&[], |caching| &caching.key)
+fn additions<'a>(request: &Request<'a>) -> Additions<'a> {
+    let parts = request.caching.map_or(&[][..], |caching| &caching.key);
+    Additions { parts, fields: request.set_fields }
 }
 
-fn key(settings: &Settings, upstream: &Upstream, head: &RequestHead, parts: &[String]) -> Key {
+fn key(settings: &Settings, upstream: &Upstream, head: &RequestHead, additions: Additions<'_>) -> Key {
     Key::new(&KeyParts {
         destination: &upstream.name,
         scheme: head.scheme,
         authority: &head.authority,
         target: head.target().as_str(),
-        addition: &settings.addition(&head.headers, parts),
+        addition: &settings.addition(&head.headers, additions),
     })
 }
 
@@ -168,13 +169,13 @@ async fn pass(
     detail: Option<&'static str>,
 ) -> Result<Response, Error> {
     let settings = &*stage.front.settings;
-    let (head, parts) = (request.head, parts(&request));
+    let (head, additions) = (request.head, additions(&request));
     record.cache = Some(Cached { result: "bypass", reason: Some(detail.unwrap_or(why.as_str())) });
     let forwarded = forward(stage.generation, stage.upstream, request, hop, body, record);
     let (mut response, outcome) = Box::pin(forwarded).await?;
     let succeeded = response.status.is_success() || response.status.is_redirection();
     if succeeded && !head.method.is_safe() {
-        invalidate(settings, stage.upstream, head, parts, &response);
+        invalidate(settings, stage.upstream, head, additions, &response);
     }
     answer::note(settings, &mut response.headers, Status { detail, ..Status::forwarded(why) });
     Ok((response, outcome))
@@ -186,10 +187,10 @@ fn invalidate(
     settings: &Settings,
     upstream: &Upstream,
     head: &RequestHead,
-    parts: &[String],
+    additions: Additions<'_>,
     response: &ResponseHead,
 ) {
-    let addition = settings.addition(&head.headers, parts);
+    let addition = settings.addition(&head.headers, additions);
     let named = [header::LOCATION, header::CONTENT_LOCATION]
         .into_iter()
         .filter_map(|name| response.headers.get(name)?.to_str().ok()?.parse::<Uri>().ok())
