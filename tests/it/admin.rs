@@ -4,8 +4,8 @@ use std::os::unix::fs::PermissionsExt;
 
 use serde_json::{Value, json};
 use tidegate_tests::{
-    Authority, Ended, Leaf, Proxy, Raw, TlsOptions, Upstream, assert_values, command, empty, eventually,
-    guest, request, stock, tls_connect, until,
+    Authority, Client, Ended, Leaf, Proxy, Raw, TlsOptions, Upstream, assert_values, command, empty,
+    eventually, guest, request, stock, tls_connect, until,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -334,6 +334,36 @@ async fn a_token_is_asked_for() {
     let mut answer = String::new();
     socket.read_to_string(&mut answer).await.expect("an answer");
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+}
+
+#[tokio::test]
+async fn probes_are_answered_elsewhere_and_nothing_else_is() {
+    let app = Upstream::echo("app").await;
+    let proxy = Proxy::bare()
+        .section("probes = \"127.0.0.1:0\"")
+        .top("default-upstream = \"app\"")
+        .section(&format!("[upstream.app]\nservers = [\"{}\"]", app.server()))
+        .listener("web", "")
+        .start()
+        .await;
+    let probes = proxy.address("admin-probes");
+    let ask = async |method: &str, path: &str, host: &str| {
+        let request = request(method, path).header("host", host).body(empty()).expect("a valid request");
+        Client::http1(probes).await.send(request).await.status
+    };
+    for host in ["localhost", "any.example.com"] {
+        assert_eq!((ask("GET", "/livez", host).await, ask("GET", "/readyz", host).await), (200, 200));
+    }
+    for path in ["/", "/metrics", "/api/v1/status", "/livez/"] {
+        assert_eq!(ask("GET", path, "localhost").await, 404, "{path}");
+    }
+    assert_eq!(
+        (ask("POST", "/api/v1/drain", "localhost").await, ask("POST", "/livez", "localhost").await),
+        (404, 405)
+    );
+    // Another process takes that address over as well.
+    proxy.upgrade().await;
+    assert_eq!(ask("GET", "/readyz", "localhost").await, 200);
 }
 
 #[tokio::test]

@@ -138,7 +138,7 @@ pub(crate) fn run(file: PathBuf, program: Option<Program>) -> Result<ExitCode, E
                 purges,
             };
             bound.serve(settings, token.take(), inside)?;
-            notifier.keep(admin::NAME, bound.listeners());
+            bound.network().for_each(|one| notifier.keep(one.name, &one.listeners));
         }
         let left = inherited.left();
         for group in inherited.take_rest() {

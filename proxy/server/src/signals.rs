@@ -292,10 +292,12 @@ async fn attempt(
         sockets: Sockets::Tcp(sockets),
     };
     let mut groups: Vec<Group> = lent.into_iter().map(of_listener).collect();
-    if let Some(admin::Lent { asked, listeners, socket }) = interface {
-        let group = |asked, sockets| Group { name: admin::NAME.to_owned(), asked, sockets };
-        groups.push(group(Some(asked), Sockets::Tcp(listeners)));
-        groups.extend(socket.map(|socket| group(None, socket)));
+    if let Some(admin::Lent { network, socket }) = interface {
+        let group = |name: &str, asked, sockets| Group { name: name.to_owned(), asked, sockets };
+        groups.extend(network.into_iter().map(|admin::Listening { name, asked, listeners }| {
+            group(name, Some(asked), Sockets::Tcp(listeners))
+        }));
+        groups.extend(socket.map(|socket| group(admin::NAME, None, socket)));
     }
     let of_socket = groups.iter().position(|group| matches!(group.sockets, Sockets::Unix { .. }));
     let reload::Status { config, upstreams, .. } = handle.status();

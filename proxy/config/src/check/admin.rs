@@ -25,9 +25,10 @@ pub(super) fn check(admin: &file::Admin, report: &mut Report<'_>) {
     }
 }
 
-pub(super) fn convert(admin: file::Admin, directory: &Path) -> Admin {
+pub(crate) fn convert(admin: file::Admin, directory: &Path) -> Admin {
     Admin {
         address: admin.address.0,
+        probes: admin.probes.map(|address| address.0),
         socket: admin.socket.map(|file| path(directory, file)),
         token_file: admin.token_file.map(|file| path(directory, file)),
         hosts: admin.hosts.into_iter().map(|host| host_alone(host.0.0)).collect(),

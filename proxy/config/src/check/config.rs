@@ -207,21 +207,26 @@ fn addresses(content: &file::Config, report: &mut Report<'_>) {
         let help = "add [listener.NAME] with address = \"0.0.0.0:8080\"";
         report.add("listener", "nothing to listen on", help);
     }
-    let listeners =
-        content.listener.iter().map(|(name, listener)| (format!("listener.{name}"), listener.address.0));
-    let admin = content.admin.iter().map(|admin| ("admin".to_owned(), admin.address.0));
-    let mut taken: Vec<(String, SocketAddr)> = listeners.chain(admin).collect();
+    let listeners = content
+        .listener
+        .iter()
+        .map(|(name, listener)| (format!("listener.{name}.address"), listener.address.0));
+    let admin = content.admin.iter().map(|admin| ("admin.address".to_owned(), admin.address.0));
+    let probes =
+        content.admin.iter().filter_map(|admin| Some(("admin.probes".to_owned(), admin.probes.as_ref()?.0)));
+    let mut taken: Vec<(String, SocketAddr)> = listeners.chain(admin).chain(probes).collect();
     // The one further down in the file is the one to complain about.
-    taken.sort_by_key(|(section, _)| report.positions.at(&format!("{section}.address")));
-    for (index, (section, address)) in taken.iter().enumerate() {
+    taken.sort_by_key(|(path, _)| report.positions.at(path));
+    for (index, (path, address)) in taken.iter().enumerate() {
         if let Some((other, earlier)) = taken[..index].iter().find(|(_, earlier)| overlap(*earlier, *address))
         {
+            let section = other.rsplit_once('.').map_or(&**other, |(section, _)| section);
             let message = if earlier == address {
-                format!("{section}.address: {address} is taken by [{other}]")
+                format!("{path}: {address} is taken by [{section}]")
             } else {
-                format!("{section}.address: {address} is taken by [{other}] with {earlier}")
+                format!("{path}: {address} is taken by [{section}] with {earlier}")
             };
-            report.add(&format!("{section}.address"), message, "write another port or another address");
+            report.add(path, message, "write another port or another address");
         }
     }
 }

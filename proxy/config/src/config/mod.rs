@@ -304,6 +304,8 @@ pub struct Ready {
 pub struct Admin {
     /// `IP:port`.
     pub address: SocketAddr,
+    /// For `/livez` and `/readyz` alone.
+    pub probes: Option<SocketAddr>,
     /// A Unix socket as well, already joined with the directory of the file.
     pub socket: Option<PathBuf>,
     /// What has to be known to ask, already joined with the directory of the file.

@@ -465,6 +465,10 @@ pub(crate) struct Admin {
     /// Where it listens; no listener may overlap. Other addresses than those of the loopback need `token-file` or
     /// `tls.client-ca`.
     pub address: Text<SocketAddr>,
+    /// Another address, in clear text, for `/livez` and `/readyz` alone, which need no token: for balancers and orchestrators, where `address` stays
+    /// out of reach.
+    #[schemars(extend("examples" = ["0.0.0.0:9901"]))]
+    pub probes: Option<Text<SocketAddr>>,
     /// A Unix socket where it listens as well: a file that its owner alone may open, who needs no token. One that is left from
     /// before is replaced.
     #[schemars(extend("examples" = ["/run/tidegate/admin.sock"]))]

@@ -80,12 +80,16 @@ struct Interface {
     tls: Option<Mutex<Arc<tls::Terms>>>,
     events: Events,
     places: Arc<Semaphore>,
+    /// Of their own: whoever reaches that address takes none from operators.
+    places_for_probes: Arc<Semaphore>,
 }
 
 /// Who asks.
 #[derive(Debug, Clone)]
 enum Asker {
     Network(SocketAddr),
+    /// At the address for probes.
+    Probe(SocketAddr),
     /// With a certificate that an authority of `client-ca` signed: its names, or its subject if it has none.
     Known(SocketAddr, String),
     /// Through the socket.
@@ -96,29 +100,53 @@ type Body = UnsyncBoxBody<Bytes, Infallible>;
 
 /// Its name where sockets have names.
 pub(crate) const NAME: &str = "admin";
+/// That of the address for probes.
+pub(crate) const PROBES: &str = "admin-probes";
 
 /// The sockets of the interface; what connects to them waits until they are served.
 pub(crate) struct Bound {
-    address: SocketAddr,
-    listeners: Vec<StdTcpListener>,
+    network: Listening,
+    /// For `/livez` and `/readyz` alone.
+    probes: Option<Listening>,
     socket: Option<Socket>,
     accepting: Vec<AbortHandle>,
+}
+
+/// The sockets of one address.
+pub(crate) struct Listening {
+    pub(crate) name: &'static str,
+    /// What the settings ask for.
+    pub(crate) asked: SocketAddr,
+    pub(crate) listeners: Vec<StdTcpListener>,
+}
+
+impl Listening {
+    /// On sockets that the process was started with if there are such.
+    fn open(name: &'static str, asked: SocketAddr, inherited: &Inherited) -> io::Result<Self> {
+        let listeners = match inherited.take(name, asked) {
+            Some(given) => given,
+            None => vec![StdTcpListener::bind(asked)?],
+        };
+        listeners.iter().try_for_each(listener::adopt)?;
+        Ok(Self { name, asked, listeners })
+    }
+
+    fn lend(&self) -> io::Result<Self> {
+        let listeners = self.listeners.iter().map(StdTcpListener::try_clone).collect::<io::Result<_>>()?;
+        Ok(Self { listeners, ..*self })
+    }
 }
 
 impl Bound {
     /// Opens what the settings ask for, on sockets that the process was started with if there are such.
     pub(crate) fn open(settings: &Admin, inherited: &Inherited) -> io::Result<Self> {
-        let address = settings.address;
-        let listeners = match inherited.take(NAME, address) {
-            Some(given) => given,
-            None => vec![StdTcpListener::bind(address)?],
-        };
-        listeners.iter().try_for_each(listener::adopt)?;
+        let network = Listening::open(NAME, settings.address, inherited)?;
+        let probes = settings.probes.map(|address| Listening::open(PROBES, address, inherited));
         let socket = settings.socket.as_ref().map(|path| match inherited.take_unix(path) {
             Some((listener, is_foreign)) => Ok(Socket { listener, path: path.clone(), is_foreign }),
             None => Socket::bind(path),
         });
-        Ok(Self { address, listeners, socket: socket.transpose()?, accepting: Vec::new() })
+        Ok(Self { network, probes: probes.transpose()?, socket: socket.transpose()?, accepting: Vec::new() })
     }
 
     /// Answers in tasks of the current runtime, until that ends or [`Self::leave`] is called.
@@ -142,6 +170,7 @@ impl Bound {
             tls,
             events,
             places: Arc::new(Semaphore::new(CONNECTIONS)),
+            places_for_probes: Arc::new(Semaphore::new(CONNECTIONS)),
         });
         if let Some(socket) = &self.socket {
             let listener = socket.listener.try_clone()?;
@@ -150,28 +179,32 @@ impl Bound {
             tracing::info!(target: "listener", listener = %NAME, socket = %socket.path.display(), "listening");
             self.accepting.push(tokio::spawn(serve_socket(listener, interface.clone())).abort_handle());
         }
-        for listener in &self.listeners {
-            let listener = TcpListener::from_std(listener.try_clone()?)?;
-            tracing::info!(target: "listener", listener = %NAME, address = %listener.local_addr()?, "listening");
-            self.accepting.push(tokio::spawn(serve_network(listener, interface.clone())).abort_handle());
+        let mut accepting = Vec::new();
+        for Listening { name, listeners, .. } in self.network() {
+            for listener in listeners {
+                let listener = TcpListener::from_std(listener.try_clone()?)?;
+                tracing::info!(target: "listener", listener = %name, address = %listener.local_addr()?, "listening");
+                let (interface, is_for_probes) = (interface.clone(), *name == PROBES);
+                accepting
+                    .push(tokio::spawn(serve_network(listener, interface, is_for_probes)).abort_handle());
+            }
         }
+        self.accepting.append(&mut accepting);
         Ok(())
     }
 
-    /// Those that listen on the network.
-    pub(crate) fn listeners(&self) -> &[StdTcpListener] {
-        &self.listeners
+    /// What listens on the network.
+    pub(crate) fn network(&self) -> impl Iterator<Item = &Listening> {
+        // The interface itself is the last to be there.
+        self.probes.iter().chain(std::iter::once(&self.network))
     }
 
-    /// The address that the settings ask for, and copies of the sockets.
+    /// Copies of the sockets.
     pub(crate) fn lend(&self) -> io::Result<Lent> {
         let socket = self.socket.as_ref();
         let socket = socket.map(Socket::lend);
-        Ok(Lent {
-            asked: self.address,
-            listeners: self.listeners.iter().map(StdTcpListener::try_clone).collect::<io::Result<_>>()?,
-            socket: socket.transpose()?,
-        })
+        let network = self.network().map(Listening::lend).collect::<io::Result<_>>()?;
+        Ok(Lent { network, socket: socket.transpose()? })
     }
 
     /// Accepts no more connections, and finishes those that are there. With `taken` the file of the socket is another
@@ -186,9 +219,7 @@ impl Bound {
 
 /// Copies of the sockets of the interface, for another process.
 pub(crate) struct Lent {
-    /// What the settings ask for.
-    pub(crate) asked: SocketAddr,
-    pub(crate) listeners: Vec<StdTcpListener>,
+    pub(crate) network: Vec<Listening>,
     pub(crate) socket: Option<Sockets>,
 }
 
@@ -259,7 +290,8 @@ impl Drop for Socket {
     }
 }
 
-async fn serve_network(listener: TcpListener, interface: Arc<Interface>) {
+async fn serve_network(listener: TcpListener, interface: Arc<Interface>, is_for_probes: bool) {
+    let places = if is_for_probes { &interface.places_for_probes } else { &interface.places };
     loop {
         let Ok((stream, peer)) = listener.accept().await else {
             // Out of file descriptors: there will be more.
@@ -268,9 +300,12 @@ async fn serve_network(listener: TcpListener, interface: Arc<Interface>) {
         };
         // Who reads no answers keeps no place.
         let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(WRITE_TIMEOUT));
-        if let Ok(place) = interface.places.clone().try_acquire_owned() {
-            tokio::spawn(greet(stream, peer, interface.clone(), place));
-        }
+        let Ok(place) = places.clone().try_acquire_owned() else { continue };
+        let interface = interface.clone();
+        match is_for_probes {
+            true => tokio::spawn(serve(stream, Asker::Probe(peer), interface, place)),
+            false => tokio::spawn(greet(stream, peer, interface, place)),
+        };
     }
 }
 
@@ -320,7 +355,16 @@ where
 /// Every answer, with what browsers are told about it.
 async fn answer(request: Request<Incoming>, interface: &Interface, asker: &Asker) -> Response<Body> {
     let (parts, body) = request.into_parts();
-    let refused = interface.guard.refuses(&parts, !matches!(asker, Asker::Network(_)));
+    let refused = match asker {
+        // What is to be had there is no secret, whoever asks by whatever name.
+        Asker::Probe(_) if matches!(parts.uri.path(), "/livez" | "/readyz") => None,
+        Asker::Probe(_) => {
+            let text = "this address answers /livez and /readyz alone\n".to_owned();
+            Some(Refusal { status: StatusCode::NOT_FOUND, text })
+        }
+        Asker::Network(_) => interface.guard.refuses(&parts, false),
+        Asker::Known(..) | Asker::Local => interface.guard.refuses(&parts, true),
+    };
     let mut response = match refused {
         Some(Refusal { status, text }) => api::text(status, text),
         None => api::answer(&parts, body, interface).await,
@@ -356,7 +400,7 @@ const FOR_BROWSERS: [(HeaderName, &str); 6] = [
 impl std::fmt::Display for Asker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Network(peer) => peer.fmt(f),
+            Self::Network(peer) | Self::Probe(peer) => peer.fmt(f),
             Self::Known(peer, subject) => write!(f, "{peer} ({subject})"),
             Self::Local => f.write_str("the socket"),
         }
