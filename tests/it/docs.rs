@@ -265,8 +265,7 @@ fn schemas_are_files_as_well() {
     let output = command(&["schema"]).output().expect("the binary");
     let schemas: Value = serde_json::from_slice(&output.stdout).expect("the schemas are JSON");
     for (name, of) in [("tidegate", "tidegate.toml"), ("plugin", "NAME.toml"), ("cases", "NAME.cases.toml")] {
-        let file =
-            std::fs::read_to_string(root().join(format!("docs/schema/{name}.json"))).expect("the file");
+        let file = fs::read_to_string(root().join(format!("docs/schema/{name}.json"))).expect("the file");
         let written: Value = serde_json::from_str(&file).expect("it is JSON");
         assert!(
             written == schemas[of],

@@ -39,6 +39,22 @@ fn stock_policies_are_in_the_binary() {
     assert_eq!(file("router.wasm"), stock("router"));
     assert_eq!(file("rewrite.wasm"), stock("rewrite"));
     assert!(install(&["router"]).status.success(), "the same may be there");
+    // One that cannot be without settings is off until it has some; those that are there stay.
+    assert!(String::from_utf8(file("router.toml")).expect("text").contains("\nenabled = false\n"));
+    fs::write(folder.path().join("plugins/mine.toml"), "[config]\nrules = []\n").expect("a file of ours");
+    assert!(install(&["router", "--as", "mine"]).status.success());
+    assert_eq!(file("mine.toml"), b"[config]\nrules = []\n");
+    let checked = |config: &str| {
+        fs::write(folder.path().join("tidegate.toml"), config).expect("a file of ours");
+        Ended::of(command(&["check"]).current_dir(folder.path()))
+    };
+    let checked = checked("plugins.directory = \"chain\"\nlistener.web.address = \"127.0.0.1:0\"\n");
+    assert!(!checked.status.success(), "the directory is not there: {checked}");
+    let there = install(&["jwt"]);
+    assert!(there.status.success() && there.stdout.starts_with("made chain\n"), "{there}");
+    let checked = Ended::of(command(&["check"]).current_dir(folder.path()));
+    assert!(checked.status.success(), "it is off: {checked}");
+    fs::remove_file(folder.path().join("tidegate.toml")).expect("it is ours");
 
     // What is another's stays, and nothing is written then.
     fs::write(folder.path().join("plugins/10-edge.wasm"), "mine").expect("a file of ours");

@@ -244,3 +244,23 @@ async fn commands_ask_the_proxy_that_runs() {
     assert_eq!(code, Some(1));
     assert!(said.contains("404 Not Found: the upstream has no server"), "{said}");
 }
+
+/// The files may have got worse since.
+#[tokio::test]
+async fn commands_reach_a_proxy_whose_files_have_a_mistake() {
+    let app = Upstream::echo("app").await;
+    let proxy = Proxy::builder(&app).start().await;
+    let file = proxy.folder().join("tidegate.toml");
+    let text = std::fs::read_to_string(&file).expect("a file of ours");
+    let port = proxy.address("admin").port();
+    let text = text
+        .replace("[admin]\naddress = \"127.0.0.1:0\"", &format!("[admin]\naddress = \"127.0.0.1:{port}\""));
+    std::fs::write(&file, format!("default-upstrem = 1\n{text}")).expect("a file of ours");
+    until("it tells of the mistake", async || {
+        let status = command(&["status", "--config"]).arg(&file).output().expect("the binary");
+        assert!(status.status.success(), "{status:?}");
+        let told = String::from_utf8_lossy(&status.stdout);
+        told.contains(": ready\n") && told.contains("unknown key \"default-upstrem\"")
+    })
+    .await;
+}

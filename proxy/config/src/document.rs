@@ -4,13 +4,14 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
+use serde::Deserialize as _;
 use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, Deserializer};
 
 use crate::environment::{self, Environment};
 use crate::report::{Lines, Report};
-use crate::{Position, Positions, Problems, Source, schema, validate};
+use crate::{Position, Positions, Problems, Source, file, schema, validate};
 
 /// A file all of whose keys are known and all of whose values have the right form.
 #[derive(Debug)]
@@ -50,6 +51,16 @@ pub(crate) fn read<T: DeserializeOwned + JsonSchema + 'static>(
 pub(crate) fn written<'t>(sources: &[Source<'t>]) -> Result<DeTable<'t>, Problems> {
     let sources: Vec<_> = sources.iter().map(Source::without_mark).collect();
     merged(&sources, &mut Report::new(Lines::new(&sources)))
+}
+
+/// What the texts say of the admin interface, as far as they can be read.
+pub(crate) fn admin(sources: &[Source<'_>], environment: &Environment<'_>) -> Option<file::Admin> {
+    let sources: Vec<_> = sources.iter().map(Source::without_mark).collect();
+    let mut report = Report::new(Lines::new(&sources));
+    let mut admin = merged(&sources, &mut report).ok()?.remove("admin")?;
+    environment::fill_in(&mut admin, environment, &mut report);
+    let DeValue::Table(table) = admin.into_inner() else { return None };
+    file::Admin::deserialize(Deserializer::from(Spanned::new(0..0, table))).ok()
 }
 
 fn merged<'t>(sources: &[Source<'t>], report: &mut Report<'_>) -> Result<DeTable<'t>, Problems> {

@@ -130,6 +130,12 @@ pub fn parse_cases(text: &str, file: &Path) -> Result<Cases, Problems> {
     check::cases(document::read(&[Source { text, file }], None)?)
 }
 
+/// What the texts say of the admin interface, whatever else is wrong with them: it is the way to a proxy that runs, with files of before.
+pub fn admin(sources: &[Source<'_>]) -> Option<Admin> {
+    let directory = sources.first()?.file.parent().unwrap_or(Path::new(""));
+    document::admin(sources, &of_process).map(|admin| check::admin(admin, directory))
+}
+
 /// The text of a file that says the same as these, with every key in effect; behind each stands where it is from.
 /// What `${NAME}` stands for is left out.
 ///

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use tidegate_config::{Config, Problem, Source};
+use tidegate_config::{Admin, Config, Problem, Source};
 
 use crate::regular;
 
@@ -59,6 +59,11 @@ impl Sources {
     /// All that is wrong with them.
     pub(crate) fn parse(&self) -> Result<Config, Vec<Problem>> {
         tidegate_config::parse_all(&self.all()).map_err(|problems| problems.0)
+    }
+
+    /// What they say of the admin interface, whatever else is wrong with them.
+    pub(crate) fn admin(&self) -> Option<Admin> {
+        tidegate_config::admin(&self.all())
     }
 
     /// They as one text with every key in effect.

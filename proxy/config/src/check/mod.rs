@@ -13,6 +13,7 @@ mod secret;
 mod state;
 mod upstream;
 
+pub(crate) use admin::convert as admin;
 pub(crate) use config::check as config;
 pub(crate) use plugin::{cases, check as plugin, without_file as plugin_without_file};
 pub(crate) use upstream::servers_of as servers;

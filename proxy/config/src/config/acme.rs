@@ -35,9 +35,10 @@ pub struct Acme {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum AcmeShare {
-    /// In a directory that they have in common; or there is but one.
+    /// In `storage`, a directory that they have in common; or there is but one.
     Storage,
-    /// In the Redis of `[state]`.
+    /// In the Redis of [state](#state); `storage` is then each proxy's own: copies, which serve while Redis is away. Keys of
+    /// certificates and of the account are then in Redis.
     State,
 }
 

@@ -27,8 +27,7 @@ pub(crate) struct Acme {
     /// PEM file of the authorities that sign the certificate of `directory` itself; without it those of the system.
     #[schemars(extend("examples" = ["certs/internal.pem"]))]
     pub ca: Option<Text<FilePath>>,
-    /// How proxies meet that are one to authorities and clients. With `"state"` it is the Redis of [state](#state), and `storage` is
-    /// each proxy's own: copies, which serve while Redis is away. Keys of certificates and of the account are then in Redis.
+    /// How proxies meet that are one to authorities and clients.
     pub share: AcmeShare,
     /// The kind of key in new certificates. One that is there stays until it is renewed.
     pub key_type: KeyType,

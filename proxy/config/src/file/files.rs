@@ -24,8 +24,7 @@ pub(crate) struct Files {
     /// The file sent, with status 200, in place of what is not found: for applications that route in the
     /// browser.
     pub fallback: Option<Text<InnerPath>>,
-    /// What the fallback stands for. `"pages"`: paths whose last segment has no dot, and requests that ask for
-    /// `text/html`, as browsers do for pages and not for scripts, styles and images. `"all"`: everything.
+    /// What the fallback stands for.
     #[serde(default)]
     pub fallback_for: FallbackFor,
     /// The file sent, with status 404, in place of what is not found and has no fallback.
@@ -71,7 +70,8 @@ pub(crate) struct CacheControl {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum FallbackFor {
-    /// What may be a page.
+    /// Paths whose last segment has no dot, and requests that ask for `text/html`, as browsers do for pages and not for
+    /// scripts, styles and images.
     #[default]
     Pages,
     /// Everything.

@@ -235,6 +235,7 @@ fn schemas() -> Value {
         "Document": any,
         "Status": object(json!({
             "version": text, "generation": maybe("integer"), "began": whole, "uptime-s": whole, "draining": flag, "ready": flag,
+            "problems": list(text.clone()),
             "reasons": list(text.clone()), "log-level": text, "workers": list(object(json!({ "turned-over-ms": whole }))),
             "listeners": list(object(json!({
                 "name": text, "address": maybe("string"), "connections": whole, "in-flight": whole, "requests": whole,

@@ -98,6 +98,7 @@ pub(super) fn whole(inside: &Inside) -> Value {
         "began": unix_seconds(began),
         "uptime-s": began.elapsed().unwrap_or_default().as_secs(),
         "draining": status.draining,
+        "problems": reports.last().map(|report| &*report.problems).unwrap_or_default(),
         "ready": reasons.is_empty(),
         "reasons": reasons,
         "log-level": log_level.get(),

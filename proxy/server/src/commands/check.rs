@@ -28,13 +28,18 @@ use tidegate_body::buffer;
 pub(crate) fn run(file: &Path) -> Result<ExitCode, String> {
     let Findings { problems, warnings, names, costs } = look(file).map_err(|error| error.to_string())?;
     let mut lines: Vec<String> = problems.iter().map(Problem::to_string).collect();
+    let warned = match warnings.len() {
+        0 => String::new(),
+        1 => ", 1 warning".to_owned(),
+        count => format!(", {count} warnings"),
+    };
     lines.extend(warnings.iter().map(|warning| format!("warning: {warning}")));
     lines.extend(names);
     lines.extend(costs);
     lines.push(match problems.len() {
-        0 => format!("{}: no problem found", file.display()),
-        1 => "1 problem".to_owned(),
-        count => format!("{count} problems"),
+        0 => format!("{}: no problem found{warned}", file.display()),
+        1 => format!("1 problem{warned}"),
+        count => format!("{count} problems{warned}"),
     });
     print(&lines.join("\n"))?;
     Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -123,7 +123,8 @@ async fn tell(
     mut slot: Slot,
     status: Option<u16>,
 ) -> Result<String, String> {
-    let mut text = format!("{}\n", line(&slot));
+    let mut text =
+        format!("{}\n   client {}, listener {}\n", line(&slot), slot.client, slot.connection.listener);
     let rehearsal = Rehearsal::new(links);
     let (end, seen) = rehearsal.on_request(&mut slot).await;
     told(&mut slot, &mut text);

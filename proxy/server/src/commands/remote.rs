@@ -12,11 +12,13 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use rustls::ClientConfig;
 use serde_json::Value;
+use tidegate_config::{Admin, Problems};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
 use super::words::clean;
 use super::{block_on, configuration, read};
+use crate::sources::Sources;
 use crate::tls::{self, Believes};
 use crate::{outbound, regular};
 
@@ -90,8 +92,7 @@ impl Remote {
         if let Some(admin) = &self.admin {
             return Ok(Interface { place: self.named(admin)?, token: named });
         }
-        let config = configuration(&self.config)?;
-        let Some(admin) = config.admin else {
+        let Some(admin) = self.admin_of_configuration()? else {
             return Err(format!(
                 "{} has no [admin]: add it, or name the interface with --admin",
                 self.config.display()
@@ -119,6 +120,17 @@ impl Remote {
             }
         };
         Ok(Interface { place, token })
+    }
+
+    /// A mistake in the files is no reason not to reach a proxy that runs, by those of before.
+    fn admin_of_configuration(&self) -> Result<Option<Admin>, String> {
+        let shown = |problems| Problems(problems).to_string();
+        let sources = Sources::read(&self.config).map_err(shown)?;
+        match (sources.parse(), sources.admin()) {
+            (Ok(config), _) => Ok(config.admin),
+            (Err(_), Some(admin)) => Ok(Some(admin)),
+            (Err(problems), None) => Err(shown(problems)),
+        }
     }
 
     /// What `--admin` names.

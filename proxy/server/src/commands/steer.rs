@@ -169,10 +169,19 @@ fn in_words(status: &Value) -> String {
     let word = if status["ready"] == true { "ready" } else { "not ready" };
     let (version, generation) = (text(&status["version"]), &status["generation"]);
     let up = status["uptime-s"].as_u64().unwrap_or_default();
-    let mut lines = format!("tidegate {version}, generation {generation}, up for {up} s: {word}\n");
+    let process = &status["process"]["pid"];
+    let mut lines =
+        format!("tidegate {version}, process {process}, generation {generation}, up for {up} s: {word}\n");
     for reason in list(&status["reasons"]) {
         // A String takes all text.
         let _ = writeln!(lines, "  {}", text(reason));
+    }
+    let problems = list(&status["problems"]);
+    if !problems.is_empty() {
+        lines += "files that are not taken, in whose place older ones serve, or none:\n";
+    }
+    for problem in problems {
+        let _ = writeln!(lines, "  {}", text(problem));
     }
     let rows = list(&status["listeners"]).iter().map(|listener| {
         let count = |key: &str| listener[key].to_string();

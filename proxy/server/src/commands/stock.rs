@@ -6,9 +6,11 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use serde_json::Value;
+use tidegate_plugin_host::{Host, Services};
 use tidegate_stock::{POLICIES, Policy};
 
-use super::{print, replace};
+use super::{configuration, print, replace};
 
 /// Where they are.
 pub(super) enum Stock {
@@ -61,9 +63,12 @@ pub(crate) struct Wanted {
     /// The policies; without any, those there are.
     #[arg(value_name = "NAME")]
     names: Vec<String>,
-    /// The plugin directory.
-    #[arg(long, value_name = "DIRECTORY", default_value = "plugins")]
-    directory: PathBuf,
+    /// The configuration, which names the plugin directory.
+    #[arg(long, value_name = "FILE", default_value = "tidegate.toml")]
+    config: PathBuf,
+    /// The plugin directory; without it that of the configuration, or `plugins` where there is none.
+    #[arg(long, value_name = "DIRECTORY")]
+    directory: Option<PathBuf>,
     /// Its name there, by which it has its place in the chain: `10-router`. For one policy alone.
     #[arg(long = "as", value_name = "NAME")]
     alias: Option<String>,
@@ -74,7 +79,7 @@ pub(crate) struct Wanted {
 
 /// Writes stock policies to a directory, or lists them.
 pub(crate) fn install(wanted: &Wanted) -> Result<ExitCode, String> {
-    let Wanted { names, directory, alias, replace: may_replace } = wanted;
+    let Wanted { names, alias, replace: may_replace, .. } = wanted;
     if POLICIES.is_empty() {
         return Err(
             "this binary carries no stock policies: `cargo xtask build` makes one that does".to_owned()
@@ -97,6 +102,7 @@ pub(crate) fn install(wanted: &Wanted) -> Result<ExitCode, String> {
             ));
         }
     }
+    let directory = &wanted.directory()?;
     let policies = names.iter().map(|name| known(name)).collect::<Result<Vec<_>, _>>()?;
     let files = policies.iter().map(|policy| {
         let name = alias.as_deref().unwrap_or(policy.name);
@@ -111,15 +117,57 @@ pub(crate) fn install(wanted: &Wanted) -> Result<ExitCode, String> {
             file.display()
         ));
     }
-    fs::create_dir_all(directory).map_err(|error| format!("cannot make {}: {error}", directory.display()))?;
+    if !directory.is_dir() {
+        fs::create_dir_all(directory)
+            .map_err(|error| format!("cannot make {}: {error}", directory.display()))?;
+        print(&format!("made {}", directory.display()))?;
+    }
     for (file, wasm) in files {
-        replace(&file, wasm).map_err(|error| format!("cannot write {}: {error}", file.display()))?;
+        let cannot = |error: &dyn std::fmt::Display| format!("cannot write {}: {error}", file.display());
+        let settings = file.with_extension("toml");
+        // A proxy that runs takes it up at once, and refuses requests where it does not know what to do.
+        let waits =
+            settings.symlink_metadata().is_err() && needs_settings(wasm).map_err(|error| cannot(&error))?;
+        if waits {
+            let text = format!(
+                "# It is off until this line is gone. `tidegate plugin inspect {}` tells what belongs below.\nenabled = false\n\n[config]\n",
+                file.display()
+            );
+            replace(&settings, text.as_bytes()).map_err(|error| cannot(&error))?;
+        }
+        replace(&file, wasm).map_err(|error| cannot(&error))?;
+        let state = if waits { ", which has it off until you write them" } else { "" };
         print(&format!(
-            "{}\n  its settings: {}; `tidegate plugin inspect {}` tells what belongs there",
+            "{}\n  its settings: {}{state}; `tidegate plugin inspect {}` tells what belongs there",
             file.display(),
-            file.with_extension("toml").display(),
+            settings.display(),
             file.display(),
         ))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+impl Wanted {
+    fn directory(&self) -> Result<PathBuf, String> {
+        if let Some(directory) = &self.directory {
+            return Ok(directory.clone());
+        }
+        if !self.config.exists() {
+            return Ok(PathBuf::from("plugins"));
+        }
+        let config = configuration(&self.config).map_err(|problems| {
+            format!("{problems}\nname the plugin directory with --directory, or mend the configuration")
+        })?;
+        Ok(config.plugin_directory)
+    }
+}
+
+/// Whether there are keys that it cannot do without.
+fn needs_settings(wasm: &[u8]) -> Result<bool, String> {
+    let host = Host::new(Services::default()).map_err(|error| error.to_string())?;
+    let described = host.compile(wasm).and_then(|code| code.describe());
+    let (description, _) = described.map_err(|error| error.to_string())?;
+    let schema = description.iter().find(|(key, _)| key == "config-schema");
+    let schema: Value = schema.and_then(|(_, text)| serde_json::from_str(text).ok()).unwrap_or_default();
+    Ok(schema["required"].as_array().is_some_and(|keys| !keys.is_empty()))
 }
