@@ -41,7 +41,9 @@ impl Writer<'_> {
     fn table(&mut self, schema: &Value, values: &Value, written: Option<&DeTable<'_>>, path: &str) {
         let nothing = Map::new();
         let keys = values.as_object().unwrap_or(&nothing);
-        let is_inner = |value: &Value| matches!(value, Value::Object(keys) if !keys.is_empty());
+        let is_inner = |value: &Value| {
+            matches!(value, Value::Object(keys) if !keys.is_empty()) && !reference::is_date(value)
+        };
         for (key, value) in keys.iter().filter(|(_, value)| !is_inner(value)) {
             self.value(
                 key,
@@ -78,7 +80,13 @@ impl Writer<'_> {
         let value = published.unwrap_or(value);
         let is_table = value.is_object() || reference::is_table(schema);
         let line = match value {
-            Value::Null | Value::Object(_) if is_table => format!("# [{}]", join(path, key)),
+            // What it names is here.
+            Value::Array(_) if path.is_empty() && key == "include" && written.is_some() => {
+                format!("# include = {}", reference::toml(value))
+            }
+            Value::Null | Value::Object(_) if is_table && !reference::is_date(value) => {
+                format!("# [{}]", join(path, key))
+            }
             Value::Null => format!("# {}", Positions::segment(key)),
             value => {
                 let value = as_written(value, written.map(toml::Spanned::get_ref));
@@ -86,7 +94,8 @@ impl Writer<'_> {
             }
         };
         self.text += &line;
-        let place = if line.starts_with("# ") { "not set".to_owned() } else { place };
+        let is_unset = line.starts_with("# ") && written.is_none();
+        let place = if is_unset { "not set".to_owned() } else { place };
         self.comment(line.chars().count(), &place);
     }
 

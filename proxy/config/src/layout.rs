@@ -97,9 +97,8 @@ fn entry(path: &[&Key], value: &Value, indent: usize, lines: &mut Vec<Line>) {
 fn item(before: &str, value: &Value, indent: usize, lines: &mut Vec<Line>) {
     let start = format!("{:indent$}{before}", "");
     let is_spread = match value {
-        Value::Array(items) => {
-            !items.is_empty() && (is_spread(value) || length(&start) + length(&on_one_line(value)) > WIDTH)
-        }
+        Value::Array(items) if items.is_empty() => raw(Some(items.trailing())).contains('#'),
+        Value::Array(_) => is_spread(value) || length(&start) + length(&on_one_line(value)) > WIDTH,
         _ => is_spread(value),
     };
     if !is_spread {
@@ -191,24 +190,46 @@ fn comments(raw: &str, indent: usize, lines: &mut Vec<Line>) {
 
 /// Whether a value is to stand on several lines: it does, or a comment in it has to.
 fn is_spread(value: &Value) -> bool {
-    let breaks =
-        |decor: &Decor| [decor.prefix(), decor.suffix()].into_iter().any(|part| raw(part).contains('\n'));
     match value {
-        Value::Array(items) => {
-            raw(Some(items.trailing())).contains('\n')
-                || items.iter().any(|item| breaks(item.decor()) || is_spread(item))
-        }
+        Value::Array(_) => has_inside(value, '\n'),
+        // Before TOML 1.1 that was a mistake: it is not made of what was on one line, but for the lists in it.
         Value::InlineTable(table) => {
             raw(Some(table.trailing())).contains('\n')
+                || has_inside(value, '#')
                 || table.get_values().iter().any(|(path, value)| {
-                    breaks(value.decor())
-                        || is_spread(value)
-                        || path.iter().any(|key| breaks(key.leaf_decor()))
+                    breaks(value.decor(), '\n')
+                        || path.iter().any(|key| breaks(key.leaf_decor(), '\n'))
+                        || matches!(value, Value::InlineTable(_)) && is_spread(value)
+                        || matches!(value, Value::String(_)) && is_spread(value)
                 })
         }
         Value::String(text) => text.display_repr().contains('\n'),
         _ => false,
     }
+}
+
+/// Whether this stands between what a value is made of.
+fn has_inside(value: &Value, sign: char) -> bool {
+    match value {
+        Value::Array(items) => {
+            raw(Some(items.trailing())).contains(sign)
+                || items.iter().any(|item| breaks(item.decor(), sign) || has_inside(item, sign))
+        }
+        Value::InlineTable(table) => {
+            raw(Some(table.trailing())).contains(sign)
+                || table.get_values().iter().any(|(path, value)| {
+                    breaks(value.decor(), sign)
+                        || has_inside(value, sign)
+                        || path.iter().any(|key| breaks(key.leaf_decor(), sign))
+                })
+        }
+        Value::String(text) => sign == '\n' && text.display_repr().contains(sign),
+        _ => false,
+    }
+}
+
+fn breaks(decor: &Decor, sign: char) -> bool {
+    [decor.prefix(), decor.suffix()].into_iter().any(|part| raw(part).contains(sign))
 }
 
 fn on_one_line(value: &Value) -> String {

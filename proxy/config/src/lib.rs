@@ -169,10 +169,13 @@ pub fn lay_out(source: Source<'_>) -> Result<String, Problems> {
     let laid_out = layout::lay_out(source.text).map_err(|error| problem(error.to_string()))?;
     // Nothing that is said may get lost, whatever is in the text. As text: a `nan` is not its like.
     let said = |text: &str| text.parse::<toml::Table>().map(|said| format!("{said:?}"));
-    if said(&laid_out).is_ok_and(|anew| said(source.text).as_ref() == Ok(&anew)) {
+    let says_the_same = said(&laid_out).is_ok_and(|anew| said(source.text).as_ref() == Ok(&anew));
+    // Nor any comment: texts are as they were, so that each of these signs is a comment or was there.
+    let comments = |text: &str| text.matches('#').count();
+    if says_the_same && comments(&laid_out) == comments(source.text) {
         return Ok(laid_out);
     }
-    Err(problem("it cannot be laid out without changing what it says; please report it".to_owned()))
+    Err(problem("it cannot be laid out without losing something of it; please report it".to_owned()))
 }
 
 /// The JSON Schema (2020-12) of `NAME.cases.toml`; see [`schema`].

@@ -281,6 +281,13 @@ fn meaning(schema: &Value) -> String {
     meaning.replace('|', "\\|")
 }
 
+const DATE: &str = "$__toml_private_datetime";
+
+/// Whether a value is a date, in the form in which it comes here.
+pub(crate) fn is_date(value: &Value) -> bool {
+    value.as_object().is_some_and(|keys| keys.len() == 1 && keys.contains_key(DATE))
+}
+
 /// A value as it is written in the file.
 fn code(value: &Value) -> String {
     format!("`{}`", toml(value))
@@ -288,13 +295,17 @@ fn code(value: &Value) -> String {
 
 pub(crate) fn toml(value: &Value) -> String {
     match value {
+        // As serde has the dates of TOML.
+        Value::Object(keys) if is_date(value) => keys[DATE].as_str().unwrap_or_default().to_owned(),
         Value::Object(keys) => {
             let keys = keys.iter().filter(|(_, value)| !value.is_null());
             let keys: Vec<_> =
                 keys.map(|(key, value)| format!("{} = {}", Positions::segment(key), toml(value))).collect();
             if keys.is_empty() { "{}".to_owned() } else { format!("{{ {} }}", keys.join(", ")) }
         }
-        Value::Number(number) => grouped(&number.to_string()),
+        Value::Number(number) if number.is_u64() => grouped(&number.to_string()),
+        // What JSON writes raw, and TOML does not.
+        Value::String(text) => Value::from(text.as_str()).to_string().replace('\u{7f}', "\\u007f"),
         Value::Array(items) => format!("[{}]", items.iter().map(toml).collect::<Vec<_>>().join(", ")),
         // The JSON of a text or a switch is TOML as well.
         other => other.to_string(),
