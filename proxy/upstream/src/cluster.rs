@@ -470,6 +470,13 @@ impl Cluster {
         self.members().list.iter().any(|member| is_up(&member.health))
     }
 
+    /// Whether each server is out, or failed the last request that it got.
+    pub(crate) fn is_failing(&self) -> bool {
+        let now = Millis::now();
+        let members = self.members();
+        members.list.iter().all(|member| member.health.state(now) != State::Up || member.health.is_failing())
+    }
+
     fn resolved(&self) -> MutexGuard<'_, HashMap<String, Vec<IpAddr>>> {
         self.resolved.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -125,7 +125,7 @@ impl Supervisor {
                 .map(|host| {
                     let (cluster, resolver) = (cluster.clone(), resolver.clone());
                     let (name, asked) = (host.clone(), cluster.clone());
-                    let is_down = move || !asked.has_server_up();
+                    let is_down = move || asked.is_failing();
                     let publish = move |addresses| cluster.resolve(&name, addresses);
                     self.runtime.spawn(resolver::follow(resolver, host, is_down, publish)).abort_handle()
                 })
