@@ -11,6 +11,7 @@ use tidegate_plugin_host::{Host, Services};
 use tidegate_stock::{POLICIES, Policy};
 
 use super::{configuration, print, replace};
+use crate::regular;
 
 /// Where they are.
 pub(super) enum Stock {
@@ -97,7 +98,7 @@ pub(crate) fn install(wanted: &Wanted) -> Result<ExitCode, String> {
         }
         if alias.is_empty() || alias.starts_with('.') || alias.contains('/') {
             return Err(format!(
-                "--as {alias}: write a name as \"10-{}\", without a folder or an ending",
+                "--as {alias}: write a name as \"10-{}\", of letters, digits, - and _",
                 names[0]
             ));
         }
@@ -110,7 +111,9 @@ pub(crate) fn install(wanted: &Wanted) -> Result<ExitCode, String> {
     });
     let files: Vec<_> = files.collect();
     // All of them or none.
-    let is_other = |(file, wasm): &&(PathBuf, &[u8])| fs::read(file).is_ok_and(|there| there != *wasm);
+    let is_other = |(file, wasm): &&(PathBuf, &[u8])| {
+        file.exists() && !regular::read(file).is_ok_and(|there| there == *wasm)
+    };
     if let Some((file, _)) = files.iter().find(is_other).filter(|_| !may_replace) {
         return Err(format!(
             "{} is there and is another plugin: add --replace, or choose a name with --as",
