@@ -243,7 +243,7 @@ impl Request {
     }
 
     /// Has the response come from this cache of the operator's, and kept there as far as it may be, whatever the
-    /// upstream's `cache` says. The last call of all policies wins.
+    /// upstream's `cache` says. The last call of all policies wins, but for [`bypass_cache`](Self::bypass_cache).
     ///
     /// # Errors
     ///
@@ -252,12 +252,13 @@ impl Request {
         Ok(self.0.use_cache(name)?)
     }
 
-    /// Has the response come from the upstream itself, and not kept.
+    /// Has the response come from the upstream itself, and not kept, whatever is said later.
     pub fn bypass_cache(&self) {
         self.0.bypass_cache();
     }
 
-    /// Makes a text a part of the key of what is kept: a request with other parts gets another response.
+    /// Makes a text a part of the key of what is kept: a request with other parts gets another response. Say of what it is, as in
+    /// `lang=de`: other policies add theirs.
     ///
     /// # Errors
     ///
@@ -266,8 +267,10 @@ impl Request {
         Ok(self.0.add_cache_key(part)?)
     }
 
-    /// How long the response may be used before it is validated, in place of what it says itself; whole seconds. What it says
-    /// of who may have it (`private`, `no-store`, `set-cookie`) counts all the same.
+    /// How long the response may be used before it is validated, in place of what it says itself; whole seconds. What says nothing gets
+    /// it as it would a default: with a status that allows that, and to a request without a cookie. What it says of who may have it
+    /// (`private`, `no-store`, `set-cookie`) counts all the same, and so does what it says to a request with `authorization`,
+    /// unless that is `public`.
     pub fn set_cache_lifetime(&self, lifetime: Duration) {
         self.0.set_cache_lifetime(u32::try_from(lifetime.as_secs()).unwrap_or(u32::MAX));
     }

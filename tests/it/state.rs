@@ -78,7 +78,7 @@ async fn what_counts_while_the_store_is_down_is_the_policys_choice() {
 
 #[tokio::test]
 async fn a_purge_reaches_all_proxies_and_those_that_come_back() {
-    let Some(redis) = Redis::start().await else { return };
+    let Some(mut redis) = Redis::start().await else { return };
     let count = Arc::new(AtomicUsize::new(0));
     let app = Upstream::serve(move |_| {
         let number = count.fetch_add(1, Relaxed) + 1;
@@ -87,14 +87,19 @@ async fn a_purge_reaches_all_proxies_and_those_that_come_back() {
         async { response }
     })
     .await;
+    let url = redis.url();
     let kept = tempfile::tempdir().expect("a folder");
     let proxy = |name: &str| {
         let path = kept.path().join(name);
         Proxy::with_app(&format!("servers = [\"{}\"]\ncache = \"pages\"", app.server()))
             .section(&format!("[cache.pages]\ndisk = \"64MiB\"\npath = \"{}\"", path.display()))
-            .section(&format!("[state]\nbackend = \"{}\"\nstore-timeout = \"2s\"", redis.url()))
+            .section(&format!("[state]\nbackend = \"{}\"\nstore-timeout = \"2s\"", url))
     };
     let (one, mut two) = (proxy("one").start().await, proxy("two").start().await);
+    // Until then it is not known what was purged before.
+    for proxy in [&one, &two] {
+        proxy.log().wait(&["what other proxies purged before is not known"]).await;
+    }
     for (proxy, text) in [(&one, "response 1"), (&two, "response 2")] {
         proxy.get("/").await.assert_is(200, text);
         proxy.get("/").await.assert_is(200, text);
@@ -114,4 +119,11 @@ async fn a_purge_reaches_all_proxies_and_those_that_come_back() {
     assert!(purge().status.success());
     let two = proxy("two").start().await;
     until("it learns of it", async || two.get("/").await.text() != text).await;
+
+    // What the state has lost, nobody knows.
+    let text = two.get("/").await.text().to_owned();
+    until("it is kept again", async || two.get("/").await.text() == text).await;
+    redis.kill();
+    redis.resume().await;
+    until("everything is stale", async || two.get("/").await.text() != text).await;
 }

@@ -324,7 +324,9 @@ impl Request {
 
     pub(crate) fn use_cache(&self, name: &str) -> Result<(), RouteError> {
         let caching = &mut self.0.borrow_mut().caching;
-        (caching.cache, caching.bypassed) = (Some(name.to_owned()), false);
+        if !caching.bypassed {
+            caching.cache = Some(name.to_owned());
+        }
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use crate::time::Time;
 /// What the operator adds to what responses say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rules {
-    /// Seconds that a response is fresh, whatever it says of that.
+    /// Seconds that a response is fresh, in place of what it says of that, or where it may have a default.
     pub lifetime: Option<u64>,
     /// Seconds that a response is fresh which says nothing of it, neither directly nor by `Last-Modified`; 0 = none.
     pub default_lifetime: u64,
@@ -61,9 +61,25 @@ impl Lifetime {
         received: Time,
         has_cookies: bool,
     ) -> Self {
-        if let Some(seconds) = rules.lifetime {
-            return Self::Explicit(seconds);
+        let said = Self::said(status, headers, directives, rules, received, has_cookies);
+        match (rules.lifetime, said) {
+            // What says nothing gets one as it would get a default.
+            (Some(seconds), Self::Explicit(_) | Self::Heuristic(_) | Self::Default(_)) => {
+                Self::Explicit(seconds)
+            }
+            (Some(seconds), Self::Unknown) if is_heuristic(status) && !has_cookies => Self::Explicit(seconds),
+            (_, said) => said,
         }
+    }
+
+    fn said(
+        status: StatusCode,
+        headers: &HeaderMap,
+        directives: &Directives,
+        rules: &Rules,
+        received: Time,
+        has_cookies: bool,
+    ) -> Self {
         if let Some(seconds) = directives.s_maxage.or(directives.max_age) {
             return Self::Explicit(seconds);
         }

@@ -105,6 +105,8 @@ pub(crate) struct Inner {
     markers: Markers,
     largest: AtomicU64,
     variants: AtomicUsize,
+    /// Something was stored whose key has an addition.
+    has_additions: AtomicBool,
     /// How many purges there were.
     purges: AtomicU64,
     /// The last of them, each with its number.
@@ -173,6 +175,7 @@ impl Cache {
             markers: Markers::new(),
             largest: limits.largest.into(),
             variants: limits.variants.into(),
+            has_additions: AtomicBool::new(false),
             purges: AtomicU64::new(0),
             recent: Mutex::default(),
             stored: AtomicU64::new(0),
@@ -194,6 +197,11 @@ impl Cache {
         self.inner.on_disk.set_limit(*disk);
         self.inner.largest.store(*largest, Relaxed);
         self.inner.variants.store(*variants, Relaxed);
+    }
+
+    /// Whether responses for one URL may have several keys.
+    pub fn has_additions(&self) -> bool {
+        self.inner.has_additions.load(Relaxed)
     }
 
     /// Its directory.
@@ -281,8 +289,7 @@ impl Cache {
     }
 
     /// Calls this when all that was to be written before is on the disk, or will never be.
-    #[cfg(test)]
-    fn when_written(&self, done: impl FnOnce() + Send + 'static) {
+    pub fn when_written(&self, done: impl FnOnce() + Send + 'static) {
         match self.inner.disk() {
             Some(disk) => disk.when_done(Box::new(done)),
             None => done(),
@@ -422,6 +429,9 @@ impl Inner {
 
     /// A head on the account of the memory.
     fn with_room(&self, key: &Key, head: Head) -> Option<Arc<Head>> {
+        if !self.has_additions.load(Relaxed) && key.parts().is_some_and(|parts| !parts.addition.is_empty()) {
+            self.has_additions.store(true, Relaxed);
+        }
         let room = self.reserve_in_memory(head.cost(key))?;
         Some(Arc::new(head.with_room(room)))
     }

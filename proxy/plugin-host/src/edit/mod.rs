@@ -197,10 +197,13 @@ impl Editor<'_> {
         }
     }
 
-    /// False if there is no cache of this name; without effect then, and when the request may be on its way.
+    /// False if there is no cache of this name; without effect then, when the request may be on its way, and where it bypasses caches: a
+    /// part of its key may have found no room.
     pub(crate) fn use_cache(&mut self, name: &str) -> bool {
         let Some(cache) = self.exchange.destinations.cache(name).cloned() else { return false };
-        if let Ok(caching) = self.caching() {
+        if let Ok(caching) = self.caching()
+            && caching.cache != CacheChoice::Bypassed
+        {
             caching.cache = CacheChoice::Named(cache);
         }
         true

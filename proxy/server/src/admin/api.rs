@@ -86,10 +86,11 @@ async fn call(request: &Parts, path: &[&str], body: Incoming, interface: &Interf
             post(request)?;
             let wanted: cache::Wanted = read(body).await?;
             let (caches, here) = (control.status().caches, wanted.clone());
-            match spawn_blocking(move || cache::purge(&caches, &here)).await {
+            let purged = caches.clone();
+            match spawn_blocking(move || cache::purge(&purged, &here)).await {
                 Ok(Ok(purged)) => {
                     let mut answer = json!({ "purged": purged });
-                    match inside.purges.tell(&wanted).await {
+                    match inside.purges.tell(&wanted, &caches).await {
                         Ok(true) => answer["others"] = "told".into(),
                         Ok(false) => {}
                         Err(error) => answer["others"] = format!("not told: {error}").into(),

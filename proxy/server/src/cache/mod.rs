@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, header};
@@ -34,8 +33,6 @@ pub(crate) struct Settings {
     key_headers: Vec<HeaderName>,
     key_cookies: Vec<String>,
     key_without: Vec<HeaderName>,
-    /// Policies have added to keys.
-    has_parts: AtomicBool,
     limits: Limits,
 }
 
@@ -88,7 +85,6 @@ pub(crate) fn load(config: &Config, before: Option<&Caches>) -> Result<Caches, P
             key_headers: names(&cache.key_headers),
             key_cookies: cache.key_cookies.clone(),
             key_without: names(&cache.key_without),
-            has_parts: AtomicBool::new(known.is_some_and(|(_, known)| known.has_parts.load(Relaxed))),
             limits,
         };
         Ok((settings.name.clone(), Arc::new(settings)))
@@ -132,12 +128,14 @@ impl Settings {
             }
         };
         for name in &self.key_headers {
+            add(Some(name.as_str().as_bytes()));
             for value in headers.get_all(name) {
                 add(Some(value.as_bytes()));
             }
             add(None);
         }
         for name in &self.key_cookies {
+            add(Some(name.as_bytes()));
             // As they are written, and all of a name: a server may take any of them.
             let lines = headers.get_all(header::COOKIE).iter();
             for pair in lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b';')) {
@@ -160,15 +158,7 @@ impl Settings {
             add(None);
         }
         parts.iter().for_each(|part| add(Some(part.as_bytes())));
-        if !fields.is_empty() || !parts.is_empty() {
-            self.has_parts.store(true, Relaxed);
-        }
         addition
-    }
-
-    /// Whether requests for one URL may have several keys.
-    pub(crate) fn has_additions(&self) -> bool {
-        !self.key_headers.is_empty() || !self.key_cookies.is_empty() || self.has_parts.load(Relaxed)
     }
 }
 

@@ -1,10 +1,16 @@
 //! What the operator wants gone from caches.
 
+use std::sync::mpsc::sync_channel;
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use tidegate_cache::Time;
 use tidegate_cache::store::Purge;
 
 use super::Caches;
+
+/// For the disk.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What is to go. Exactly one of the first five says what.
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]
@@ -34,7 +40,18 @@ pub(crate) fn purge(caches: &Caches, wanted: &Wanted) -> Result<u64, String> {
     }
     let meant =
         caches.iter().filter(|(name, _)| wanted.cache.as_ref().is_none_or(|wanted| **wanted == ***name));
-    let purged = meant.map(|(_, settings)| settings.store.purge(&purge, wanted.hard, Time::now())).sum();
+    let meant: Vec<_> = meant.map(|(_, settings)| settings).collect();
+    let purged = meant.iter().map(|settings| settings.store.purge(&purge, wanted.hard, Time::now())).sum();
+    // On the disk as well: the process may end at once.
+    for settings in meant {
+        let (done, written) = sync_channel(1);
+        settings.store.when_written(move || {
+            let _ = done.try_send(());
+        });
+        if written.recv_timeout(PATIENCE).is_err() {
+            tracing::warn!(target: "cache", cache = %settings.name, "the disk is slow: what was purged may be there after a restart");
+        }
+    }
     tracing::info!(target: "audit", ?purge, hard = wanted.hard, purged, "purge of caches");
     Ok(purged)
 }

@@ -1,9 +1,13 @@
 //! Purges that proxies with one `[state]` tell each other.
 //!
-//! They are kept there by number, for who is away for a while: each proxy looks once a second how many there have been, and does
-//! those that it does not know. Of one that cannot be read the worst is taken: everything is stale then.
+//! They are kept there by number, for who is away for a while: once a second each proxy looks how many there have been, and does to each
+//! of its caches those that this does not know. How far that is stands beside what a cache keeps on the disk. Numbers count within an
+//! epoch, which ends when the state is lost. Of what is not known the worst is taken: everything is stale then.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -16,9 +20,10 @@ use super::{Caches, Wanted, purge};
 
 /// No plugin has this name: it is none of a file.
 const NAME: &str = "tidegate/cache";
-/// How many there have been.
+/// How many there have been in this epoch.
 const COUNT: &str = "purges";
-/// Who is away for longer does not learn of them.
+const EPOCH: &str = "epoch";
+/// Who is away for longer does not learn what they were.
 const KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 /// From one look to the next.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -26,20 +31,31 @@ const PERIOD: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Further ones are not done one by one.
 const MOST: i64 = 1000;
+/// In the directory of a cache: the last purge that was done there.
+const FILE: &str = "purges";
 
 /// What proxies tell each other.
 pub(crate) struct Purges {
     /// `None` where the state is this process's own.
     store: Option<Store>,
-    /// Numbers of those that this process told of itself, and has done.
-    own: Mutex<BTreeSet<i64>>,
+    /// Those that this process told of itself, with the caches to which it has done them.
+    own: Mutex<BTreeMap<Place, BTreeSet<Arc<str>>>>,
 }
 
-/// What a look brought.
-enum Told {
-    One(Wanted),
-    /// It is not there, or nothing that is understood.
-    Unknown,
+/// A purge: the epoch, and its number there.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    epoch: String,
+    number: i64,
+}
+
+/// A cache while it is followed.
+struct Followed {
+    directory: Option<PathBuf>,
+    /// The last purge that was done.
+    done: Place,
+    /// It stands beside what is kept, where that is on a disk.
+    is_kept: bool,
 }
 
 impl Purges {
@@ -48,14 +64,19 @@ impl Purges {
         Arc::new(Self { store, own: Mutex::default() })
     }
 
-    /// Tells the others; false if there are none that could be told.
+    /// Tells the others of a purge that was done to these caches; false if there are none that could be told.
     ///
     /// # Errors
     /// The state cannot be reached.
-    pub(crate) async fn tell(&self, wanted: &Wanted) -> Result<bool, StoreError> {
+    pub(crate) async fn tell(&self, wanted: &Wanted, caches: &Caches) -> Result<bool, StoreError> {
         let Some(store) = &self.store else { return Ok(false) };
+        let epoch = epoch(store).await?;
         let number = store.increment(COUNT, 1, None).wait().await?;
-        self.own.lock().unwrap_or_else(PoisonError::into_inner).insert(number);
+        let place = Place { epoch, number };
+        self.own
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(place, caches.keys().cloned().collect());
         let text = serde_json::to_vec(wanted).unwrap_or_default();
         store.set(&key(number), &text, Some(KEPT)).wait().await?;
         Ok(true)
@@ -66,75 +87,180 @@ impl Purges {
         let Some(store) = self.store.clone() else { return };
         let mut ticks = interval(PERIOD);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut known: Option<i64> = None;
-        let mut missing: Option<Instant> = None;
+        let mut followed: BTreeMap<Arc<str>, Followed> = BTreeMap::new();
+        let mut missing: Option<(Place, Instant)> = None;
+        let mut is_troubled = false;
         loop {
             ticks.tick().await;
             let caches = caches();
+            // One that is opened again begins anew.
+            followed.retain(|name, known| {
+                caches.get(name).is_some_and(|cache| known.is_of(cache.store.directory()))
+            });
             if caches.is_empty() {
                 continue;
             }
-            let Ok(count) = count(&store).await else { continue };
-            let is_on_disk = || caches.values().any(|settings| settings.store.directory().is_some());
-            let from = match known {
-                // What is on the disk may be of before.
-                None if is_on_disk() => (count - MOST).max(0),
-                None => count,
-                Some(known) => known,
-            };
-            if from > count || count - from > MOST {
-                warn!(target: "cache", "it is not known what other proxies purged: everything is stale");
-                apply(&caches, Wanted::everything()).await;
-                known = Some(count);
-                continue;
-            }
-            let is_first = known.is_none();
-            let mut done = from;
-            for number in from + 1..=count {
-                let is_own = self.own.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
-                if !is_own {
-                    match told(&store, number).await {
-                        Err(_) => break,
-                        Ok(Told::One(wanted)) => {
-                            info!(target: "audit", ?wanted, "another proxy purges");
-                            apply(&caches, wanted).await;
-                        }
-                        // Of what was before this process, it is older than what is kept.
-                        Ok(Told::Unknown) if is_first => {}
-                        Ok(Told::Unknown) => {
-                            if missing.get_or_insert_with(Instant::now).elapsed() < PATIENCE {
-                                break;
-                            }
-                            warn!(target: "cache", "a purge of another proxy cannot be read: everything is stale");
-                            apply(&caches, Wanted::everything()).await;
-                        }
+            let last = match last(&store).await {
+                Ok(last) => last,
+                Err(StoreError::Unavailable) => continue,
+                Err(error) => {
+                    if !is_troubled {
+                        warn!(target: "cache", "purges of other proxies cannot be read: {error}");
                     }
+                    is_troubled = true;
+                    continue;
                 }
-                missing = None;
-                done = number;
+            };
+            is_troubled = false;
+            for (name, settings) in &caches {
+                let one = Caches::from([(name.clone(), settings.clone())]);
+                let directory = settings.store.directory();
+                let known = match followed.get(name) {
+                    Some(known) => Some(known.done.clone()),
+                    None => directory.and_then(read),
+                };
+                let done = self.catch_up(&store, &one, known, &last, &mut missing).await;
+                let is_kept = followed.get(name).is_some_and(|known| known.is_kept && known.done == done);
+                // The directory may not be there yet.
+                let is_kept = is_kept || directory.is_none_or(|directory| write(directory, &done).is_ok());
+                followed.insert(
+                    name.clone(),
+                    Followed { directory: directory.map(Path::to_owned), done, is_kept },
+                );
             }
-            known = Some(done);
+            let oldest = followed.values().map(|known| &known.done).min().cloned();
+            self.own.lock().unwrap_or_else(PoisonError::into_inner).retain(|place, _| {
+                oldest.as_ref().is_none_or(|oldest| place.epoch != oldest.epoch || place > oldest)
+            });
         }
     }
+
+    /// Does to a cache what it does not know, as far as that can be read now; where it is then.
+    async fn catch_up(
+        &self,
+        store: &Store,
+        cache: &Caches,
+        known: Option<Place>,
+        last: &Place,
+        missing: &mut Option<(Place, Instant)>,
+    ) -> Place {
+        let lost = async |why: &str| {
+            match apply(cache, Wanted::everything()).await {
+                // What is being read from the disk is stale as well.
+                0 => info!(target: "cache", cache = %shown(cache), "{why}: everything on its disk is stale"),
+                _ => warn!(target: "cache", cache = %shown(cache), "{why}: everything in it is stale"),
+            }
+            last.clone()
+        };
+        let Some(known) = known.filter(|known| known.epoch == last.epoch && known.number <= last.number)
+        else {
+            // A cache that has just been made has nothing that could be stale.
+            let figures: u64 = cache.values().map(|settings| settings.store.figures().stored).sum();
+            let is_new = figures == 0 && cache.values().all(|settings| settings.store.directory().is_none());
+            if is_new {
+                return last.clone();
+            }
+            return lost("what other proxies purged before is not known").await;
+        };
+        if last.number - known.number > MOST {
+            return lost("other proxies purged very much").await;
+        }
+        let mut done = known;
+        while done.number < last.number {
+            let next = Place { number: done.number + 1, ..done.clone() };
+            let is_own = {
+                let own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+                own.get(&next).is_some_and(|names| cache.keys().all(|name| names.contains(name)))
+            };
+            if !is_own {
+                match store.get(&key(next.number)).wait().await {
+                    Err(_) => break,
+                    Ok(text) => match text.and_then(|text| serde_json::from_slice::<Wanted>(&text).ok()) {
+                        Some(wanted) => {
+                            info!(target: "audit", cache = %shown(cache), ?wanted, "another proxy purges");
+                            apply(cache, wanted).await;
+                        }
+                        // It may be on its way yet.
+                        None => match missing {
+                            Some((place, since)) if *place == next => {
+                                if since.elapsed() < PATIENCE {
+                                    break;
+                                }
+                                return lost("a purge of another proxy cannot be read").await;
+                            }
+                            _ => {
+                                *missing = Some((next, Instant::now()));
+                                break;
+                            }
+                        },
+                    },
+                }
+            }
+            done = next;
+        }
+        done
+    }
+}
+
+impl Followed {
+    fn is_of(&self, directory: Option<&Path>) -> bool {
+        self.directory.as_deref() == directory
+    }
+}
+
+fn shown(cache: &Caches) -> String {
+    cache.keys().map(|name| &**name).collect::<Vec<_>>().join(", ")
 }
 
 fn key(number: i64) -> String {
     format!("purge:{number}")
 }
 
-async fn count(store: &Store) -> Result<i64, StoreError> {
+/// That of the state, which gets one if it has none.
+async fn epoch(store: &Store) -> Result<String, StoreError> {
+    let new = format!("{:032x}", rand::random::<u128>());
+    for _ in 0..3 {
+        if let Some(epoch) = store.get(EPOCH).wait().await? {
+            return Ok(String::from_utf8_lossy(&epoch).into_owned());
+        }
+        if store.compare_and_set(EPOCH, None, new.as_bytes(), None).wait().await? {
+            return Ok(new);
+        }
+    }
+    Err(StoreError::Unavailable)
+}
+
+/// The last purge that there was.
+async fn last(store: &Store) -> Result<Place, StoreError> {
+    let epoch = epoch(store).await?;
     let count = store.get(COUNT).wait().await?;
-    Ok(count.and_then(|count| String::from_utf8(count).ok()?.parse().ok()).unwrap_or(0))
+    let number = match count {
+        None => 0,
+        Some(count) => {
+            str::from_utf8(&count).ok().and_then(|count| count.parse().ok()).ok_or(StoreError::NotANumber)?
+        }
+    };
+    Ok(Place { epoch, number })
 }
 
-async fn told(store: &Store, number: i64) -> Result<Told, StoreError> {
-    let text = store.get(&key(number)).wait().await?;
-    let wanted = text.and_then(|text| serde_json::from_slice(&text).ok());
-    Ok(wanted.map_or(Told::Unknown, Told::One))
+/// What stands beside what is kept.
+fn read(directory: &Path) -> Option<Place> {
+    let text = fs::read_to_string(directory.join(FILE)).ok()?;
+    let (epoch, number) = text.trim().split_once(' ')?;
+    Some(Place { epoch: epoch.to_owned(), number: number.parse().ok()? })
 }
 
-async fn apply(caches: &Caches, wanted: Wanted) {
+/// One that is not there costs what is kept its freshness, and nothing else.
+fn write(directory: &Path, place: &Place) -> io::Result<()> {
+    let beside = directory.join(format!("{FILE}.new"));
+    fs::write(&beside, format!("{} {}\n", place.epoch, place.number))?;
+    fs::rename(&beside, directory.join(FILE))
+}
+
+/// How many responses were meant.
+async fn apply(caches: &Caches, wanted: Wanted) -> u64 {
     let caches = caches.clone();
     // A cache that the other has and this one has not is no mistake.
-    drop(spawn_blocking(move || purge(&caches, &wanted)).await);
+    let purged = spawn_blocking(move || purge(&caches, &wanted)).await;
+    purged.ok().and_then(Result::ok).unwrap_or(0)
 }

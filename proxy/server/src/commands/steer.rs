@@ -116,10 +116,10 @@ pub(super) fn cache(remote: &Remote, form: &Form, command: &CacheCommand) -> Res
                 }
             }
             let answer = remote.ask(&Method::POST, "cache/purge", Some(&wanted))?;
-            let others = match answer["others"].as_str() {
-                Some("told") => "; other proxies do the same within a second".to_owned(),
-                Some(others) => format!("; other proxies: {others}"),
-                None => String::new(),
+            let (others, is_told) = match answer["others"].as_str() {
+                Some("told") => ("; other proxies do the same within a second".to_owned(), true),
+                Some(others) => (format!("; other proxies: {others}"), false),
+                None => (String::new(), true),
             };
             let text = if form.json {
                 format!("{answer:#}")
@@ -127,6 +127,9 @@ pub(super) fn cache(remote: &Remote, form: &Form, command: &CacheCommand) -> Res
                 format!("{} purged{others}", answer["purged"])
             };
             print(&text)?;
+            if !is_told {
+                return Ok(ExitCode::FAILURE);
+            }
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -122,11 +122,16 @@ async fn reach(
         Some(CacheChoice::Named(name)) => generation.caches.get(name),
         _ => configured,
     };
-    match front {
-        None => forward(generation, upstream, request, hop, body, record).await,
+    let (head, additions) = (request.head, cached::additions(&request));
+    let answer = match front {
+        None => forward(generation, upstream, request, hop, body, record).await?,
         Some(front) => {
             let stage = cached::Stage { worker, generation, upstream, front };
-            Box::pin(cached::send(stage, request, hop, body, record)).await
+            Box::pin(cached::send(stage, request, hop, body, record)).await?
         }
+    };
+    if !head.method.is_safe() && !generation.caches.is_empty() {
+        cached::invalidate(generation.caches.values().cloned(), upstream, head, additions, &answer.0);
     }
+    Ok(answer)
 }

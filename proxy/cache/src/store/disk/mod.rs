@@ -154,7 +154,6 @@ impl Disk {
     }
 
     /// Calls this when all that was asked for before is done.
-    #[cfg(test)]
     pub(super) fn when_done(&self, done: Box<dyn FnOnce() + Send>) {
         self.send(Job::Done(done));
     }

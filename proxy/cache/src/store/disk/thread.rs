@@ -37,7 +37,6 @@ pub(super) enum Job {
         is_part: bool,
     },
     /// All that was asked for before is done.
-    #[cfg(test)]
     Done(Box<dyn FnOnce() + Send>),
     End,
 }
@@ -49,7 +48,6 @@ impl std::fmt::Debug for Job {
             Self::Store { .. } => "Store",
             Self::Update { .. } => "Update",
             Self::Remove { .. } => "Remove",
-            #[cfg(test)]
             Self::Done(_) => "Done",
             Self::End => "End",
         })
@@ -197,7 +195,6 @@ impl Writer {
             Job::Remove { id, is_part } => {
                 self.remove(&path(&self.directory, id, suffix(is_part)));
             }
-            #[cfg(test)]
             Job::Done(done) => done(),
             Job::Update { .. } | Job::End => {}
         }

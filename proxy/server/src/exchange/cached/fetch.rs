@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use http_body::Body as _;
 use tidegate_body::RequestBody;
 use tidegate_body::buffer::ReadAhead as _;
@@ -110,7 +110,8 @@ impl Fetch<'_> {
         let status = answer.head.status;
         if let Some(stale) = stale.filter(|_| validates && status == StatusCode::NOT_MODIFIED) {
             if decide::validates(&answer.head.headers, &stale.head().headers) {
-                let fresh = lead.refresh(stale, &answer.head.headers, &request.headers, rules);
+                let news = self.tagged(&answer.head.headers, Some(&stale.head().headers));
+                let fresh = lead.refresh(stale, &news, &request.headers, rules);
                 let ttl = Some(fresh.head().ttl(now));
                 let status = Status { forward_status: Some(status), ttl, ..Status::forwarded(self.why) };
                 return Ok(Fetched::Stored(fresh, status));
@@ -147,6 +148,25 @@ impl Fetch<'_> {
         }
     }
 
+    /// The fields of a response with the tags that policies give it. Those of a 304 take the place of what is stored, so that they
+    /// have what is `known` as well.
+    fn tagged<'h>(&self, headers: &'h HeaderMap, known: Option<&HeaderMap>) -> Cow<'h, HeaderMap> {
+        let given = self.caching.map_or(&[][..], |caching| &caching.tags);
+        if given.is_empty() && known.is_none_or(|known| !known.contains_key(CACHE_TAG)) {
+            return Cow::Borrowed(headers);
+        }
+        let mut tagged = headers.clone();
+        let known = known.into_iter().flat_map(|known| known.get_all(CACHE_TAG)).cloned();
+        // Policies name no others than visible ones.
+        let given = given.iter().filter_map(|tag| HeaderValue::try_from(tag).ok());
+        for tag in known.chain(given) {
+            if !tagged.get_all(CACHE_TAG).iter().any(|there| *there == tag) {
+                tagged.append(CACHE_TAG, tag);
+            }
+        }
+        Cow::Owned(tagged)
+    }
+
     /// Stores a response, if it may be.
     async fn keep(&self, mut lead: Lead, answer: Answer, now: Time) -> Result<Fetched, (Answer, Refusal)> {
         let Answer { head, is_stream, .. } = &answer;
@@ -166,12 +186,9 @@ impl Fetch<'_> {
         };
         let aged = Aged::of(&head.headers, lead.requested(), now);
         let reason = head.reason.as_ref().map(|(_, reason)| reason.clone());
-        let mut fields = decide::prepare(&head.headers, now);
-        for tag in self.caching.into_iter().flat_map(|caching| &caching.tags) {
-            // Policies name no others than visible ones.
-            fields.extend(HeaderValue::try_from(tag).map(|tag| (CACHE_TAG, tag)));
-        }
-        let stored = Head::new(head.status, fields, reason, shielded, aged);
+        let prepared = decide::prepare(&head.headers, now);
+        let fields = self.tagged(&prepared, None);
+        let stored = Head::new(head.status, fields.into_owned(), reason, shielded, aged);
         let length = if answer.body.is_end_stream() { Some(0) } else { head.content_length };
         let writer = match lead.grow(stored, length) {
             Ok(writer) => writer,

@@ -143,7 +143,7 @@ pub(crate) fn bypasses_cache(head: &RequestHead, caching: Option<&Caching>) -> O
 }
 
 /// What policies add to the key.
-fn additions<'a>(request: &Request<'a>) -> Additions<'a> {
+pub(super) fn additions<'a>(request: &Request<'a>) -> Additions<'a> {
     let parts = request.caching.map_or(&[][..], |caching| &caching.key);
     Additions { parts, fields: request.set_fields }
 }
@@ -169,21 +169,29 @@ async fn pass(
     detail: Option<&'static str>,
 ) -> Result<Response, Error> {
     let settings = &*stage.front.settings;
-    let (head, additions) = (request.head, additions(&request));
     record.cache = Some(Cached { result: "bypass", reason: Some(detail.unwrap_or(why.as_str())) });
     let forwarded = forward(stage.generation, stage.upstream, request, hop, body, record);
     let (mut response, outcome) = Box::pin(forwarded).await?;
-    let succeeded = response.status.is_success() || response.status.is_redirection();
-    if succeeded && !head.method.is_safe() {
-        invalidate(settings, stage.upstream, head, additions, &response);
-    }
     answer::note(settings, &mut response.headers, Status { detail, ..Status::forwarded(why) });
     Ok((response, outcome))
 }
 
 /// What a request changed is of no use until it was validated (RFC 9111 §4.4): what is stored for its URL, and for those on the
-/// same host that the response names.
-fn invalidate(
+/// same host that the response names; in every cache, as policies choose one for each request.
+pub(super) fn invalidate(
+    caches: impl Iterator<Item = Rc<Front>>,
+    upstream: &Upstream,
+    head: &RequestHead,
+    additions: Additions<'_>,
+    response: &ResponseHead,
+) {
+    let succeeded = response.status.is_success() || response.status.is_redirection();
+    for front in caches.filter(|_| succeeded) {
+        invalidate_in(&front.settings, upstream, head, additions, response);
+    }
+}
+
+fn invalidate_in(
     settings: &Settings,
     upstream: &Upstream,
     head: &RequestHead,
@@ -208,7 +216,7 @@ fn invalidate(
             target: &target,
             addition: &addition,
         }));
-        if settings.has_additions() {
+        if settings.store.has_additions() {
             // Those of others are found by looking at all of them.
             let store = settings.store.clone();
             let (scheme, authority) = (Some(head.scheme.to_owned()), head.authority.clone());
