@@ -62,7 +62,8 @@ fn collect<'d>(table: &'d Table, path: &mut Vec<&'d Key>, is_item: bool, section
 impl Section<'_> {
     fn print(&self, lines: &mut Vec<Line>) {
         let entries = self.table.get_values();
-        if !self.path.is_empty() && !(self.table.is_implicit() && entries.is_empty()) {
+        let is_shown = !self.table.is_implicit() || !entries.is_empty();
+        if is_shown && !self.path.is_empty() {
             let before = lines.len();
             comments(raw(self.table.decor().prefix()), 0, lines);
             // A comment that follows the table above without a blank line belongs to that.

@@ -1,5 +1,6 @@
 //! nginx, alone and with the rules in Lua.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -58,6 +59,8 @@ impl Nginx {
         site: &Site,
     ) -> Result<Contender> {
         let (address, folder) = (free_address()?, site.folder.join(folder));
+        // What it kept of another case.
+        let _ = fs::remove_dir_all(folder.join("cache"));
         let certificate = &site.certificate;
         let tls = match setup.is_secure {
             true => format!(
