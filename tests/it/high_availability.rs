@@ -11,6 +11,7 @@ fn example(file: &str) -> PathBuf {
 }
 
 /// What the example's script told, which ends with another status where it is not so. `None`: it cannot be tried here.
+#[expect(clippy::print_stderr, reason = "who runs the tests should know what was left out")]
 fn tried(script: &str) -> Option<Ended> {
     let tried = Ended::of(Command::new(example(script)).arg(command(&[]).get_program()));
     if tried.status.code() == Some(77) {

@@ -137,9 +137,9 @@ impl Journal {
         self.hash_key.get_or_insert(old);
     }
 
-    pub(crate) fn caching(&mut self, old: Option<&Box<Caching>>) {
+    pub(crate) fn caching(&mut self, old: Option<&Caching>) {
         self.touched = true;
-        self.caching.get_or_insert_with(|| old.cloned());
+        self.caching.get_or_insert_with(|| old.cloned().map(Box::new));
     }
 
     pub(crate) fn body_limit(&mut self, old: Option<u64>) {

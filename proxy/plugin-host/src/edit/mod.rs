@@ -251,7 +251,7 @@ impl Editor<'_> {
 
     fn caching(&mut self) -> Edit<&mut Caching> {
         self.may_edit(Side::Request)?;
-        self.journal.caching(self.exchange.caching.as_ref());
+        self.journal.caching(self.exchange.caching.as_deref());
         Ok(self.exchange.caching.get_or_insert_default())
     }
 
