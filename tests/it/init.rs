@@ -66,7 +66,7 @@ fn stock_policies_are_in_the_binary() {
 
     let unknown = install(&["routr"]);
     assert!(!unknown.status.success() && unknown.stderr.contains("there are access-control, "), "{unknown}");
-    for alias in ["../router", "", ".router"] {
+    for alias in ["../router", "", ".router", "10-router.wasm", "r.shadow", "a\nb"] {
         assert!(!install(&["router", "--as", alias]).status.success(), "{alias}");
     }
 }

@@ -96,7 +96,8 @@ pub(crate) fn install(wanted: &Wanted) -> Result<ExitCode, String> {
         if names.len() > 1 {
             return Err("--as is for one policy: install each by a command of its own".to_owned());
         }
-        if alias.is_empty() || alias.starts_with('.') || alias.contains('/') {
+        let is_of_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+        if alias.is_empty() || !alias.chars().all(is_of_name) {
             return Err(format!(
                 "--as {alias}: write a name as \"10-{}\", of letters, digits, - and _",
                 names[0]
