@@ -16,7 +16,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{info, warn};
 
-use super::{Caches, Wanted, purge};
+use super::{Caches, Settings, Wanted, purge};
 
 /// No plugin has this name: it is none of a file.
 const NAME: &str = "tidegate/cache";
@@ -56,6 +56,8 @@ struct Followed {
     done: Place,
     /// It stands beside what is kept, where that is on a disk.
     is_kept: bool,
+    /// Since when the next one is counted and not there.
+    missing: Option<Instant>,
 }
 
 impl Purges {
@@ -88,14 +90,13 @@ impl Purges {
         let mut ticks = interval(PERIOD);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut followed: BTreeMap<Arc<str>, Followed> = BTreeMap::new();
-        let mut missing: Option<(Place, Instant)> = None;
         let mut is_troubled = false;
         loop {
             ticks.tick().await;
             let caches = caches();
             // One that is opened again begins anew.
             followed.retain(|name, known| {
-                caches.get(name).is_some_and(|cache| known.is_of(cache.store.directory()))
+                caches.get(name).is_some_and(|cache| cache.store.directory() == known.directory.as_deref())
             });
             if caches.is_empty() {
                 continue;
@@ -113,20 +114,19 @@ impl Purges {
             };
             is_troubled = false;
             for (name, settings) in &caches {
-                let one = Caches::from([(name.clone(), settings.clone())]);
                 let directory = settings.store.directory();
-                let known = match followed.get(name) {
+                let before = followed.remove(name);
+                let known = match &before {
                     Some(known) => Some(known.done.clone()),
                     None => directory.and_then(read),
                 };
-                let done = self.catch_up(&store, &one, known, &last, &mut missing).await;
-                let is_kept = followed.get(name).is_some_and(|known| known.is_kept && known.done == done);
+                let missing = before.as_ref().and_then(|known| known.missing);
+                let (done, missing) = self.catch_up(&store, settings, known, &last, missing).await;
+                let is_kept = before.is_some_and(|known| known.is_kept && known.done == done);
                 // The directory may not be there yet.
                 let is_kept = is_kept || directory.is_none_or(|directory| write(directory, &done).is_ok());
-                followed.insert(
-                    name.clone(),
-                    Followed { directory: directory.map(Path::to_owned), done, is_kept },
-                );
+                let directory = directory.map(Path::to_owned);
+                followed.insert(name.clone(), Followed { directory, done, is_kept, missing });
             }
             let oldest = followed.values().map(|known| &known.done).min().cloned();
             self.own.lock().unwrap_or_else(PoisonError::into_inner).retain(|place, _| {
@@ -135,81 +135,63 @@ impl Purges {
         }
     }
 
-    /// Does to a cache what it does not know, as far as that can be read now; where it is then.
+    /// Does to a cache what it does not know, as far as that can be read now; where it is then, and since when the next one is
+    /// missing.
     async fn catch_up(
         &self,
         store: &Store,
-        cache: &Caches,
+        cache: &Arc<Settings>,
         known: Option<Place>,
         last: &Place,
-        missing: &mut Option<(Place, Instant)>,
-    ) -> Place {
+        missing: Option<Instant>,
+    ) -> (Place, Option<Instant>) {
+        let name = &*cache.name;
         let lost = async |why: &str| {
             match apply(cache, Wanted::everything()).await {
                 // What is being read from the disk is stale as well.
-                0 => info!(target: "cache", cache = %shown(cache), "{why}: everything on its disk is stale"),
-                _ => warn!(target: "cache", cache = %shown(cache), "{why}: everything in it is stale"),
+                0 => info!(target: "cache", cache = name, "{why}: everything on its disk is stale"),
+                _ => warn!(target: "cache", cache = name, "{why}: everything in it is stale"),
             }
-            last.clone()
+            (last.clone(), None)
         };
-        let Some(known) = known.filter(|known| known.epoch == last.epoch && known.number <= last.number)
+        let Some(mut done) = known.filter(|known| known.epoch == last.epoch && known.number <= last.number)
         else {
             // A cache that has just been made has nothing that could be stale.
-            let figures: u64 = cache.values().map(|settings| settings.store.figures().stored).sum();
-            let is_new = figures == 0 && cache.values().all(|settings| settings.store.directory().is_none());
-            if is_new {
-                return last.clone();
+            if cache.store.figures().stored == 0 && cache.store.directory().is_none() {
+                return (last.clone(), None);
             }
             return lost("what other proxies purged before is not known").await;
         };
-        if last.number - known.number > MOST {
+        if last.number - done.number > MOST {
             return lost("other proxies purged very much").await;
         }
-        let mut done = known;
+        let mut missing = missing;
         while done.number < last.number {
             let next = Place { number: done.number + 1, ..done.clone() };
-            let is_own = {
-                let own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
-                own.get(&next).is_some_and(|names| cache.keys().all(|name| names.contains(name)))
-            };
-            if !is_own {
-                match store.get(&key(next.number)).wait().await {
-                    Err(_) => break,
-                    Ok(text) => match text.and_then(|text| serde_json::from_slice::<Wanted>(&text).ok()) {
-                        Some(wanted) => {
-                            info!(target: "audit", cache = %shown(cache), ?wanted, "another proxy purges");
-                            apply(cache, wanted).await;
-                        }
-                        // It may be on its way yet.
-                        None => match missing {
-                            Some((place, since)) if *place == next => {
-                                if since.elapsed() < PATIENCE {
-                                    break;
-                                }
-                                return lost("a purge of another proxy cannot be read").await;
-                            }
-                            _ => {
-                                *missing = Some((next, Instant::now()));
-                                break;
-                            }
-                        },
-                    },
+            if !self.is_own(&next, name) {
+                let Ok(text) = store.get(&key(next.number)).wait().await else { return (done, missing) };
+                match text.and_then(|text| serde_json::from_slice::<Wanted>(&text).ok()) {
+                    Some(wanted) => {
+                        info!(target: "audit", cache = name, ?wanted, "another proxy purges");
+                        apply(cache, wanted).await;
+                    }
+                    None if missing.is_some_and(|since| since.elapsed() >= PATIENCE) => {
+                        return lost("a purge of another proxy cannot be read").await;
+                    }
+                    // It may be on its way yet.
+                    None => return (done, missing.or_else(|| Some(Instant::now()))),
                 }
             }
-            done = next;
+            (done, missing) = (next, None);
         }
-        done
+        (done, None)
     }
-}
 
-impl Followed {
-    fn is_of(&self, directory: Option<&Path>) -> bool {
-        self.directory.as_deref() == directory
+    /// Whether this process told of it, and has done it to this cache.
+    fn is_own(&self, place: &Place, cache: &str) -> bool {
+        let own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+        own.get(place).is_some_and(|names| names.contains(cache))
     }
-}
-
-fn shown(cache: &Caches) -> String {
-    cache.keys().map(|name| &**name).collect::<Vec<_>>().join(", ")
 }
 
 fn key(number: i64) -> String {
@@ -258,9 +240,9 @@ fn write(directory: &Path, place: &Place) -> io::Result<()> {
 }
 
 /// How many responses were meant.
-async fn apply(caches: &Caches, wanted: Wanted) -> u64 {
-    let caches = caches.clone();
-    // A cache that the other has and this one has not is no mistake.
-    let purged = spawn_blocking(move || purge(&caches, &wanted)).await;
+async fn apply(cache: &Arc<Settings>, wanted: Wanted) -> u64 {
+    let cache = Caches::from([(cache.name.clone(), cache.clone())]);
+    // One that is about another cache is no mistake.
+    let purged = spawn_blocking(move || purge(&cache, &wanted)).await;
     purged.ok().and_then(Result::ok).unwrap_or(0)
 }
