@@ -121,3 +121,15 @@ fn every_key_in_effect_is_explained() {
     let again = check(&["--config", "again.toml"]);
     assert!(again.status.success(), "{again}: {edge}");
 }
+
+#[test]
+fn what_is_included_is_named_as_it_is_written() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let text = "include = [\"${PLACE}/*.toml\"]\nlistener.web.address = \"127.0.0.1:0\"\n";
+    fs::write(folder.path().join("tidegate.toml"), text).expect("a file of ours");
+    fs::create_dir(folder.path().join("plugins")).expect("a folder in it");
+    let mut check = command(&["check", "--explain-defaults"]);
+    let explained = Ended::of(check.env("PLACE", "secret").current_dir(folder.path()));
+    assert!(explained.stdout.starts_with("# include = [\"${PLACE}/*.toml\"]"), "{explained}");
+    assert!(!explained.stdout.contains("secret"), "{explained}");
+}

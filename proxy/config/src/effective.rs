@@ -77,7 +77,7 @@ impl Writer<'_> {
         let place = self.place(&join(path, key));
         // Where it matters whether a key was written, its default is in the schema alone.
         let published = schema.get("default").filter(|_| value.is_null());
-        let value = published.unwrap_or(value);
+        let value = &as_written(published.unwrap_or(value), written.map(toml::Spanned::get_ref));
         let is_table = value.is_object() || reference::is_table(schema);
         let line = match value {
             // What it names is here.
@@ -88,10 +88,7 @@ impl Writer<'_> {
                 format!("# [{}]", join(path, key))
             }
             Value::Null => format!("# {}", Positions::segment(key)),
-            value => {
-                let value = as_written(value, written.map(toml::Spanned::get_ref));
-                format!("{} = {}", Positions::segment(key), reference::toml(&value))
-            }
+            value => format!("{} = {}", Positions::segment(key), reference::toml(value)),
         };
         self.text += &line;
         let is_unset = line.starts_with("# ") && written.is_none();
