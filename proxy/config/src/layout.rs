@@ -195,14 +195,10 @@ fn is_spread(value: &Value) -> bool {
         Value::Array(_) => has_inside(value, '\n'),
         // Before TOML 1.1 that was a mistake: it is not made of what was on one line, but for the lists in it.
         Value::InlineTable(table) => {
-            raw(Some(table.trailing())).contains('\n')
+            let is_spread = |value: &Value| !matches!(value, Value::Array(_)) && is_spread(value);
+            has_between(table, '\n')
                 || has_inside(value, '#')
-                || table.get_values().iter().any(|(path, value)| {
-                    breaks(value.decor(), '\n')
-                        || path.iter().any(|key| breaks(key.leaf_decor(), '\n'))
-                        || matches!(value, Value::InlineTable(_)) && is_spread(value)
-                        || matches!(value, Value::String(_)) && is_spread(value)
-                })
+                || table.get_values().iter().any(|(_, value)| is_spread(value))
         }
         Value::String(text) => text.display_repr().contains('\n'),
         _ => false,
@@ -217,16 +213,19 @@ fn has_inside(value: &Value, sign: char) -> bool {
                 || items.iter().any(|item| breaks(item.decor(), sign) || has_inside(item, sign))
         }
         Value::InlineTable(table) => {
-            raw(Some(table.trailing())).contains(sign)
-                || table.get_values().iter().any(|(path, value)| {
-                    breaks(value.decor(), sign)
-                        || has_inside(value, sign)
-                        || path.iter().any(|key| breaks(key.leaf_decor(), sign))
-                })
+            has_between(table, sign) || table.get_values().iter().any(|(_, value)| has_inside(value, sign))
         }
         Value::String(text) => sign == '\n' && text.display_repr().contains(sign),
         _ => false,
     }
+}
+
+/// Whether this stands between the entries of a table.
+fn has_between(table: &InlineTable, sign: char) -> bool {
+    raw(Some(table.trailing())).contains(sign)
+        || table.get_values().iter().any(|(path, value)| {
+            breaks(value.decor(), sign) || path.iter().any(|key| breaks(key.leaf_decor(), sign))
+        })
 }
 
 fn breaks(decor: &Decor, sign: char) -> bool {

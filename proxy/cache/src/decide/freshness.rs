@@ -61,25 +61,6 @@ impl Lifetime {
         received: Time,
         has_cookies: bool,
     ) -> Self {
-        let said = Self::said(status, headers, directives, rules, received, has_cookies);
-        match (rules.lifetime, said) {
-            // What says nothing gets one as it would get a default.
-            (Some(seconds), Self::Explicit(_) | Self::Heuristic(_) | Self::Default(_)) => {
-                Self::Explicit(seconds)
-            }
-            (Some(seconds), Self::Unknown) if is_heuristic(status) && !has_cookies => Self::Explicit(seconds),
-            (_, said) => said,
-        }
-    }
-
-    fn said(
-        status: StatusCode,
-        headers: &HeaderMap,
-        directives: &Directives,
-        rules: &Rules,
-        received: Time,
-        has_cookies: bool,
-    ) -> Self {
         if let Some(seconds) = directives.s_maxage.or(directives.max_age) {
             return Self::Explicit(seconds);
         }

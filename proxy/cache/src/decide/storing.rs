@@ -137,11 +137,13 @@ pub fn storable(
     }
     let Some(selection) = Selection::of(asked, headers) else { return Err(Refusal::Vary) };
     let has_cookies = asked.contains_key(header::COOKIE);
-    let own = Rules { lifetime: None, ..rules.clone() };
+    let said = Lifetime::of(status, headers, &directives, rules, received, has_cookies);
     // What others may have only because it is validated each time, or for so long, is not theirs for longer.
     let is_narrow = asked.contains_key(header::AUTHORIZATION) && !directives.public;
-    let rules = if is_narrow { &own } else { rules };
-    let lifetime = Lifetime::of(status, headers, &directives, rules, received, has_cookies);
+    // What says nothing gets one as it would get a default.
+    let may_have = said != Lifetime::Unknown || is_heuristic(status) && !has_cookies;
+    let given = rules.lifetime.filter(|_| may_have && !is_narrow);
+    let lifetime = given.map_or(said, Lifetime::Explicit);
     let can_be_validated = headers.contains_key(header::ETAG) || headers.contains_key(header::LAST_MODIFIED);
     let useful_when_stale = directives.stale_while_revalidate.or(directives.stale_if_error).is_some();
     let useful = match lifetime {

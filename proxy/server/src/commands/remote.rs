@@ -126,10 +126,9 @@ impl Remote {
     fn admin_of_configuration(&self) -> Result<Option<Admin>, String> {
         let shown = |problems| Problems(problems).to_string();
         let sources = Sources::read(&self.config).map_err(shown)?;
-        match (sources.parse(), sources.admin()) {
-            (Ok(config), _) => Ok(config.admin),
-            (Err(_), Some(admin)) => Ok(Some(admin)),
-            (Err(problems), None) => Err(shown(problems)),
+        match sources.parse() {
+            Ok(config) => Ok(config.admin),
+            Err(problems) => sources.admin().map(Some).ok_or_else(|| shown(problems)),
         }
     }
 

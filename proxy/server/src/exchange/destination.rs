@@ -130,8 +130,9 @@ async fn reach(
             Box::pin(cached::send(stage, request, hop, body, record)).await?
         }
     };
-    if !head.method.is_safe() && !generation.caches.is_empty() {
-        cached::invalidate(generation.caches.values().cloned(), upstream, head, additions, &answer.0);
+    let succeeded = answer.0.status.is_success() || answer.0.status.is_redirection();
+    if succeeded && !head.method.is_safe() && !generation.caches.is_empty() {
+        cached::invalidate(generation, upstream, head, additions, &answer.0);
     }
     Ok(answer)
 }

@@ -179,26 +179,12 @@ async fn pass(
 /// What a request changed is of no use until it was validated (RFC 9111 §4.4): what is stored for its URL, and for those on the
 /// same host that the response names; in every cache, as policies choose one for each request.
 pub(super) fn invalidate(
-    caches: impl Iterator<Item = Rc<Front>>,
+    generation: &Generation,
     upstream: &Upstream,
     head: &RequestHead,
     additions: Additions<'_>,
     response: &ResponseHead,
 ) {
-    let succeeded = response.status.is_success() || response.status.is_redirection();
-    for front in caches.filter(|_| succeeded) {
-        invalidate_in(&front.settings, upstream, head, additions, response);
-    }
-}
-
-fn invalidate_in(
-    settings: &Settings,
-    upstream: &Upstream,
-    head: &RequestHead,
-    additions: Additions<'_>,
-    response: &ResponseHead,
-) {
-    let addition = settings.addition(&head.headers, additions);
     let named = [header::LOCATION, header::CONTENT_LOCATION]
         .into_iter()
         .filter_map(|name| response.headers.get(name)?.to_str().ok()?.parse::<Uri>().ok())
@@ -208,20 +194,25 @@ fn invalidate_in(
                 && same(uri.authority().map(|authority| authority.as_str()), &head.authority)
         })
         .filter_map(|uri| uri.path_and_query().map(|target| target.as_str().to_owned()));
-    for target in std::iter::once(head.target().as_str().to_owned()).chain(named) {
-        settings.store.invalidate(&Key::new(&KeyParts {
-            destination: &upstream.name,
-            scheme: head.scheme,
-            authority: &head.authority,
-            target: &target,
-            addition: &addition,
-        }));
-        if settings.store.has_additions() {
-            // Those of others are found by looking at all of them.
-            let store = settings.store.clone();
-            let (scheme, authority) = (Some(head.scheme.to_owned()), head.authority.clone());
-            let purge = Purge::Url { scheme, authority, target };
-            drop(spawn_blocking(move || store.purge(&purge, true, Time::now())));
+    let targets: Vec<_> = std::iter::once(head.target().as_str().to_owned()).chain(named).collect();
+    for front in generation.caches.values() {
+        let settings = &front.settings;
+        let addition = settings.addition(&head.headers, additions);
+        for target in &targets {
+            settings.store.invalidate(&Key::new(&KeyParts {
+                destination: &upstream.name,
+                scheme: head.scheme,
+                authority: &head.authority,
+                target,
+                addition: &addition,
+            }));
+            if settings.store.has_additions() {
+                // Those of others are found by looking at all of them.
+                let store = settings.store.clone();
+                let (scheme, authority) = (Some(head.scheme.to_owned()), head.authority.clone());
+                let purge = Purge::Url { scheme, authority, target: target.clone() };
+                drop(spawn_blocking(move || store.purge(&purge, true, Time::now())));
+            }
         }
     }
 }
